@@ -1,0 +1,5 @@
+"""``python -m brownfield``."""
+
+from brownfield.cli import main
+
+main()
