@@ -1,4 +1,4 @@
-"""What holds for the whole house: start-up time, docstrings on tests, documented commands, no pickle, no foreign paths."""
+"""What holds for the whole house: start-up, docstrings on tests, documented commands, no pickle, no machine's paths."""
 
 import ast
 import os
@@ -69,9 +69,9 @@ def _cpu_seconds(command: list[str]) -> float:
 
 def test_every_verb_is_documented_with_an_example() -> None:
     """Each command stands in the reference page and its help ends in an example."""
-    import typer  # noqa: PLC0415
+    import typer
 
-    from brownfield.cli import app  # noqa: PLC0415
+    from brownfield.cli import app
 
     page = (ROOT / "docs/reference/command-line.md").read_text(encoding="utf-8")
     command = typer.main.get_command(app)
@@ -103,8 +103,7 @@ def test_markdown_links_lead_somewhere() -> None:
     """Each relative link of the documentation names a file that exists."""
     broken = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        relative = [target for target in targets if "://" not in target]
+        broken += [f"{page.relative_to(ROOT)}: {target}" for target in relative if not (page.parent / target).exists()]
     assert broken == []
-

@@ -36,7 +36,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 (the shape of a typer callbac
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: ARG001, FBT001 (typer reads it)
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: FBT001 (typer reads it)
 ) -> None:
     """Options before any verb."""
 

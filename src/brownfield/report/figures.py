@@ -90,7 +90,15 @@ def timeline(
         for index, (name, values) in enumerate(series.items())
     ]
     lines = [
-        {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": COLOURS[5], "dash": "dot"}}
+        {
+            "type": "line",
+            "x0": at,
+            "x1": at,
+            "yref": "paper",
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": COLOURS[5], "dash": "dot"},
+        }
         for at in marks.values()
     ]
     notes = [
@@ -139,7 +147,9 @@ def interval_bars(values: Mapping[str, tuple[float, float, float]], *, unit: str
             "color": "#1b2733",
         },
     }
-    layout = _layout(xaxis={"title": {"text": unit}, "rangemode": "tozero"}, yaxis={"autorange": "reversed"}, height=240)
+    layout = _layout(
+        xaxis={"title": {"text": unit}, "rangemode": "tozero"}, yaxis={"autorange": "reversed"}, height=240
+    )
     return {"data": [trace], "layout": layout}
 
 

@@ -49,12 +49,16 @@ def render_report(template: str, context: Mapping[str, Any], figures: Mapping[st
     str
         The page; about 5 MB when it has figures (Plotly's own file), else a few kilobytes.
     """
-    placed = {name: Markup('<div class="figure" data-figure="{}"></div>').format(name) for name in figures}  # noqa: S704 (a constant form, escaped by format)
-    return environment().get_template(template).render(
-        **context,
-        figure=placed.__getitem__,
-        figures_json=_json_for_html(figures),
-        plotly_js=Markup(_plotly_js()) if figures else "",  # noqa: S704 (the installed package's own file)
+    placed = {name: Markup('<div class="figure" data-figure="{}"></div>').format(name) for name in figures}
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **context,
+            figure=placed.__getitem__,
+            figures_json=_json_for_html(figures),
+            plotly_js=Markup(_plotly_js()) if figures else "",  # noqa: S704 (the installed package's own file)
+        )
     )
 
 
@@ -66,6 +70,6 @@ def _json_for_html(value: Any) -> Markup:
 
 @cache
 def _plotly_js() -> str:
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 (4 MB, only for reports with figures)
+    from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs()).replace("</script", "<\\/script")
