@@ -1,0 +1,310 @@
+"""The demonstration: an old grocery system is laid out, brought in, served, broken on purpose, and measured.
+
+It leaves an ordinary workspace behind, with ``summary.json`` and ``report.html`` beside its declaration.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from brownfield.errors import NotFound
+from brownfield.workspace.running import RunningWorkspace, served
+from brownfield.workspace.traffic import Answered, send_paced
+
+__all__ = ["DemoSummary", "run_demo"]
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+
+_INTEGRATION = "store-recommendations"
+_STORES = 8
+_REQUESTS = 3_000
+_RATE_PER_S = 200.0
+_OUTAGE_BEGINS = 0.4  # share of the traffic after which the model process is killed
+_OUTAGE_S = 2.0  # for so long its replacement is killed too
+
+
+class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the demonstration saw; every number is counted or measured in this run.
+
+    Parameters
+    ----------
+    silos
+        Per source: rows in, accepted, quarantined, and quarantined by rule.
+    unified_rows
+        Rows of the one validated table.
+    answers
+        Requests sent, answered, failed, and answered by source and by cause of degradation.
+    kills
+        How often the model process was killed, and when (seconds from the first request).
+    recall_at_10
+        Value and 95 % interval by who answered; the fallback also on the model's own requests.
+    latency_ms
+        p50 and p99 by stage, ``caller`` being what the caller waited.
+    model
+        Version and digest of the bundle that answered.
+    seconds
+        Time taken by each part of the demonstration.
+    """
+
+    silos: dict[str, dict[str, Any]]
+    unified_rows: int
+    answers: dict[str, Any]
+    kills: list[float]
+    recall_at_10: dict[str, tuple[float, float, float]]
+    latency_ms: dict[str, tuple[float, float]]
+    model: dict[str, str]
+    seconds: dict[str, float]
+
+
+def run_demo(folder: Path, *, port: int = 8080, progress: Progress) -> DemoSummary:
+    """Lay out the retail example in a folder and carry it through its first day.
+
+    Parameters
+    ----------
+    folder
+        Becomes a workspace; what is there already of the legacy system is used again.
+    port
+        Port of the prediction door while the demonstration runs.
+    progress
+        ``progress(what, done, total)``.
+
+    Returns
+    -------
+    DemoSummary
+        Also written to ``summary.json`` and, as a page, to ``report.html``.
+
+    Raises
+    ------
+    NotFound
+        When the data package of the example is not installed.
+    Unavailable
+        When the workspace does not come up.
+    """
+    seconds: dict[str, float] = {}
+    example = example_folder()
+    with _timed(seconds, "legacy system"):
+        copy_declarations(example, folder)
+        zoo = _script(example / "zoo.py")
+        if not (folder / "legacy" / "pos.db").exists():
+            zoo.lay_out(folder, progress=progress)
+    with _timed(seconds, "silos into one table"):
+        silos, table = _bring_in(folder, progress)
+        _script(example / "popularity.py").write_popular_by_store(
+            table, folder / "integrations" / _INTEGRATION / "popular_by_store.csv"
+        )
+    baskets = _script(example / "baskets.py")
+    requests = baskets.held_out_requests(table, stores=_STORES, limit=_REQUESTS, seed=7)
+    with _timed(seconds, "traffic"):
+        answered, kills = _traffic(folder, port, requests, progress)
+    summary = _summarise(folder, silos, table, requests, answered, kills, seconds, baskets)
+    from brownfield.workspace.demo_report import write_report
+
+    (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    write_report(folder / "report.html", summary, answered)
+    return summary
+
+
+def example_folder(name: str = "retail") -> Path:
+    """Folder of a shipped example: inside the installed package, or beside the source of a checkout."""
+    installed = Path(__file__).parent / "examples" / name
+    checkout = Path(__file__).parents[3] / "examples" / name
+    for folder in (installed, checkout):
+        if folder.is_dir():
+            return folder
+    raise NotFound(f"the example {name!r} is not part of this installation", where=str(installed))
+
+
+def copy_declarations(example: Path, folder: Path) -> None:
+    """Copy the declarations, contract and bundle of an example; its scripts stay where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(example / "brownfield.yaml", folder)
+    shutil.copytree(example / "integrations", folder / "integrations", dirs_exist_ok=True)
+
+
+def _script(path: Path) -> ModuleType:
+    """Import a script of the example by its path."""
+    name = f"brownfield_example_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise NotFound("the example's script cannot be loaded", where=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class _timed:  # noqa: N801 (reads as the statement it is)
+    """Note how long a part took."""
+
+    def __init__(self, seconds: dict[str, float], part: str) -> None:
+        self._seconds, self._part = seconds, part
+
+    def __enter__(self) -> None:
+        self._start_s = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._part] = round(time.monotonic() - self._start_s, 2)
+
+
+def _bring_in(folder: Path, progress: Progress) -> tuple[dict[str, dict[str, Any]], Path]:
+    """Run the pipeline of the one integration; counts per silo, and the path of the unified table."""
+    from brownfield.data.pipeline import run_pipeline
+    from brownfield.integration import load_workspace
+    from brownfield.store import open_store
+
+    workspace = load_workspace(folder)
+    with ExitStack() as stack:
+        store = open_store(folder / "var" / "brownfield.db")
+        stack.callback(store.close)
+        report = run_pipeline(
+            workspace.integrations[_INTEGRATION],
+            workspace.connections,
+            store,
+            folder / "var" / "data" / _INTEGRATION,
+            progress,
+        )
+    silos = {
+        name: {
+            "rows_in": source.rows_in,
+            "accepted": source.accepted,
+            "quarantined": source.quarantined,
+            "by_rule": dict(source.by_rule),
+        }
+        for name, source in report.sources.items()
+    }
+    return silos, report.tables["basket_lines"].path
+
+
+def _traffic(
+    folder: Path, port: int, requests: Sequence[Any], progress: Progress
+) -> tuple[list[Answered], list[float]]:
+    """Ask for every basket while the model process is killed for a while in the middle."""
+    bodies = [msgspec.json.encode({"store_id": ask["store_id"], "items": ask["items"]}) for ask in requests]
+    kills: list[float] = []
+    what = "baskets ask for recommendations"
+    progress(what, 0, len(bodies))
+    with served(folder, port=port) as running:
+        killer = threading.Thread(target=_outage, args=(running, len(bodies), kills), daemon=True)
+        killer.start()
+        answered = send_paced(
+            running.host,
+            running.port,
+            f"/v1/{_INTEGRATION}/predict",
+            bodies,
+            rate_per_s=_RATE_PER_S,
+            done=lambda count: progress(what, count, len(bodies)),
+        )
+        killer.join()
+    return answered, kills
+
+
+def _outage(running: RunningWorkspace, requests: int, kills: list[float]) -> None:
+    """Kill the model process, and each replacement, for two seconds in mid-traffic."""
+    start_s = time.monotonic()
+    begins_s = requests / _RATE_PER_S * _OUTAGE_BEGINS
+    time.sleep(begins_s)
+    while (now_s := time.monotonic() - start_s) < begins_s + _OUTAGE_S:
+        if running.kill_model() is not None:
+            kills.append(round(now_s, 2))
+        time.sleep(0.05)
+
+
+def _summarise(  # noqa: PLR0913 (the parts of one summary)
+    folder: Path,
+    silos: dict[str, dict[str, Any]],
+    table: Path,
+    requests: Sequence[Any],
+    answered: Sequence[Answered],
+    kills: list[float],
+    seconds: dict[str, float],
+    baskets: ModuleType,
+) -> DemoSummary:
+    import pyarrow.parquet as pq
+
+    decisions = [each.body.get("decision", {}) for each in answered]
+    by_source = Counter(decision.get("source", "none") for decision in decisions)
+    causes = Counter(decision["cause"] for decision in decisions if decision.get("cause"))
+    versions = Counter(decision["version"] for decision in decisions if decision.get("source") == "model")
+    manifest = msgspec.json.decode(
+        (folder / "integrations" / _INTEGRATION / "bundles" / "store-recommender" / "manifest.json").read_bytes()
+    )
+    return DemoSummary(
+        silos=silos,
+        unified_rows=pq.read_metadata(table).num_rows,
+        answers={
+            "sent": len(requests),
+            "answered": sum(each.status == 200 for each in answered),  # noqa: PLR2004 (OK)
+            "failed": sum(each.status != 200 for each in answered),  # noqa: PLR2004 (OK)
+            "by_source": dict(by_source),
+            "by_cause": dict(causes),
+        },
+        kills=kills,
+        recall_at_10=_recalls(folder, requests, answered, baskets),
+        latency_ms=_latencies(answered),
+        model={"name": manifest["name"], "version": ", ".join(versions), "cores": str(os.cpu_count())},
+        seconds=seconds,
+    )
+
+
+def _recalls(
+    folder: Path, requests: Sequence[Any], answered: Sequence[Answered], baskets: ModuleType
+) -> dict[str, tuple[float, float, float]]:
+    """Recall by who answered, and the fallback table's own recall on the baskets that the model answered."""
+    by_model = [each for each in answered if _source(each) == "model"]
+    by_fallback = [each for each in answered if _source(each) not in {"model", "none"}]
+    popular = baskets.read_popular_by_store(folder / "integrations" / _INTEGRATION / "popular_by_store.csv")
+    truths = [requests[each.index]["truth"] for each in by_model]
+    table_answers = [
+        baskets.popular_answer(popular, requests[each.index]["store_id"]) for each in by_model
+    ]
+    recalls = {
+        "model": baskets.recalls_at_10([each.body["prediction"]["items"] for each in by_model], truths),
+        "fallback table, same baskets": baskets.recalls_at_10(table_answers, truths),
+        "fallback, during the outage": baskets.recalls_at_10(
+            [each.body["prediction"]["items"] for each in by_fallback],
+            [requests[each.index]["truth"] for each in by_fallback],
+        ),
+    }
+    return {name: _mean_with_interval(np.asarray(values)) for name, values in recalls.items() if len(values)}
+
+
+def _source(answer: Answered) -> str:
+    return str(answer.body.get("decision", {}).get("source", "none"))
+
+
+def _mean_with_interval(values: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float, float]:
+    """Mean and percentile-bootstrap 95 % interval over baskets (1,000 resamples, fixed seed)."""
+    generator = np.random.default_rng(7)
+    means = values[generator.integers(0, len(values), (1_000, len(values)))].mean(axis=1)
+    lower, upper = np.quantile(means, [0.025, 0.975])
+    return round(float(values.mean()), 4), round(float(lower), 4), round(float(upper), 4)
+
+
+def _latencies(answered: Sequence[Answered]) -> dict[str, tuple[float, float]]:
+    """p50 and p99 in ms, by stage of the server's account, and for the caller; model answers and fallbacks apart."""
+    model = [each for each in answered if _source(each) == "model"]
+    fallback = [each for each in answered if _source(each) not in {"model", "none"}]
+    series = {"caller, model answers": [each.latency_ms for each in model]}
+    if fallback:
+        series["caller, fallback answers"] = [each.latency_ms for each in fallback]
+    for stage in dict.fromkeys(stage for each in model[:50] for stage in each.stages_ms):
+        series[f"server, {stage}"] = [each.stages_ms[stage] for each in model if stage in each.stages_ms]
+    return {
+        name: (round(float(np.quantile(values, 0.5)), 3), round(float(np.quantile(values, 0.99)), 3))
+        for name, values in series.items()
+        if values
+    }
