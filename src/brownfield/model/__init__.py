@@ -1,0 +1,1 @@
+"""Bundles of models, and the processes in which they run."""
