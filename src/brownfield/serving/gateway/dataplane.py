@@ -113,6 +113,8 @@ class Dataplane:
 
         Raises
         ------
+        InputRefused
+            The model's features refuse a value that the contract admits; no worker was asked.
         Unanswered
             The model could not answer and nothing in the chain did.
         """
@@ -126,6 +128,8 @@ class Dataplane:
         else:
             try:
                 response = await self._ask(champion, served, checked, split, deadline_ns)
+            except InputRefused:
+                raise  # the features refuse a value: the caller's fault, and no worker was asked
             except BrownfieldError as error:
                 answer = self._fall_back(served, checked, split, _cause(error), champion.name)
             else:
@@ -226,7 +230,7 @@ def _blames_model(error: BaseException, *, full_time: bool) -> bool:
     """
     if isinstance(error, DeadlineExceeded):
         return full_time
-    return isinstance(error, Exception) and not isinstance(error, WorkerUnavailable)
+    return isinstance(error, Exception) and not isinstance(error, WorkerUnavailable | Overloaded | InputRefused)
 
 
 def _in_contract(version: Version, served: Served, checked: "Checked", outputs: "Tensors") -> "Checked":

@@ -188,6 +188,7 @@ class Handler:
             return self._refusal(BrownfieldError(str(type(error).__name__)), call.path, split)
         finally:
             self.in_flight -= 1
+        split.mark(Stage.SERIALIZE, self._now_ns())
         self._finish(response, split)
         return response
 
@@ -237,7 +238,6 @@ class Handler:
         split.mark(Stage.VALIDATE, self._now_ns())
         answer = await self.dataplane.predict(served, checked, split)
         text = named.encode(checked, answer)
-        split.mark(Stage.SERIALIZE, self._now_ns())
         return Response(200, [_JSON, (b"brownfield-decision", answer.decision.id.encode())], text)
 
     async def _infer(self, call: Call, body: bytes) -> Response:
@@ -248,7 +248,6 @@ class Handler:
         split.mark(Stage.VALIDATE, self._now_ns())
         answer = await self.dataplane.predict(served, checked, split, deadline_ns)
         payload, json_length = v2.encode(served, request, answer)
-        split.mark(Stage.SERIALIZE, self._now_ns())
         headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
         if json_length != len(payload):
             headers[0] = (b"content-type", b"application/octet-stream")
