@@ -73,10 +73,9 @@ def compile_pattern(pattern: str, max_text: int = MAX_TEXT) -> Pattern:
     --------
     >>> compile_pattern(r"^[A-Z]{2}-\d+$").python
     '^[A-Z]{2}-[0-9]+\\Z'
-    >>> compile_pattern("(a+)+$")
+    >>> compile_pattern("(a+)+$")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    brownfield.contract.patterns.PatternRefused: could be tried in more than 1000000 ways on one text; use fewer \
-open repetitions, anchor it with ^, or declare a smaller maxLength
+    brownfield.contract.patterns.PatternRefused: could be tried in more than 1000000 ways on one text; ...
     """
     if len(pattern) > MAX_PATTERN:
         raise PatternRefused(f"longer than {MAX_PATTERN} characters")
