@@ -17,7 +17,7 @@ from brownfield.integration.references import Reference, read_reference
 __all__ = ["ConnectionSpec", "FolderConnection", "SqliteConnection"]
 
 
-class SqliteConnection(Spec, frozen=True):
+class SqliteConnection(Spec, frozen=True, kw_only=True):
     """A SQLite database file, opened read-only."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
@@ -28,7 +28,7 @@ class SqliteConnection(Spec, frozen=True):
     ]
 
 
-class FolderConnection(Spec, frozen=True):
+class FolderConnection(Spec, frozen=True, kw_only=True):
     """A folder in which a legacy system leaves files."""
 
     holds: ClassVar[Literal["table", "path"]] = "path"
@@ -39,7 +39,7 @@ class FolderConnection(Spec, frozen=True):
     ]
 
 
-class ConnectionSpec(Spec, frozen=True):
+class ConnectionSpec(Spec, frozen=True, kw_only=True):
     """One named place: its kind, and the options of that kind."""
 
     kind: Annotated[str, Meta(description="What kind of place it is; the installed plug-ins decide which there are.")]

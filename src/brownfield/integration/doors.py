@@ -10,11 +10,11 @@ from brownfield.integration.reader import BAD, Path, Reader, Spec, describe
 __all__ = ["DoorsSpec", "HttpDoor"]
 
 
-class HttpDoor(Spec, frozen=True):
+class HttpDoor(Spec, frozen=True, kw_only=True):
     """Named-fields JSON and the Open Inference Protocol V2, on the workspace's HTTP listener."""
 
 
-class DoorsSpec(Spec, frozen=True):
+class DoorsSpec(Spec, frozen=True, kw_only=True):
     """The doors of one integration, each with the options of its kind; HTTP alone by default."""
 
     options: Annotated[Mapping[str, Any], Meta(description="Options of each door, by its name.")] = field(

@@ -11,17 +11,22 @@ from brownfield.integration.reader import Contradiction, Path, Reader, Spec
 __all__ = ["FallbackSpec", "FallbackStep"]
 
 
-class FallbackStep(Spec, frozen=True):
+class FallbackStep(Spec, frozen=True, kw_only=True):
     """One who may answer; the text ``previous_version`` stands for the bundle before this one."""
 
     previous_version: Annotated[bool, Meta(description="Let the bundle before this one answer.")] = False
-    table: Annotated[
-        RelativePath | None,
-        Meta(description="CSV file: columns named like request fields are the key, those like response fields the answer."),
-    ] = None
-    constant: Annotated[
-        Mapping[str, Any] | None, Meta(description="The same answer for everyone, by response field.")
-    ] = None
+    table: (
+        Annotated[
+            RelativePath,
+            Meta(
+                description="CSV file: columns named like request fields are the key, those like response fields the answer."
+            ),
+        ]
+        | None
+    ) = None
+    constant: (
+        Annotated[Mapping[str, Any], Meta(description="The same answer for everyone, by response field.")] | None
+    ) = None
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: Path) -> "FallbackStep":
@@ -44,7 +49,7 @@ class FallbackStep(Spec, frozen=True):
         return "table" if self.table is not None else "constant"
 
 
-class FallbackSpec(Spec, frozen=True):
+class FallbackSpec(Spec, frozen=True, kw_only=True):
     """From when on the fallback answers, and who is asked in which order."""
 
     deadline_ms: Annotated[

@@ -11,7 +11,7 @@ from brownfield.integration.reader import Contradiction, Path, Reader, Spec
 __all__ = ["CacheSpec", "ModelSpec"]
 
 
-class CacheSpec(Spec, frozen=True):
+class CacheSpec(Spec, frozen=True, kw_only=True):
     """How long an answer may be given again."""
 
     ttl_s: Annotated[float, Meta(gt=0, le=2_592_000, description="Seconds for which an answer may be given again.")]
@@ -20,19 +20,22 @@ class CacheSpec(Spec, frozen=True):
     ] = ()
 
 
-class ModelSpec(Spec, frozen=True):
+class ModelSpec(Spec, frozen=True, kw_only=True):
     """A bundle by its folder, or by its name in the registry; a plain text is the folder."""
 
-    path: Annotated[RelativePath | None, Meta(description="Folder of the bundle, below the integration.")] = None
-    uri: Annotated[
-        str | None,
-        Meta(
-            pattern=r"^models:/[a-z0-9][a-z0-9-]{0,62}(?:/[0-9]{1,9}|@[a-z][a-z0-9_-]{0,62})$",
-            description="Version or alias in the registry: models:/name/3 or models:/name@champion.",
-            extra={"words": "models:/name/version or models:/name@alias"},
-        ),
-    ] = None
-    cache: Annotated[CacheSpec | None, Meta(description="How long an answer may be given again.")] = None
+    path: Annotated[RelativePath, Meta(description="Folder of the bundle, below the integration.")] | None = None
+    uri: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^models:/[a-z0-9][a-z0-9-]{0,62}(?:/[0-9]{1,9}|@[a-z][a-z0-9_-]{0,62})$",
+                description="Version or alias in the registry: models:/name/3 or models:/name@champion.",
+                extra={"words": "models:/name/version or models:/name@alias"},
+            ),
+        ]
+        | None
+    ) = None
+    cache: Annotated[CacheSpec, Meta(description="How long an answer may be given again.")] | None = None
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: Path) -> "ModelSpec":

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from brownfield.integration.registry import PluginKind, Registry
     from brownfield.integration.strict_yaml import Document
 
-__all__ = ["BAD", "Contradiction", "DeclarationErrors", "Path", "Reader", "Spec", "dotted", "each_error", "nearest", "show"]
+__all__ = [
+    "BAD",
+    "Contradiction",
+    "DeclarationErrors",
+    "Path",
+    "Reader",
+    "Spec",
+    "dotted",
+    "each_error",
+    "nearest",
+    "show",
+]
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of a document."""
@@ -29,7 +40,9 @@ BAD: Any = object()
 
 SpecType = TypeVar("SpecType", bound="Spec")
 
-_SECRET_KEY = re.compile(r"(?:^|_)(?:password|passwd|pwd|passphrase|secret|token|api_?key|private_?key|credentials?)$", re.I)
+_SECRET_KEY = re.compile(
+    r"(?:^|_)(?:password|passwd|pwd|passphrase|secret|token|api_?key|private_?key|credentials?)$", re.I
+)
 _UNIT = re.compile(r"_(ms|s|h|d|mib|kib|percent|per_s|per_month|cores)$")
 _UNIT_WORDS = {
     "ms": "milliseconds", "s": "seconds", "h": "hours", "d": "days", "mib": "mebibytes", "kib": "kibibytes",
@@ -133,11 +146,18 @@ class Reader:
         if self.problems:
             raise DeclarationErrors(self.problems)
 
-    def note(self, path: Path, expected: str | None, got: str | None, next_step: str | None = None, *, what: str = "") -> Any:
+    def note(
+        self, path: Path, expected: str | None, got: str | None, next_step: str | None = None, *, what: str = ""
+    ) -> Any:
         """Note one problem and return :data:`BAD`."""
         self.problems.append(
             DeclarationError(
-                what, where=self.document.where(path), path=dotted(path) or None, expected=expected, got=got, next_step=next_step
+                what,
+                where=self.document.where(path),
+                path=dotted(path) or None,
+                expected=expected,
+                got=got,
+                next_step=next_step,
             )
         )
         return BAD
@@ -182,7 +202,12 @@ class Reader:
                 next_step = "A space is missing after the colon."
             else:
                 next_step = nearest(key, known)
-            self.note((*path, key), f"one of the keys {_listed(known)}" if known else "no keys", f"the unknown key {show(key)}", next_step)
+            self.note(
+                (*path, key),
+                f"one of the keys {_listed(known)}" if known else "no keys",
+                f"the unknown key {show(key)}",
+                next_step,
+            )
 
     def installed(self, kind: "PluginKind", name: Any, path: Path) -> Any:
         """Return the options class of an installed plug-in, or :data:`BAD` after noting which there are."""
@@ -241,7 +266,9 @@ def dotted(path: Path) -> str:
     >>> dotted(("rollout", "steps", 2, "setWeight"))
     'rollout.steps[2].setWeight'
     """
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{show(step, quoted=False)}" for step in path).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{show(step, quoted=False)}" for step in path).lstrip(
+        "."
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -288,7 +315,7 @@ def expected(kind: inspect.Type) -> str:
         words = (kind.extra or {}).get("words")
         return words if isinstance(words, str) else expected(kind.type)
     if isinstance(kind, inspect.UnionType):
-        return " or ".join(expected(option) for option in _present(kind))
+        return " or ".join(expected(branch) for branch in _branches(kind))
     if isinstance(kind, inspect.LiteralType):
         return f"one of {_listed(kind.values)}" if len(kind.values) > 1 else str(kind.values[0])
     if isinstance(kind, inspect.IntType | inspect.FloatType):
@@ -311,10 +338,15 @@ def key_names(spec: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def field_help(spec: type[msgspec.Struct], key: str) -> str | None:
     """Return the sentence of help that stands beside a key."""
-    kind = _fields(spec)[key].type
+    return _description(_fields(spec)[key].type)
+
+
+def _description(kind: inspect.Type) -> str | None:
+    if isinstance(kind, inspect.UnionType):
+        return next((text for option in kind.types if (text := _description(option))), None)
     if isinstance(kind, inspect.Metadata):
         text = (kind.extra_json_schema or {}).get("description")
-        return text if isinstance(text, str) else None
+        return text if isinstance(text, str) else _description(kind.type)
     return None
 
 
@@ -326,32 +358,33 @@ def _fields(spec: type[msgspec.Struct]) -> dict[str, inspect.Field]:
 
 
 def _choose(kind: inspect.UnionType, value: Any) -> inspect.Type | None:
-    """Pick the branch of a union by the shape of the value: scalars that fit, then containers by kind."""
-    for option in kind.types:
-        plain = option.type if isinstance(option, inspect.Metadata) else option
-        if isinstance(plain, inspect.NoneType):
-            continue  # a key that is left out, never one that is left empty
-        if isinstance(plain, inspect.StructType):
-            if isinstance(value, dict) or len(_present(kind)) == 1:
-                return option
-        elif isinstance(plain, inspect.DictType):
+    """Pick the branch of a union by the shape of the value; a struct alone takes every shape (it may have a short form)."""
+    branches = _branches(kind)
+    if len(branches) == 1:
+        return branches[0]
+    for branch in branches:
+        plain = branch.type if isinstance(branch, inspect.Metadata) else branch
+        if isinstance(plain, inspect.StructType | inspect.DictType):
             if isinstance(value, dict):
-                return option
+                return branch
         elif isinstance(plain, inspect.ListType | inspect.VarTupleType):
             if isinstance(value, list):
-                return option
+                return branch
         elif _fits(plain, value):
-            return option
+            return branch
     return None
 
 
-def _present(kind: inspect.UnionType) -> list[inspect.Type]:
-    return [option for option in kind.types if not isinstance(option, inspect.NoneType)]
+def _branches(kind: inspect.Type) -> list[inspect.Type]:
+    """Flatten a union; ``None`` is no branch, for a key is left out and never left empty."""
+    if isinstance(kind, inspect.UnionType):
+        return [branch for option in kind.types for branch in _branches(option)]
+    if isinstance(kind, inspect.Metadata) and isinstance(kind.type, inspect.UnionType):
+        return _branches(kind.type)
+    return [] if isinstance(kind, inspect.NoneType) else [kind]
 
 
 def _fits(kind: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 (one return for each kind of scalar)
-    if isinstance(kind, inspect.NoneType):
-        return value is None
     if isinstance(kind, inspect.BoolType):
         return isinstance(value, bool)
     if isinstance(kind, inspect.IntType):
@@ -361,8 +394,10 @@ def _fits(kind: inspect.Type, value: Any) -> bool:  # noqa: PLR0911 (one return 
     if isinstance(kind, inspect.LiteralType):
         return any(value == allowed and type(value) is type(allowed) for allowed in kind.values)
     if isinstance(kind, inspect.StrType):
-        return isinstance(value, str) and _length_fits(kind, value) and (
-            kind.pattern is None or _pattern(kind.pattern).search(value) is not None
+        return (
+            isinstance(value, str)
+            and _length_fits(kind, value)
+            and (kind.pattern is None or _pattern(kind.pattern).search(value) is not None)
         )
     raise TypeError(f"no rule for {kind}")
 

@@ -12,7 +12,7 @@ from brownfield.integration.reader import Contradiction, Spec
 __all__ = ["ServingSpec"]
 
 
-class ServingSpec(Spec, frozen=True):
+class ServingSpec(Spec, frozen=True, kw_only=True):
     """Where predictions are asked for, and how large a request may be."""
 
     host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"

@@ -15,7 +15,7 @@ from brownfield.integration.reader import BAD, Contradiction, Path, Reader, Spec
 __all__ = ["Cursor", "Location", "SourceSpec"]
 
 
-class Cursor(Spec, frozen=True):
+class Cursor(Spec, frozen=True, kw_only=True):
     """How a feed knows what it has read."""
 
     column: Annotated[FieldName, Meta(description="Column that only grows: the position in the feed.")]
@@ -25,19 +25,20 @@ class Cursor(Spec, frozen=True):
     ] = 0
 
 
-class Location(Spec, frozen=True):
+class Location(Spec, frozen=True, kw_only=True):
     """One place of a source: a table or a file of a connection, or the last good snapshot."""
 
-    connection: Annotated[Identifier | None, Meta(description="Name of a connection of the workspace.")] = None
-    table: Annotated[FieldName | None, Meta(description="Table or view, in a connection to a database.")] = None
-    path: Annotated[RelativePath | None, Meta(description="File, in a connection to a folder.")] = None
-    format: Annotated[str | None, Meta(description="Format of the file; its options stand beside it.")] = None
-    snapshot: Annotated[
-        str | None, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")
-    ] = None
-    max_age_h: Annotated[
-        float | None, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")
-    ] = None
+    connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
+    table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
+    path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
+    format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    snapshot: (
+        Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
+        | None
+    ) = None
+    max_age_h: (
+        Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
+    ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
     @classmethod
@@ -85,16 +86,16 @@ class Location(Spec, frozen=True):
             yield Contradiction(("format",), "format beside path only", "a table")
 
 
-class SourceSpec(Spec, frozen=True):
+class SourceSpec(Spec, frozen=True, kw_only=True):
     """One source: a lookup with its chain, or a feed with its cursor."""
 
-    lookup: Annotated[FieldNames | None, Meta(description="Field, or fields, by which a record is found.")] = None
+    lookup: Annotated[FieldNames, Meta(description="Field, or fields, by which a record is found.")] | None = None
     feed: Annotated[bool, Meta(description="True where the records are read once, in order.")] = False
     chain: Annotated[
         tuple[Location, ...],
         Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
     ] = ()
-    cursor: Annotated[Cursor | None, Meta(description="How a feed knows what it has read.")] = None
+    cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: Path) -> "SourceSpec":
@@ -112,7 +113,9 @@ class SourceSpec(Spec, frozen=True):
         """A source is a lookup or a feed; only a feed has a cursor, only a lookup has ways out."""
         if self.feed == (self.lookup is not None):
             got = "both" if self.feed else "neither"
-            yield Contradiction((), "either lookup or feed: true", got, "A lookup is found by key, a feed is read once.")
+            yield Contradiction(
+                (), "either lookup or feed: true", got, "A lookup is found by key, a feed is read once."
+            )
         if self.feed and len(self.chain) > 1:
             yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
         if self.feed and any(place.snapshot is not None for place in self.chain):
