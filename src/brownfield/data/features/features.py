@@ -6,13 +6,13 @@ The same object, read from the same JSON, works at fit and at serving, so the tw
 
 import hashlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from brownfield.data.features.inputs import InputFeature, RawInput
+from brownfield.data.features.inputs import InputFeature, RawInput, SequenceInput
 from brownfield.data.features.outputs import Decoded, OutputFeature, RawOutput
 from brownfield.data.features.spec import tensor_dtype
 from brownfield.errors import DeclarationError
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from brownfield.types import Columns
 
 __all__ = ["Features", "identity"]
+
+
+class Fed(NamedTuple):
+    """A tensor that features give: its name, dtype (``str`` for texts) and shape, ``None`` where any size goes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
 
 
 class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -132,6 +140,23 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def digest(self) -> str:
         """SHA-256 of :meth:`to_json`, in hexadecimal."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+    @property
+    def tensors(self) -> "tuple[Fed, ...]":
+        """The tensors that :meth:`encode` gives: name, dtype, and shape with ``None`` for any size."""
+        rows = (None,) if self.batched else (1,)
+        fed = []
+        for name, (parts, width) in self._layout.items():
+            first = parts[0]
+            shape: tuple[int | None, ...] = (*rows, width)
+            if isinstance(first, SequenceInput):
+                shape = (*rows, first.length)
+            elif isinstance(first, RawInput):
+                shape = (*rows, *(first.shape or ())) if self.batched else (first.shape or ())
+            elif first.shape is not None:
+                shape = rows
+            fed.append(Fed(name, first.dtype, shape))
+        return tuple(fed)
 
     @cached_property
     def _layout(self) -> dict[str, tuple[tuple[Any, ...], int]]:

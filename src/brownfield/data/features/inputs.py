@@ -189,8 +189,8 @@ class SequenceInput(_Input, frozen=True, tag="sequence"):
 
     alone: ClassVar[bool] = True
 
-    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:
-        """Return the padded tensor, shape ``(rows, length)``; without a row dimension when not batched."""
+    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
+        """Return the padded tensor, shape ``(rows, length)``."""
         ids, row_of = self._identifiers(column)
         counts = np.bincount(row_of, minlength=rows)
         starts = np.cumsum(counts) - counts
@@ -199,7 +199,7 @@ class SequenceInput(_Input, frozen=True, tag="sequence"):
         kept = place >= 0
         out = np.full((rows, width), self.pad, dtype=self.dtype)
         out[row_of[kept], place[kept]] = ids[kept]
-        return out if batched else out[0]
+        return out
 
     def _identifiers(self, column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         items, row_of = flatten(column)
