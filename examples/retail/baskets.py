@@ -21,8 +21,8 @@ __all__ = [
     "SUGGESTIONS",
     "Baskets",
     "bootstrap_interval",
-    "hide_half",
     "held_out_requests",
+    "hide_half",
     "read_baskets",
     "recall_at_10",
     "recalls_at_10",
@@ -91,7 +91,7 @@ def read_baskets(
         parameters["stores"] = list(stores)
     with duckdb.connect() as database:
         database.execute("SET TimeZone = 'UTC'")
-        table = database.execute(query, parameters).to_arrow_table()
+        table = database.sql(query, params=parameters).to_arrow_table()
     return Baskets(table["basket_id"].to_numpy(), table["store_id"].to_numpy(), table["items"].to_pylist())
 
 
@@ -118,7 +118,7 @@ def hide_half(items: Sequence[str], seed: int, basket_id: int) -> tuple[list[str
 def held_out_requests(
     unified_parquet: Path, stores: Sequence[int] | None = None, limit: int | None = None, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Requests from baskets of the held-out weeks, half of each hidden, grouped by store.
+    """Make requests of the baskets of the held-out weeks, half of each hidden, grouped by store.
 
     Parameters
     ----------
@@ -136,9 +136,7 @@ def held_out_requests(
     list of dict
         ``store_id``, ``items`` (shown) and ``truth`` (hidden).
     """
-    baskets = read_baskets(
-        unified_parquet, first_week=LAST_TRAINING_WEEK + 1, stores=stores, min_items=MIN_TEST_ITEMS
-    )
+    baskets = read_baskets(unified_parquet, first_week=LAST_TRAINING_WEEK + 1, stores=stores, min_items=MIN_TEST_ITEMS)
     requests = []
     for store in np.unique(baskets.store_id).tolist() if stores is None else stores:
         (members,) = np.nonzero(baskets.store_id == store)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
-from baskets import LAST_TRAINING_WEEK, SUGGESTIONS, Baskets, read_baskets  # noqa: E402 (a script beside its module)
+from baskets import LAST_TRAINING_WEEK, SUGGESTIONS, Baskets, read_baskets
 
 __all__ = ["Popularity", "write_popular_by_store"]
 
