@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
     app.command("init", epilog="Example: brownfield init shop --model model.onnx")(_init)
 
 
-def _init(  # noqa: PLR0913 (one parameter per option)
+def _init(
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
     model: Path | None = typer.Option(None, "--model", metavar="FILE", help="ONNX model to draft the contract from."),
     name: str | None = typer.Option(None, "--name", help="Name of the integration instead of the folder's."),
