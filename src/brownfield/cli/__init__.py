@@ -28,7 +28,7 @@ for verb in (init, check, bundle, serve, audit, doctor, demo):
     verb.register(app)
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 (the shape of a typer callback)
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)
         raise typer.Exit
@@ -36,7 +36,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 (the shape of a typer callbac
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: FBT001 (typer reads it)
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options before any verb."""
 

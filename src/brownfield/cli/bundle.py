@@ -16,8 +16,8 @@ def register(app: typer.Typer) -> None:
 
 def _bundle(
     folder: Path = typer.Argument(..., metavar="BUNDLE", help="Folder of the bundle."),
-    probe: bool = typer.Option(False, "--probe", help="Run its golden records in a sandboxed child process."),  # noqa: FBT001 (typer)
-    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),  # noqa: FBT001 (typer)
+    probe: bool = typer.Option(False, "--probe", help="Run its golden records in a sandboxed child process."),
+    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Verify a bundle: every digest, the graph's structure and, with --probe, its golden records."""
     from brownfield.workspace.bundles import examine_bundle

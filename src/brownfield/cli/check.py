@@ -17,8 +17,8 @@ def register(app: typer.Typer) -> None:
 
 def _check(
     folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
-    schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of the declaration for editors."),  # noqa: FBT001 (typer)
-    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),  # noqa: FBT001 (typer)
+    schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of the declaration for editors."),
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Lint the workspace, its declarations and contracts; reads everything, changes nothing."""
     if schema:

@@ -18,7 +18,7 @@ def _doctor(
     folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
     backup: Path | None = typer.Option(None, "--backup", metavar="FILE", help="Write a backup of the workspace."),
     restore: Path | None = typer.Option(None, "--restore", metavar="FILE", help="Put a backup back in place."),
-    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),  # noqa: FBT001 (typer)
+    as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),
 ) -> None:
     """Say what this host can do and how the store is; back a workspace up, or restore it."""
     from brownfield.workspace import doctor

@@ -19,8 +19,8 @@ def _init(
     model: Path | None = typer.Option(None, "--model", metavar="FILE", help="ONNX model to draft the contract from."),
     name: str | None = typer.Option(None, "--name", help="Name of the integration instead of the folder's."),
     sample: Path | None = typer.Option(None, "--sample", metavar="FILE", help="JSON records for the golden set."),
-    deploy: bool = typer.Option(False, "--deploy", help="Write a systemd unit and a Containerfile too."),  # noqa: FBT001 (typer)
-    as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),  # noqa: FBT001 (typer)
+    deploy: bool = typer.Option(False, "--deploy", help="Write a systemd unit and a Containerfile too."),
+    as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
 ) -> None:
     """Write a starting workspace: a contract and a fallback that serve at once, or one drafted from a model."""
     from brownfield.workspace.init import init

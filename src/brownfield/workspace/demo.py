@@ -110,7 +110,9 @@ def run_demo(folder: Path, *, port: int = 8080, progress: Progress) -> DemoSumma
     requests = _requests_of_the_busiest_stores(_script(example, "baskets"), table)
     with _timed(seconds, "traffic"):
         answered, kills = _traffic(folder, port, requests, progress)
-    summary = _summarise(folder, silos, table, requests, answered, kills, seconds)
+    summary = _summarise(
+        folder, silos=silos, table=table, requests=requests, answered=answered, kills=kills, seconds=seconds
+    )
     from brownfield.workspace.demo_report import write_report
 
     (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
@@ -228,6 +230,7 @@ def _outage(running: RunningWorkspace, requests: int, kills: list[float]) -> Non
 
 def _summarise(  # noqa: PLR0913 (the parts of one summary)
     folder: Path,
+    *,
     silos: dict[str, dict[str, Any]],
     table: Path,
     requests: Sequence[Any],

@@ -44,5 +44,5 @@ def _timeline(summary: "DemoSummary", answered: Sequence[Answered]) -> dict[str,
     counts = {name: [0.0] * bins for name in sources}
     for each in answered:
         counts[str(each.body.get("decision", {}).get("source", "none"))][int(each.at_s / _BIN_S)] += 1
-    marks = {f"model killed ({len(summary.kills)}×)": summary.kills[0]} if summary.kills else {}
+    marks = {f"model killed ({len(summary.kills)}x)": summary.kills[0]} if summary.kills else {}
     return timeline([index * _BIN_S for index in range(bins)], counts, marks=marks, unit="answers")
