@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.words import KeyPath
 
 __all__ = ["CacheSpec", "ModelSpec"]
 
@@ -38,13 +39,13 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
     cache: Annotated[CacheSpec, Meta(description="How long an answer may be given again.")] | None = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "ModelSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping, or the folder alone."""
         if isinstance(value, str):
             value = {"uri" if value.startswith("models:/") else "path": value}
-        return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+        return reader.struct(cls, value, path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Exactly one of the two says which bundle."""
+        """Refuse both and neither of path and uri."""
         if (self.path is None) == (self.uri is None):
             yield Contradiction((), "either path or uri", "neither" if self.path is None else "both")

@@ -43,7 +43,7 @@ class Reference(Spec, frozen=True, kw_only=True):
     ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Exactly one of the two is given."""
+        """Refuse both and neither."""
         if (self.env is None) == (self.file is None):
             yield Contradiction((), "either env or file", "both" if self.env else "neither")
 
@@ -77,10 +77,7 @@ def read_reference(reference: Reference, folder: Path) -> str:
     >>> read_reference(Reference(env="EXAMPLE_PATH"), Path())
     '/srv/pos.db'
     """
-    if isinstance(reference.env, str):
-        value = os.environ.get(reference.env, "")
-    else:
-        value = _read_file(reference, folder)
+    value = os.environ.get(reference.env, "") if reference.env else _read_file(reference, folder)
     if not value:
         raise DeclarationError(
             where=str(reference), expected="a value", got="nothing", next_step="Set it before Brownfield is started."

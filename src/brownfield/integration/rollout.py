@@ -4,12 +4,13 @@ Weights are cumulative shares of traffic in percent.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, field
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec, describe
+from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.words import KeyPath, describe
 
 __all__ = ["Analysis", "Mirror", "Pause", "RolloutSpec", "RolloutStep", "Segment", "Weight"]
 
@@ -44,14 +45,14 @@ class Weight(Spec, frozen=True, kw_only=True):
     analysis: Analysis = ()
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "Weight":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping, or the weight alone."""
         if isinstance(value, dict):
-            return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+            return reader.struct(cls, value, path)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100:  # noqa: PLR2004 (percent)
             return cls(weight=float(value))
         next_step = "Weights are cumulative shares of traffic."
-        return reader.note(path, "a number in (0, 100]", describe(value), next_step)  # type: ignore[no-any-return]
+        return reader.note(path, "a number in (0, 100]", describe(value), next_step)
 
 
 class RolloutStep(Spec, frozen=True, kw_only=True):
@@ -70,15 +71,15 @@ class RolloutStep(Spec, frozen=True, kw_only=True):
     analysis: Annotated[tuple[FieldName, ...], Meta(description="Wait until these metrics pass.")] | None = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A step does one thing."""
+        """Refuse a step of none or several keys."""
         given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
         if len(given) != 1:
             yield Contradiction((), "exactly one key in a step", str(len(given)), "Write one list item for each step.")
 
     @property
-    def kind(self) -> Literal["set_mirror", "set_segment", "pause", "set_weight", "analysis"]:
-        """Which of the five it is."""
-        return next(name for name in self.__struct_fields__ if getattr(self, name) is not None)  # type: ignore[return-value]
+    def kind(self) -> str:
+        """Which of the five it is: ``set_mirror``, ``set_segment``, ``pause``, ``set_weight`` or ``analysis``."""
+        return next(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
 class RolloutSpec(Spec, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     steps: Annotated[tuple[RolloutStep, ...], Meta(min_length=1, max_length=64, description="Steps, in order.")]
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Weights grow, and mirroring comes before the first answer is seen."""
+        """Refuse weights that do not grow, and mirroring of a version that already answers."""
         last = 0.0
         for index, step in enumerate(self.steps):
             if step.set_weight is not None:
