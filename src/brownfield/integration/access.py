@@ -15,7 +15,7 @@ Role: TypeAlias = Literal["caller", "viewer", "operator", "approver", "admin", "
 """What a principal is for; ``caller`` asks for predictions and nothing else."""
 
 
-class TokenSpec(Spec, frozen=True):
+class TokenSpec(Spec, frozen=True, kw_only=True):
     """One principal and where its bearer token stands."""
 
     name: Annotated[Slug, Meta(description="Name of the principal, as it stands in the audit log.")]
@@ -23,13 +23,13 @@ class TokenSpec(Spec, frozen=True):
     token: Annotated[Reference, Meta(description="Where the token stands: {env: NAME} or {file: PATH}.")]
 
 
-class AccessSpec(Spec, frozen=True):
+class AccessSpec(Spec, frozen=True, kw_only=True):
     """The principals that are let in."""
 
     tokens: Annotated[tuple[TokenSpec, ...], Meta(max_length=1_000, description="One entry for each principal.")] = ()
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Every principal has a name of its own."""
+        """Refuse two principals of one name."""
         seen: set[str] = set()
         for index, token in enumerate(self.tokens):
             if token.name in seen:

@@ -12,9 +12,10 @@ from brownfield.contract import Contract, Schema
 from brownfield.errors import BrownfieldError, DeclarationError, InputRefused
 from brownfield.integration.integration import IntegrationDeclaration
 from brownfield.integration.kinds import names
-from brownfield.integration.reader import Path, Reader, dotted, nearest, show
+from brownfield.integration.reader import Reader
 from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.words import KeyPath, dotted, nearest, show
 
 __all__ = ["check_agreement", "check_table", "table_columns"]
 
@@ -94,7 +95,7 @@ class _Agreement:
         self._contract = contract
         self._reader = reader
 
-    def schema(self, name: str, path: Path) -> Schema | None:
+    def schema(self, name: str, path: KeyPath) -> Schema | None:
         """Return a schema of the contract, or note that there is none."""
         schema = self._contract.schemas.get(name)
         if schema is None:
@@ -106,17 +107,19 @@ class _Agreement:
             )
         return schema
 
-    def fields(self, schema_name: str, wanted: Iterable[str], path: Path) -> None:
+    def fields(self, schema_name: str, wanted: Iterable[str], path: KeyPath) -> None:
         """Note the fields that a schema does not have."""
         schema = self._contract.schemas.get(schema_name)
-        for name in wanted if schema is not None else ():
+        if schema is None:
+            return
+        for name in wanted:
             if name not in schema.names:
                 expected = f"a field of {schema_name} in {self._declared.contract}"
                 self._reader.note(path, expected, show(name), nearest(name, schema.names))
 
     def source(self, name: str, source: SourceSpec) -> None:
         """Check a source's schema, keys and cursor."""
-        path: Path = ("sources", name)
+        path: KeyPath = ("sources", name)
         if self.schema(name, path) is None:
             return
         self.fields(name, source.keys, (*path, "lookup"))
@@ -126,12 +129,12 @@ class _Agreement:
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""
-        path: Path = ("unified", name)
+        path: KeyPath = ("unified", name)
         self.schema(name, path)
         base = self._contract.schemas.get(table.from_)
         present = set(base.names) if base is not None else set()
         for index, join in enumerate(table.join):
-            here: Path = (*path, "join", index)
+            here: KeyPath = (*path, "join", index)
             if base is not None:
                 for key in join.keys:
                     if key not in present:
@@ -144,7 +147,7 @@ class _Agreement:
                     self._reader.note(here, "a name that is not taken", show(column), "Each field is added once.")
                 present.add(column)
 
-    def constant(self, answer: Mapping[str, Any], path: Path) -> None:
+    def constant(self, answer: Mapping[str, Any], path: KeyPath) -> None:
         """Check that a constant answer is one that the response admits."""
         schema = self._contract.schemas.get("response")
         if schema is None:

@@ -10,14 +10,14 @@ from msgspec import Meta
 
 from brownfield.errors import DeclarationError
 from brownfield.integration.kinds import RelativePath
-from brownfield.integration.reader import BAD, Reader, Spec, describe
-from brownfield.integration.reader import Path as KeyPath
+from brownfield.integration.reader import BAD, Reader, Spec
 from brownfield.integration.references import Reference, read_reference
+from brownfield.integration.words import KeyPath, describe
 
 __all__ = ["ConnectionSpec", "FolderConnection", "SqliteConnection"]
 
 
-class SqliteConnection(Spec, frozen=True):
+class SqliteConnection(Spec, frozen=True, kw_only=True):
     """A SQLite database file, opened read-only."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
@@ -28,7 +28,7 @@ class SqliteConnection(Spec, frozen=True):
     ]
 
 
-class FolderConnection(Spec, frozen=True):
+class FolderConnection(Spec, frozen=True, kw_only=True):
     """A folder in which a legacy system leaves files."""
 
     holds: ClassVar[Literal["table", "path"]] = "path"
@@ -39,22 +39,22 @@ class FolderConnection(Spec, frozen=True):
     ]
 
 
-class ConnectionSpec(Spec, frozen=True):
+class ConnectionSpec(Spec, frozen=True, kw_only=True):
     """One named place: its kind, and the options of that kind."""
 
     kind: Annotated[str, Meta(description="What kind of place it is; the installed plug-ins decide which there are.")]
     options: Annotated[Any, Meta(description="The options of the kind.")]
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> "ConnectionSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read ``kind`` first, then the other keys as that kind's options."""
         if not isinstance(value, dict):
-            return reader.note(path, "a mapping with the key kind", describe(value))  # type: ignore[no-any-return]  # BAD
+            return reader.note(path, "a mapping with the key kind", describe(value))
         options_class = reader.installed("connections", value.get("kind"), (*path, "kind"))
         if options_class is BAD:
-            return BAD  # type: ignore[no-any-return]  # BAD stands for a spec
+            return BAD
         options = options_class.from_declared(reader, {k: v for k, v in value.items() if k != "kind"}, path)
-        return BAD if options is BAD else cls(kind=value["kind"], options=options)  # type: ignore[no-any-return]
+        return BAD if options is BAD else cls(kind=value["kind"], options=options)
 
     def location(self, workspace_folder: Path) -> Path:
         """Return the file or folder of a connection that has a ``path``.

@@ -5,16 +5,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from brownfield.integration.reader import BAD, Path, Reader, Spec, describe
+from brownfield.integration.reader import BAD, Reader, Spec
+from brownfield.integration.words import KeyPath, describe
 
 __all__ = ["DoorsSpec", "HttpDoor"]
 
 
-class HttpDoor(Spec, frozen=True):
+class HttpDoor(Spec, frozen=True, kw_only=True):
     """Named-fields JSON and the Open Inference Protocol V2, on the workspace's HTTP listener."""
 
 
-class DoorsSpec(Spec, frozen=True):
+class DoorsSpec(Spec, frozen=True, kw_only=True):
     """The doors of one integration, each with the options of its kind; HTTP alone by default."""
 
     options: Annotated[Mapping[str, Any], Meta(description="Options of each door, by its name.")] = field(
@@ -22,14 +23,14 @@ class DoorsSpec(Spec, frozen=True):
     )
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "DoorsSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read each key as the name of an installed door."""
         if not isinstance(value, dict):
-            return reader.note(path, "a mapping with a key for each door", describe(value))  # type: ignore[no-any-return]
+            return reader.note(path, "a mapping with a key for each door", describe(value))
         options = {}
         for name, keys in value.items():
             options_class = reader.installed("doors", name, (*path, name))
             options[name] = BAD if options_class is BAD else options_class.from_declared(reader, keys, (*path, name))
         if any(option is BAD for option in options.values()):
-            return BAD  # type: ignore[no-any-return]
+            return BAD
         return cls(options=options)

@@ -6,32 +6,36 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from brownfield.integration.kinds import RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.words import KeyPath
 
 __all__ = ["FallbackSpec", "FallbackStep"]
 
 
-class FallbackStep(Spec, frozen=True):
+class FallbackStep(Spec, frozen=True, kw_only=True):
     """One who may answer; the text ``previous_version`` stands for the bundle before this one."""
 
     previous_version: Annotated[bool, Meta(description="Let the bundle before this one answer.")] = False
-    table: Annotated[
-        RelativePath | None,
-        Meta(description="CSV file: columns named like request fields are the key, those like response fields the answer."),
-    ] = None
-    constant: Annotated[
-        Mapping[str, Any] | None, Meta(description="The same answer for everyone, by response field.")
-    ] = None
+    table: (
+        Annotated[
+            RelativePath,
+            Meta(description="CSV file; columns named like request fields are the key, the others the answer."),
+        ]
+        | None
+    ) = None
+    constant: (
+        Annotated[Mapping[str, Any], Meta(description="The same answer for everyone, by response field.")] | None
+    ) = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "FallbackStep":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping with one key, or ``previous_version``."""
         if value == "previous_version":
             return cls(previous_version=True)
-        return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+        return reader.struct(cls, value, path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """One step, one answerer."""
+        """Refuse a step of none or several."""
         given = self.previous_version + (self.table is not None) + (self.constant is not None)
         if given != 1:
             yield Contradiction((), "exactly one of previous_version, table, constant", str(given))
@@ -44,7 +48,7 @@ class FallbackStep(Spec, frozen=True):
         return "table" if self.table is not None else "constant"
 
 
-class FallbackSpec(Spec, frozen=True):
+class FallbackSpec(Spec, frozen=True, kw_only=True):
     """From when on the fallback answers, and who is asked in which order."""
 
     deadline_ms: Annotated[
@@ -55,7 +59,7 @@ class FallbackSpec(Spec, frozen=True):
     ] = ()
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A constant always answers, so nothing stands after it."""
+        """Refuse steps after a constant, which always answers."""
         for index, step in enumerate(self.chain[:-1]):
             if step.kind == "constant":
                 yield Contradiction(("chain", index), "the constant as the last step", "steps after it")

@@ -24,7 +24,7 @@ Encoding = Annotated[
 ]
 
 
-class CsvFormat(Spec, frozen=True):
+class CsvFormat(Spec, frozen=True, kw_only=True):
     """Delimited text; the dialect is declared, never guessed."""
 
     delimiter: Annotated[
@@ -37,19 +37,19 @@ class CsvFormat(Spec, frozen=True):
     header: Annotated[bool, Meta(description="Whether the first line names the columns.")] = True
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """The delimiter and the quote differ."""
+        """Refuse a delimiter that is also the quote."""
         if self.delimiter == self.quote:
             yield Contradiction(("quote",), "another character than the delimiter", "the same")
 
 
-class FixedWidthFormat(Spec, frozen=True):
+class FixedWidthFormat(Spec, frozen=True, kw_only=True):
     """Text in columns of fixed width, one record a line."""
 
     layout: Annotated[RelativePath, Meta(description="File that names columns, starts and lengths.")]
     encoding: Encoding = "utf-8"
 
 
-class CopybookFormat(Spec, frozen=True):
+class CopybookFormat(Spec, frozen=True, kw_only=True):
     """Mainframe records, laid out by a COBOL copybook."""
 
     layout: Annotated[RelativePath, Meta(description="The copybook.")]
@@ -66,5 +66,5 @@ class CopybookFormat(Spec, frozen=True):
     ] = "cp037"
 
 
-class JsonFormat(Spec, frozen=True):
+class JsonFormat(Spec, frozen=True, kw_only=True):
     """One JSON object a line."""

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["IntegrationDeclaration", "IntegrationSpec"]
 
 
-class IntegrationDeclaration(Spec, frozen=True):
+class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     """The keys of ``integration.yaml``."""
 
     integration: Annotated[Slug, Meta(description="Name of the integration; also the V2 name of its model.")]
-    purpose: Annotated[Line | None, Meta(description="What it is for, in one sentence.")] = None
-    owner: Annotated[Line | None, Meta(description="Who answers for it.")] = None
+    purpose: Annotated[Line, Meta(description="What it is for, in one sentence.")] | None = None
+    owner: Annotated[Line, Meta(description="Who answers for it.")] | None = None
     contract: Annotated[RelativePath, Meta(description="The open data contract of its request, response and sources.")]
     sources: Annotated[Mapping[Identifier, SourceSpec], Meta(max_length=256, description="Where the records lie.")] = (
         field(default_factory=dict)
@@ -39,17 +39,20 @@ class IntegrationDeclaration(Spec, frozen=True):
         Mapping[Identifier, UnifiedSpec], Meta(max_length=64, description="Tables made of several sources.")
     ] = field(default_factory=dict)
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
-    features: Annotated[
-        RelativePath | None, Meta(description="How records become tensors; without it the fields are the graph's inputs.")
-    ] = None
-    model: Annotated[ModelSpec | None, Meta(description="Which bundle answers; none yet is allowed.")] = None
+    features: (
+        Annotated[
+            RelativePath, Meta(description="How records become tensors; without it the fields are the graph's inputs.")
+        ]
+        | None
+    ) = None
+    model: Annotated[ModelSpec, Meta(description="Which bundle answers; none yet is allowed.")] | None = None
     fallback: Annotated[FallbackSpec, Meta(description="Who answers when the model must not.")] = FallbackSpec()
     doors: Annotated[DoorsSpec, Meta(description="How callers reach it.")] = DoorsSpec()
-    rollout: Annotated[RolloutSpec | None, Meta(description="How a new version spreads.")] = None
-    monitors: Annotated[MonitorsSpec | None, Meta(description="What is watched.")] = None
+    rollout: Annotated[RolloutSpec, Meta(description="How a new version spreads.")] | None = None
+    monitors: Annotated[MonitorsSpec, Meta(description="What is watched.")] | None = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Keys of different parts that cannot both hold."""
+        """Refuse what keys of different parts make impossible together."""
         yield from self._unified_contradictions()
         p99 = self.constraints.latency_p99_ms
         if p99 is not None and p99 > self.fallback.deadline_ms:

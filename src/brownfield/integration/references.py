@@ -16,28 +16,34 @@ MAX_REFERENCE_BYTES = 64 * 1024
 """Longest file that a reference may name."""
 
 
-class Reference(Spec, frozen=True):
+class Reference(Spec, frozen=True, kw_only=True):
     """Where a value stands that is not written in the declaration."""
 
-    env: Annotated[
-        str | None,
-        Meta(
-            pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
-            description="Name of the environment variable that holds the value.",
-            extra={"words": "the name of an environment variable"},
-        ),
-    ] = None
-    file: Annotated[
-        str | None,
-        Meta(
-            min_length=1,
-            max_length=1024,
-            description="File that holds the value, absolute or relative to the workspace; one line end is cut.",
-        ),
-    ] = None
+    env: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+                description="Name of the environment variable that holds the value.",
+                extra={"words": "the name of an environment variable"},
+            ),
+        ]
+        | None
+    ) = None
+    file: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=1024,
+                description="File that holds the value, absolute or relative to the workspace; one line end is cut.",
+            ),
+        ]
+        | None
+    ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Exactly one of the two is given."""
+        """Refuse both and neither."""
         if (self.env is None) == (self.file is None):
             yield Contradiction((), "either env or file", "both" if self.env else "neither")
 
@@ -71,10 +77,7 @@ def read_reference(reference: Reference, folder: Path) -> str:
     >>> read_reference(Reference(env="EXAMPLE_PATH"), Path())
     '/srv/pos.db'
     """
-    if isinstance(reference.env, str):
-        value = os.environ.get(reference.env, "")
-    else:
-        value = _read_file(reference, folder)
+    value = os.environ.get(reference.env, "") if reference.env else _read_file(reference, folder)
     if not value:
         raise DeclarationError(
             where=str(reference), expected="a value", got="nothing", next_step="Set it before Brownfield is started."

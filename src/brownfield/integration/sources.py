@@ -10,12 +10,13 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
-from brownfield.integration.reader import BAD, Contradiction, Path, Reader, Spec, describe, key_names
+from brownfield.integration.reader import BAD, Contradiction, Reader, Spec
+from brownfield.integration.words import KeyPath, describe, key_names, listed
 
 __all__ = ["Cursor", "Location", "SourceSpec"]
 
 
-class Cursor(Spec, frozen=True):
+class Cursor(Spec, frozen=True, kw_only=True):
     """How a feed knows what it has read."""
 
     column: Annotated[FieldName, Meta(description="Column that only grows: the position in the feed.")]
@@ -25,48 +26,50 @@ class Cursor(Spec, frozen=True):
     ] = 0
 
 
-class Location(Spec, frozen=True):
+class Location(Spec, frozen=True, kw_only=True):
     """One place of a source: a table or a file of a connection, or the last good snapshot."""
 
-    connection: Annotated[Identifier | None, Meta(description="Name of a connection of the workspace.")] = None
-    table: Annotated[FieldName | None, Meta(description="Table or view, in a connection to a database.")] = None
-    path: Annotated[RelativePath | None, Meta(description="File, in a connection to a folder.")] = None
-    format: Annotated[str | None, Meta(description="Format of the file; its options stand beside it.")] = None
-    snapshot: Annotated[
-        str | None, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")
-    ] = None
-    max_age_h: Annotated[
-        float | None, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")
-    ] = None
+    connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
+    table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
+    path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
+    format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    snapshot: (
+        Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
+        | None
+    ) = None
+    max_age_h: (
+        Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
+    ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "Location":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the place; keys that are not its own are the options of its format."""
-        own = [key for key in key_names(cls) if key != "options"]
+        return cls.beside(reader, value, path, ())
+
+    @classmethod
+    def beside(cls, reader: Reader, value: Any, path: KeyPath, others: tuple[str, ...]) -> Any:
+        """Read a place that stands flat beside the keys ``others`` of something else."""
+        own = tuple(key for key in key_names(cls) if key != "options")
         if not isinstance(value, dict):
-            return reader.note(path, f"a mapping with the keys {', '.join(own)}", describe(value))  # type: ignore[no-any-return]
-        options = None
-        options_keys: dict[str, Any] = {}
+            return reader.note(path, f"a mapping with the keys {listed(own)}", describe(value))
+        options: Any = None
+        further: tuple[str, ...] = ()
         if "format" in value:
             options_class = reader.installed("formats", value["format"], (*path, "format"))
             if options_class is BAD:
-                return BAD  # type: ignore[no-any-return]  # BAD stands for a spec
-            options_keys = {key: item for key, item in value.items() if key in key_names(options_class)}
-            known = [*own, *key_names(options_class)]
-        else:
-            known = own
-        unknown = [key for key in value if key not in known]
-        reader.unknown_keys(unknown, known, path)
-        place = reader.struct(cls, {key: item for key, item in value.items() if key in own}, path)
-        if "format" in value:
-            options = options_class.from_declared(reader, options_keys, path)
-        if unknown or place is BAD or options is BAD:
-            return BAD  # type: ignore[no-any-return]
-        return cls(**{key: getattr(place, key) for key in own}, options=options)
+                return BAD
+            further = key_names(options_class)
+            chosen = {key: item for key, item in value.items() if key in further}
+            options = options_class.from_declared(reader, chosen, path)
+        known = reader.known_keys(value, (*own, *further, *others), path)
+        arguments = reader.arguments(cls, {key: item for key, item in value.items() if key in own}, path)
+        if not known or arguments is BAD or options is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, options=options), path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A place is a table, a file with its format, or a snapshot with its age."""
+        """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
         if self.snapshot is not None:
             if self.connection is not None:
                 yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
@@ -85,34 +88,35 @@ class Location(Spec, frozen=True):
             yield Contradiction(("format",), "format beside path only", "a table")
 
 
-class SourceSpec(Spec, frozen=True):
+class SourceSpec(Spec, frozen=True, kw_only=True):
     """One source: a lookup with its chain, or a feed with its cursor."""
 
-    lookup: Annotated[FieldNames | None, Meta(description="Field, or fields, by which a record is found.")] = None
+    lookup: Annotated[FieldNames, Meta(description="Field, or fields, by which a record is found.")] | None = None
     feed: Annotated[bool, Meta(description="True where the records are read once, in order.")] = False
     chain: Annotated[
         tuple[Location, ...],
         Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
     ] = ()
-    cursor: Annotated[Cursor | None, Meta(description="How a feed knows what it has read.")] = None
+    cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "SourceSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the source; a place that stands flat becomes a chain of one."""
         if not isinstance(value, dict) or "chain" in value:
-            return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
-        own = {key: item for key, item in value.items() if key in key_names(cls)}
-        place = Location.from_declared(reader, {k: v for k, v in value.items() if k not in own}, path)
-        read = reader.struct(cls, own, path)
-        if place is BAD or read is BAD:
-            return BAD  # type: ignore[no-any-return]
-        return cls(lookup=read.lookup, feed=read.feed, chain=(place,), cursor=read.cursor)
+            return reader.struct(cls, value, path)
+        place = Location.beside(reader, value, path, key_names(cls))
+        arguments = reader.arguments(cls, value, path)
+        if place is BAD or arguments is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, chain=(place,)), path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A source is a lookup or a feed; only a feed has a cursor, only a lookup has ways out."""
+        """Refuse what is not one of a lookup, which may have ways out, and a feed, which may have a cursor."""
         if self.feed == (self.lookup is not None):
             got = "both" if self.feed else "neither"
-            yield Contradiction((), "either lookup or feed: true", got, "A lookup is found by key, a feed is read once.")
+            yield Contradiction(
+                (), "either lookup or feed: true", got, "A lookup is found by key, a feed is read once."
+            )
         if self.feed and len(self.chain) > 1:
             yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
         if self.feed and any(place.snapshot is not None for place in self.chain):

@@ -18,7 +18,7 @@ from brownfield.integration.strict_yaml import Document
 __all__ = ["Changes", "WorkspaceDeclaration", "WorkspaceSpec"]
 
 
-class WorkspaceDeclaration(Spec, frozen=True):
+class WorkspaceDeclaration(Spec, frozen=True, kw_only=True):
     """The keys of ``brownfield.yaml``."""
 
     workspace: Annotated[Slug, Meta(description="Name of the workspace.")]
