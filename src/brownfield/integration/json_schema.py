@@ -58,7 +58,11 @@ def _without_null(schema: Any) -> Any:
         return [_without_null(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: _without_null(item) for key, item in schema.items() if not (key == "default" and item is None)}
+    result = {
+        key: _without_null(item)
+        for key, item in schema.items()
+        if not (key == "default" and isinstance(item, dict | list | None))
+    }
     if isinstance(result.get("anyOf"), list):
         kept = [option for option in result["anyOf"] if option != {"type": "null"}]
         if len(kept) == 1:
