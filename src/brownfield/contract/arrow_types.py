@@ -44,10 +44,10 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
     Examples
     --------
-    >>> arrow_schema(Schema("s", (Field(name="q", kind="integer", dtype="int64", required=True),)))
+    >>> arrow_schema(Schema("s", (Field(name="q", kind="integer", dtype="int64", null_policy="reject"),)))
     q: int64 not null
     """
     return pa.schema(
-        pa.field(field.name, arrow_type(field), nullable=not field.required or field.null_policy == "pass")
+        pa.field(field.name, arrow_type(field), nullable=field.null_policy == "pass")
         for field in schema.fields
     )

@@ -285,8 +285,6 @@ class ColumnChecker:
 
     def _items(self, lists: pa.Array, work: "_Work") -> pa.Array:
         assert self.item is not None  # noqa: S101 (only called for lists)
-        if pa.types.is_null(lists.type.value_type) or not len(lists):
-            lists = lists.cast(self.working) if not len(lists) else lists
         lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))
         offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
         parents = np.repeat(np.arange(len(lists)), lengths)

@@ -44,6 +44,9 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
         With everything that is wrong in all files; see :func:`each_error`.
     """
     file = folder / WORKSPACE_FILE
+    if not file.exists():
+        begin = "Begin a workspace with brownfield init."
+        raise DeclarationError(where=WORKSPACE_FILE, expected="a file", got="no such file", next_step=begin)
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)
     declared = reader.read(WorkspaceDeclaration)
@@ -66,7 +69,13 @@ def _load_integrations(
 ) -> tuple[dict[str, IntegrationSpec], list[DeclarationError]]:
     found: dict[str, IntegrationSpec] = {}
     problems: list[DeclarationError] = []
+    inside = folder.resolve()
     for file in sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}")):
+        if not file.resolve().is_relative_to(inside):
+            outside = "a link that leads out of it"
+            where = file.relative_to(folder).as_posix()
+            problems.append(DeclarationError(where=where, expected="a file inside the workspace", got=outside))
+            continue
         try:
             spec = load_integration(file, registry=registry, workspace=declared, root=folder)
         except DeclarationError as error:

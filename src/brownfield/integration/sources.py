@@ -4,14 +4,17 @@ A *lookup* is reference data, found by key; its chain is tried in order (primary
 A *feed* is records to be read once, in order; it pauses and resumes and is never served from a snapshot.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
-from brownfield.integration.reader import BAD, Contradiction, Reader, Spec
+from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["Cursor", "Location", "SourceSpec"]
 
@@ -46,6 +49,19 @@ class Location(Spec, frozen=True, kw_only=True):
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the place; keys that are not its own are the options of its format."""
         return cls.beside(reader, value, path, ())
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one branch without a format and one for each installed format."""
+        own = schemas[cls.__name__]
+        plain = {key: schema for key, schema in own["properties"].items() if key not in {"format", "options"}}
+        branches = [{**own, "properties": plain}]
+        for name, options in sorted(registry.formats.items()):
+            schema = schemas[options.__name__]
+            properties = {**plain, "format": {"const": name, "description": schema["description"]}}
+            required = ["connection", "path", "format", *schema["required"]]
+            branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
+        return {"oneOf": branches}
 
     @classmethod
     def beside(cls, reader: Reader, value: Any, path: KeyPath, others: tuple[str, ...]) -> Any:
@@ -109,6 +125,17 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         if place is BAD or arguments is BAD:
             return BAD
         return reader.checked(cls(**arguments, chain=(place,)), path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return the branch with a chain, and one for each place that may stand flat."""
+        own = schemas[cls.__name__]
+        beside = {key: schema for key, schema in own["properties"].items() if key != "chain"}
+        flat = [
+            {**branch, "properties": {**beside, **branch["properties"]}, "description": own["description"]}
+            for branch in Location.published(schemas, registry)["oneOf"]
+        ]
+        return {"oneOf": [{**own, "required": ["chain"]}, *flat]}
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what is not one of a lookup, which may have ways out, and a feed, which may have a cursor."""

@@ -3,8 +3,18 @@
 >>> from brownfield.model.process import ModelChannel, ModelProcess, SandboxPolicy
 """
 
-from brownfield.model.process.channel import ModelChannel, Reply, call
+from brownfield.model.process.channel import ModelChannel, Reply, RunFailed, call
 from brownfield.model.process.sandbox import SandboxPolicy
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
 
-__all__ = ["Hello", "ModelChannel", "ModelProcess", "ModelTensor", "Reply", "SandboxPolicy", "StartFailed", "call"]
+__all__ = [
+    "Hello",
+    "ModelChannel",
+    "ModelProcess",
+    "ModelTensor",
+    "Reply",
+    "RunFailed",
+    "SandboxPolicy",
+    "StartFailed",
+    "call",
+]

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +23,18 @@ from brownfield.model.process.frames import (
     ERROR,
     REQUEST,
     RESPONSE,
-    Buffer,
     Decoder,
     Frame,
     FrameError,
     encode_tensors,
 )
-from brownfield.model.process.spawn import Hello, parse_hello
+from brownfield.model.process.spawn import parse_hello
 
-__all__ = ["ModelChannel", "Reply", "call"]
+if TYPE_CHECKING:
+    from brownfield.model.process.frames import Buffer
+    from brownfield.model.process.spawn import Hello
+
+__all__ = ["ModelChannel", "Reply", "RunFailed", "call"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 _HIGH_WATER_BYTES = 16 * 2**20
@@ -53,6 +56,23 @@ class Reply(dict[str, NDArray[Any]]):
 
     queue_us: int
     run_us: int
+
+
+class RunFailed(ModelFailed):
+    """The model's process answered with an error.
+
+    Parameters
+    ----------
+    what
+        In words, without a value.
+    cause
+        ``run`` the engine raised, ``memory`` the limit was reached, ``output`` it made something that cannot travel,
+        ``frame`` the request's strings are malformed.
+    """
+
+    def __init__(self, what: str, *, cause: str) -> None:
+        self.cause = cause
+        super().__init__(what)
 
 
 class ModelChannel(asyncio.Protocol):
@@ -320,7 +340,7 @@ def _reply(frame: Frame, names: tuple[str, ...]) -> Reply:
         code, message = str(refusal.get("code")), str(refusal.get("message"))
         if code == "deadline":
             raise DeadlineExceeded(message)
-        raise ModelFailed(f"{code}: {message}")
+        raise RunFailed(f"the model answered with an error: {message}", cause=code)
     arrays = frame.tensors()
     if frame.kind != RESPONSE or len(arrays) != len(names):
         raise ModelFailed("the model process answered with other tensors than it announced")

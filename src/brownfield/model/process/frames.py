@@ -327,7 +327,7 @@ def _raw(array: Tensor) -> Buffer:
         return _pack_strings(array)
     if array.nbytes < _COPY_BELOW_BYTES:
         return array.tobytes()
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _pack_strings(array: Tensor) -> bytes:

@@ -111,7 +111,12 @@ _CALLS: Final = {
     "sched_setparam": (142, 118),
     "sched_setattr": (314, 274),
 }
-_ONLY_ITSELF: Final = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261), "sched_setaffinity": (203, 122)}
+_ONLY_ITSELF: Final = {
+    "kill": (62, 129),
+    "tgkill": (234, 131),
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+}
 _CLONE: Final = (56, 220)
 _CLONE3: Final = 435
 _MACHINES: Final = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
@@ -173,7 +178,7 @@ def landlock_abi() -> int:
     >>> landlock_abi() >= 0
     True
     """
-    return max(0, _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1))
+    return max(0, int(_libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)))
 
 
 def readable_by_default() -> list[str]:
@@ -255,7 +260,13 @@ def _program(column: int, architecture: int) -> bytes:
     steps += [(equal, 0, 1, _CLONE3), (give, 0, 0, _REFUSE | errno.ENOSYS)]  # the C library then uses clone
     steps += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, _CLONE_THREAD), allow, refuse]
     for numbers in _ONLY_ITSELF.values():
-        steps += [(equal, 0, 5, numbers[column]), (load, 0, 0, 16), (equal, 2, 0, 0), (equal, 1, 0, os.getpid()), refuse]
+        steps += [
+            (equal, 0, 5, numbers[column]),
+            (load, 0, 0, 16),
+            (equal, 2, 0, 0),
+            (equal, 1, 0, os.getpid()),
+            refuse,
+        ]
         steps += [allow]
     steps += [allow]
     return b"".join(struct.pack("<HBBI", *step) for step in steps)

@@ -101,11 +101,9 @@ def parse_hello(frame: Frame) -> Hello:
         raise FrameError("no greeting")
     document = frame.message()
     try:
-        tensors = {
-            side: tuple(ModelTensor(t["name"], t["dtype"], tuple(t["shape"])) for t in document.pop(side))
-            for side in ("inputs", "outputs")
-        }
-        return Hello(**tensors, **document)
+        for side in ("inputs", "outputs"):
+            document[side] = tuple(ModelTensor(t["name"], t["dtype"], tuple(t["shape"])) for t in document[side])
+        return Hello(**document)
     except (KeyError, TypeError) as error:
         raise FrameError("a greeting that lacks its parts") from error
 
@@ -224,7 +222,7 @@ class ModelProcess:
 
     @property
     def complaints(self) -> str:
-        """Last lines of its stderr (at most 16 KiB): for diagnosis of a start; it may hold paths, never log it whole."""
+        """End of its stderr (at most 16 KiB), for the diagnosis of a start; a model may print values: never log it."""
         return self._complaints.text
 
     def wait(self, timeout_s: float | None = None) -> str:

@@ -85,7 +85,7 @@ class OnnxEngine:
             raise EngineError("run", f"expected {len(self._input_names)} tensors, got {len(tensors)}")
         try:
             results = self._session.run(self._output_names, dict(zip(self._input_names, tensors, strict=True)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever a model raises is one request's error)
             raise _as_engine_error("run", error) from None
         return [np.asarray(result) for result in results]
 
@@ -102,7 +102,7 @@ def _describe(node: Any) -> dict[str, Any]:
     if kind is None:
         raise EngineError("load", f"expected tensors only, got {node.type} for {node.name!r}")
     shape = [dimension if isinstance(dimension, int) else None for dimension in node.shape]
-    return {"name": node.name, "dtype": _DTYPES.get(kind[1], kind[1].replace("float16", "float16")), "shape": shape}
+    return {"name": node.name, "dtype": _DTYPES.get(kind[1], kind[1]), "shape": shape}
 
 
 def _as_engine_error(code: str, error: Exception) -> EngineError:

@@ -10,8 +10,8 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ..frames import (  # noqa: TID252
 )
 from .engine import Engine, EngineError
 
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
 __all__ = ["Server"]
 
 _RECEIVE_BYTES = 256 * 1024
@@ -43,7 +46,7 @@ class _Connection:
     socket: socket.socket
     decoder: Decoder
     buffers: list[Buffer] = field(default_factory=list)
-    unsent: memoryview = memoryview(b"")
+    unsent: bytes | memoryview = b""
     closed: bool = False
 
 
@@ -137,14 +140,11 @@ class Server:
             return
         except OSError:
             data = b""
-        if not data:
-            self._close(connection)
-            return
         try:
             frames = connection.decoder.feed(data)
-            if any(frame.kind != REQUEST for frame in frames):
-                raise FrameError("a frame that is no request")
         except FrameError:
+            frames, data = [], b""
+        if not data or any(frame.kind != REQUEST for frame in frames):
             self._close(connection)
             return
         now_ns = time.monotonic_ns()

@@ -58,7 +58,7 @@ def main(argument: str) -> int:
     _end_with_the_parent()
     ready = os.dup(1)
     os.dup2(2, 1)  # what a model prints must not reach the parent's ear
-    os.set_inheritable(ready, False)  # noqa: FBT003 (signature of the standard library)
+    os.set_inheritable(ready, False)
     listener = _listen(options)
     package = Path(__file__).resolve().parent.parent
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)

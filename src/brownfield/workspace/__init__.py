@@ -1,0 +1,1 @@
+"""What people do with a workspace as a whole."""
