@@ -86,6 +86,8 @@ def read_field(node: Node, *, is_item: bool = False) -> Field:
     parts |= _options(node, logical)
     parts |= _meaning(node, ours)
     base = Field(**parts)
+    if is_item:
+        base = replace(base, required=True, null_policy="reject")
     return _with_values(node, ours, base)
 
 
@@ -181,6 +183,7 @@ def _zone(options: Node) -> ZoneInfo | None:
 
 def _meaning(node: Node, ours: dict[str, Node]) -> dict[str, Any]:
     required = node.at("required").flag() if "required" in node else False
+    required = required or "tensor" in ours or node.value.get("logicalType") == "vector"
     required = required or ("primaryKey" in node and node.at("primaryKey").flag())
     has_sentinels = "sentinels" in ours
     policy = "reject" if required else "pass"

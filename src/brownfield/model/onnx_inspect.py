@@ -153,7 +153,9 @@ class _Walk:
             self.weights.check(tensor)
         self.each_node(graph.node, {tensor.name: tensor for tensor in graph.initializer}, opsets, depth)
 
-    def each_node(self, nodes: "Iterable[onnx.NodeProto]", known: dict[str, Any], opsets: dict[str, int], depth: int) -> None:
+    def each_node(
+        self, nodes: "Iterable[onnx.NodeProto]", known: dict[str, Any], opsets: dict[str, int], depth: int
+    ) -> None:
         """Check the nodes of a graph or a function; ``known`` are the tensors whose values stand in the file."""
         for node in nodes:
             self.nodes += 1
@@ -181,12 +183,14 @@ class _Walk:
             return
         if domain not in DOMAINS:
             raise refused(
-                "onnx-domain", expected=f"a domain of {sorted(DOMAINS)}", got=f"{ascii(domain)} ({ascii(node.op_type)})"
+                "onnx-domain", expected=f"a domain of {sorted(DOMAINS)}", got=f"{domain!a} ({node.op_type!a})"
             )
         if domain not in opsets:
-            raise refused("onnx-opset", expected=f"an operator set for the domain {ascii(domain)}", got="none")
-        if domain != "com.microsoft" and not defs.has(node.op_type, max_inclusive_version=opsets[domain], domain=domain):
-            raise refused("onnx-operator", got=f"{ascii(node.op_type)} in operator set {opsets[domain]}")
+            raise refused("onnx-opset", expected=f"an operator set for the domain {domain!a}", got="none")
+        if domain != "com.microsoft" and not defs.has(
+            node.op_type, max_inclusive_version=opsets[domain], domain=domain
+        ):
+            raise refused("onnx-operator", got=f"{node.op_type!a} in operator set {opsets[domain]}")
 
 
 def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:

@@ -27,6 +27,7 @@ RULES: Mapping[str, str] = {
     "manifest-schema": "The manifest was written by another version of the bundle's layout.",
     "model-empty": "The model file is empty.",
     "model-format": "The file is no ONNX model.",
+    "model-load": "The engine cannot load the model within its limits of time and memory.",
     "model-size": "The model is larger than 2 GiB; larger weights belong into external data files.",
     "onnx-constant": "A constant of the graph would fill more memory than a model may.",
     "onnx-domain": "An operator is of a domain that the engine does not bring itself.",

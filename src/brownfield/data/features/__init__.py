@@ -6,4 +6,13 @@ from brownfield.data.features.learn import learn
 from brownfield.data.features.spec import FeaturesSpec, parse_features, tensor_dtype
 from brownfield.data.features.vocabulary import Vocabulary
 
-__all__ = ["TEXT_DTYPE", "Features", "FeaturesSpec", "Vocabulary", "identity", "learn", "parse_features", "tensor_dtype"]
+__all__ = [
+    "TEXT_DTYPE",
+    "Features",
+    "FeaturesSpec",
+    "Vocabulary",
+    "identity",
+    "learn",
+    "parse_features",
+    "tensor_dtype",
+]

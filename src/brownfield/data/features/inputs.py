@@ -14,7 +14,7 @@ import numpy.typing as npt
 from brownfield.data.features.vocabulary import ABSENT, Vocabulary, flatten, plain
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
-__all__ = ["Category", "InputFeature", "MultiHot", "Numeric", "RawInput", "SequenceInput", "TEXT_DTYPE", "refuse_rows"]
+__all__ = ["TEXT_DTYPE", "Category", "InputFeature", "MultiHot", "Numeric", "RawInput", "SequenceInput", "refuse_rows"]
 
 TEXT_DTYPE = "str"
 """The dtype of a tensor of strings (V2 ``BYTES``); the array itself is of Python objects of type ``str``."""
@@ -59,7 +59,9 @@ class Numeric(_Input, frozen=True, tag="numeric"):
     def __post_init__(self) -> None:
         finite = np.isfinite([self.center, self.scale, 0.0 if self.fill is None else self.fill]).all()
         if not finite or self.scale == 0:
-            raise ValueError(f"numeric feature {self.field!r} needs a finite center and fill, and a scale that is not 0")
+            raise ValueError(
+                f"numeric feature {self.field!r} needs a finite center and fill, and a scale that is not 0"
+            )
 
     @property
     def width(self) -> int:
