@@ -162,7 +162,9 @@ def _bounds(field: Field) -> dict[str, Any]:
 
 def _tensor(field: Field) -> dict[str, Any]:
     letter = "U" if field.dtype == "str" else np.dtype(field.dtype).kind
-    document: dict[str, Any] = {"type": {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}.get(letter, "string")}
+    document: dict[str, Any] = {
+        "type": {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}.get(letter, "string")
+    }
     if letter in "iu":
         document["minimum"], document["maximum"] = integer_bounds(field.dtype)
     document |= _bounds(field)
@@ -174,7 +176,13 @@ def _tensor(field: Field) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool) else value.isoformat() if hasattr(value, "isoformat") else value
+    return (
+        value
+        if isinstance(value, str | int | float | bool)
+        else value.isoformat()
+        if hasattr(value, "isoformat")
+        else value
+    )
 
 
 def _operation(name: str, contract: Contract, request: Schema) -> dict[str, Any]:

@@ -55,9 +55,7 @@ class Checked:
 
     def record(self, row: int) -> dict[str, Any]:
         """Give one record; tensors are arrays, everything else is plain."""
-        return {
-            name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()
-        }
+        return {name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()}
 
 
 class RowChecker:
