@@ -1,0 +1,192 @@
+"""What this machine can do: usable cores, memory, instructions, kernel features, within the limits of a container.
+
+Comes in: nothing but the kernel's own files. Goes out: frozen facts. Whatever might end or confine a process is tried
+in a child of its own. What the machine does not tell is None or 0, never an error.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["HostFacts", "read_host"]
+
+_MIB = 2**20
+_FLAGS = frozenset(
+    {
+        *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),
+        *("avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"),
+        *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2"),
+    }
+)
+_NO_LIMIT_BYTES = 2**60
+_KERNEL_PROBE = """
+import ctypes, errno, json
+libc = ctypes.CDLL(None, use_errno=True)
+landlock = max(0, libc.syscall(444, None, 0, 1))
+libc.prctl(22, 2, 0, 0, 0)
+seccomp = ctypes.get_errno() == errno.EFAULT
+namespaces = libc.unshare(0x10000000 | 0x40000000) == 0
+print(json.dumps([landlock, seccomp, namespaces]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """One machine as this process may use it.
+
+    Parameters
+    ----------
+    cores
+        Whole cores that this process can use, ``>= 1``: affinity and quota taken together.
+    affinity_cores
+        Cores on which the scheduler may put this process.
+    quota_cores
+        Cores' worth of time that the control group grants; None without a quota.
+    memory_mib
+        Memory that this process and its children can use: the machine's, or the control group's limit if lower.
+    available_mib
+        Of it, not in use just now.
+    machine
+        ``x86_64`` or ``aarch64``.
+    cpu_model
+        As the processor calls itself.
+    cpu_flags
+        Those of the kernel's names that matter to models, such as ``avx2`` or ``avx512_vnni``.
+    kernel
+        Release of the kernel.
+    glibc
+        Version of the C library; empty where it is another one.
+    landlock_abi
+        Version of the kernel's Landlock interface, 0 without.
+    seccomp
+        Whether system calls can be filtered.
+    user_namespaces
+        Whether this user may open a user namespace with a network of its own.
+
+    Examples
+    --------
+    >>> facts = read_host()
+    >>> facts.cores >= 1 and facts.memory_mib > 0
+    True
+    """
+
+    cores: int
+    affinity_cores: int
+    quota_cores: float | None
+    memory_mib: int
+    available_mib: int
+    machine: str
+    cpu_model: str
+    cpu_flags: frozenset[str]
+    kernel: str
+    glibc: str
+    landlock_abi: int
+    seccomp: bool
+    user_namespaces: bool
+
+
+def read_host(root: Path = Path("/")) -> HostFacts:
+    """Read the facts of this machine; takes some 30 ms, most of it the child that tries the kernel.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are found: for tests.
+    """
+    affinity = len(os.sched_getaffinity(0))
+    quota = _quota_cores(root)
+    total, available = _memory(root)
+    model, flags = _processor(root)
+    landlock, seccomp, namespaces = _try_kernel()
+    library, version = platform.libc_ver()
+    return HostFacts(
+        cores=max(1, affinity if quota is None else min(affinity, math.floor(quota))),
+        affinity_cores=affinity,
+        quota_cores=quota,
+        memory_mib=total // _MIB,
+        available_mib=available // _MIB,
+        machine=platform.machine(),
+        cpu_model=model,
+        cpu_flags=flags,
+        kernel=platform.release(),
+        glibc=version if library == "glibc" else "",
+        landlock_abi=landlock,
+        seccomp=seccomp,
+        user_namespaces=namespaces,
+    )
+
+
+def _quota_cores(root: Path) -> float | None:
+    granted: list[list[str]] = []
+    for folder in _groups(root, "cpu"):
+        granted.append(_words(folder / "cpu.max"))
+        granted.append(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+    quotas = [int(words[0]) / int(words[1]) for words in granted if words[1:] and words[0] not in {"max", "-1"}]
+    return min(quotas, default=None)
+
+
+def _memory(root: Path) -> tuple[int, int]:
+    """Bytes that can be used, and bytes that are free."""
+    lines = _text(root / "proc/meminfo").splitlines()
+    stated = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+    total, available = stated.get("MemTotal", 0), stated.get("MemAvailable", 0)
+    for folder in _groups(root, "memory"):
+        for limit_file, used_file in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit = _words(folder / limit_file)
+            if limit and limit[0] != "max" and int(limit[0]) < _NO_LIMIT_BYTES:
+                total = min(total, int(limit[0]))
+                used = _words(folder / used_file)
+                available = min(available, max(0, int(limit[0]) - int(used[0] if used else 0)))
+    return total, available
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of this process's control group and of all above it, in both versions of the interface."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        mounts = [f"sys/fs/cgroup/{controllers}", f"sys/fs/cgroup/{controller}"] if controllers else ["sys/fs/cgroup"]
+        top = next((root / mount for mount in mounts if (root / mount).is_dir()), None)
+        if top is not None:
+            folder = top / path.strip("/")
+            yield from (folder, *(above for above in folder.parents if above.is_relative_to(top)))
+
+
+def _processor(root: Path) -> tuple[str, frozenset[str]]:
+    stated: dict[str, str] = {}
+    for line in _text(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        stated.setdefault(key.strip().lower(), value.strip())
+    flags = stated.get("flags") or stated.get("features") or ""
+    return stated.get("model name", ""), _FLAGS & set(flags.split())
+
+
+def _try_kernel() -> tuple[int, bool, bool]:
+    command = [sys.executable, "-I", "-S", "-c", _KERNEL_PROBE]
+    try:
+        tried = subprocess.run(command, capture_output=True, check=True, timeout=5, env={})  # noqa: S603 (our own text)
+        landlock, seccomp, namespaces = json.loads(tried.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return 0, False, False
+    return int(landlock), bool(seccomp), bool(namespaces)
+
+
+def _words(path: Path) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,250 @@
+"""Try a model in a throw-away process before it may answer anybody: it must load, answer, and answer as it did before.
+
+Comes in: a bundle with its golden records. Goes out: a report. Refused with :class:`~brownfield.errors.BundleRefused`
+and a rule of :data:`PROBE_RULES`: a model that crashes, takes too long, takes too much memory, or answers otherwise than
+when the bundle was made. Whatever it does, it does it confined, and the process is gone afterwards.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
+from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
+
+__all__ = ["PROBE_RULES", "ProbeReport", "probe", "run_once"]
+
+Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+
+PROBE_RULES: Mapping[str, str] = {
+    "probe-crash": "The process ended while it loaded the model or answered.",
+    "probe-load": "The engine refuses the model.",
+    "probe-memory": "The model needs more memory than it may have.",
+    "probe-mismatch": "The answers to the golden records are not those that were recorded.",
+    "probe-nan": "An answer to a golden record is not a finite number.",
+    "probe-run": "The engine fails on a golden record.",
+    "probe-sandbox": "The host cannot confine the process as strictly as declared.",
+    "probe-shape": "An answer has another name, type or shape than the one that was recorded.",
+    "probe-timeout": "Loading or answering takes too long.",
+}
+"""Identifier to meaning."""
+
+_ROWS_ALONE = 4
+
+
+class _Golden(Protocol):
+    @property
+    def inputs(self) -> Tensors: ...
+    @property
+    def outputs(self) -> Tensors: ...
+
+
+class _Bundle(Protocol):
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def golden(self) -> _Golden | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What a model did when it was tried.
+
+    Parameters
+    ----------
+    hello
+        What its process said of itself.
+    load_s, answer_s
+        Seconds until it was ready, and for the golden records in one call.
+    peak_mib
+        Memory in use after answering.
+    largest_difference
+        Between recorded and present answers, absolute; 0 without golden records.
+    batch_isolated
+        Whether records answered alone and in a batch agree: False means that requests must never share a batch
+        (start it with ``max_batch_rows=1``). None when the model takes no batches, or fewer than two golden records.
+    warnings
+        What the host lacks to confine it, and the like.
+    """
+
+    hello: Hello
+    load_s: float
+    answer_s: float
+    peak_mib: float
+    largest_difference: float
+    batch_isolated: bool | None
+    warnings: tuple[str, ...]
+
+
+def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keywords)
+    bundle: _Bundle,
+    *,
+    timeout_s: float = 60.0,
+    memory_mib: int | None = None,
+    threads: int = 1,
+    sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
+    rtol: float = 1e-3,
+    atol: float = 1e-5,
+) -> ProbeReport:
+    """Load the model in a process of its own, ask it the golden records, compare, end the process.
+
+    Parameters
+    ----------
+    bundle
+        With ``folder`` (holding ``model.onnx``) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+    timeout_s
+        For loading, and again for answering.
+    memory_mib
+        Bound on the private memory of the process, None for no bound.
+    threads
+        Threads of the engine.
+    sandbox
+        How it is confined.
+    rtol, atol
+        How far numbers may differ from the recorded ones: ``atol + rtol * |recorded|``. Whole numbers, booleans and
+        texts must be equal.
+
+    Raises
+    ------
+    BundleRefused
+        By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
+    """
+    began = time.monotonic()
+    with _process(bundle.folder, timeout_s, memory_mib=memory_mib, threads=threads, sandbox=sandbox) as process:
+        load_s = time.monotonic() - began
+        difference, answer_s, isolated = 0.0, 0.0, None
+        golden = bundle.golden
+        if golden is not None:
+            began = time.monotonic()
+            answers = _ask(process, golden.inputs, timeout_s)
+            answer_s = time.monotonic() - began
+            difference = _compare(golden.outputs, answers, rtol, atol)
+            isolated = _isolated(process, golden.inputs, answers, timeout_s, (rtol, atol))
+        warnings = list(process.hello.sandbox["warnings"])
+        if golden is None:
+            warnings.append("the bundle has no golden records: nothing was compared")
+        if isolated is False:
+            warnings.append("an answer depends on the other records of its batch: requests must not share batches")
+        return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
+
+
+def run_once(
+    model_folder: Path, inputs: Tensors, *, timeout_s: float = 60.0, memory_mib: int | None = None, threads: int = 1
+) -> dict[str, NDArray[Any]]:
+    """Answers of a model to one set of tensors, in a throw-away confined process: golden records are made so.
+
+    Parameters
+    ----------
+    model_folder
+        Holds ``model.onnx``.
+    inputs
+        Every input of the graph by name.
+    timeout_s
+        For loading, and again for answering.
+    memory_mib
+        Bound on the private memory of the process, None for no bound.
+    threads
+        Threads of the engine.
+
+    Raises
+    ------
+    BundleRefused
+        By a rule of :data:`PROBE_RULES`.
+    """
+    limits: dict[str, Any] = {"memory_mib": memory_mib, "threads": threads}
+    with _process(model_folder, timeout_s, **limits) as process:
+        return _ask(process, inputs, timeout_s)
+
+
+@contextmanager
+def _process(folder: Path, timeout_s: float, **limits: Any) -> Iterator[ModelProcess]:
+    """Run a process for the length of a ``with`` block; its socket lies in a private temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="brownfield-probe-") as runtime:
+        try:
+            process = ModelProcess.start(folder, runtime_folder=Path(runtime), ready_timeout_s=timeout_s, **limits)
+        except StartFailed as error:
+            raise _refused(f"probe-{error.cause}", f"{folder}: {error.what}") from error
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ask(process: ModelProcess, inputs: Tensors, timeout_s: float) -> dict[str, NDArray[Any]]:
+    try:
+        return call(process.socket_path, inputs, timeout_s=timeout_s)
+    except DeadlineExceeded as error:
+        raise _refused("probe-timeout", f"no answer to the golden records within {timeout_s:g} s") from error
+    except WorkerUnavailable as error:
+        raise _refused("probe-crash", f"the process ended while it answered ({process.wait(5.0)})") from error
+    except RunFailed as error:
+        raise _refused("probe-memory" if error.cause == "memory" else "probe-run", error.what) from error
+    except ModelFailed as error:
+        raise _refused("probe-run", str(error)) from error
+
+
+def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> float:
+    """Largest absolute difference; refused when any is too large."""
+    if set(recorded) != set(answers):
+        raise _refused("probe-shape", expected=_names(recorded), got=_names(answers))
+    largest = 0.0
+    for name, expected in recorded.items():
+        got = answers[name]
+        if got.shape != expected.shape or (got.dtype != expected.dtype and "U" not in expected.dtype.kind):
+            wanted = f"{expected.dtype} {list(expected.shape)}"
+            raise _refused("probe-shape", f"output {name!r}", expected=wanted, got=f"{got.dtype} {list(got.shape)}")
+        if got.dtype.kind == "f" and not np.isfinite(got).all():
+            raise _refused("probe-nan", f"output {name!r} holds NaN or infinity")
+        if not _agree(expected, got, rtol, atol):
+            rows = _differing(expected, got, rtol, atol)
+            raise _refused("probe-mismatch", f"output {name!r} differs from its record (golden records {rows})")
+        if got.dtype.kind == "f" and got.size:
+            largest = max(largest, float(np.abs(got.astype("f8") - expected.astype("f8")).max()))
+    return largest
+
+
+def _isolated(
+    process: ModelProcess, inputs: Tensors, together: Tensors, timeout_s: float, tolerance: tuple[float, float]
+) -> bool | None:
+    """Whether the first records get the same answers alone as in the whole batch."""
+    if not process.hello.batched:
+        return None
+    rows = len(next(iter(inputs.values())))
+    if rows < 2:  # noqa: PLR2004 (a batch is at least two)
+        return None
+    for row in range(min(rows, _ROWS_ALONE)):
+        alone = _ask(process, {name: array[row : row + 1] for name, array in inputs.items()}, timeout_s)
+        for name, answer in alone.items():
+            if not _agree(together[name][row : row + 1], answer, *tolerance):
+                return False
+    return True
+
+
+def _agree(expected: NDArray[Any], got: NDArray[Any], rtol: float, atol: float) -> bool:
+    if expected.shape != got.shape:
+        return False
+    if got.dtype.kind == "f":
+        return bool(np.allclose(got, expected, rtol=rtol, atol=atol))
+    return bool(np.array_equal(got, expected))
+
+
+def _differing(expected: NDArray[Any], got: NDArray[Any], rtol: float, atol: float) -> str:
+    """Numbers of the records that differ, the first ten."""
+    pairs: Sequence[tuple[Any, Any]] = list(zip(np.atleast_1d(expected), np.atleast_1d(got), strict=True))
+    rows = [row for row, (e, g) in enumerate(pairs) if not _agree(np.asarray(e), np.asarray(g), rtol, atol)]
+    return ", ".join(map(str, rows[:10])) + (" and more" if len(rows) > 10 else "")  # noqa: PLR2004 (the ten named)
+
+
+def _names(tensors: Tensors) -> str:
+    return "outputs " + ", ".join(sorted(tensors))
+
+
+def _refused(rule: str, what: str = "", **details: str | None) -> BundleRefused:
+    return BundleRefused(what or PROBE_RULES[rule].rstrip("."), rule=rule, **details)

@@ -1,0 +1,20 @@
+"""A model in a process of its own: start it, speak to it, end it.
+
+>>> from brownfield.model.process import ModelChannel, ModelProcess, SandboxPolicy
+"""
+
+from brownfield.model.process.channel import ModelChannel, Reply, RunFailed, call
+from brownfield.model.process.sandbox import SandboxPolicy
+from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
+
+__all__ = [
+    "Hello",
+    "ModelChannel",
+    "ModelProcess",
+    "ModelTensor",
+    "Reply",
+    "RunFailed",
+    "SandboxPolicy",
+    "StartFailed",
+    "call",
+]

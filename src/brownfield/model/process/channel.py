@@ -1,0 +1,362 @@
+"""A gateway's side of the socket: many requests in flight on one connection, all of one loop turn in one write.
+
+Comes in: tensors by input name and a deadline. Goes out: tensors by output name, or exactly one typed error:
+:class:`~brownfield.errors.WorkerUnavailable` as soon as the process ends (the kernel closes the socket),
+:class:`~brownfield.errors.DeadlineExceeded`, :class:`~brownfield.errors.Overloaded` when the process does not read,
+:class:`~brownfield.errors.ModelFailed` when it answers with an error.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brownfield.errors import BrownfieldError, DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
+from brownfield.model.process.frames import (
+    ERROR,
+    REQUEST,
+    RESPONSE,
+    Decoder,
+    Frame,
+    FrameError,
+    encode_tensors,
+)
+from brownfield.model.process.spawn import parse_hello
+
+if TYPE_CHECKING:
+    from brownfield.model.process.frames import Buffer
+    from brownfield.model.process.spawn import Hello
+
+__all__ = ["ModelChannel", "Reply", "RunFailed", "call"]
+
+Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+_HIGH_WATER_BYTES = 16 * 2**20
+_MAX_ADDRESS_BYTES = 107
+
+
+class Reply(dict[str, NDArray[Any]]):
+    """Output tensors by name (read-only views), and where the time went in the model's process.
+
+    Attributes
+    ----------
+    queue_us
+        Microseconds between arrival and the start of the call.
+    run_us
+        Microseconds in the engine, for the whole batch.
+    """
+
+    __slots__ = ("queue_us", "run_us")
+
+    queue_us: int
+    run_us: int
+
+
+class RunFailed(ModelFailed):
+    """The model's process answered with an error.
+
+    Parameters
+    ----------
+    what
+        In words, without a value.
+    cause
+        ``run`` the engine raised, ``memory`` the limit was reached, ``output`` it made something that cannot travel,
+        ``frame`` the request's strings are malformed.
+    """
+
+    def __init__(self, what: str, *, cause: str) -> None:
+        self.cause = cause
+        super().__init__(what)
+
+
+class ModelChannel(asyncio.Protocol):
+    """One connection to a model's process; made by :meth:`connect`, used from one event loop.
+
+    Attributes
+    ----------
+    hello
+        What the process said of itself.
+    in_flight
+        Requests sent whose answers have not come yet, those past their deadline excepted.
+    """
+
+    def __init__(self, on_lost: Callable[[], None] | None = None) -> None:
+        self.hello: Hello
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._decoder = Decoder()
+        self._greeting: asyncio.Future[Hello] = self._loop.create_future()
+        self._waiting: dict[int, tuple[asyncio.Future[Reply], int]] = {}
+        self._unsent: list[Buffer] = []
+        self._flush_is_due = False
+        self._sweep: asyncio.TimerHandle | None = None
+        self._last_id = 0
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
+        self._lost = "it has not been connected"
+
+    @classmethod
+    async def connect(
+        cls, socket_path: Path, *, timeout_s: float = 5.0, on_lost: Callable[[], None] | None = None
+    ) -> Self:
+        """Connect and wait for the greeting.
+
+        Parameters
+        ----------
+        socket_path
+            Of a :class:`~brownfield.model.process.ModelProcess`.
+        timeout_s
+            For both.
+        on_lost
+            Called once, in the loop, when the process ends or the connection is closed.
+
+        Raises
+        ------
+        WorkerUnavailable
+            When there is nobody, or no greeting in time.
+        """
+        loop = asyncio.get_running_loop()
+        channel = cls(on_lost)
+        try:
+            async with asyncio.timeout(timeout_s):
+                with _address(socket_path) as address:
+                    await loop.create_unix_connection(lambda: channel, address)
+                channel.hello = await channel._greeting
+        except (OSError, TimeoutError) as error:
+            channel.close()
+            raise WorkerUnavailable("no model process answers on its socket", got=type(error).__name__) from error
+        channel._input_names = tuple(tensor.name for tensor in channel.hello.inputs)
+        channel._output_names = tuple(tensor.name for tensor in channel.hello.outputs)
+        return channel
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for their answers."""
+        return len(self._waiting)
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests can be sent."""
+        return not self._lost
+
+    def infer(self, tensors: Tensors, deadline_ns: int | None = None) -> asyncio.Future[Reply]:
+        """Send one request; await the returned future.
+
+        Parameters
+        ----------
+        tensors
+            Every input of the graph by name, with the dtype that the greeting names.
+        deadline_ns
+            On the clock of :func:`time.monotonic_ns`; None to wait for as long as the process lives.
+
+        Returns
+        -------
+        asyncio.Future
+            Resolves to a :class:`Reply`. Cancelling it costs nothing; the late answer is dropped.
+
+        Raises
+        ------
+        WorkerUnavailable, Overloaded, ModelFailed
+            At once, when it cannot be sent. Later, from the future, also DeadlineExceeded.
+        """
+        if self._lost:
+            raise WorkerUnavailable(f"the model process is gone: {self._lost}")
+        if self._paused:
+            raise Overloaded("the model process does not read its requests")
+        self._last_id = request_id = self._last_id + 1
+        try:
+            arrays = [tensors[name] for name in self._input_names]
+            self._unsent += encode_tensors(REQUEST, request_id, deadline_ns or 0, arrays)
+        except KeyError as error:
+            raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
+        except FrameError as error:
+            raise ModelFailed(str(error)) from error
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+        future = self._loop.create_future()
+        self._waiting[request_id] = (future, deadline_ns or 0)
+        if deadline_ns and (self._sweep is None or self._sweep_ns > deadline_ns):
+            self._sweep_at(deadline_ns)
+        return future
+
+    def close(self) -> None:
+        """Close the connection; what waits fails with WorkerUnavailable."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._lose("the connection was closed")
+
+    # What follows is called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._lost = ""
+
+    def data_received(self, data: bytes) -> None:
+        """Resolve the futures of the answers that have arrived."""
+        try:
+            for frame in self._decoder.feed(data):
+                self._take(frame)
+        except FrameError as error:
+            self._lose(f"it sent {error}")
+            if self._transport is not None:
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail whatever still waits."""
+        self._lose("it ended" if exc is None else type(exc).__name__)
+
+    def pause_writing(self) -> None:
+        """Refuse further requests: the process does not read."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Accept requests again."""
+        self._paused = False
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _take(self, frame: Frame) -> None:
+        entry = self._waiting.pop(frame.request_id, None)
+        if entry is not None and not entry[0].done():
+            _resolve(entry[0], frame, self._output_names)
+        elif not self._greeting.done():
+            self._greeting.set_result(parse_hello(frame))
+
+    def _sweep_at(self, deadline_ns: int) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_ns = deadline_ns
+        delay_s = max(0, deadline_ns - time.monotonic_ns()) / 1e9
+        self._sweep = self._loop.call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        """Fail the requests whose deadline has passed, and look again at the next deadline."""
+        self._sweep = None
+        now_ns = time.monotonic_ns()
+        late = [key for key, (_, deadline_ns) in self._waiting.items() if 0 < deadline_ns <= now_ns]
+        for key in late:
+            future, _ = self._waiting.pop(key)
+            if not future.done():
+                future.set_exception(DeadlineExceeded("the model did not answer before the deadline"))
+        following = min((deadline_ns for _, deadline_ns in self._waiting.values() if deadline_ns), default=0)
+        if following:
+            self._sweep_at(following)
+
+    def _lose(self, reason: str) -> None:
+        first = not self._lost
+        self._lost = self._lost or reason
+        waiting, self._waiting = self._waiting, {}
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        if not self._greeting.done():
+            self._greeting.set_exception(ConnectionError(reason))
+        for future, _ in waiting.values():
+            if not future.done():
+                future.set_exception(WorkerUnavailable(f"the model process is gone: {reason}"))
+        if first and self._on_lost is not None:
+            self._on_lost()
+
+    _input_names: tuple[str, ...] = ()
+    _output_names: tuple[str, ...] = ()
+    _sweep_ns: int = 0
+
+
+def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Reply:
+    """Ask a model's process once, without an event loop (probes, the command line).
+
+    Parameters
+    ----------
+    socket_path
+        Of a :class:`~brownfield.model.process.ModelProcess`.
+    tensors
+        Every input of the graph by name.
+    timeout_s
+        For connecting, and again for each piece of the answer.
+
+    Raises
+    ------
+    WorkerUnavailable
+        When the process is not there or ends before it has answered.
+    DeadlineExceeded
+        When the time runs out.
+    ModelFailed
+        When the process answers with an error.
+    """
+    frames: list[Frame] = []
+    decoder = Decoder()
+    until = time.monotonic() + timeout_s
+
+    def receive() -> Frame:
+        while not frames:
+            connection.settimeout(max(0.001, until - time.monotonic()))
+            data = connection.recv(2**20)
+            if not data:
+                raise WorkerUnavailable("the model process ended before it answered")
+            frames.extend(decoder.feed(data))
+        return frames.pop(0)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            with _address(socket_path) as address:
+                connection.connect(address)
+            hello = parse_hello(receive())
+            arrays = [np.asarray(tensors[tensor.name]) for tensor in hello.inputs]
+            connection.sendall(b"".join(encode_tensors(REQUEST, 1, 0, arrays)))
+            return _reply(receive(), tuple(tensor.name for tensor in hello.outputs))
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the model did not answer within {timeout_s:g} s") from error
+        except KeyError as error:
+            raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
+        except (OSError, FrameError) as error:
+            raise WorkerUnavailable("the model process cannot be spoken to", got=type(error).__name__) from error
+
+
+def _resolve(future: asyncio.Future[Reply], frame: Frame, names: tuple[str, ...]) -> None:
+    try:
+        future.set_result(_reply(frame, names))
+    except (BrownfieldError, FrameError) as error:
+        refused = error if isinstance(error, BrownfieldError) else ModelFailed(str(error))
+        future.set_exception(refused)
+
+
+def _reply(frame: Frame, names: tuple[str, ...]) -> Reply:
+    if frame.kind == ERROR:
+        refusal = frame.message()
+        code, message = str(refusal.get("code")), str(refusal.get("message"))
+        if code == "deadline":
+            raise DeadlineExceeded(message)
+        raise RunFailed(f"the model answered with an error: {message}", cause=code)
+    arrays = frame.tensors()
+    if frame.kind != RESPONSE or len(arrays) != len(names):
+        raise ModelFailed("the model process answered with other tensors than it announced")
+    reply = Reply(zip(names, arrays, strict=True))
+    reply.queue_us, reply.run_us = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF
+    return reply
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Address of a Unix socket, also where its path is longer than an address may be."""
+    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,12 @@
+"""Start the server, with the folder above as a package of its own, so that no ``brownfield`` need be installed."""
+
+import importlib
+import sys
+import types
+from pathlib import Path
+
+if __name__ == "__main__":
+    package = types.ModuleType("brownfield_worker")
+    package.__path__ = [str(Path(__file__).resolve().parent.parent)]
+    sys.modules[package.__name__] = package
+    sys.exit(importlib.import_module("brownfield_worker.child.start").main(sys.argv[1]))

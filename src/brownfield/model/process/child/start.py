@@ -1,0 +1,127 @@
+"""From options to a serving model: bind, confine, load, say hello, serve.
+
+The socket is bound before the sandbox closes, so that the process needs no right to write anywhere; the engine is
+imported and the model read after it has closed.
+"""
+
+import dataclasses
+import fcntl
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..sandbox import SandboxPolicy, apply, readable_by_default  # noqa: TID252 (runs under another name too)
+
+__all__ = ["Options", "main"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """What the parent asks for; travels as JSON in one argument.
+
+    Parameters
+    ----------
+    model
+        Folder with ``model.onnx``.
+    runtime
+        Folder of the socket.
+    socket
+        File name of the socket in that folder.
+    threads
+        Threads of the engine.
+    memory_mib
+        Bound on private memory, or None.
+    max_batch_rows
+        Most rows that requests share in one call.
+    sandbox
+        The fields of :class:`~brownfield.model.process.sandbox.SandboxPolicy`.
+    """
+
+    model: str
+    runtime: str
+    socket: str
+    threads: int
+    memory_mib: int | None
+    max_batch_rows: int
+    sandbox: dict[str, Any]
+
+
+def main(argument: str) -> int:
+    """Serve until told to stop; the exit status."""
+    options = Options(**json.loads(argument))
+    _end_with_the_parent()
+    ready = os.dup(1)
+    os.dup2(2, 1)  # what a model prints must not reach the parent's ear
+    os.set_inheritable(ready, False)
+    listener = _listen(options)
+    package = Path(__file__).resolve().parent.parent
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
+    try:
+        facts = apply(policy, [*readable_by_default(), package, options.model], options.memory_mib)
+    except PermissionError as error:
+        return _give_up(ready, "sandbox", str(error))
+    frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
+    engines = importlib.import_module(".engine", __package__)
+    server = importlib.import_module(".server", __package__)
+    try:
+        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads)
+    except engines.EngineError as error:
+        return _give_up(ready, error.code, str(error))
+    except MemoryError:
+        return _give_up(ready, "memory", "no memory left within the process's limit")
+    hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm))
+    os.write(ready, hello)
+    os.close(ready)
+    server.Server(listener, engine, hello, options.max_batch_rows).run()
+    return 0
+
+
+def _end_with_the_parent() -> None:
+    """Let the kernel end this process when the parent's end of stdin closes, even while native code runs."""
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    poller = select.poll()
+    poller.register(0, select.POLLIN)
+    if poller.poll(0):  # it was closed before the line above could see it
+        sys.exit(1)
+
+
+def _listen(options: Options) -> socket.socket:
+    os.chdir(options.runtime)  # a path relative to it stays within the 107 bytes of an address
+    os.umask(0o177)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(options.socket)
+    listener.listen(128)
+    listener.setblocking(False)
+    os.chdir("/")
+    return listener
+
+
+def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> dict[str, Any]:
+    resident_pages = int(os.pread(statm, 128, 0).split()[1])
+    return {
+        "inputs": engine.inputs,
+        "outputs": engine.outputs,
+        "batched": engine.batched,
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "threads": engine.threads,
+        "max_batch_rows": options.max_batch_rows if engine.batched else 1,
+        "pid": os.getpid(),
+        "resident_mib": round(resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
+        "sandbox": facts,
+    }
+
+
+def _give_up(ready: int, code: str, message: str) -> int:
+    frames = importlib.import_module("..frames", __package__)
+    os.write(ready, frames.encode_message(frames.ERROR, 0, {"code": code, "message": message}))
+    return 1

@@ -1,0 +1,337 @@
+"""Start a model in a process of its own, know whether it lives, and end it.
+
+Comes in: a folder with ``model.onnx`` and the limits. Goes out: a process that has loaded the model and listens on a
+private socket, with its greeting. Refused with :class:`StartFailed`: a model that cannot be loaded within the limits.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import select
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from brownfield.errors import WorkerUnavailable
+from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
+from brownfield.model.process.sandbox import SandboxPolicy
+
+__all__ = ["Hello", "ModelProcess", "ModelTensor", "StartFailed", "parse_hello"]
+
+_CHILD = Path(__file__).parent / "child" / "__main__.py"
+_STDERR_BYTES = 16 * 1024
+_MAX_HELLO_BYTES = 2**20
+
+
+class StartFailed(WorkerUnavailable):
+    """The model's process did not become ready.
+
+    Parameters
+    ----------
+    what
+        In words.
+    cause
+        ``load`` the engine refused the model, ``memory`` the limit was reached, ``timeout`` it took too long,
+        ``crash`` the process ended, ``sandbox`` the host cannot confine it as strictly as declared.
+    ended
+        How the process ended, such as ``SIGSEGV`` or ``exit 1``; empty when it was ended by us.
+    """
+
+    def __init__(self, what: str, *, cause: str, ended: str = "", **details: str | None) -> None:
+        self.cause = cause
+        self.ended = ended
+        super().__init__(what, **details)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelTensor:
+    """One input or output of the graph: numpy type name (``str`` for strings), shape with None where it varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hello:
+    """What a model's process says of itself when it is ready.
+
+    Parameters
+    ----------
+    inputs, outputs
+        In the order in which tensors travel.
+    batched
+        True when every first dimension is the same free number of rows.
+    engine, engine_version
+        The software that computes.
+    threads
+        Threads of the engine, as read back from it.
+    max_batch_rows
+        Most rows that requests share in one call.
+    pid
+        Process identifier.
+    resident_mib
+        Memory in use after loading.
+    sandbox
+        ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
+    """
+
+    inputs: tuple[ModelTensor, ...]
+    outputs: tuple[ModelTensor, ...]
+    batched: bool
+    engine: str
+    engine_version: str
+    threads: int
+    max_batch_rows: int
+    pid: int
+    resident_mib: float
+    sandbox: dict[str, Any]
+
+
+def parse_hello(frame: Frame) -> Hello:
+    """Hello of a frame; :class:`FrameError` when it is none."""
+    if frame.kind != HELLO:
+        raise FrameError("no greeting")
+    document = frame.message()
+    try:
+        for side in ("inputs", "outputs"):
+            document[side] = tuple(ModelTensor(t["name"], t["dtype"], tuple(t["shape"])) for t in document[side])
+        return Hello(**document)
+    except (KeyError, TypeError) as error:
+        raise FrameError("a greeting that lacks its parts") from error
+
+
+class ModelProcess:
+    """A loaded model in a process of its own; made by :meth:`start`.
+
+    It ends by itself when the process that started it ends in whatever way: the kernel then closes its stdin.
+
+    Attributes
+    ----------
+    socket_path
+        Where it listens; mode 0600 in a folder of mode 0700.
+    hello
+        What it said when it was ready.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], socket_path: Path) -> None:
+        self._process = process
+        self._complaints = _Complaints(process)
+        self.socket_path = socket_path
+        self.hello: Hello
+
+    @classmethod
+    def start(  # noqa: PLR0913 (the limits of one process; all but the first are keywords)
+        cls,
+        bundle_folder: Path,
+        *,
+        runtime_folder: Path,
+        threads: int = 1,
+        memory_mib: int | None = None,
+        max_batch_rows: int = 32,
+        sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
+        ready_timeout_s: float = 30.0,
+        python: Path | None = None,
+    ) -> Self:
+        """Start the process and wait until the model is loaded.
+
+        Parameters
+        ----------
+        bundle_folder
+            Holds ``model.onnx``; the process may read this folder and no other of ours.
+        runtime_folder
+            Made with mode 0700 when it is not there; holds the socket.
+        threads
+            Threads of the engine, ``>= 1``; never spinning.
+        memory_mib
+            Bound on the private memory of the process; None for no bound.
+        max_batch_rows
+            Most rows that several requests share in one call; 1 for no batching.
+        sandbox
+            How it is confined.
+        ready_timeout_s
+            How long loading may take.
+        python
+            Interpreter with numpy and the engine; by default the one that runs this.
+
+        Raises
+        ------
+        StartFailed
+            When the model is not ready in time; nothing is left running.
+        """
+        _make_private(runtime_folder)
+        options = {
+            "model": str(bundle_folder.resolve()),
+            "runtime": str(runtime_folder.resolve()),
+            "socket": f"{secrets.token_hex(8)}.sock",
+            "threads": threads,
+            "memory_mib": memory_mib,
+            "max_batch_rows": max_batch_rows,
+            "sandbox": dataclasses.asdict(sandbox),
+        }
+        process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
+            [str(python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(threads),
+            cwd="/",
+            start_new_session=True,
+        )
+        model = cls(process, runtime_folder / str(options["socket"]))
+        try:
+            model.hello = model._greet(ready_timeout_s)
+        except BaseException:
+            model.kill()
+            raise
+        return model
+
+    @property
+    def pid(self) -> int:
+        """Process identifier."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
+    def ended(self) -> str:
+        """How it ended: the signal's name or ``exit N``; empty while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+
+    @property
+    def resident_mib(self) -> float:
+        """Memory in use now, 0 when the process has ended."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except OSError:
+            return 0.0
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    @property
+    def complaints(self) -> str:
+        """End of its stderr (at most 16 KiB), for the diagnosis of a start; a model may print values: never log it."""
+        return self._complaints.text
+
+    def wait(self, timeout_s: float | None = None) -> str:
+        """Wait for the end and say how it ended; :class:`TimeoutError` when it lives on."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError("the model process is still running") from error
+        self._clean_up()
+        return self.ended
+
+    def stop(self, grace_s: float = 5.0) -> str:
+        """Let it finish what it holds, then end it; kill it when the grace runs out. How it ended."""
+        if self.alive:
+            self._process.terminate()
+            with contextlib.suppress(TimeoutError):
+                return self.wait(grace_s)
+        return self.kill()
+
+    def kill(self) -> str:
+        """End it at once. How it ended."""
+        self._process.kill()
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _clean_up(self) -> None:
+        self._complaints.finish()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self.socket_path.unlink(missing_ok=True)
+
+    def _greet(self, timeout_s: float) -> Hello:
+        """Wait for the greeting on the child's stdout."""
+        stdout = self._process.stdout
+        if stdout is None:  # pragma: no cover (it is a pipe)
+            raise AssertionError
+        decoder = Decoder(_MAX_HELLO_BYTES)
+        until = time.monotonic() + timeout_s
+        frames: list[Frame] = []
+        while not frames:
+            readable, _, _ = select.select([stdout], [], [], max(0.0, until - time.monotonic()))
+            if not readable:
+                raise StartFailed(f"the model was not ready within {timeout_s:g} s", cause="timeout")
+            data = os.read(stdout.fileno(), 65536)
+            if not data:
+                raise self._crash()
+            frames = decoder.feed(data)
+        if frames[0].kind == ERROR:
+            refusal = frames[0].message()
+            raise StartFailed(str(refusal.get("message")), cause=str(refusal.get("code")))
+        return parse_hello(frames[0])
+
+    def _crash(self) -> StartFailed:
+        ended = self.wait(5.0)
+        last = self.complaints.strip().splitlines()[-1:]
+        memory = any("MemoryError" in line for line in last)
+        return StartFailed(
+            f"the model's process ended before it was ready ({ended})" + "".join(f": {line}" for line in last),
+            cause="memory" if memory else "crash",
+            ended=ended,
+        )
+
+
+class _Complaints:
+    """Reads a process's stderr for as long as it lives, and keeps the end of it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._stream = process.stderr
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, name=f"stderr-{process.pid}", daemon=True)
+        self._thread.start()
+
+    @property
+    def text(self) -> str:
+        return self._kept.decode(errors="replace")
+
+    def finish(self) -> None:
+        self._thread.join(1.0)
+
+    def _read(self) -> None:
+        if self._stream is None:  # pragma: no cover (it is a pipe)
+            return
+        with self._stream:
+            while data := os.read(self._stream.fileno(), 4096):
+                self._kept = (self._kept + data)[-_STDERR_BYTES:]
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise StartFailed(
+            "the folder of the sockets is not private",
+            cause="sandbox",
+            where=str(folder),
+            expected="a folder of this user with mode 0700",
+            got=f"mode {stat.S_IMODE(status.st_mode):04o}",
+            next_step="Remove it, or name another folder.",
+        )
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """All that the child inherits: nothing but the numbers of threads, and one heap so that memory comes back."""
+    count = str(threads)
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {**dict.fromkeys(libraries, count), "MALLOC_ARENA_MAX": "2", "LC_ALL": "C.UTF-8"}
