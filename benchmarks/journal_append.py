@@ -76,9 +76,8 @@ def main() -> None:
             print(f"{name:16} {value:8.0f} ns   {value / medians['list append']:7.1f} x list append")
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(f"flush, per entry {sorted(flushes)[ROUNDS // 2]:8.0f} ns   (another thread)")
-        print(
-            f"on disk          {size / read_journal(Path(folder)).num_rows:8.1f} bytes per decision; dropped {journal.dropped}"
-        )
+        rows = read_journal(Path(folder)).num_rows
+        print(f"on disk          {size / rows:8.1f} bytes per decision; dropped {journal.dropped}")
 
 
 if __name__ == "__main__":

@@ -318,7 +318,7 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
         with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
             reader = pa.ipc.open_stream(source)
             for batch in reader:
-                batches.append(batch)  # noqa: PERF402 (what was read before an error stays)
+                batches.append(batch)
     except (pa.ArrowInvalid, OSError):
         return False
     return True
