@@ -16,10 +16,7 @@ CUSTOM_SCHEMA = ("batched",)
 CUSTOM_FIELD = ("unit", "sentinels", "nullPolicy", "impute", "padding", "nonFinite", "tensor")
 
 PROPERTY_KEYS = frozenset(
-    "id name physicalType description businessName deprecated synonyms authoritativeDefinitions tags customProperties "
-    "primaryKey primaryKeyPosition logicalType logicalTypeOptions physicalName required unique semanticType "
-    "partitioned partitionKeyPosition classification encryptedName transformSourceObjects transformLogic "
-    "transformDescription examples enum criticalDataElement relationships quality items context".split()
+    ["id", "name", "physicalType", "description", "businessName", "deprecated", "synonyms", "authoritativeDefinitions", "tags", "customProperties", "primaryKey", "primaryKeyPosition", "logicalType", "logicalTypeOptions", "physicalName", "required", "unique", "semanticType", "partitioned", "partitionKeyPosition", "classification", "encryptedName", "transformSourceObjects", "transformLogic", "transformDescription", "examples", "enum", "criticalDataElement", "relationships", "quality", "items", "context"]
 )
 OPTION_KEYS: dict[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
@@ -86,6 +83,8 @@ def read_field(node: Node, *, is_item: bool = False) -> Field:
     parts |= _options(node, logical)
     parts |= _meaning(node, ours)
     base = Field(**parts)
+    if is_item:
+        base = replace(base, required=True, null_policy="reject")
     return _with_values(node, ours, base)
 
 
@@ -158,9 +157,7 @@ def _pattern(node: Node, max_length: int | None) -> str:
     try:
         compile_pattern(pattern, MAX_TEXT if max_length is None else max_length)
     except PatternRefused as error:
-        raise node.refuse(
-            "a pattern that Python and RE2 read alike", got=f"one that is refused: {error}"
-        ) from error
+        raise node.refuse("a pattern that Python and RE2 read alike", got=f"one that is refused: {error}") from error
     return pattern
 
 
@@ -181,6 +178,7 @@ def _zone(options: Node) -> ZoneInfo | None:
 
 def _meaning(node: Node, ours: dict[str, Node]) -> dict[str, Any]:
     required = node.at("required").flag() if "required" in node else False
+    required = required or "tensor" in ours or node.value.get("logicalType") == "vector"
     required = required or ("primaryKey" in node and node.at("primaryKey").flag())
     has_sentinels = "sentinels" in ours
     policy = "reject" if required else "pass"

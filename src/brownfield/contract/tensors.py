@@ -1,7 +1,7 @@
 """Tensor fields: arrays with a declared dtype and shape, checked as a whole by NumPy."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -88,20 +88,30 @@ class TensorChecker:
     def _from_lists(self, value: Any) -> tuple[np.ndarray | None, TensorBreak | None]:
         try:
             plain = msgspec.convert(value, self.nested, strict=True)
-            array = np.array(plain, dtype=np.float64 if self.dtype.kind == "f" else self.dtype)
         except (msgspec.ValidationError, RecursionError):
             return None, self._break("dtype", RejectionCode.TENSOR_DATA)
+        array, broken = self.check_lists(plain, self.field.shape)
+        if array is not None and self.dtype.kind == "f" and (np.abs(array) >= _EXACT).any() and _has_large(value):
+            return None, self._break("exact", RejectionCode.FIELD_INEXACT)
+        return array, broken
+
+    def check_lists(
+        self, plain: Any, shape: tuple[int | None, ...], rows: int | None = None
+    ) -> tuple[np.ndarray | None, TensorBreak | None]:
+        """Check nested lists of the right type; ``shape`` includes the rows where there are any."""
+        try:
+            array = np.array(plain, dtype=np.float64 if self.dtype.kind == "f" else self.dtype)
         except OverflowError:
             return None, self._break("exact", RejectionCode.FIELD_INEXACT)
         except ValueError:
             return None, self._break("shape", RejectionCode.TENSOR_SHAPE)
-        if not _fits(array.shape, self.field.shape):
+        if not _fits(array.shape, shape):
             return None, self._break("shape", RejectionCode.TENSOR_SHAPE)
         if self.dtype.kind == "f":
-            if _overflows(array, self.dtype) or (np.abs(array) > _EXACT).any() and _has_large_integer(value):
+            if _overflows(array, self.dtype):
                 return None, self._break("exact", RejectionCode.FIELD_INEXACT)
             array = array.astype(self.dtype)
-        return self._check_values(array, None)
+        return self._check_values(array, rows)
 
     def _widen(self, value: np.ndarray) -> np.ndarray | None:
         if self.field.dtype == "str":
@@ -135,8 +145,15 @@ class TensorChecker:
         return TensorBreak(f"{self.field.name}.{suffix}", code)
 
 
-def nested_type(field: Field) -> Any:
+def nested_type(field: Field, *, bounded: bool = False) -> Any:
     """Type of nested lists that msgspec checks for this tensor.
+
+    Parameters
+    ----------
+    field
+        A tensor field.
+    bounded
+        Refuse floating-point values beyond 2^53, at which whole numbers cease to be exact.
 
     Examples
     --------
@@ -144,6 +161,8 @@ def nested_type(field: Field) -> Any:
     list[list[int]]
     """
     kind: Any = {"b": bool, "i": int, "u": int, "f": float}.get(np.dtype(field.dtype).kind, str)
+    if bounded and kind is float:
+        kind = Annotated[float, msgspec.Meta(ge=-_EXACT, le=_EXACT)]
     for _ in field.shape:
         kind = list[kind]
     return kind
@@ -168,9 +187,9 @@ def _outside(array: np.ndarray, rule: RangeRule) -> np.ndarray:
     return bad
 
 
-def _has_large_integer(value: Any) -> bool:
+def _has_large(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return any(map(_has_large_integer, value))
+        return any(map(_has_large, value))
     return isinstance(value, int) and abs(value) > _EXACT
 
 
