@@ -37,7 +37,7 @@ class CsvFormat(Spec, frozen=True, kw_only=True):
     header: Annotated[bool, Meta(description="Whether the first line names the columns.")] = True
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """The delimiter and the quote differ."""
+        """Refuse a delimiter that is also the quote."""
         if self.delimiter == self.quote:
             yield Contradiction(("quote",), "another character than the delimiter", "the same")
 

@@ -52,7 +52,7 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     monitors: Annotated[MonitorsSpec, Meta(description="What is watched.")] | None = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Keys of different parts that cannot both hold."""
+        """Refuse what keys of different parts make impossible together."""
         yield from self._unified_contradictions()
         p99 = self.constraints.latency_p99_ms
         if p99 is not None and p99 > self.fallback.deadline_ms:

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 __all__ = ["FieldName", "FieldNames", "Identifier", "Line", "Port", "RelativePath", "Slug", "is_slug", "names"]
 
-_DEVICES = "|".join(["con", "prn", "aux", "nul", "com[0-9]", "lpt[0-9]"])
+_DEVICES = "con|prn|aux|nul|com[0-9]|lpt[0-9]"
 _SLUG = rf"^(?!(?:{_DEVICES})$)[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?$"
 
 Slug: TypeAlias = Annotated[

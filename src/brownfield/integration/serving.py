@@ -21,7 +21,7 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Most records in one request.")] = 10_000
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """The host is an address of this machine, not a name that may come to mean another."""
+        """Refuse a host that is a name: it may come to mean another machine."""
         if self.host != "localhost":
             try:
                 ip_address(self.host)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from brownfield.model.rules import refused
 
-__all__ = ["GOLDEN", "Golden"]
+__all__ = ["GOLDEN", "Golden", "Tensors"]
 
 GOLDEN = "golden.json"
 
-Tensors = Mapping[str, npt.NDArray[Any]]
+Tensors: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

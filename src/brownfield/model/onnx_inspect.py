@@ -6,7 +6,7 @@ that the open inference protocol has no word for.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from brownfield.model.rules import refused
 from brownfield.model.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx
 
 __all__ = ["inspect_onnx", "inspect_onnx_bytes"]
@@ -61,7 +63,7 @@ def inspect_onnx_bytes(data: bytes, folder: Path | None = None) -> Signature:
 
 def _parse(data: bytes) -> "onnx.ModelProto":
     import onnx  # noqa: PLC0415 (0.1 s that the command line's start-up does not pay)
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 (as above)
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
 
     if not data:
         raise refused("model-empty")
@@ -153,7 +155,9 @@ class _Walk:
             self.weights.check(tensor)
         self.each_node(graph.node, {tensor.name: tensor for tensor in graph.initializer}, opsets, depth)
 
-    def each_node(self, nodes: "Iterable[onnx.NodeProto]", known: dict[str, Any], opsets: dict[str, int], depth: int) -> None:
+    def each_node(
+        self, nodes: "Iterable[onnx.NodeProto]", known: dict[str, Any], opsets: dict[str, int], depth: int
+    ) -> None:
         """Check the nodes of a graph or a function; ``known`` are the tensors whose values stand in the file."""
         for node in nodes:
             self.nodes += 1
@@ -181,12 +185,14 @@ class _Walk:
             return
         if domain not in DOMAINS:
             raise refused(
-                "onnx-domain", expected=f"a domain of {sorted(DOMAINS)}", got=f"{ascii(domain)} ({ascii(node.op_type)})"
+                "onnx-domain", expected=f"a domain of {sorted(DOMAINS)}", got=f"{domain!a} ({node.op_type!a})"
             )
         if domain not in opsets:
-            raise refused("onnx-opset", expected=f"an operator set for the domain {ascii(domain)}", got="none")
-        if domain != "com.microsoft" and not defs.has(node.op_type, max_inclusive_version=opsets[domain], domain=domain):
-            raise refused("onnx-operator", got=f"{ascii(node.op_type)} in operator set {opsets[domain]}")
+            raise refused("onnx-opset", expected=f"an operator set for the domain {domain!a}", got="none")
+        if domain != "com.microsoft" and not defs.has(
+            node.op_type, max_inclusive_version=opsets[domain], domain=domain
+        ):
+            raise refused("onnx-operator", got=f"{node.op_type!a} in operator set {opsets[domain]}")
 
 
 def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:
