@@ -6,6 +6,7 @@ does without.
 
 from typing import TYPE_CHECKING, Any
 
+from brownfield.contract.documents import json_schema, openapi
 from brownfield.contract.fields import Contract, Field, Schema
 from brownfield.contract.odcs import compile_contract
 from brownfield.contract.rows import Checked, RowChecker
@@ -25,6 +26,8 @@ __all__ = [
     "RowChecker",
     "Schema",
     "compile_contract",
+    "json_schema",
+    "openapi",
     "parse_json",
 ]
 

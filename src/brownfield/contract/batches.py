@@ -92,9 +92,7 @@ class BatchChecker:
         self.references = tuple(rule.target for rule in schema.set_rules if isinstance(rule, ReferenceRule))
         """Keys of other sources, as ``source.field``, that :meth:`check` needs."""
 
-    def check(
-        self, batch: pa.RecordBatch | pa.Table, references: Mapping[str, pa.Array] | None = None
-    ) -> BatchVerdict:
+    def check(self, batch: pa.RecordBatch | pa.Table, references: Mapping[str, pa.Array] | None = None) -> BatchVerdict:
         """Check every row.
 
         Parameters
@@ -179,7 +177,9 @@ class BatchChecker:
     def _accepted(self, values: Mapping[str, pa.Array], kept: np.ndarray, rows: int) -> pa.Table:
         table = pa.table(
             [
-                values[field.name] if values[field.name].type == field.type else values[field.name].cast(field.type, safe=False)
+                values[field.name]
+                if values[field.name].type == field.type
+                else values[field.name].cast(field.type, safe=False)
                 for field in self.schema.arrow
             ],
             schema=self.schema.arrow,

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brownfield.contract.arrow_types import arrow_type
 from brownfield.contract.arrow_times import localised, microseconds
+from brownfield.contract.arrow_types import arrow_type
 from brownfield.contract.fields import Field
 from brownfield.contract.patterns import MAX_TEXT, compile_pattern
 from brownfield.contract.rules import (

@@ -199,7 +199,9 @@ def _tokens(text: str) -> Iterator[_Token]:
         found = _TOKEN.match(text, at)
         if found is None:
             raise ContractError(
-                expected="a rule", got=f"{text[at]!r} at character {at + 1}", next_step="See the grammar of record rules."
+                expected="a rule",
+                got=f"{text[at]!r} at character {at + 1}",
+                next_step="See the grammar of record rules.",
             )
         kind = str(found.lastgroup)
         if kind == "word" and found[0].lower() in _WORDS:

@@ -20,13 +20,10 @@ __all__ = ["compile_contract"]
 
 API_VERSIONS = ("v3.2.0", "v3.1.0")
 DOCUMENT_KEYS = frozenset(
-    "version kind apiVersion id name tenant tags status servers dataProduct description domain context schema support "
-    "price team roles slaDefaultElement slaProperties authoritativeDefinitions customProperties "
-    "contractCreatedTs".split()
+    ["version", "kind", "apiVersion", "id", "name", "tenant", "tags", "status", "servers", "dataProduct", "description", "domain", "context", "schema", "support", "price", "team", "roles", "slaDefaultElement", "slaProperties", "authoritativeDefinitions", "customProperties", "contractCreatedTs"]
 )
 SCHEMA_KEYS = frozenset(
-    "id name physicalType description businessName deprecated synonyms authoritativeDefinitions tags customProperties "
-    "logicalType physicalName dataGranularityDescription properties relationships quality context".split()
+    ["id", "name", "physicalType", "description", "businessName", "deprecated", "synonyms", "authoritativeDefinitions", "tags", "customProperties", "logicalType", "physicalName", "dataGranularityDescription", "properties", "relationships", "quality", "context"]
 )
 
 

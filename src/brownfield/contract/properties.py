@@ -16,10 +16,7 @@ CUSTOM_SCHEMA = ("batched",)
 CUSTOM_FIELD = ("unit", "sentinels", "nullPolicy", "impute", "padding", "nonFinite", "tensor")
 
 PROPERTY_KEYS = frozenset(
-    "id name physicalType description businessName deprecated synonyms authoritativeDefinitions tags customProperties "
-    "primaryKey primaryKeyPosition logicalType logicalTypeOptions physicalName required unique semanticType "
-    "partitioned partitionKeyPosition classification encryptedName transformSourceObjects transformLogic "
-    "transformDescription examples enum criticalDataElement relationships quality items context".split()
+    ["id", "name", "physicalType", "description", "businessName", "deprecated", "synonyms", "authoritativeDefinitions", "tags", "customProperties", "primaryKey", "primaryKeyPosition", "logicalType", "logicalTypeOptions", "physicalName", "required", "unique", "semanticType", "partitioned", "partitionKeyPosition", "classification", "encryptedName", "transformSourceObjects", "transformLogic", "transformDescription", "examples", "enum", "criticalDataElement", "relationships", "quality", "items", "context"]
 )
 OPTION_KEYS: dict[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
@@ -160,9 +157,7 @@ def _pattern(node: Node, max_length: int | None) -> str:
     try:
         compile_pattern(pattern, MAX_TEXT if max_length is None else max_length)
     except PatternRefused as error:
-        raise node.refuse(
-            "a pattern that Python and RE2 read alike", got=f"one that is refused: {error}"
-        ) from error
+        raise node.refuse("a pattern that Python and RE2 read alike", got=f"one that is refused: {error}") from error
     return pattern
 
 

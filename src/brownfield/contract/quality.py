@@ -12,9 +12,7 @@ from brownfield.errors import ContractError
 __all__ = ["record_rules", "set_rules", "unchecked"]
 
 QUALITY_KEYS = frozenset(
-    "id authoritativeDefinitions businessImpact customProperties description dimension method name schedule scheduler "
-    "severity tags type unit metric rule arguments query engine implementation mustBe mustNotBe mustBeGreaterThan "
-    "mustBeGreaterOrEqualTo mustBeLessThan mustBeLessOrEqualTo mustBeBetween mustNotBeBetween".split()
+    ["id", "authoritativeDefinitions", "businessImpact", "customProperties", "description", "dimension", "method", "name", "schedule", "scheduler", "severity", "tags", "type", "unit", "metric", "rule", "arguments", "query", "engine", "implementation", "mustBe", "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo", "mustBeBetween", "mustNotBeBetween"]
 )
 OPERATORS = tuple(sorted(key for key in QUALITY_KEYS if key.startswith("must")))
 _NEXT_STEP = "Write a record rule: type: custom, engine: brownfield, implementation: {rule: ...}."
@@ -102,9 +100,7 @@ def _expression(node: Node, fields: Sequence[Field]) -> Expression:
     try:
         return parse_expression(node.text(), fields)
     except ContractError as error:
-        raise node.refuse(
-            error.expected or "", what=error.what, got=error.got, next_step=error.next_step
-        ) from error
+        raise node.refuse(error.expected or "", what=error.what, got=error.got, next_step=error.next_step) from error
 
 
 def _primary_key(node: Node) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from brownfield.contract.conditions_rows import evaluate_rows
+from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
-from brownfield.contract.rules import FiniteRule, RangeRule, RecordRule, value_rules
+from brownfield.contract.rules import FiniteRule, RangeRule, value_rules
 from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
 from brownfield.contract.structs import is_tight, row_decoder
 from brownfield.contract.values import MISSING, ValueChecker, integer_bounds, number_bounds
@@ -55,9 +55,7 @@ class Checked:
 
     def record(self, row: int) -> dict[str, Any]:
         """Give one record; tensors are arrays, everything else is plain."""
-        return {
-            name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()
-        }
+        return {name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()}
 
 
 class RowChecker:
@@ -85,6 +83,8 @@ class RowChecker:
         self.schema = schema
         self.limits = limits or JsonLimits()
         self.checkers = [ValueChecker(each) for each in schema.fields]
+        self._rules = [(rule, compile_rows(rule.expression)) for rule in schema.record_rules]
+        self._order = schema.names
         self._names = frozenset(schema.names)
         self._positions = {name: position for position, name in enumerate(schema.names)}
         self._read = row_decoder(schema)
@@ -93,6 +93,7 @@ class RowChecker:
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
         self._weights = [1 + name.count(":") for name in schema.names]
+        self._weight = sum(self._weights)
 
     def decode(self, body: bytes) -> Checked:
         """Read a body: one object, or an array of at least one object.
@@ -163,26 +164,27 @@ class RowChecker:
         single = type(decoded) is not list
         records = [decoded] if single else decoded
         rows = len(records)
-        if not rows or (rows > 1 and not self.schema.batched) or (b"\\u" in body and _SUSPECT_ESCAPE.search(body)):
+        if not rows or (rows > 1 and not self.schema.batched) or (b"\\" in body and _SUSPECT_ESCAPE.search(body)):
             return None
         raw = list(zip(*map(msgspec.structs.astuple, records), strict=True))
         if not self._keys_are_single(body, raw, rows):
             return None
         columns: dict[str, Any] = {}
-        for name, values, finish in zip(self.schema.names, raw, self._finish, strict=True):
+        for name, values, finish in zip(self._order, raw, self._finish, strict=True):
             column = finish(values)
             if column is None:
                 return None
             columns[name] = column
-        for rule in self.schema.record_rules:
-            if not all(_accepts(rule, truth) for truth in evaluate_rows(rule.expression, columns, rows)):
+        for rule, truths_of in self._rules:
+            truths = truths_of(columns, rows)
+            if False in truths or (None in truths and not rule.null_passes):
                 return None
         return Checked(rows, columns, single, self._whole)
 
     def _keys_are_single(self, body: bytes, raw: list[tuple[Any, ...]], rows: int) -> bool:
         # A key brings one colon, and those in its name. As many colons in the body as the fields that are there and
         # their texts account for: no key stands twice. (Escaped colons were sent to the strict reader before.)
-        colons = body.count(b":") - rows * sum(self._weights)
+        colons = body.count(b":") - rows * self._weight
         if not colons and not any(msgspec.UNSET in raw[index] for index in self._optional):
             return True
         absent = sum(self._weights[index] * raw[index].count(msgspec.UNSET) for index in self._optional)
@@ -264,12 +266,12 @@ class RowChecker:
 
     def _conclude(self, columns: dict[str, Any], rows: int, found: "_Found", *, single: bool) -> Checked:
         """Check the record rules on the rows whose fields were accepted, and give the verdict."""
-        for position, rule in enumerate(self.schema.record_rules, start=len(self.checkers) + 1):
+        for position, (rule, truths_of) in enumerate(self._rules, start=len(self.checkers) + 1):
             read = {name: columns[name] for name in rule.expression.fields}
             refused = found.rows_of(self._positions[name] for name in read)
             count = min((len(values) for values in read.values()), default=rows)
-            for row, truth in enumerate(evaluate_rows(rule.expression, read, count)):
-                if row not in refused and not _accepts(rule, truth):
+            for row, truth in enumerate(truths_of(read, count)):
+                if row not in refused and not (rule.null_passes if truth is None else truth):
                     found.add(position, Violation("", rule.id, rule.code, row))
         if found.violations:
             raise InputRefused(found.in_order())
@@ -299,10 +301,6 @@ class _Found:
     def in_order(self) -> list[Violation]:
         ordered = sorted(self.violations, key=lambda each: each[:2])
         return [violation for _, _, violation in ordered[:MAX_VIOLATIONS]]
-
-
-def _accepts(rule: RecordRule, truth: bool | None) -> bool:  # noqa: FBT001 (a value, not a switch)
-    return rule.null_passes if truth is None else truth
 
 
 def _plain(value: Any) -> Any:

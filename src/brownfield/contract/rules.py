@@ -212,9 +212,7 @@ def value_rules(field: "Field", name: str | None = None) -> tuple[ValueRule, ...
         rules.append(FiniteRule(f"{prefix}.finite"))
     if field.minimum is not None or field.maximum is not None:
         rules.append(
-            RangeRule(
-                f"{prefix}.range", field.minimum, field.maximum, field.exclusive_minimum, field.exclusive_maximum
-            )
+            RangeRule(f"{prefix}.range", field.minimum, field.maximum, field.exclusive_minimum, field.exclusive_maximum)
         )
     if field.min_length is not None or field.max_length is not None:
         rules.append(LengthRule(f"{prefix}.length", field.min_length, field.max_length))

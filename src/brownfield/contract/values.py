@@ -45,7 +45,7 @@ class Break(NamedTuple):
     code: RejectionCode
 
 
-class Unfit(Exception):  # noqa: N818 (never leaves this module)
+class Unfit(Exception):
     """A value that is not of the field's kind; carries the rule's suffix and code."""
 
     def __init__(self, suffix: str, code: RejectionCode) -> None:

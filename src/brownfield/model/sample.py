@@ -150,12 +150,13 @@ def _bounds(field: "Field") -> tuple[float, float]:
     if field.kind in ("date", "timestamp", "string", "boolean"):
         return 0.0, 1.0
     step = 1 if field.kind == "integer" or (field.dtype and np.dtype(field.dtype).kind in "iu") else 1e-6
-    low = None if field.minimum is None else field.minimum + step * field.exclusive_minimum
-    high = None if field.maximum is None else field.maximum - step * field.exclusive_maximum
-    if low is None and high is None:
-        return 0.0, 1.0
+    low, high = field.minimum, field.maximum
     if low is None:
-        return min(0.0, high - 1.0), high
+        low = 0 if high is None or high > 0 else high - 1
+    else:
+        low += step * field.exclusive_minimum
     if high is None:
-        return max(0.0, low), max(0.0, low) + 1.0
-    return low, high
+        high = max(low, 0) + 1
+    else:
+        high -= step * field.exclusive_maximum
+    return float(low), float(high)

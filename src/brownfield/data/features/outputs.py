@@ -5,7 +5,7 @@ Refused (``OutputRefused``): a tensor that is not there, of the wrong shape, or 
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -26,9 +26,6 @@ class _Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     field: str
     tensor: str
-
-    labelled: ClassVar[bool] = False
-    """Whether the columns of the tensor stand for the labels of a vocabulary."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -55,8 +52,6 @@ class TopK(_Output, frozen=True, tag="top_k"):
     labels: Vocabulary
     exclude: str | None = None
     scores: str | None = None
-
-    labelled: ClassVar[bool] = True
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -95,8 +90,6 @@ class Argmax(_Output, frozen=True, tag="argmax"):
 
     labels: Vocabulary
     score: str | None = None
-
-    labelled: ClassVar[bool] = True
 
     @property
     def fields(self) -> tuple[str, ...]:
