@@ -21,7 +21,7 @@ _INT64_HIGH = 2**63 - 1
 
 
 def row_decoder(schema: Schema) -> Callable[[bytes], Any]:
-    """Decoder of one object or an array of objects into structs whose attributes are the fields in order.
+    """Generate the decoder of one object, or an array of objects, into structs with the fields in order.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _number(field: Field) -> Any:
     if field.maximum is not None and field.maximum < exact:
         del bounds["le"]
         bounds["lt" if field.exclusive_maximum else "le"] = field.maximum
-    return Annotated[float, msgspec.Meta(**bounds)]
+    return Annotated[float, msgspec.Meta(**bounds)]  # type: ignore[call-overload]  # at most one lower and upper bound
 
 
 def _loose(field: Field) -> Any:
