@@ -385,6 +385,8 @@ class _Parser:
         if name not in self.fields:
             self.fail("a field of the record", token, next_step=nearest(name, self.fields))
         field = self.fields[name]
+        if field.kind == "tensor":
+            self.fail("a field that is no tensor", token)
         self.read.add(name)
         # The widest integers do not fit Arrow's signed comparisons: they are compared as floating point.
         if field.kind == "integer" and field.dtype == "uint64":

@@ -68,7 +68,7 @@ def compile_contract(document: Mapping[str, Any], where: Where | None = None) ->
     root.known(DOCUMENT_KEYS)
     root.at("apiVersion").word(API_VERSIONS)
     root.at("kind").word(["DataContract"])
-    identity, version = root.at("id").text(), root.at("version").text()
+    identity, version = root.at("id").text(), _version(root.at("version"))
     name = root.at("name").text() if "name" in root else identity
     objects = root.at("schema").items()
     if not objects:
@@ -84,6 +84,12 @@ def compile_contract(document: Mapping[str, Any], where: Where | None = None) ->
     _check_references(schemas, nodes)
     skipped = tuple(path for node in objects for path in unchecked(node))
     return Contract(identity, version, name, _digest(root), schemas, skipped)
+
+
+def _version(node: Node) -> str:
+    if isinstance(node.value, int | float):
+        raise node.refuse("text", next_step=f"Write it in quotes: '{node.value}'.")
+    return node.text()
 
 
 def _schema(name: str, node: Node) -> Schema:

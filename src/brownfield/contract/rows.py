@@ -14,7 +14,7 @@ import numpy as np
 
 from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
-from brownfield.contract.rules import RangeRule, value_rules
+from brownfield.contract.rules import RangeRule
 from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
 from brownfield.contract.structs import is_tight, row_decoder
 from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
@@ -250,7 +250,7 @@ class RowChecker:
             found.add(position, Violation(name, f"{name}.shape", RejectionCode.TENSOR_SHAPE))
             return [None] * rows
         if isinstance(values, np.ndarray):
-            if _accepts_array(values, checker.field):
+            if _accepts_array(values, checker):
                 return values
             values = values.tolist()
         out = []
@@ -359,8 +359,9 @@ def _as_rows(values: np.ndarray, field: Field) -> Any:
     return lists
 
 
-def _accepts_array(values: np.ndarray, field: Field) -> bool:
+def _accepts_array(values: np.ndarray, checker: ValueChecker) -> bool:
     """Whether every value is accepted as it stands; False when the values must be looked at one by one."""
+    field = checker.field
     if values.ndim != 1 or field.sentinels or field.enum:
         return False
     kind = values.dtype.kind
@@ -378,7 +379,7 @@ def _accepts_array(values: np.ndarray, field: Field) -> bool:
     # NaN makes both ends NaN, and no comparison with it holds.
     smallest, greatest = values.min().item(), values.max().item()
     return low <= smallest <= greatest <= high and all(
-        _range_holds(rule, smallest, greatest) for rule in value_rules(field) if isinstance(rule, RangeRule)
+        _range_holds(rule, smallest, greatest) for rule, _ in checker.tests if isinstance(rule, RangeRule)
     )
 
 

@@ -56,10 +56,12 @@ def is_tight(field: Field) -> bool:
     """Whether the generated type carries all of the field's rules."""
     if field.sentinels or field.kind in ("timestamp", "tensor") or field.unique_items:
         return False
-    if field.kind in ("number", "boolean") and field.enum:
+    if field.kind == "number" and field.enum:
         return False
     if field.kind == "date" and (field.enum or field.minimum is not None or field.maximum is not None):
         return False
+    if field.kind == "integer" and field.enum:
+        return max(field.enum) <= _INT64_HIGH
     if field.kind == "integer":
         high = integer_bounds(field.dtype)[1] if field.maximum is None else field.maximum
         return high <= _INT64_HIGH
