@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from brownfield.data.features import Features
+from brownfield.data.features import Argmax, Features, TopK
 from brownfield.model.golden import Golden
 from brownfield.model.rules import refused
 from brownfield.model.signature import Signature, TensorSpec
@@ -39,7 +39,7 @@ def check_features(features: Features, signature: Signature) -> None:
         if feature.tensor not in outputs:
             raise refused("features-signature", path="outputs", expected=_names(outputs), got=ascii(feature.tensor))
         shape = outputs[feature.tensor].shape
-        if not feature.labelled or shape is None:
+        if not isinstance(feature, TopK | Argmax) or shape is None:
             continue
         labels = len(feature.labels)
         if len(shape) != 2 or shape[1] not in (labels, None):  # noqa: PLR2004 (rows and labels)

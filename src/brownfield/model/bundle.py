@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from brownfield.data.features import Features
 from brownfield.errors import DeclarationError
 from brownfield.model.agreement import check_features, check_golden
-from brownfield.model.compute import golden_of
+from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
@@ -159,7 +159,8 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
         check_features(features, signature)
         if golden is None and golden_columns is not None:
             rows = len(next(iter(golden_columns.values()))) if features.batched else 1
-            golden = golden_of(staged, features.encode(golden_columns, rows))
+            inputs = features.encode(golden_columns, rows)
+            golden = as_golden(inputs, compute(staged, [inputs])[0])
         write_durably(staged / FEATURES, features.to_json())
         if golden is not None:
             write_durably(staged / GOLDEN, golden.to_json())

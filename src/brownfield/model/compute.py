@@ -1,13 +1,13 @@
-"""Let a model compute in a process of its own, once, before there is a bundle that serves.
+"""Let a model answer in a throw-away process before there is a bundle: golden records are made so.
 
 In: a folder with ``model.onnx`` and the tensors. Out: the tensors that it gave. The engine runs in a sandboxed child
-with bounded time and memory; what goes wrong there is an error here.
+with bounded memory and time; what goes wrong there is an error here.
 """
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,40 +17,46 @@ from brownfield.model.golden import Golden, Tensors
 from brownfield.model.process import ModelProcess, StartFailed, call
 from brownfield.model.rules import refused
 
-__all__ = ["checked_golden", "compute", "golden_of"]
+__all__ = ["Answer", "as_golden", "compute"]
+
+Answer: TypeAlias = dict[str, npt.NDArray[Any]] | BrownfieldError
+"""Outputs by name, or why there are none."""
 
 
-def compute(
-    folder: Path, inputs: Sequence[Tensors], *, memory_mib: int | None = None, timeout_s: float = 60.0
-) -> list[dict[str, npt.NDArray[Any]] | BrownfieldError]:
-    """Run a model on each of several inputs, one after the other, in one throw-away process.
+def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0) -> list[Answer]:
+    """Run a model on each of several inputs, one after the other, in one process.
 
     Parameters
     ----------
     folder
-        Holds ``model.onnx`` and its weights; the process may read nothing else of ours.
+        Holds ``model.onnx`` and its weights; the process may read nothing else of ours. It may take 4 GiB of memory
+        and four times the size of these files.
     inputs
         Every input of the graph by name, once per run.
-    memory_mib
-        Bound on the memory of the process; 4 GiB and four times the size of the model when left out.
     timeout_s
         For loading, and again for each run.
 
     Returns
     -------
     list
-        Per input the outputs by name, or the error of that run.
+        Per run the outputs by name, or its error.
 
     Raises
     ------
     BundleRefused
-        ``model-load`` when the engine cannot load the model within the limits.
+        ``probe-load``, ``probe-memory``, ``probe-timeout``, ``probe-crash`` or ``probe-sandbox`` when the model
+        cannot be loaded.
     """
-    answers: list[dict[str, npt.NDArray[Any]] | BrownfieldError] = []
-    if memory_mib is None:
-        memory_mib = 4096 + 4 * sum(path.stat().st_size for path in folder.iterdir()) // 2**20
+    memory_mib = 4096 + 4 * sum(path.stat().st_size for path in folder.iterdir()) // 2**20
+    answers: list[Answer] = []
     with tempfile.TemporaryDirectory(prefix="brownfield-") as runtime:
-        with _started(folder, Path(runtime), memory_mib, timeout_s) as process:
+        try:
+            process = ModelProcess.start(
+                folder, runtime_folder=Path(runtime), memory_mib=memory_mib, max_batch_rows=1, ready_timeout_s=timeout_s
+            )
+        except StartFailed as error:
+            raise refused(f"probe-{error.cause}", got=error.what) from error
+        with process:
             for tensors in inputs:
                 try:
                     answers.append(dict(call(process.socket_path, tensors, timeout_s=timeout_s)))
@@ -59,37 +65,17 @@ def compute(
     return answers
 
 
-def _started(folder: Path, runtime: Path, memory_mib: int, timeout_s: float) -> ModelProcess:
-    try:
-        return ModelProcess.start(
-            folder, runtime_folder=runtime, memory_mib=memory_mib, max_batch_rows=1, ready_timeout_s=timeout_s
-        )
-    except StartFailed as error:
-        raise refused("model-load", got=error.what) from error
-
-
-def golden_of(folder: Path, inputs: Tensors) -> Golden:
-    """Golden records: inputs, and what the model in ``folder`` makes of them.
-
-    Raises
-    ------
-    BundleRefused
-        ``golden-output`` when it cannot answer, or answers with NaN.
-    """
-    return checked_golden(inputs, compute(folder, [inputs])[0])
-
-
-def checked_golden(inputs: Tensors, outputs: Tensors | BrownfieldError) -> Golden:
+def as_golden(inputs: Tensors, answer: Answer) -> Golden:
     """Golden records of one run of :func:`compute`.
 
     Raises
     ------
     BundleRefused
-        ``golden-output`` when the run failed, or gave NaN.
+        ``probe-run`` when the run failed, ``probe-nan`` when it gave NaN or infinity.
     """
-    if isinstance(outputs, BrownfieldError):
-        raise refused("golden-output", got=str(outputs)) from outputs
-    for name, array in outputs.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            raise refused("golden-output", path=ascii(name), expected="numbers", got="NaN")
-    return Golden(inputs, outputs)
+    if isinstance(answer, BrownfieldError):
+        raise refused("probe-run", got=str(answer)) from answer
+    for name, array in answer.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise refused("probe-nan", path=ascii(name), expected="finite numbers", got="NaN or infinity")
+    return Golden(inputs, answer)

@@ -1,7 +1,7 @@
 """The manifest of a bundle: what is in it, for which contract, and where it came from.
 
 One text form only: keys sorted, indented by one space; so a text that is not what Brownfield would write is refused.
-The bundle's digest is the SHA-256 of the manifest in canonical JSON (RFC 8785); every other file is named in it by digest.
+The bundle's digest is the SHA-256 of the manifest in canonical JSON (RFC 8785); it names every other file by digest.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ that the open inference protocol has no word for.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from brownfield.model.rules import refused
 from brownfield.model.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx
 
 __all__ = ["inspect_onnx", "inspect_onnx_bytes"]
@@ -61,7 +63,7 @@ def inspect_onnx_bytes(data: bytes, folder: Path | None = None) -> Signature:
 
 def _parse(data: bytes) -> "onnx.ModelProto":
     import onnx  # noqa: PLC0415 (0.1 s that the command line's start-up does not pay)
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 (as above)
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
 
     if not data:
         raise refused("model-empty")

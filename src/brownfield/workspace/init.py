@@ -5,7 +5,7 @@ and can be served at once. Refused: a folder that already holds a workspace; not
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from brownfield.data.features import identity
 from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError
 from brownfield.integration import load_document
 from brownfield.model import (
+    Answer,
     Golden,
     Signature,
     Tensors,
     TensorSpec,
-    checked_golden,
+    as_golden,
     compute,
     place_model,
     sample_tensors,
@@ -202,47 +203,54 @@ def _try(folder: Path, signature: Signature, sample: Path | None) -> _Tried:
         try:
             return _judge(folder, invented, may_batch=may_batch)
         except BundleRefused as error:
-            if error.rule != "golden-output":
+            if error.rule not in ("probe-run", "probe-nan"):
                 raise
-            refusal = error.got or error.path or ""
+            refusal = error.got or ""
     warning = f"the model did not answer invented records, so the bundle has no golden records ({refusal})"
     return _Tried(signature.batched, warnings=(warning, "bring records of your own with --sample FILE"))
 
 
 def _judge(folder: Path, inputs: Tensors, *, may_batch: bool) -> _Tried:
-    """Golden records, and whether each record is answered alone as it is among others.
+    """Golden records, and whether each record is answered the same whoever stands beside it.
+
+    Every record of a few is run again among copies of itself, at its own place: a model that computes across records
+    answers differently then, and its records must not share a call.
 
     Raises
     ------
     BundleRefused
-        ``golden-output`` when the model answers neither.
+        ``probe-run`` or ``probe-nan`` when the model does not answer.
     """
-    if not may_batch:
-        (answer,) = compute(folder, [inputs])
-        return _Tried(batched=False, golden=checked_golden(inputs, answer))
-    rows = min(len(array) for array in inputs.values())
-    alone = [{name: array[row : row + 1] for name, array in inputs.items()} for row in range(min(rows, _ROWS))]
-    together = {name: np.concatenate([array] * (2 if rows == 1 else 1)) for name, array in inputs.items()}
-    whole, *parts = compute(folder, [together, *alone])
-    if _independent(whole, parts):
-        answer = whole if rows > 1 else parts[0]
-        return _Tried(batched=True, golden=checked_golden(inputs, answer))
-    if isinstance(whole, BrownfieldError) or rows == 1:
-        return _Tried(batched=False, golden=checked_golden(alone[0], parts[0]))
-    return _Tried(batched=False, golden=checked_golden(together, whole))
+    lengths = {len(array) for array in inputs.values()} if may_batch else set()
+    if len(lengths) != 1 or lengths == {0}:
+        return _Tried(batched=False, golden=as_golden(inputs, compute(folder, [inputs])[0]))
+    rows = lengths.pop()
+    few = {name: array[:_ROWS] if rows > 1 else _with_neighbour(array) for name, array in inputs.items()}
+    count = min(rows, _ROWS) if rows > 1 else 2
+    copies = [
+        {name: np.repeat(array[row : row + 1], count, axis=0) for name, array in few.items()} for row in range(count)
+    ]
+    alone = {name: array[:1] for name, array in few.items()}
+    given, first, together, *among_copies = compute(folder, [inputs, alone, few, *copies])
+    return _Tried(
+        batched=_counts(first, 1) and all(_same(together, other, row, count) for row, other in enumerate(among_copies)),
+        golden=as_golden(inputs, given),
+    )
 
 
-def _independent(whole: Tensors | BrownfieldError, parts: Sequence[Tensors | BrownfieldError]) -> bool:
-    """Whether every record's answer is the same alone and among others, up to the engine's rounding."""
-    if isinstance(whole, BrownfieldError):
+def _with_neighbour(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One record, and another made of the same values in reverse."""
+    return np.concatenate([array, array.ravel()[::-1].reshape(array.shape)])
+
+
+def _counts(answer: Answer, rows: int) -> bool:
+    return not isinstance(answer, BrownfieldError) and all(array.shape[:1] == (rows,) for array in answer.values())
+
+
+def _same(left: Answer, right: Answer, row: int, rows: int) -> bool:
+    if isinstance(left, BrownfieldError) or isinstance(right, BrownfieldError):
         return False
-    for row, part in enumerate(parts):
-        if isinstance(part, BrownfieldError):
-            return False
-        for name, array in part.items():
-            if len(array) != 1 or len(whole[name]) <= row or not _close(whole[name][row], array[0]):
-                return False
-    return True
+    return _counts(left, rows) and all(_close(array[row], right[name][row]) for name, array in left.items())
 
 
 def _close(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> bool:
@@ -250,7 +258,7 @@ def _close(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> bool:
         return False
     if left.dtype.kind != "f":
         return bool(np.array_equal(left, right))
-    return bool(np.allclose(left, right, rtol=1e-3, atol=1e-5, equal_nan=True))
+    return bool(np.allclose(left, right, rtol=1e-4, atol=1e-6, equal_nan=True))
 
 
 def _with_ranks(signature: Signature, golden: Golden | None) -> Signature:
@@ -274,7 +282,7 @@ def _write_declarations(staged: Path, folder: Path, name: str, integration: str,
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A folder beside the workspace-to-be whose files are moved into it when everything went well."""
+    """Give a folder beside the workspace-to-be, whose files are moved into it when everything went well."""
     for name in ("brownfield.yaml", "integrations"):
         if (folder / name).exists():
             raise DeclarationError(

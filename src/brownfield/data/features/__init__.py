@@ -3,13 +3,16 @@
 from brownfield.data.features.features import Features, identity
 from brownfield.data.features.inputs import TEXT_DTYPE
 from brownfield.data.features.learn import learn
+from brownfield.data.features.outputs import Argmax, TopK
 from brownfield.data.features.spec import FeaturesSpec, parse_features, tensor_dtype
 from brownfield.data.features.vocabulary import Vocabulary
 
 __all__ = [
     "TEXT_DTYPE",
+    "Argmax",
     "Features",
     "FeaturesSpec",
+    "TopK",
     "Vocabulary",
     "identity",
     "learn",

@@ -222,7 +222,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
 
     alone: ClassVar[bool] = True
 
-    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:
+    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
         """Return the tensor, shape ``(rows, *shape)``; the field's own shape when not batched."""
         dtype = object if self.dtype == TEXT_DTYPE else self.dtype
         if isinstance(column, np.ndarray) and column.dtype.kind not in "OUS":
@@ -239,9 +239,10 @@ class RawInput(_Input, frozen=True, tag="raw"):
         except (TypeError, ValueError, OverflowError) as error:
             violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA)
             raise InputRefused([violation]) from error
-        if self.dtype == TEXT_DTYPE and any(value is None for value in array.flat):
-            missing = np.array([value is None for value in array.flat]).reshape(len(array), -1).any(axis=1)
-            refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, missing)
+        if self.dtype == TEXT_DTYPE:
+            missing = [row for row, value in enumerate(column) if value is None]
+            if missing:
+                refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
         return array
 
 

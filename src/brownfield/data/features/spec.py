@@ -201,10 +201,7 @@ def _numeric(reader: Reader, field: "Field") -> _Read:
     kind = reader.choice("scaling", ("none", "standard", "min_max", "log1p"), "none")
     center, scale = _declared_scale(reader, kind)
     fill = reader.value("fill", None)
-    if isinstance(fill, str):
-        fill = reader.choice("fill", ("mean", "min", "max"))
-    else:
-        fill = reader.number("fill", None)
+    fill = reader.choice("fill", ("mean", "min", "max")) if isinstance(fill, str) else reader.number("fill", None)
     if fill is None and _may_be_missing(field):
         raise reader.place.error(
             f"the contract lets {field.name!r} be missing",

@@ -1,0 +1,1 @@
+"""One running workspace: the prediction path, its doors, its workers and its fallbacks."""
