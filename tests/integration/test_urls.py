@@ -17,7 +17,7 @@ REFUSED = {
     "relative-scheme": "//db.example/x",
     "one-slash": "http:/db.example/x",
     "userinfo": "http://user@db.example/",
-    "password": "http://user:secret@db.example/",
+    "password": "http://user:hunter2@db.example/",
     "empty-userinfo": "http://@db.example/",
     "userinfo-trick": "http://good.example#@evil.example/",
     "backslash": "http://good.example\\@evil.example/",
@@ -80,7 +80,7 @@ def test_refused_urls(url: str) -> None:
     """B-72: what leads to this machine, to cloud metadata or to nobody is refused, in each of its spellings."""
     with pytest.raises(DeclarationError) as refused:
         check_url(url)
-    assert "secret" not in str(refused.value).replace("Name the secret", "")
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
