@@ -8,6 +8,7 @@ Brownfield's own copybook code, so that each checks the other.
 """
 
 import argparse
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -62,18 +63,7 @@ TRANSACTION_COLUMNS = (
     "transaction_timestamp",
 )
 
-COPYBOOK = """\
-      * PRODUCT MASTER. RECFM F, LRECL 128, CODE PAGE 037.
-       01  PRODUCT-RECORD.
-           05  PRODUCT-ID            PIC 9(9)   COMP-3.
-           05  MANUFACTURER-ID       PIC 9(5)   COMP-3.
-           05  DEPARTMENT            PIC X(16).
-           05  BRAND                 PIC X(8).
-           05  PRODUCT-CATEGORY      PIC X(30).
-           05  PRODUCT-TYPE          PIC X(30).
-           05  PACKAGE-SIZE          PIC X(16).
-           05  FILLER                PIC X(20).
-"""
+COPYBOOK = Path(__file__).parent / "integrations" / "store-recommendations" / "product.cpy"
 RECORD_BYTES = 128
 PACKED_FIELDS = (("product_id", 9), ("manufacturer_id", 5))
 TEXT_FIELDS = (
@@ -156,7 +146,7 @@ def lay_out(folder: Path, progress: Progress | None = None, *, rows: int | None 
 
 def _write_products(folder: Path, tell: Progress) -> int:
     products = pq.read_table(package_table("products"), use_threads=False)
-    (folder / "product.cpy").write_text(COPYBOOK, encoding="ascii")
+    shutil.copyfile(COPYBOOK, folder / COPYBOOK.name)
     (folder / "PRODUCT.DAT").write_bytes(encode_products(products).tobytes())
     tell("products", products.num_rows, products.num_rows)
     return int(products.num_rows)

@@ -240,6 +240,8 @@ def test_the_fallback_table_is_what_the_contract_answers(popularity, unified, tm
 
 
 def test_no_data_of_the_package_are_in_the_repository(example):
-    """The example holds declarations, scripts and the bundle; no table, database or record file beside them."""
+    """The example holds declarations, scripts, the bundle and an empty fallback table: no data of the package."""
     kinds = {path.suffix for path in example.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert kinds <= {".md", ".py", ".yaml", ".json", ".onnx"}
+    assert kinds <= {".md", ".py", ".yaml", ".cpy", ".csv", ".json", ".onnx"}
+    (table,) = example.rglob("*.csv")
+    assert table.read_text(encoding="utf-8") == "store_id,items,scores\n"
