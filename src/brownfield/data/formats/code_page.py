@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CodePage", "code_page"]
 
+_BYTES = 256
+
 
 @dataclass(frozen=True, eq=False)
 class CodePage:
@@ -69,7 +71,9 @@ class CodePage:
         else:
             np.cumsum(self.utf8_length[block].sum(axis=1), out=offsets[1:])
         texts = pa.StringArray.from_buffers(len(block), pa.py_buffer(offsets), pa.py_buffer(text))
-        bad = self.undefined[block].any(axis=1) if _contains_any(block, self.undefined) else np.zeros(len(block), bool)
+        bad = np.zeros(len(block), dtype=bool)
+        if _contains_any(block, self.undefined):
+            np.any(self.undefined[block], axis=1, out=bad)
         return pc.utf8_rtrim(texts, " "), bad
 
     def encode(self, text: str) -> bytes:
@@ -106,14 +110,12 @@ def code_page(name: str) -> CodePage:
     >>> code_page("cp1047").is_ebcdic, code_page("latin-1").is_ebcdic
     (True, False)
     """
-    characters = []
     try:
         decode = codecs.lookup(name).decode
-        for byte in range(256):
-            characters.append(decode(bytes([byte]), "replace")[0])
+        characters = [decode(bytes([byte]), "replace")[0] for byte in range(_BYTES)]
     except (LookupError, TypeError):
         characters = []
-    if len(characters) != 256 or any(len(each) != 1 for each in characters) or " " not in characters:  # noqa: PLR2004
+    if len(characters) != _BYTES or any(len(each) != 1 for each in characters) or " " not in characters:
         raise DeclarationError(
             expected="a character set with one byte a character",
             got=repr(name),
