@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.code_page import code_page
 from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.text import parse_text, write_text
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
@@ -321,9 +322,6 @@ def _reject(record: _Record) -> Reject:
 
 def _holds_ascii(encoding: str) -> bool:
     try:
-        if codecs.lookup(encoding).name == "utf-8":
-            return True
-        decoded = [bytes([byte]).decode(encoding, "replace") for byte in range(256)]
-    except (LookupError, ValueError):
+        return codecs.lookup(encoding).name == "utf-8" or code_page(encoding).has_ascii
+    except (LookupError, DeclarationError):
         return False
-    return "".join(decoded[:128]) == bytes(range(128)).decode() and all(len(each) == 1 for each in decoded)
