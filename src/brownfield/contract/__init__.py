@@ -1,0 +1,40 @@
+"""The data contract: an ODCS document in, checked records and batches out. Opens nothing, reads no clock.
+
+``BatchChecker``, ``BatchVerdict`` and ``Rejection`` are imported on first use: they bring Arrow, which the gateway
+does without.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from brownfield.contract.documents import json_schema, openapi
+from brownfield.contract.fields import Contract, Field, Schema
+from brownfield.contract.odcs import compile_contract
+from brownfield.contract.rows import Checked, RowChecker
+from brownfield.contract.strict_json import JsonLimits, parse_json
+
+if TYPE_CHECKING:
+    from brownfield.contract.batches import BatchChecker, BatchVerdict, Rejection
+
+__all__ = [
+    "BatchChecker",
+    "BatchVerdict",
+    "Checked",
+    "Contract",
+    "Field",
+    "JsonLimits",
+    "Rejection",
+    "RowChecker",
+    "Schema",
+    "compile_contract",
+    "json_schema",
+    "openapi",
+    "parse_json",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("BatchChecker", "BatchVerdict", "Rejection"):
+        from brownfield.contract import batches
+
+        return getattr(batches, name)
+    raise AttributeError(name)

@@ -1,0 +1,151 @@
+"""Whether a declaration and its contract speak of the same things.
+
+In: the declaration, the compiled contract, the reader that collects problems. Refused: sources and unified tables
+without a schema, keys and joins on fields that are not there, and fallback answers that the response does not admit.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from brownfield.contract import Contract, Schema
+from brownfield.errors import BrownfieldError, DeclarationError, InputRefused
+from brownfield.integration.integration import IntegrationDeclaration
+from brownfield.integration.kinds import names
+from brownfield.integration.reader import Reader
+from brownfield.integration.sources import SourceSpec
+from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.words import KeyPath, dotted, nearest, show
+
+__all__ = ["check_agreement", "check_table"]
+
+
+def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader: Reader) -> None:
+    """Note with the reader where declaration and contract disagree."""
+    check = _Agreement(declared, contract, reader)
+    for name in ("request", "response"):
+        check.schema(name, ("contract",))
+    for name, source in declared.sources.items():
+        check.source(name, source)
+    for name, table in declared.unified.items():
+        check.unified(name, table)
+    for index, step in enumerate(declared.fallback.chain):
+        if step.constant is not None:
+            check.constant(step.constant, ("fallback", "chain", index, "constant"))
+    if declared.rollout is not None and declared.rollout.unit is not None:
+        check.fields("request", [declared.rollout.unit], ("rollout", "unit"))
+    if declared.model is not None and declared.model.cache is not None:
+        check.fields("request", declared.model.cache.key_fields, ("model", "cache", "key_fields"))
+
+
+def check_table(content: bytes, contract: Contract, file: str) -> None:
+    """Check the header of a fallback table: response fields are the answer, all other columns are the key.
+
+    Raises
+    ------
+    DeclarationError
+        When there is no key, an unknown column, or a required response field is missing.
+    """
+    where = f"{file}:1"
+    try:
+        header = next(csv.reader([content.splitlines()[0].decode("utf-8-sig")], strict=True))
+    except (IndexError, UnicodeDecodeError, csv.Error) as error:
+        raise DeclarationError(where=where, expected="a CSV file in UTF-8 with a header", got="another") from error
+    request, response = contract.schema("request"), contract.schema("response")
+    keys = [name for name in header if name not in response.names]
+    if len(set(header)) < len(header):
+        raise DeclarationError(where=where, expected="every column once", got="one of them twice")
+    for key in keys:
+        if key not in request.names:
+            known = (*request.names, *response.names)
+            raise DeclarationError(
+                where=where, expected="columns named like fields", got=show(key), next_step=nearest(key, known)
+            )
+    if not keys:
+        raise DeclarationError(where=where, expected="a column named like a request field", got="none")
+    for field in response.fields:
+        if field.required and field.name not in header:
+            raise DeclarationError(where=where, expected=f"a column for the required field {field.name}", got="none")
+
+
+class _Agreement:
+    """The checks of one declaration, with what they all need."""
+
+    def __init__(self, declared: IntegrationDeclaration, contract: Contract, reader: Reader) -> None:
+        self._declared = declared
+        self._contract = contract
+        self._reader = reader
+
+    def schema(self, name: str, path: KeyPath) -> Schema | None:
+        """Return a schema of the contract, or note that there is none."""
+        schema = self._contract.schemas.get(name)
+        if schema is None:
+            self._reader.note(
+                path,
+                f"a schema named {name} in {self._declared.contract}",
+                f"the schemas {', '.join(self._contract.schemas) or '(none)'}",
+                nearest(name, self._contract.schemas),
+            )
+        return schema
+
+    def fields(self, schema_name: str, wanted: Iterable[str], path: KeyPath) -> None:
+        """Note the fields that a schema does not have."""
+        schema = self._contract.schemas.get(schema_name)
+        if schema is None:
+            return
+        for name in wanted:
+            if name not in schema.names:
+                expected = f"a field of {schema_name} in {self._declared.contract}"
+                self._reader.note(path, expected, show(name), nearest(name, schema.names))
+
+    def source(self, name: str, source: SourceSpec) -> None:
+        """Check a source's schema, keys and cursor."""
+        path: KeyPath = ("sources", name)
+        if self.schema(name, path) is None:
+            return
+        self.fields(name, source.keys, (*path, "lookup"))
+        if source.cursor is not None:
+            self.fields(name, [source.cursor.column], (*path, "cursor", "column"))
+            self.fields(name, names(source.cursor.key), (*path, "cursor", "key"))
+
+    def unified(self, name: str, table: UnifiedSpec) -> None:
+        """Check a unified table's schema and joins; a name is added once."""
+        path: KeyPath = ("unified", name)
+        self.schema(name, path)
+        base = self._contract.schemas.get(table.from_)
+        present = set(base.names) if base is not None else set()
+        for index, join in enumerate(table.join):
+            here: KeyPath = (*path, "join", index)
+            if base is not None:
+                for key in join.keys:
+                    if key not in present:
+                        self._reader.note((*here, "on"), f"a field of {name} so far", show(key), nearest(key, present))
+            self.fields(join.source, join.keys, (*here, "on"))
+            self.fields(join.source, join.take, (*here, "take"))
+            added = [*join.take, *([join.exists] if join.exists else [])]
+            for column in added:
+                if column in present:
+                    self._reader.note(here, "a name that is not taken", show(column), "Each field is added once.")
+                present.add(column)
+
+    def constant(self, answer: Mapping[str, Any], path: KeyPath) -> None:
+        """Check that a constant answer is one that the response admits."""
+        schema = self._contract.schemas.get("response")
+        if schema is None:
+            return
+        try:
+            schema.rows.check([answer])
+        except InputRefused as refusal:
+            for violation in refusal.violations:
+                where = dotted((*path, violation.field) if violation.field else path)
+                self._reader.problems.append(
+                    DeclarationError(
+                        where=self._reader.document.where((*path, violation.field)),
+                        path=where,
+                        expected=f"an answer that the schema response admits (rule {violation.rule})",
+                        got="another",
+                        next_step="The constant is checked like a model's answer.",
+                    )
+                )
+        except BrownfieldError as error:
+            self._reader.note(path, "an answer that can be checked", type(error).__name__)

@@ -1,0 +1,53 @@
+"""The plug-ins that are installed, by the kind of thing that they are.
+
+The loader receives the registry as an argument, so that a plug-in's options are checked with the declaration and
+stand in the published schema. A plug-in brings a frozen options class (a :class:`Spec`); its code is found by the
+room that runs it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from brownfield.integration.connections import FolderConnection, SqliteConnection
+from brownfield.integration.doors import HttpDoor
+from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat, JsonFormat
+from brownfield.integration.reader import Spec
+
+__all__ = ["DEFAULT", "PluginKind", "Registry"]
+
+PluginKind: TypeAlias = Literal["connections", "formats", "doors"]
+Options: TypeAlias = Mapping[str, type[Spec]]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Options classes by name, for each kind of plug-in.
+
+    Examples
+    --------
+    >>> sorted(DEFAULT.formats)
+    ['copybook', 'csv', 'fixed_width', 'json']
+    >>> sorted(DEFAULT.adding("doors", "soap", HttpDoor).doors)
+    ['http', 'soap']
+    """
+
+    connections: Options = field(default_factory=dict)
+    formats: Options = field(default_factory=dict)
+    doors: Options = field(default_factory=dict)
+
+    def adding(self, kind: PluginKind, name: str, options: type[Spec]) -> "Registry":
+        """Return a registry that knows one more plug-in."""
+        known: Options = getattr(self, kind)
+        return replace(self, **{kind: MappingProxyType({**known, name: options})})
+
+
+DEFAULT = Registry(
+    connections=MappingProxyType({"folder": FolderConnection, "sqlite": SqliteConnection}),
+    formats=MappingProxyType(
+        {"copybook": CopybookFormat, "csv": CsvFormat, "fixed_width": FixedWidthFormat, "json": JsonFormat}
+    ),
+    doors=MappingProxyType({"http": HttpDoor}),
+)
+"""What comes with Brownfield itself."""

@@ -1,0 +1,40 @@
+"""``serving``: the workspace's own listener."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Annotated
+
+from msgspec import Meta
+
+from brownfield.integration.kinds import Port
+from brownfield.integration.reader import Contradiction, Spec
+
+__all__ = ["ServingSpec"]
+
+
+class ServingSpec(Spec, frozen=True, kw_only=True):
+    """Where predictions are asked for, and how large a request may be."""
+
+    host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port for predictions and metrics.")] = 8080
+    max_body_mib: Annotated[float, Meta(gt=0, le=1024, description="Largest request body.")] = 8
+    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Most records in one request.")] = 10_000
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a host that is a name: it may come to mean another machine."""
+        if self.host != "localhost":
+            try:
+                ip_address(self.host)
+            except ValueError:
+                yield Contradiction(("host",), "an IP address, or localhost", "another text")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the listener.
+
+        Examples
+        --------
+        >>> ServingSpec().is_loopback, ServingSpec(host="0.0.0.0").is_loopback
+        (True, False)
+        """
+        return self.host == "localhost" or ip_address(self.host).is_loopback

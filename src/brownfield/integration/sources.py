@@ -1,0 +1,162 @@
+"""``sources``: where the records lie.
+
+A *lookup* is reference data, found by key; its chain is tried in order (primary, replica, last good snapshot).
+A *feed* is records to be read once, in order; it pauses and resumes and is never served from a snapshot.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
+
+from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
+from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe, key_names, listed
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
+
+__all__ = ["Cursor", "Location", "SourceSpec"]
+
+
+class Cursor(Spec, frozen=True, kw_only=True):
+    """How a feed knows what it has read."""
+
+    column: Annotated[FieldName, Meta(description="Column that only grows: the position in the feed.")]
+    key: Annotated[FieldNames, Meta(description="Column, or columns, that name a record once and for all.")]
+    lag_s: Annotated[
+        int, Meta(ge=0, le=604_800, description="Seconds to stay behind the newest record, for late commits.")
+    ] = 0
+
+
+class Location(Spec, frozen=True, kw_only=True):
+    """One place of a source: a table or a file of a connection, or the last good snapshot."""
+
+    connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
+    table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
+    path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
+    format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    snapshot: (
+        Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
+        | None
+    ) = None
+    max_age_h: (
+        Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
+    ) = None
+    options: Annotated[Any, Meta(description="The options of the format.")] = None
+
+    @classmethod
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
+        """Read the place; keys that are not its own are the options of its format."""
+        return cls.beside(reader, value, path, ())
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one branch without a format and one for each installed format."""
+        own = schemas[cls.__name__]
+        plain = {key: schema for key, schema in own["properties"].items() if key not in {"format", "options"}}
+        branches = [{**own, "properties": plain}]
+        for name, options in sorted(registry.formats.items()):
+            schema = schemas[options.__name__]
+            properties = {**plain, "format": {"const": name, "description": schema["description"]}}
+            required = ["connection", "path", "format", *schema["required"]]
+            branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
+        return {"oneOf": branches}
+
+    @classmethod
+    def beside(cls, reader: Reader, value: Any, path: KeyPath, others: tuple[str, ...]) -> Any:
+        """Read a place that stands flat beside the keys ``others`` of something else."""
+        own = tuple(key for key in key_names(cls) if key != "options")
+        if not isinstance(value, dict):
+            return reader.note(path, f"a mapping with the keys {listed(own)}", describe(value))
+        options: Any = None
+        further: tuple[str, ...] = ()
+        if "format" in value:
+            options_class = reader.installed("formats", value["format"], (*path, "format"))
+            if options_class is BAD:
+                return BAD
+            further = key_names(options_class)
+            chosen = {key: item for key, item in value.items() if key in further}
+            options = options_class.from_declared(reader, chosen, path)
+        known = reader.known_keys(value, (*own, *further, *others), path)
+        arguments = reader.arguments(cls, {key: item for key, item in value.items() if key in own}, path)
+        if not known or arguments is BAD or options is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, options=options), path)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
+        if self.snapshot is not None:
+            if self.connection is not None:
+                yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
+            if self.max_age_h is None:
+                yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
+            return
+        if self.max_age_h is not None:
+            yield Contradiction(("max_age_h",), "max_age_h beside snapshot only", "no snapshot")
+        if self.connection is None:
+            yield Contradiction((), "a connection, or a snapshot", "neither")
+        elif (self.table is None) == (self.path is None):
+            yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
+        if self.path is not None and self.format is None:
+            yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
+        if self.format is not None and self.path is None:
+            yield Contradiction(("format",), "format beside path only", "no path")
+
+
+class SourceSpec(Spec, frozen=True, kw_only=True):
+    """One source: a lookup with its chain, or a feed with its cursor."""
+
+    lookup: Annotated[FieldNames, Meta(description="Field, or fields, by which a record is found.")] | None = None
+    feed: Annotated[bool, Meta(description="True where the records are read once, in order.")] = False
+    chain: Annotated[
+        tuple[Location, ...],
+        Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
+    ] = ()
+    cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
+
+    @classmethod
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
+        """Read the source; a place that stands flat becomes a chain of one."""
+        if not isinstance(value, dict) or "chain" in value:
+            return reader.struct(cls, value, path)
+        place = Location.beside(reader, value, path, key_names(cls))
+        arguments = reader.arguments(cls, value, path)
+        if place is BAD or arguments is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, chain=(place,)), path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return the branch with a chain, and one for each place that may stand flat."""
+        own = schemas[cls.__name__]
+        beside = {key: schema for key, schema in own["properties"].items() if key != "chain"}
+        flat = [
+            {**branch, "properties": {**beside, **branch["properties"]}, "description": own["description"]}
+            for branch in Location.published(schemas, registry)["oneOf"]
+        ]
+        return {"oneOf": [{**own, "required": ["chain"]}, *flat]}
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse what is not one of a lookup, which may have ways out, and a feed, which may have a cursor."""
+        if self.feed == (self.lookup is not None):
+            got = "both" if self.feed else "neither"
+            yield Contradiction(
+                (), "either lookup or feed: true", got, "A lookup is found by key, a feed is read once."
+            )
+        if self.feed and len(self.chain) > 1:
+            yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
+        if self.feed and any(place.snapshot is not None for place in self.chain):
+            yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
+        if self.cursor is not None and not self.feed:
+            yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
+        for index, place in enumerate(self.chain[:-1]):
+            if place.snapshot is not None:
+                yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
+        if not self.feed and self.chain and self.chain[0].snapshot is not None:
+            yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Fields by which a lookup finds a record; empty for a feed."""
+        return () if self.lookup is None else names(self.lookup)

@@ -1,0 +1,40 @@
+"""``unified``: tables made of several sources, each checked against its own schema in the contract."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from brownfield.integration.kinds import FieldName, FieldNames, Identifier, names
+from brownfield.integration.reader import Contradiction, Spec
+
+__all__ = ["Join", "UnifiedSpec"]
+
+
+class Join(Spec, frozen=True, kw_only=True):
+    """What one source adds to each row; rows without a match stay, with missing values."""
+
+    source: Annotated[Identifier, Meta(description="Name of a lookup of this integration.")]
+    on: Annotated[FieldNames, Meta(description="Field, or fields, that both sides share.")]
+    take: Annotated[tuple[FieldName, ...], Meta(description="Fields of the source that are added.")] = ()
+    exists: (
+        Annotated[FieldName, Meta(description="Name of an added yes-or-no field: whether the source has a match.")]
+        | None
+    ) = None
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a join that adds nothing."""
+        if not self.take and self.exists is None:
+            yield Contradiction((), "take or exists", "neither", "A join that adds nothing can be left out.")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fields that both sides share."""
+        return names(self.on)
+
+
+class UnifiedSpec(Spec, frozen=True, kw_only=True):
+    """One table: the rows of a source, with what lookups know about them."""
+
+    from_: Annotated[Identifier, Meta(description="Source that gives the rows.")] = field(name="from")
+    join: Annotated[tuple[Join, ...], Meta(max_length=32, description="Lookups that are joined, in order.")] = ()

@@ -1,0 +1,279 @@
+"""A bundle: one folder with the model, its features, its golden records and a manifest that names each by SHA-256.
+
+In: what fitting gives. Out: the folder, written whole or not at all, and the Bundle read back from it.
+Refused when opened: anything that the manifest does not say, and any model that does not pass inspection.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brownfield.data.features import Features
+from brownfield.errors import DeclarationError
+from brownfield.model.agreement import check_contract, check_features, check_golden
+from brownfield.model.compute import as_golden, compute
+from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
+from brownfield.model.golden import GOLDEN, Golden
+from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
+from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx
+from brownfield.model.rules import refused
+from brownfield.model.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from brownfield.contract import Contract
+    from brownfield.types import Columns
+
+__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "place_model", "write_bundle"]
+
+MODEL = "model.onnx"
+FEATURES = "features.json"
+MAX_TEXT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """An opened bundle; every file was verified when it was opened.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    digest
+        SHA-256 of its manifest in canonical JSON.
+    manifest
+        All that is said of it.
+    features
+        Between records and tensors.
+    golden
+        Records with known answers; ``None`` when the bundle brings none.
+    """
+
+    folder: Path
+    digest: str
+    manifest: Manifest
+    features: Features = field(repr=False)
+    golden: Golden | None = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle, a slug."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Version that answers carry."""
+        return self.manifest.version
+
+    @property
+    def contract_digest(self) -> str:
+        """Digest of the contract it was made for."""
+        return self.manifest.contract_digest
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs."""
+        return self.manifest.outputs
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Figures by name."""
+        return self.manifest.metrics
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where it came from."""
+        return self.manifest.provenance
+
+    def check_contract(self, contract: "Contract") -> None:
+        """Refuse a contract that lacks what the features read or fill (``contract-fields``)."""
+        check_contract(self.features, contract)
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.folder / MODEL
+
+
+def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    model: Path | bytes,
+    features: Features,
+    contract: "Contract",
+    golden_columns: "Columns | None" = None,
+    golden: Golden | None = None,
+    metrics: Mapping[str, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    created_at_utc: str | None = None,
+) -> Bundle:
+    """Write a bundle, whole or not at all, and open it.
+
+    Parameters
+    ----------
+    folder
+        Where it shall lie; must not exist.
+    name, version
+        A slug, and the version that answers will carry.
+    model
+        The ONNX file (weights beside it are copied along), or its bytes.
+    features
+        Learned features, or the identity.
+    contract
+        The contract that the features were made for.
+    golden_columns
+        Request columns to keep with the answers that the model gives to them, computed here in a child process.
+    golden
+        The same, computed before.
+    metrics, provenance
+        Figures, and where it came from.
+    created_at_utc
+        RFC 3339; leave it out for a bundle that is the same whenever it is made.
+
+    Returns
+    -------
+    Bundle
+        As :func:`open_bundle` reads it.
+
+    Raises
+    ------
+    BundleRefused
+        When the model, or the agreement between its parts, is refused; then nothing is left behind.
+    FileExistsError
+        When the folder exists.
+    """
+    checked_slug(name)
+    checked_version(version)
+    if folder.exists():
+        raise FileExistsError(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        signature = place_model(staged, model)
+        check_features(features, signature)
+        check_contract(features, contract)
+        if golden is None and golden_columns is not None:
+            rows = len(next(iter(golden_columns.values()))) if features.batched else 1
+            inputs = features.encode(golden_columns, rows)
+            golden = as_golden(inputs, compute(staged, [inputs])[0])
+        write_durably(staged / FEATURES, features.to_json())
+        if golden is not None:
+            write_durably(staged / GOLDEN, golden.to_json())
+        manifest = Manifest(
+            name=name,
+            version=version,
+            files=tuple(FileEntry(path.name, *sha256_of(path)) for path in sorted(staged.iterdir())),
+            contract=contract.reference,
+            contract_digest=contract.digest,
+            features_digest=features.digest,
+            inputs=signature.inputs,
+            outputs=signature.outputs,
+            metrics=dict(metrics or {}),
+            provenance=dict(provenance or {}),
+            created_at_utc=created_at_utc,
+        )
+        write_durably(staged / MANIFEST, manifest.to_json())
+        open_bundle(staged)
+        staged.chmod(0o755)
+        _sync_folder(staged)
+        staged.rename(folder)
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle after verifying all of it.
+
+    Parameters
+    ----------
+    folder
+        As :func:`write_bundle` made it.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleRefused
+        ``rule`` names the check, see :data:`brownfield.model.RULES`.
+    """
+    manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
+    _check_files(folder, manifest)
+    features = _read_features(folder, manifest)
+    listed = {entry.path for entry in manifest.files}
+    golden = Golden.from_json(read_plain(folder / GOLDEN, limit_bytes=MAX_TEXT_BYTES)) if GOLDEN in listed else None
+    signature = inspect_onnx(folder / MODEL)
+    if (signature.inputs, signature.outputs) != (manifest.inputs, manifest.outputs):
+        raise refused("manifest-form", where=str(folder), path="inputs, outputs", expected="those of the graph")
+    if listed != {MODEL, FEATURES, *signature.external_files} | ({GOLDEN} & listed):
+        raise refused("bundle-file-extra", where=str(folder), next_step="Only the model's own files may be listed.")
+    check_features(features, signature)
+    if golden is not None:
+        check_golden(golden, signature)
+    return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden)
+
+
+def place_model(folder: Path, model: Path | bytes) -> Signature:
+    """Copy a model, and its weights beside it, into an empty folder as ``model.onnx``; return its signature.
+
+    Raises
+    ------
+    BundleRefused
+        When it does not pass :func:`inspect_onnx`.
+    """
+    if isinstance(model, bytes):
+        write_durably(folder / MODEL, model)
+        return inspect_onnx(folder / MODEL)
+    signature = inspect_onnx(model)
+    write_durably(folder / MODEL, read_plain(model, limit_bytes=MAX_MODEL_BYTES))
+    for name in signature.external_files:
+        if name in (MODEL, FEATURES, GOLDEN, MANIFEST):
+            raise refused("onnx-external-data", got=f"weights in a file named {name!r}")
+        with open_plain(model.parent / name) as source, (folder / name).open("xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+    return inspect_onnx(folder / MODEL)
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    listed = {entry.path: entry for entry in manifest.files}
+    if len(listed) != len(manifest.files) or not {MODEL, FEATURES} <= listed.keys():
+        raise refused("manifest-form", where=str(folder), path="files")
+    found = {entry.name for entry in os.scandir(folder)} - {MANIFEST}
+    for extra in sorted(found - listed.keys()):
+        raise refused("bundle-file-extra", where=str(folder), got=ascii(extra))
+    for name, entry in listed.items():
+        if sha256_of(folder / name) != (entry.sha256, entry.size):
+            raise refused("manifest-digest", where=str(folder), path=name)
+
+
+def _read_features(folder: Path, manifest: Manifest) -> Features:
+    try:
+        features = Features.from_json(read_plain(folder / FEATURES, limit_bytes=MAX_TEXT_BYTES))
+    except DeclarationError as error:
+        raise refused("features-form", where=str(folder), got=str(error)) from error
+    if features.digest != manifest.features_digest:
+        raise refused("features-digest", where=str(folder))
+    return features
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
