@@ -17,6 +17,8 @@ import numpy as np
 import onnx
 import psutil
 import pytest
+from onnx import TensorProto, helper
+
 from brownfield.contract import Contract, compile_contract
 from brownfield.data.features import identity
 from brownfield.integration import load_document
@@ -24,7 +26,6 @@ from brownfield.model import Golden, write_bundle
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
-from onnx import TensorProto, helper
 
 
 def contract(request: list[dict[str, Any]], response: list[dict[str, Any]], *, batched: bool = True) -> Contract:
@@ -204,9 +205,7 @@ def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> byte
     weights = helper.make_tensor("w", TensorProto.FLOAT, [4, outputs], [weight] * 4 * outputs)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node(then, ["s"], ["y"])]
     graph = helper.make_graph(nodes, "risk", [x], [y], [weights])
-    return onnx.helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    ).SerializeToString()
+    return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
@@ -220,7 +219,9 @@ def write_model(folder: Path, name: str, version: str, data: bytes, weight: floa
     return bundle
 
 
-def declare(folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True) -> None:
+def declare(
+    folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True
+) -> None:
     """Write the declaration of the workspace ``risk`` with its contract."""
     integration = folder / "integrations" / "risk"
     integration.mkdir(parents=True, exist_ok=True)
@@ -259,6 +260,7 @@ class Traffic(threading.Thread):
         self._callers = [threading.Thread(target=self._ask, daemon=True) for _ in range(callers)]
 
     def run(self) -> None:
+        """Start every caller and wait for all."""
         for caller in self._callers:
             caller.start()
         for caller in self._callers:
@@ -340,6 +342,16 @@ class Running:
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Running]]:
     """Serves workspaces until the test ends."""
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def serving_once() -> Iterator[Callable[..., Running]]:
+    """Serves workspaces until the tests of the module end."""
+    yield from _serving()
+
+
+def _serving() -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(folder: Path) -> Running:

@@ -188,7 +188,7 @@ class Supervisor:
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
             except BrownfieldError as error:
-                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})  # noqa: TRY400 (the cause is said)
+                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})
                 await self._end_unused(fresh, self._loaded)
                 return False
             before, self._loaded, self._spec = self._loaded, fresh, spec
@@ -241,7 +241,7 @@ class _Journals:
 
 
 def authorizer(spec: WorkspaceSpec, host: str) -> "Authorize | None":
-    """What checks tokens on this listener; None when everyone on this machine is let in.
+    """Give what checks tokens on this listener; None when everyone on this machine is let in.
 
     Raises
     ------
