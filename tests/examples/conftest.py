@@ -2,11 +2,16 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from brownfield.data.pipeline import PipelineReport, run_pipeline
+from brownfield.integration import load_workspace
+from brownfield.store import open_store
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
 
@@ -56,6 +61,29 @@ def popularity() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def train() -> ModuleType:
-    """The training script; the test needs PyTorch."""
+    """The training script on one thread, as it trained the bundle; the test needs PyTorch."""
     needs("torch")
-    return load("train")
+    script = load("train")
+    script.torch.set_num_threads(1)
+    return script
+
+
+@pytest.fixture(scope="session")
+def pipeline_report(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> PipelineReport:
+    """One run of the pipeline over the whole zoo (some 25 s, once for the tests that need it)."""
+    folder = tmp_path_factory.mktemp("retail") / "workspace"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    zoo.lay_out(folder)
+    workspace = load_workspace(folder)
+    store = open_store(folder / "var" / "brownfield.db")
+    integration = workspace.integrations["store-recommendations"]
+    try:
+        return run_pipeline(integration, workspace.connections, store, folder / "var" / "data" / integration.name)
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def unified_table(pipeline_report: PipelineReport) -> Path:
+    """The Parquet file of ``basket_lines`` as that run made it."""
+    return pipeline_report.tables["basket_lines"].path

@@ -151,8 +151,8 @@ def test_golden_records_hold_words_of_the_vocabulary_alone(bundle):
 
 
 @pytest.mark.full
-def test_no_golden_record_is_a_real_basket(zoo, bundle, unified):
+def test_no_golden_record_is_a_real_basket(baskets, bundle, unified_table):
     """No golden basket of two types or more was ever bought like that."""
     golden = {frozenset(basket) for basket in golden_baskets(bundle) if len(basket) > 1}
     assert golden
-    assert not golden & {frozenset(items) for items in unified.baskets.items}
+    assert not golden & {frozenset(items) for items in baskets.read_baskets(unified_table).items}

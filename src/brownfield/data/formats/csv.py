@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.text import parse_text, write_text
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
 
@@ -30,16 +31,10 @@ __all__ = ["Csv"]
 class _Record(NamedTuple):
     """One record: where it stands, its bytes without the line end, and why and where it is refused, if it is."""
 
-    line: int
-    byte: int
+    position: str
     raw: bytes
     code: RejectionCode | None = None
     offset: int = 0
-    end: bytes = b""
-
-    @property
-    def position(self) -> str:
-        return f"line {self.line}, byte {self.byte}"
 
     def refused(self, code: RejectionCode, offset: int = 0) -> "_Record":
         return self._replace(code=code, offset=offset)
@@ -160,13 +155,13 @@ class Csv:
 
     def _parse(self, records: Sequence[_Record], names: Sequence[str], wanted: pa.Schema) -> pa.Table:
         """Parse well-formed records to columns of text."""
-        body = _LINE_END.join([record.raw for record in records])
+        body = LINE_END.join([record.raw for record in records])
         if codecs.lookup(self.encoding).name != "utf-8":
             body = body.decode(self.encoding).encode()
         if not records:
             return pa.table({name: pa.array([], pa.string()) for name in wanted.names})
         table = pa_csv.read_csv(
-            pa.py_buffer(body + _LINE_END),
+            pa.py_buffer(body + LINE_END),
             pa_csv.ReadOptions(use_threads=False, block_size=len(body) + 2, column_names=list(names)),
             pa_csv.ParseOptions(
                 delimiter=self.delimiter, quote_char=self.quote, newlines_in_values=True, ignore_empty_lines=False
@@ -219,20 +214,15 @@ class Csv:
         return self.quote + text.replace(self.quote, self.quote * 2) + self.quote
 
 
-_LINE_END = b"\n"
-
-
 class _Splitter:
     """Cuts a stream into records, line by line, with a bounded amount of it in memory."""
 
     def __init__(self, dialect: Csv, stream: BinaryIO) -> None:
-        self.stream = stream
+        self.lines = read_lines(stream, dialect.max_record_bytes)
         self.limit = dialect.max_record_bytes
         self.quote = dialect.quote.encode()
         self.mark = codecs.BOM_UTF8 if codecs.lookup(dialect.encoding).name == "utf-8" else b""
-        self.back: deque[_Record] = deque()
-        self.line = 0
-        self.byte = 0
+        self.back: deque[Line] = deque()
         quote, comma, field = re.escape(dialect.quote), re.escape(dialect.delimiter), _field_pattern(dialect)
         inside = f"(?:[^{quote}]|{quote}{quote})*+"
         self.whole = re.compile(f"{field}(?:{comma}{field})*".encode())
@@ -242,52 +232,41 @@ class _Splitter:
 
     def records(self) -> Iterator[_Record]:
         """Give all records, the malformed ones with their code."""
-        while (record := self._next_line()) is not None:
-            if record.code is None and self.quote in record.raw and not self.whole.fullmatch(record.raw):
-                yield self._across_lines(record)
+        while (line := self._next_line()) is not None:
+            if line.is_cut:
+                yield _Record(line.position, line.raw).refused(RejectionCode.DECODE_LONG, self.limit)
+            elif self.quote in line.raw and not self.whole.fullmatch(line.raw):
+                yield self._across_lines(line)
             else:
-                yield record
+                yield _Record(line.position, line.raw)
 
-    def _next_line(self) -> _Record | None:
+    def _next_line(self) -> Line | None:
         if self.back:
             return self.back.popleft()
-        raw = self.stream.readline(self.limit + 2)
-        if not raw:
-            return None
-        self.line += 1
-        start, length = self.byte, len(raw)
-        too_long = not raw.endswith(_LINE_END) and length > self.limit
-        if too_long:
-            while (rest := self.stream.readline(self.limit)) and not rest.endswith(_LINE_END):
-                length += len(rest)
-            length += len(rest)
-        self.byte += length
-        if start == 0 and self.mark:
-            raw = raw.removeprefix(self.mark)
-        end = b"\r\n" if raw.endswith(b"\r\n") else _LINE_END if raw.endswith(_LINE_END) else b""
-        raw = raw.removesuffix(end)
-        record = _Record(self.line, start, raw, end=end)
-        return record.refused(RejectionCode.DECODE_LONG, self.limit) if too_long or len(raw) > self.limit else record
+        line = next(self.lines, None)
+        if line is not None and line.byte == 0 and self.mark:
+            return line._replace(raw=line.raw.removeprefix(self.mark))
+        return line
 
-    def _across_lines(self, first: _Record) -> _Record:
+    def _across_lines(self, first: Line) -> _Record:
         """Join the lines of a quoted field, or refuse the first line alone and put the others back."""
-        taken: list[_Record] = []
+        taken: list[Line] = []
         if self.opens.fullmatch(first.raw):
             length = len(first.raw)
             while (line := self._next_line()) is not None:
                 taken.append(line)
-                length += len(line.raw) + 1
-                if line.code is not None or length > self.limit:
+                length += len(line.raw) + len(line.end)
+                if line.is_cut or length > self.limit:
                     break
                 if self.quote not in line.raw:
                     continue
                 if self.closes.fullmatch(line.raw):
-                    lines = [first, *taken]
-                    return first._replace(raw=b"".join(each.raw + each.end for each in lines).removesuffix(line.end))
+                    raw = b"".join(each.raw + each.end for each in (first, *taken)).removesuffix(line.end)
+                    return _Record(first.position, raw)
                 if not self.stays.fullmatch(line.raw):
                     break
         self.back.extendleft(reversed(taken))
-        return first.refused(RejectionCode.DECODE_QUOTE, first.raw.index(self.quote))
+        return _Record(first.position, first.raw).refused(RejectionCode.DECODE_QUOTE, first.raw.index(self.quote))
 
 
 def _field_pattern(dialect: Csv) -> str:
@@ -313,7 +292,7 @@ def _refuse_ragged(batch: Sequence[_Record], columns: int, dialect: Csv) -> list
 
 def _refuse_text(batch: Sequence[_Record], encoding: str) -> list[_Record]:
     """Refuse records with NUL or with bytes that are no characters of the declared set."""
-    whole = _LINE_END.join([record.raw for record in batch])
+    whole = LINE_END.join([record.raw for record in batch])
     if b"\0" not in whole and _fault(whole, encoding) is None:
         return list(batch)
     out = []

@@ -76,6 +76,8 @@ class _Column:
     item: Item
     kind: pa.DataType
     """Type of one value; a list of it per OCCURS."""
+    blank_is_missing: bool
+    """Whether a text of blanks is no value: a text may be empty, a number or date may not."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Plan:
                     where=where, expected=f"a field {field.name}", got="none of that name",
                     next_step=f"The nearest is {near[0]}." if near else f"There are {', '.join(items)}.",
                 )  # fmt: skip
-            columns.append(_Column(item, _value_type(field, item, where)))
+            wanted_value = _value_type(field, item, where)
+            columns.append(_Column(item, plain_type(wanted_value), not pa.types.is_string(wanted_value)))
         return cls(layout, tuple(columns), characters, writing)
 
     @property
@@ -164,7 +167,7 @@ class Plan:
     def _decode_column(self, block: "NDArray[np.uint8]", column: _Column) -> "tuple[pa.Array, NDArray[np.bool_]]":
         item, kind = column.item, column.kind
         if item.usage == "text":
-            texts, bad = self.characters.decode(block)
+            texts, bad = self._texts(block, column)
             values, unparsed, _ = parse_text(texts, kind)
             return values, bad | unparsed
         whole, bad = decode_number(block, item, self.writing)
@@ -173,6 +176,13 @@ class Plan:
         if pa.types.is_string(kind):
             return pc.utf8_lpad(pa.array(np.where(bad, 0, whole)).cast(pa.string()), item.digits, "0"), bad
         return pa.array(np.where(bad, 0, whole)).cast(kind), bad
+
+    def _texts(self, block: "NDArray[np.uint8]", column: _Column) -> "tuple[pa.StringArray, NDArray[np.bool_]]":
+        texts, bad = self.characters.decode(block)
+        if column.blank_is_missing:
+            texts = pc.utf8_ltrim(texts, " ")
+            texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+        return texts, bad
 
     def _reject(self, raw: bytes, column: _Column, position: str) -> Reject:
         """Find, one value at a time, where in a record the first fault of a column lies."""
@@ -191,7 +201,7 @@ class Plan:
     def _text_reject(
         self, raw: bytes, value: "NDArray[np.uint8]", column: _Column, start: int, position: str
     ) -> Reject:
-        texts, bad = self.characters.decode(value.reshape(1, -1))
+        texts, bad = self._texts(value.reshape(1, -1), column)
         code = RejectionCode.DECODE_TEXT if bad[0] else parse_text(texts, column.kind)[2]
         return Reject(position, code, column.item.name, raw, start)
 
@@ -215,7 +225,7 @@ class Plan:
 
     def _encode_column(self, values: pa.Array, column: _Column) -> "NDArray[np.uint8]":
         item = column.item
-        if values.null_count:
+        if values.null_count and not (item.usage == "text" and column.blank_is_missing):
             raise FormatError(path=item.name, expected="a value in each record", got="a missing one")
         if item.usage == "text":
             return self._encode_texts(values, item)
@@ -245,18 +255,18 @@ def _value_type(field: pa.Field, item: Item, where: str) -> pa.DataType:
         if not (pa.types.is_list(wanted) or pa.types.is_large_list(wanted)):
             raise FormatError(where=where, path=field.name, expected="a list, for the field OCCURS", got=str(wanted))
         wanted = wanted.value_type
-    kind = plain_type(wanted)
     if pa.types.is_list(wanted):
         raise FormatError(
             where=where, path=field.name, expected="a field that OCCURS, for a list", got="one that does not"
         )
     if item.usage == "text":
-        return kind
+        return wanted
+    kind = plain_type(wanted)
     if pa.types.is_boolean(kind) or (pa.types.is_string(kind) and (item.signed or item.scale)):
         raise FormatError(where=where, path=field.name, expected="a number for this picture", got=str(wanted))
     if pa.types.is_integer(kind) and item.scale:
         raise FormatError(where=where, path=field.name, expected="a number with a fraction", got=str(wanted))
-    return kind
+    return wanted
 
 
 def _list_type(kind: pa.DataType, depth: int) -> pa.DataType:
