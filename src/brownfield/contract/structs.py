@@ -110,7 +110,8 @@ def _integer(field: Field) -> Any:
 
 def _number(field: Field) -> Any:
     # Beyond the exact whole numbers the strict reader decides, for it still knows whether the text was whole.
-    exact = EXACT_INTEGER[field.dtype]
+    # (2^53 itself may have been 2^53 + 1.)
+    exact = EXACT_INTEGER[field.dtype] - 1
     bounds: dict[str, float] = {"ge": -exact, "le": exact}
     if field.minimum is not None and field.minimum > -exact:
         del bounds["ge"]
