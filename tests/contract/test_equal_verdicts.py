@@ -255,7 +255,7 @@ def _one_record(data) -> None:
         table = pa.table({name: pa.array([value]) for name, value in record.items()})
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         assume(False)
-    _agree(schema, [record], table)
+    _agree(schema, table.to_pylist(), table)  # (Arrow makes one type of the items of a list)
 
 
 def _column(draw, field, size):

@@ -61,7 +61,7 @@ def is_tight(field: Field) -> bool:
     if field.kind == "date" and (field.enum or field.minimum is not None or field.maximum is not None):
         return False
     if field.kind == "integer" and field.enum:
-        return max(field.enum) <= _INT64_HIGH
+        return bool(max(field.enum) <= _INT64_HIGH)
     if field.kind == "integer":
         high = integer_bounds(field.dtype)[1] if field.maximum is None else field.maximum
         return high <= _INT64_HIGH
