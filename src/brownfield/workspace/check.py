@@ -265,6 +265,7 @@ def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     for index, step in enumerate(spec.fallback.chain):
         declared.append((("fallback", "chain", index), step.kind == "previous_version"))
     for name, source in spec.sources.items():
-        declared.append((("sources", name, "chain", 1), len(source.chain) > 1))
+        for index, place in enumerate(source.chain):
+            declared.append((("sources", name, "chain", index), place.snapshot is not None))
     for path in (path for path, is_declared in declared if is_declared):
         yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")
