@@ -141,7 +141,7 @@ Weights are cumulative shares of traffic.
 
     code: str = "BF-ERR-000"
 
-    def __init__(  # noqa: PLR0913 (the parts of one message; all but the first are keywords)
+    def __init__(
         self,
         what: str = "",
         *,

@@ -13,10 +13,30 @@ from hypothesis import strategies as st
 from brownfield.contract import Schema, compile_contract
 from brownfield.errors import ContractError, InputRefused
 
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+FAST = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 TEXT = st.one_of(
-    st.sampled_from(["", "A", "AB", "abc", "N/A", "é", "日本", "a\n", "A-1", "2026-02-28", "0000-01-01", "😀", "a:b", "\x0b", "x" * 300]),
+    st.sampled_from(
+        [
+            "",
+            "A",
+            "AB",
+            "abc",
+            "N/A",
+            "é",
+            "日本",
+            "a\n",
+            "A-1",
+            "2026-02-28",
+            "0000-01-01",
+            "😀",
+            "a:b",
+            "\x0b",
+            "x" * 300,
+        ]
+    ),
     st.text(max_size=6),
 )
 WHOLE = st.one_of(
@@ -27,7 +47,9 @@ FLOATS = st.one_of(
     st.floats(),
     st.sampled_from([0.0, -0.0, 1.0, 2.5, math.nan, math.inf, -math.inf, 1e300, 3.5e38, 2.0**53, 5e-324]),
 )
-DATES = st.sampled_from(["2026-02-28", "2026-02-30", "2026-2-1", "1999-12-31", "9999-12-31", "0001-01-01", "28.02.2026", ""])
+DATES = st.sampled_from(
+    ["2026-02-28", "2026-02-30", "2026-2-1", "1999-12-31", "9999-12-31", "0001-01-01", "28.02.2026", ""]
+)
 MOMENTS = st.sampled_from(
     ["2026-03-29T02:30:00", "2026-10-25T02:30:00", "2026-07-01T12:00:00", "2026-07-01 12:00:00.5", "2026-07-01T12:00:00Z",
      "2026-07-01T12:00:00+14:00", "0001-01-01T00:00:00+14:00", "2026-07-01T24:00:00Z", "2026-06-30T23:59:60Z", "x"]
@@ -46,14 +68,20 @@ PATTERNS = ["^[A-Z]", "a$", r"^\w*$", r"^[A-Z]-\d{1,3}$", ".", r"\s", "^(ab|cd)?
 
 
 def _bounds(draw, values, options):
-    for key in draw(st.lists(st.sampled_from(["minimum", "exclusiveMaximum", "maximum", "exclusiveMinimum"]), max_size=2, unique=True)):
+    for key in draw(
+        st.lists(
+            st.sampled_from(["minimum", "exclusiveMaximum", "maximum", "exclusiveMinimum"]), max_size=2, unique=True
+        )
+    ):
         options[key] = draw(values)
 
 
 @st.composite
 def properties(draw, name, *, item=False):
     """One property of a contract with rules of its kind."""
-    kind = draw(st.sampled_from(["string", "integer", "number", "boolean", "date", "timestamp"] + ([] if item else ["array"])))
+    kind = draw(
+        st.sampled_from(["string", "integer", "number", "boolean", "date", "timestamp"] + ([] if item else ["array"]))
+    )
     options: dict = {}
     custom: dict = {}
     prop: dict = {"logicalType": kind, "logicalTypeOptions": options}
@@ -86,7 +114,9 @@ def properties(draw, name, *, item=False):
         custom["nullPolicy"] = draw(st.sampled_from(["reject", "pass", "impute"]))
         if custom["nullPolicy"] == "impute" and kind in small:
             custom["impute"] = draw(small[kind])
-    prop["customProperties"] = [{"property": key, "value": value, "vendor": "brownfield"} for key, value in custom.items()]
+    prop["customProperties"] = [
+        {"property": key, "value": value, "vendor": "brownfield"} for key, value in custom.items()
+    ]
     return prop
 
 
@@ -113,7 +143,9 @@ def schemas(draw) -> Schema:
             continue
         quality.append(check)
     try:
-        return compile_contract({**base, "schema": [{"name": "s", "properties": fields, "quality": quality}]}).schema("s")
+        return compile_contract({**base, "schema": [{"name": "s", "properties": fields, "quality": quality}]}).schema(
+            "s"
+        )
     except ContractError:
         assume(False)
         raise
@@ -183,20 +215,28 @@ def test_one_record_of_any_types_gets_the_same_verdict(data) -> None:
 def _column(draw, field, size):
     """A column of one Arrow type, as (plain values, Arrow array)."""
     of = field.item or field
-    kind = draw(st.sampled_from({"integer": ["int", "float", "int32"], "number": ["float", "int", "f32"]}.get(of.kind, [of.kind])))
+    kind = draw(
+        st.sampled_from(
+            {"integer": ["int", "float", "int32"], "number": ["float", "int", "f32"]}.get(of.kind, [of.kind])
+        )
+    )
     strategy, arrow = {
         "int": (WHOLE, pa.int64()),
         "int32": (st.integers(-(2**31), 2**31 - 1) | st.integers(-3, 300), pa.int32()),
         "float": (FLOATS, pa.float64()),
         "f32": (st.floats(width=32), pa.float32()),
-        "string": (TEXT, draw(st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]))),
+        "string": (
+            TEXT,
+            draw(st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])),
+        ),
         "boolean": (st.booleans(), pa.bool_()),
         "date": draw(st.sampled_from([(DATES, pa.string()), (st.dates(), pa.date32())])),
         "timestamp": draw(st.sampled_from([(MOMENTS, pa.string()), (MOMENT_VALUES, pa.timestamp("us"))])),
     }[kind]
     if field.item is not None:
-        strategy, arrow = st.lists(strategy | st.none(), max_size=3), draw(st.sampled_from([pa.list_, pa.large_list]))(
-            pa.string() if pa.types.is_dictionary(arrow) else arrow
+        strategy, arrow = (
+            st.lists(strategy | st.none(), max_size=3),
+            draw(st.sampled_from([pa.list_, pa.large_list]))(pa.string() if pa.types.is_dictionary(arrow) else arrow),
         )
     values = draw(st.lists(strategy | st.none(), min_size=size, max_size=size))
     array = pa.array(values, type=arrow)

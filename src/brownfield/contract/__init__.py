@@ -6,6 +6,7 @@ does without.
 
 from typing import TYPE_CHECKING, Any
 
+from brownfield.contract.documents import json_schema, openapi
 from brownfield.contract.fields import Contract, Field, Schema
 from brownfield.contract.odcs import compile_contract
 from brownfield.contract.rows import Checked, RowChecker
@@ -25,13 +26,15 @@ __all__ = [
     "RowChecker",
     "Schema",
     "compile_contract",
+    "json_schema",
+    "openapi",
     "parse_json",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("BatchChecker", "BatchVerdict", "Rejection"):
-        from brownfield.contract import batches  # noqa: PLC0415 (see above)
+        from brownfield.contract import batches
 
         return getattr(batches, name)
     raise AttributeError(name)

@@ -48,6 +48,5 @@ def arrow_schema(schema: Schema) -> pa.Schema:
     q: int64 not null
     """
     return pa.schema(
-        pa.field(field.name, arrow_type(field), nullable=field.null_policy == "pass")
-        for field in schema.fields
+        pa.field(field.name, arrow_type(field), nullable=field.null_policy == "pass") for field in schema.fields
     )

@@ -7,6 +7,7 @@ reference to another source's keys, row count. Columns that the schema does not 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,10 @@ from brownfield.contract.columns import Broken, ColumnChecker
 from brownfield.contract.conditions_arrow import evaluate_arrow
 from brownfield.contract.fields import Schema
 from brownfield.contract.rules import RecordRule, ReferenceRule, RowCountRule, UniqueRule
-from brownfield.errors import ContractError, RejectionCode, Violation
+from brownfield.errors import ContractError, Violation
+
+if TYPE_CHECKING:
+    from brownfield.errors import RejectionCode
 
 __all__ = ["BatchChecker", "BatchVerdict", "Rejection"]
 
@@ -92,9 +96,7 @@ class BatchChecker:
         self.references = tuple(rule.target for rule in schema.set_rules if isinstance(rule, ReferenceRule))
         """Keys of other sources, as ``source.field``, that :meth:`check` needs."""
 
-    def check(
-        self, batch: pa.RecordBatch | pa.Table, references: Mapping[str, pa.Array] | None = None
-    ) -> BatchVerdict:
+    def check(self, batch: pa.RecordBatch | pa.Table, references: Mapping[str, pa.Array] | None = None) -> BatchVerdict:
         """Check every row.
 
         Parameters
@@ -179,7 +181,9 @@ class BatchChecker:
     def _accepted(self, values: Mapping[str, pa.Array], kept: np.ndarray, rows: int) -> pa.Table:
         table = pa.table(
             [
-                values[field.name] if values[field.name].type == field.type else values[field.name].cast(field.type, safe=False)
+                values[field.name]
+                if values[field.name].type == field.type
+                else values[field.name].cast(field.type, safe=False)
                 for field in self.schema.arrow
             ],
             schema=self.schema.arrow,

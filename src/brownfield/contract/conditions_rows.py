@@ -1,4 +1,4 @@
-"""Evaluates record rules over plain columns: the row path of ``expression.py``.
+"""Compiles record rules for plain columns: the row path of ``expression.py``.
 
 Each operation runs over a whole column at once, so that one record costs microseconds and thousands cost little each.
 """
@@ -24,9 +24,12 @@ from brownfield.contract.expression import (
     Reference,
 )
 
-__all__ = ["evaluate_rows"]
+__all__ = ["Truths", "compile_rows"]
 
-Column = Sequence[Any]
+Truths = Callable[[Mapping[str, Sequence[Any]], int], list[bool | None]]
+"""Truth of a rule for each row, from accepted values by field (None for missing ones) and the number of rows."""
+
+_Compute = Callable[[Mapping[str, Sequence[Any]], int], Sequence[Any]]
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -44,74 +47,80 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 }
 
 
-def evaluate_rows(expression: Expression, columns: Mapping[str, Column], rows: int) -> list[bool | None]:
-    """Truth of a rule for each row; None where it is missing.
-
-    Parameters
-    ----------
-    expression
-        The rule.
-    columns
-        Accepted values by field, None for missing ones.
-    rows
-        Number of rows.
+def compile_rows(expression: Expression) -> Truths:
+    """Compile a rule; what it gives is true, false, or None where the rule is missing.
 
     Examples
     --------
     >>> from brownfield.contract.expression import parse_expression
     >>> from brownfield.contract.fields import Field
     >>> rule = parse_expression("quantity > 0", [Field(name="quantity", kind="integer", dtype="int64")])
-    >>> evaluate_rows(rule, {"quantity": [2, -1, None]}, 3)
+    >>> compile_rows(rule)({"quantity": [2, -1, None]}, 3)
     [True, False, None]
     """
-    return list(_column(expression.root, columns, rows))
+    compute = _compile(expression.root)
+    return lambda columns, rows: list(compute(columns, rows))
 
 
-def _column(node: Node, columns: Mapping[str, Column], rows: int) -> Column:
+def _compile(node: Node) -> _Compute:  # noqa: PLR0911 (one per kind of node)
     match node:
         case Reference():
-            values = columns[node.name]
-            plain: Column = values.tolist() if isinstance(values, np.ndarray) else values
-            return [None if value is None else float(value) for value in plain] if node.widened else plain
+            return _reference(node)
         case Constant():
-            return [node.value] * rows
+            return lambda _, rows: [node.value] * rows
         case Length():
-            return [None if value is None else len(value) for value in _column(node.of, columns, rows)]
+            return _each(_compile(node.of), len)
         case IsNull():
-            return [value is None for value in _column(node.of, columns, rows)]
+            of = _compile(node.of)
+            return lambda columns, rows: [value is None for value in of(columns, rows)]
         case Negation():
-            return [None if value is None else not value for value in _column(node.of, columns, rows)]
+            return _each(_compile(node.of), operator.not_)
         case Membership():
-            members = frozenset(node.values)
-            return [None if value is None else value in members for value in _column(node.of, columns, rows)]
+            return _each(_compile(node.of), frozenset(node.values).__contains__)
         case Junction():
-            return _junction(node, columns, rows)
+            return _junction(node)
         case Compare():
-            return _compare(node, columns, rows)
+            return _compare(node)
         case Arithmetic():
             compute = _ARITHMETIC[node.operator]
-            left, right = _column(node.left, columns, rows), _column(node.right, columns, rows)
-            return [_computed(compute, a, b) for a, b in zip(left, right, strict=True)]
+            return _pairs(_compile(node.left), _compile(node.right), lambda a, b: _finite(compute, a, b))
 
 
-def _compare(node: Compare, columns: Mapping[str, Column], rows: int) -> Column:
-    compare = _COMPARE[node.operator]
-    left = _column(node.left, columns, rows)
+def _reference(node: Reference) -> _Compute:
+    def values(columns: Mapping[str, Sequence[Any]], _: int) -> Sequence[Any]:
+        column: Any = columns[node.name]
+        plain: Sequence[Any] = column.tolist() if isinstance(column, np.ndarray) else column
+        return [None if value is None else float(value) for value in plain] if node.widened else plain
+
+    return values
+
+
+def _each(of: _Compute, compute: Callable[[Any], Any]) -> _Compute:
+    return lambda columns, rows: [None if value is None else compute(value) for value in of(columns, rows)]
+
+
+def _pairs(left: _Compute, right: _Compute, compute: Callable[[Any, Any], Any]) -> _Compute:
+    return lambda columns, rows: [
+        None if a is None or b is None else compute(a, b)
+        for a, b in zip(left(columns, rows), right(columns, rows), strict=True)
+    ]
+
+
+def _compare(node: Compare) -> _Compute:
+    compare, left = _COMPARE[node.operator], _compile(node.left)
     as_float = node.left.type != node.right.type
     if isinstance(node.right, Constant):
         constant = float(node.right.value) if as_float else node.right.value
         if as_float:
-            return [None if value is None else compare(float(value), constant) for value in left]
-        return [None if value is None else compare(value, constant) for value in left]
-    pairs = zip(left, _column(node.right, columns, rows), strict=True)
-    if as_float:
-        return [None if a is None or b is None else compare(float(a), float(b)) for a, b in pairs]
-    return [None if a is None or b is None else compare(a, b) for a, b in pairs]
+            return _each(left, lambda value: compare(float(value), constant))
+        return lambda columns, rows: [
+            None if value is None else compare(value, constant) for value in left(columns, rows)
+        ]
+    right = _compile(node.right)
+    return _pairs(left, right, (lambda a, b: compare(float(a), float(b))) if as_float else compare)
 
 
-def _computed(compute: Callable[[float, float], float], left: Any, right: Any) -> float | None:
-    if left is None or right is None:
-        return None
+def _finite(compute: Callable[[float, float], float], left: Any, right: Any) -> float | None:
     try:
         result = compute(float(left), float(right))
     except ZeroDivisionError:
@@ -119,13 +128,18 @@ def _computed(compute: Callable[[float, float], float], left: Any, right: Any) -
     return result if math.isfinite(result) else None
 
 
-def _junction(node: Junction, columns: Mapping[str, Column], rows: int) -> Column:
+def _junction(node: Junction) -> _Compute:
     # "and" is settled by one False, "or" by one True; otherwise one missing term makes the whole missing.
     settled = node.operator == "or"
-    result: list[bool | None] = list(_column(node.terms[0], columns, rows))
-    for term in node.terms[1:]:
-        result = [
-            settled if a is settled or b is settled else None if a is None or b is None else not settled
-            for a, b in zip(result, _column(term, columns, rows), strict=True)
-        ]
-    return result
+    first, *others = map(_compile, node.terms)
+
+    def values(columns: Mapping[str, Sequence[Any]], rows: int) -> Sequence[Any]:
+        result = first(columns, rows)
+        for term in others:
+            result = [
+                settled if a is settled or b is settled else None if a is None or b is None else not settled
+                for a, b in zip(result, term(columns, rows), strict=True)
+            ]
+        return result
+
+    return values

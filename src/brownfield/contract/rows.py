@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from brownfield.contract.conditions_rows import evaluate_rows
+from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
-from brownfield.contract.rules import FiniteRule, RangeRule, RecordRule, value_rules
+from brownfield.contract.rules import RangeRule
 from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
 from brownfield.contract.structs import is_tight, row_decoder
-from brownfield.contract.values import MISSING, ValueChecker, integer_bounds, number_bounds
+from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.types import Columns, Record
 
@@ -55,9 +55,7 @@ class Checked:
 
     def record(self, row: int) -> dict[str, Any]:
         """Give one record; tensors are arrays, everything else is plain."""
-        return {
-            name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()
-        }
+        return {name: values if name in self.whole else _plain(values[row]) for name, values in self.columns.items()}
 
 
 class RowChecker:
@@ -85,6 +83,8 @@ class RowChecker:
         self.schema = schema
         self.limits = limits or JsonLimits()
         self.checkers = [ValueChecker(each) for each in schema.fields]
+        self._rules = [(rule, compile_rows(rule.expression)) for rule in schema.record_rules]
+        self._order = schema.names
         self._names = frozenset(schema.names)
         self._positions = {name: position for position, name in enumerate(schema.names)}
         self._read = row_decoder(schema)
@@ -93,6 +93,7 @@ class RowChecker:
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
         self._weights = [1 + name.count(":") for name in schema.names]
+        self._weight = sum(self._weights)
 
     def decode(self, body: bytes) -> Checked:
         """Read a body: one object, or an array of at least one object.
@@ -163,26 +164,27 @@ class RowChecker:
         single = type(decoded) is not list
         records = [decoded] if single else decoded
         rows = len(records)
-        if not rows or (rows > 1 and not self.schema.batched) or (b"\\u" in body and _SUSPECT_ESCAPE.search(body)):
+        if not rows or (rows > 1 and not self.schema.batched) or (b"\\" in body and _SUSPECT_ESCAPE.search(body)):
             return None
         raw = list(zip(*map(msgspec.structs.astuple, records), strict=True))
         if not self._keys_are_single(body, raw, rows):
             return None
         columns: dict[str, Any] = {}
-        for name, values, finish in zip(self.schema.names, raw, self._finish, strict=True):
+        for name, values, finish in zip(self._order, raw, self._finish, strict=True):
             column = finish(values)
             if column is None:
                 return None
             columns[name] = column
-        for rule in self.schema.record_rules:
-            if not all(_accepts(rule, truth) for truth in evaluate_rows(rule.expression, columns, rows)):
+        for rule, truths_of in self._rules:
+            truths = truths_of(columns, rows)
+            if False in truths or (None in truths and not rule.null_passes):
                 return None
         return Checked(rows, columns, single, self._whole)
 
     def _keys_are_single(self, body: bytes, raw: list[tuple[Any, ...]], rows: int) -> bool:
         # A key brings one colon, and those in its name. As many colons in the body as the fields that are there and
         # their texts account for: no key stands twice. (Escaped colons were sent to the strict reader before.)
-        colons = body.count(b":") - rows * sum(self._weights)
+        colons = body.count(b":") - rows * self._weight
         if not colons and not any(msgspec.UNSET in raw[index] for index in self._optional):
             return True
         absent = sum(self._weights[index] * raw[index].count(msgspec.UNSET) for index in self._optional)
@@ -207,8 +209,7 @@ class RowChecker:
     def _check_record(self, row: int, record: Record, columns: dict[str, list[Any]], found: "_Found") -> None:
         for position, checker in enumerate(self.checkers):
             value, breaks = checker.check(record.get(checker.name, MISSING))
-            for each in breaks:
-                found.add(position, Violation(checker.name + each.below, each.rule, each.code, row))
+            found.add_breaks(position, checker.name, breaks, row)
             columns[checker.name].append(value)
         for name in record.keys() - self._names:
             found.add(len(self.checkers), Violation(shown_key(str(name)), "closed", RejectionCode.FIELD_UNKNOWN, row))
@@ -236,8 +237,7 @@ class RowChecker:
         name = checker.name
         if values is MISSING:
             value, breaks = checker.check(MISSING)
-            for each in breaks:
-                found.add(position, Violation(name, each.rule, each.code))
+            found.add_breaks(position, name, breaks, 0)
             return [value] * rows
         if checker.tensor is not None:
             array, broken = checker.tensor.check(values, rows if self.schema.batched else None)
@@ -250,26 +250,24 @@ class RowChecker:
             found.add(position, Violation(name, f"{name}.shape", RejectionCode.TENSOR_SHAPE))
             return [None] * rows
         if isinstance(values, np.ndarray):
-            accepted = _check_array(values, checker.field)
-            if accepted is not None:
-                return accepted
+            if _accepts_array(values, checker):
+                return values
             values = values.tolist()
         out = []
         for row, value in enumerate(values):
             accepted, breaks = checker.check(value)
             out.append(accepted)
-            for each in breaks:
-                found.add(position, Violation(name + each.below, each.rule, each.code, row))
+            found.add_breaks(position, name, breaks, row)
         return out
 
     def _conclude(self, columns: dict[str, Any], rows: int, found: "_Found", *, single: bool) -> Checked:
         """Check the record rules on the rows whose fields were accepted, and give the verdict."""
-        for position, rule in enumerate(self.schema.record_rules, start=len(self.checkers) + 1):
+        for position, (rule, truths_of) in enumerate(self._rules, start=len(self.checkers) + 1):
             read = {name: columns[name] for name in rule.expression.fields}
             refused = found.rows_of(self._positions[name] for name in read)
             count = min((len(values) for values in read.values()), default=rows)
-            for row, truth in enumerate(evaluate_rows(rule.expression, read, count)):
-                if row not in refused and not _accepts(rule, truth):
+            for row, truth in enumerate(truths_of(read, count)):
+                if row not in refused and not (rule.null_passes if truth is None else truth):
                     found.add(position, Violation("", rule.id, rule.code, row))
         if found.violations:
             raise InputRefused(found.in_order())
@@ -289,6 +287,10 @@ class _Found:
     def add(self, position: int, violation: Violation) -> None:
         self.violations.append((violation.row, position, violation))
 
+    def add_breaks(self, position: int, name: str, breaks: Iterable[Break], row: int) -> None:
+        for each in breaks:
+            self.add(position, Violation(name + each.below, each.rule, each.code, row))
+
     def add_whole(self, violation: Violation) -> None:
         self.add(_WHOLE_RECORD, violation)
 
@@ -299,10 +301,6 @@ class _Found:
     def in_order(self) -> list[Violation]:
         ordered = sorted(self.violations, key=lambda each: each[:2])
         return [violation for _, _, violation in ordered[:MAX_VIOLATIONS]]
-
-
-def _accepts(rule: RecordRule, truth: bool | None) -> bool:  # noqa: FBT001 (a value, not a switch)
-    return rule.null_passes if truth is None else truth
 
 
 def _plain(value: Any) -> Any:
@@ -361,31 +359,28 @@ def _as_rows(values: np.ndarray, field: Field) -> Any:
     return lists
 
 
-def _check_array(values: np.ndarray, field: Field) -> np.ndarray | None:
-    """Array when every value is accepted as it stands; None when the values must be looked at one by one."""
+def _accepts_array(values: np.ndarray, checker: ValueChecker) -> bool:
+    """Whether every value is accepted as it stands; False when the values must be looked at one by one."""
+    field = checker.field
     if values.ndim != 1 or field.sentinels or field.enum:
-        return None
+        return False
+    kind = values.dtype.kind
     if field.kind == "boolean":
-        return values if values.dtype.kind == "b" else None
-    if field.kind == "integer" and values.dtype.kind in "iu":
+        return kind == "b"
+    if (field.kind, kind) in (("integer", "i"), ("integer", "u")):
         low, high = integer_bounds(field.dtype)
-    elif field.kind == "number" and values.dtype.kind in "iuf":
-        exact, largest = number_bounds(field.dtype)
-        low, high = (-largest, largest) if values.dtype.kind == "f" else (-exact, exact)  # type: ignore[assignment]  # floats
+    elif (field.kind, kind) == ("number", "f"):
+        high = number_bounds(field.dtype)[1]  # type: ignore[assignment]  # floats
+        low = -high
     else:
-        return None
+        return False
     if not values.size:
-        return values
+        return True
+    # NaN makes both ends NaN, and no comparison with it holds.
     smallest, greatest = values.min().item(), values.max().item()
-    if not low <= smallest <= greatest <= high:
-        return None
-    for rule in value_rules(field):
-        if isinstance(rule, RangeRule):
-            if not _range_holds(rule, smallest, greatest):
-                return None
-        elif not isinstance(rule, FiniteRule):
-            return None
-    return values.astype(np.float64) if field.kind == "number" and values.dtype.kind in "iu" else values
+    return low <= smallest <= greatest <= high and all(
+        _range_holds(rule, smallest, greatest) for rule, _ in checker.tests if isinstance(rule, RangeRule)
+    )
 
 
 def _range_holds(rule: RangeRule, smallest: float, greatest: float) -> bool:

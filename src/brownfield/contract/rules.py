@@ -123,8 +123,9 @@ class RecordRule:
 
 @dataclass(frozen=True, slots=True)
 class UniqueRule:
-    """No two accepted rows of a batch share these values; the first one stands, a row with a null among them counts
-    as different from all others.
+    """No two accepted rows of a batch share these values.
+
+    The first row stands, and a row with a null among the values counts as different from all others.
     """
 
     id: str
@@ -212,9 +213,7 @@ def value_rules(field: "Field", name: str | None = None) -> tuple[ValueRule, ...
         rules.append(FiniteRule(f"{prefix}.finite"))
     if field.minimum is not None or field.maximum is not None:
         rules.append(
-            RangeRule(
-                f"{prefix}.range", field.minimum, field.maximum, field.exclusive_minimum, field.exclusive_maximum
-            )
+            RangeRule(f"{prefix}.range", field.minimum, field.maximum, field.exclusive_minimum, field.exclusive_maximum)
         )
     if field.min_length is not None or field.max_length is not None:
         rules.append(LengthRule(f"{prefix}.length", field.min_length, field.max_length))

@@ -17,7 +17,7 @@ from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import UnifiedSpec
 from brownfield.integration.words import KeyPath, dotted, nearest, show
 
-__all__ = ["check_agreement", "check_table", "table_columns"]
+__all__ = ["check_agreement", "check_table"]
 
 
 def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader: Reader) -> None:
@@ -38,27 +38,8 @@ def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader
         check.fields("request", declared.model.cache.key_fields, ("model", "cache", "key_fields"))
 
 
-def table_columns(header: Iterable[str], contract: Contract) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split the columns of a fallback table into key and answer.
-
-    Parameters
-    ----------
-    header
-        Names of the columns.
-
-    Returns
-    -------
-    tuple of tuple of str
-        Key columns (request fields) and answer columns (response fields), in the file's order.
-        A name that both schemas have is an answer: the table says what the caller gets.
-    """
-    columns = tuple(header)
-    answers = contract.schema("response").names
-    return tuple(name for name in columns if name not in answers), tuple(name for name in columns if name in answers)
-
-
 def check_table(content: bytes, contract: Contract, file: str) -> None:
-    """Check the header of a fallback table: that its columns are request and response fields.
+    """Check the header of a fallback table: response fields are the answer, all other columns are the key.
 
     Raises
     ------
@@ -67,11 +48,11 @@ def check_table(content: bytes, contract: Contract, file: str) -> None:
     """
     where = f"{file}:1"
     try:
-        header = next(csv.reader([content.splitlines()[0].decode("utf-8")], strict=True))
+        header = next(csv.reader([content.splitlines()[0].decode("utf-8-sig")], strict=True))
     except (IndexError, UnicodeDecodeError, csv.Error) as error:
         raise DeclarationError(where=where, expected="a CSV file in UTF-8 with a header", got="another") from error
-    keys, answers = table_columns(header, contract)
     request, response = contract.schema("request"), contract.schema("response")
+    keys = [name for name in header if name not in response.names]
     if len(set(header)) < len(header):
         raise DeclarationError(where=where, expected="every column once", got="one of them twice")
     for key in keys:
@@ -83,7 +64,7 @@ def check_table(content: bytes, contract: Contract, file: str) -> None:
     if not keys:
         raise DeclarationError(where=where, expected="a column named like a request field", got="none")
     for field in response.fields:
-        if field.required and field.name not in answers:
+        if field.required and field.name not in header:
             raise DeclarationError(where=where, expected=f"a column for the required field {field.name}", got="none")
 
 

@@ -1,12 +1,15 @@
 """``doors``: how callers reach an integration; each key is the name of an installed door."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, field
 
-from brownfield.integration.reader import BAD, Reader, Spec
+from brownfield.integration.reader import BAD, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["DoorsSpec", "HttpDoor"]
 
@@ -34,3 +37,9 @@ class DoorsSpec(Spec, frozen=True, kw_only=True):
         if any(option is BAD for option in options.values()):
             return BAD
         return cls(options=options)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one key for each installed door."""
+        doors = {name: {"$ref": f"#/$defs/{options.__name__}"} for name, options in sorted(registry.doors.items())}
+        return {**schemas[cls.__name__], "properties": doors}

@@ -1,13 +1,16 @@
 """``fallback``: who answers, and from when on, when the model must not."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import RelativePath
-from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["FallbackSpec", "FallbackStep"]
 
@@ -33,6 +36,13 @@ class FallbackStep(Spec, frozen=True, kw_only=True):
         if value == "previous_version":
             return cls(previous_version=True)
         return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {
+            "anyOf": [{"const": "previous_version"}, {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}]
+        }
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a step of none or several."""

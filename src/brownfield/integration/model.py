@@ -1,13 +1,16 @@
 """``model``: which bundle answers."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["CacheSpec", "ModelSpec"]
 
@@ -44,6 +47,16 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
         if isinstance(value, str):
             value = {"uri" if value.startswith("models:/") else "path": value}
         return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {
+            "anyOf": [
+                {"type": "string", "description": "Folder of the bundle, or models:/name@alias."},
+                schemas[cls.__name__],
+            ]
+        }
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse both and neither of path and uri."""

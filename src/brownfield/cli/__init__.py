@@ -1,0 +1,50 @@
+"""The command line: a file per verb, each calls one function.
+
+Results go to standard output (``--json`` everywhere), progress to standard error. Exit codes: 0 fine, 1 a finding,
+2 a wrong declaration or usage, 3 a system out of reach.
+"""
+
+import sys
+
+import typer
+
+from brownfield import __version__
+from brownfield.cli import audit, bundle, check, demo, doctor, init, serve
+from brownfield.cli.output import exit_code, show_error
+from brownfield.errors import BrownfieldError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="brownfield",
+    help="Carry a deep-learning model into a legacy system, and prove that it is safe to leave it there.",
+    epilog="Example: brownfield init shop --model model.onnx && brownfield serve shop",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (init, check, bundle, serve, audit, doctor, demo):
+    verb.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before any verb."""
+
+
+def main() -> None:
+    """Run the command line; every error that is ours ends as one message and an exit code, never as a traceback."""
+    try:
+        app()
+    except BrownfieldError as error:
+        show_error(error, as_json="--json" in sys.argv)
+        sys.exit(exit_code(error))

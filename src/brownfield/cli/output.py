@@ -1,0 +1,90 @@
+"""How the command line speaks: results on standard output, progress and errors on standard error, exit codes."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import typer
+
+from brownfield.errors import BrownfieldError, DeclarationError, NotFound, Unavailable
+
+__all__ = ["EXIT_DECLARATION", "EXIT_FINDING", "EXIT_UNREACHABLE", "exit_code", "print_json", "progress", "show_error"]
+
+EXIT_FINDING = 1
+EXIT_DECLARATION = 2
+EXIT_UNREACHABLE = 3
+
+Progress = Callable[[str, int, int | None], None]
+"""``progress(what, done, total)``; ``total`` is None while it is unknown."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def exit_code(error: BrownfieldError) -> int:
+    """Map an error of ours to the exit code of the process.
+
+    Examples
+    --------
+    >>> exit_code(DeclarationError("unknown key"))
+    2
+    """
+    if isinstance(error, DeclarationError | NotFound):
+        return EXIT_DECLARATION
+    return EXIT_UNREACHABLE if isinstance(error, Unavailable) else EXIT_FINDING
+
+
+def show_error(error: BrownfieldError, *, as_json: bool) -> None:
+    """Print an error on standard error, as text or as one JSON object; control characters never reach the terminal."""
+    if as_json:
+        parts = {name: value for name, value in vars(error).items() if isinstance(value, str | int | list | dict)}
+        body = {"error": {"code": error.code, "message": str(error), **parts}}
+        typer.echo(msgspec.json.encode(body).decode(), err=True)
+    else:
+        typer.echo(f"brownfield: {printable(str(error))}", err=True)
+
+
+def printable(text: str) -> str:
+    """Replace control and direction characters, so that foreign text cannot drive the terminal (S-20)."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def print_json(value: Any) -> None:
+    """Print a result as indented JSON on standard output."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode())
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Yield a callback that moves one bar per kind of work on standard error; a silent one when ``quiet``."""
+    if quiet or not sys.stderr.isatty():
+        yield _plain(quiet=quiet)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _plain(*, quiet: bool) -> Progress:
+    """Without a terminal each kind of work is one line, when it begins."""
+    seen: set[str] = set()
+
+    def show(what: str, done: int, total: int | None) -> None:  # noqa: ARG001 (the shape of a progress callback)
+        if not quiet and what not in seen:
+            seen.add(what)
+            typer.echo(what, err=True)
+
+    return show

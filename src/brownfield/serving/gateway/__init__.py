@@ -1,0 +1,24 @@
+"""The prediction path and its HTTP face, both without a transport, and the ASGI front."""
+
+from brownfield.serving.gateway.asgi import asgi_app
+from brownfield.serving.gateway.dataplane import Answer, Dataplane, Unanswered
+from brownfield.serving.gateway.handler import ROUTES, Handler, Route
+from brownfield.serving.gateway.latency import Split, Stage
+from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.served import Served, Snapshot, Version
+
+__all__ = [
+    "ROUTES",
+    "Answer",
+    "Dataplane",
+    "Handler",
+    "Response",
+    "Route",
+    "Served",
+    "Snapshot",
+    "Split",
+    "Stage",
+    "Unanswered",
+    "Version",
+    "asgi_app",
+]

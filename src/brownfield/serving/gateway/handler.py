@@ -1,0 +1,353 @@
+"""Requests to answers without a transport: one table says which path, method and permission leads to which function.
+
+A front calls :meth:`Handler.open` when it has the header fields and :meth:`Handler.answer` when it has the body.
+Everything is denied that the table does not name: first who asks, then what for.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from brownfield import __version__
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
+from brownfield.serving.gateway import named, pages, v2
+from brownfield.serving.gateway.dataplane import Dataplane
+from brownfield.serving.gateway.latency import Split, Stage
+from brownfield.serving.gateway.messages import Headers, Response
+from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
+from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
+
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.served import Served, Snapshot
+
+__all__ = ["Call", "Handler", "Route"]
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_BODY_CAP_BYTES = 8 * 1024 * 1024
+Authorize = Callable[[bytes | None, str], object]
+"""Raises Unauthenticated or Forbidden for an Authorization header and a permission."""
+
+_JSON = (b"content-type", b"application/json")
+_V2 = b"/v2"
+
+
+class Route(NamedTuple):
+    """One line of the table.
+
+    Parameters
+    ----------
+    method
+        ``GET`` (answers ``HEAD`` as well) or ``POST``.
+    path
+        Template; ``{integration}`` and ``{version}`` stand for what is served.
+    permission
+        What a token must grant; None is open to everyone (health alone).
+    function
+        Name of the method of :class:`Handler` that answers.
+    """
+
+    method: str
+    path: str
+    permission: str | None
+    function: str
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/v1/{integration}/predict", "predict", "_predict"),
+    Route("POST", "/v2/models/{integration}/infer", "predict", "_infer"),
+    Route("POST", "/v2/models/{integration}/versions/{version}/infer", "predict", "_infer"),
+    Route("GET", "/v2/models/{integration}/ready", "read", "_model_ready"),
+    Route("GET", "/v2/models/{integration}/versions/{version}/ready", "read", "_model_ready"),
+    Route("GET", "/v2/models/{integration}", "read", "_model_metadata"),
+    Route("GET", "/v2/models/{integration}/versions/{version}", "read", "_model_metadata"),
+    Route("GET", "/v2", "read", "_server_metadata"),
+    Route("GET", "/v2/health/live", None, "_live"),
+    Route("GET", "/v2/health/ready", None, "_ready"),
+    Route("GET", "/openapi.json", "read", "_openapi"),
+    Route("GET", "/docs", "read", "_docs"),
+    Route("GET", "/metrics", "read", "_metrics"),
+    Route("GET", "/", "read", "_home"),
+)
+
+
+class Call:
+    """One opened request: who answers it, for which integration, and its latency split."""
+
+    __slots__ = ("headers", "path", "route", "served", "split")
+
+    def __init__(
+        self, route: "_Bound", headers: Headers, path: bytes, split: Split
+    ) -> None:
+        self.route = route.function
+        self.served = route.served
+        self.headers = headers
+        self.path = path
+        self.split = split
+
+
+Function = Callable[[Call, bytes], Awaitable[Response]]
+
+
+class _Bound(NamedTuple):
+    """A route for one integration and version."""
+
+    permission: str | None
+    function: Function
+    served: "Served | None"
+
+
+class Handler:
+    """The HTTP face of a data plane, without HTTP.
+
+    Parameters
+    ----------
+    dataplane
+        Answers predictions; its snapshot says what is served.
+    authorize
+        Checks the Authorization header for a permission; None lets everyone in (loopback only).
+    max_body_bytes
+        Longest body.
+    title
+        Name of the workspace, for people.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        *,
+        authorize: Authorize | None = None,
+        max_body_bytes: int = DEFAULT_BODY_CAP_BYTES,
+        title: str = "brownfield",
+        clock: Clock | None = None,
+    ) -> None:
+        self.dataplane = dataplane
+        self.max_body_bytes = max_body_bytes
+        self.title = title
+        self.http = HttpMeter()
+        self.draining = False
+        self.in_flight = 0
+        self.authorize = authorize
+        self._now_ns = (clock or SystemClock()).monotonic_ns
+        self._index: dict[bytes, dict[str, _Bound]] = {}
+        self.publish(dataplane.snapshot)
+
+    def publish(self, snapshot: "Snapshot") -> None:
+        """Serve another snapshot from the next request on; running ones end on the one they began with."""
+        index: dict[bytes, dict[str, _Bound]] = {}
+        for route in ROUTES:
+            function = getattr(self, route.function)
+            for path, served in _paths(route.path, snapshot):
+                index.setdefault(path.encode(), {})[route.method] = _Bound(route.permission, function, served)
+        self.dataplane.snapshot = snapshot
+        self._index = index
+
+    def open(self, method: str, path: bytes, headers: Headers, started_ns: int = 0) -> Call | Response:
+        """Admit a request by its header fields alone.
+
+        Parameters
+        ----------
+        method
+            As it came.
+        path
+            Raw path without the query, exactly as it came (percent signs and all).
+        headers
+            Fields by lower-case name.
+        started_ns
+            Monotonic time of the first byte; now by default.
+
+        Returns
+        -------
+        Call or Response
+            A call to be answered with the body, or the refusal.
+        """
+        split = Split(started_ns or self._now_ns())
+        try:
+            bound = self._find(method, path, headers)
+            _check_encoding(headers, self.max_body_bytes)
+        except BrownfieldError as error:
+            return self._refusal(error, path, split)
+        return Call(bound, headers, path, split)
+
+    async def answer(self, call: Call, body: bytes) -> Response:
+        """Answer an admitted request with its body."""
+        split = call.split
+        split.mark(Stage.NETWORK_IN, self._now_ns())
+        self.in_flight += 1
+        try:
+            response = await call.route(call, body)
+        except BrownfieldError as error:
+            if isinstance(error, InputRefused) and call.served is not None:
+                call.served.meter.refuse(violation.code for violation in error.violations)
+            return self._refusal(error, call.path, split)
+        except Exception as error:  # noqa: BLE001 (the last barrier: a failure of ours becomes one logged 500)
+            _log.exception("a request failed", extra={"decision": "none"})
+            return self._refusal(BrownfieldError(str(type(error).__name__)), call.path, split)
+        finally:
+            self.in_flight -= 1
+        split.mark(Stage.SERIALIZE, self._now_ns())
+        self._finish(response, split)
+        return response
+
+    async def handle(self, method: str, path: bytes, headers: Headers, body: bytes) -> Response:
+        """Open and answer in one: for fronts that have the whole request at hand."""
+        opened = self.open(method, path, headers)
+        if isinstance(opened, Response):
+            return opened
+        if len(body) > self.max_body_bytes:
+            return self.too_large(opened)
+        return await self.answer(opened, body)
+
+    def too_large(self, call: Call) -> Response:
+        """Refuse a call whose body turned out longer than the cap."""
+        return self._refusal(_too_large(self.max_body_bytes), call.path, call.split)
+
+    def _find(self, method: str, path: bytes, headers: Headers) -> _Bound:
+        """Who answers; authentication comes before everything that a stranger could learn from."""
+        methods = self._index.get(path)
+        bound = methods.get("GET" if method == "HEAD" else method) if methods else None
+        permission = bound.permission if bound else "read"
+        if permission is not None and self.authorize is not None:
+            self.authorize(headers.get(b"authorization"), permission)
+        if bound is not None:
+            return bound
+        if methods:
+            raise MethodNotAllowed(", ".join(_allowed(methods)))
+        raise _not_found(path, self.dataplane.snapshot)
+
+    def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
+        response = v2_error(error) if path.startswith(_V2) else problem(error)
+        split.mark(Stage.VALIDATE, self._now_ns())
+        self._finish(response, split)
+        return response
+
+    def _finish(self, response: Response, split: Split) -> None:
+        response.headers.append((b"server-timing", split.header().encode()))
+        if self.draining:
+            response.headers.append((b"connection", b"close"))
+        self.http.observe(response.status)
+
+    # --- predictions ---
+
+    async def _predict(self, call: Call, body: bytes) -> Response:
+        served, split = _served(call), call.split
+        checked = named.decode(served, call.headers, body)
+        split.mark(Stage.VALIDATE, self._now_ns())
+        answer = await self.dataplane.predict(served, checked, split)
+        text = named.encode(checked, answer)
+        return Response(200, [_JSON, (b"brownfield-decision", answer.decision.id.encode())], text)
+
+    async def _infer(self, call: Call, body: bytes) -> Response:
+        served, split = _served(call), call.split
+        request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        timeout_us = request.timeout_us
+        deadline_ns = split.started_ns + timeout_us * 1000 if timeout_us else 0
+        split.mark(Stage.VALIDATE, self._now_ns())
+        answer = await self.dataplane.predict(served, checked, split, deadline_ns)
+        payload, json_length = v2.encode(served, request, answer)
+        headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
+        if json_length != len(payload):
+            headers[0] = (b"content-type", b"application/octet-stream")
+            headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))
+        return Response(200, headers, payload)
+
+    # --- V2 metadata and health ---
+
+    async def _server_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json({"name": "brownfield", "version": __version__, "extensions": v2.EXTENSIONS})
+
+    async def _model_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json(v2.model_metadata(_served(call)))
+
+    async def _live(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json({"live": True})
+
+    async def _ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        ready = not self.draining and self.dataplane.snapshot.ready
+        return _json({"live": ready, "ready": ready}, 200 if ready else 503)
+
+    async def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        served = _served(call)
+        ready = not self.draining and served.ready
+        return _json(
+            {"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503
+        )
+
+    # --- for people and monitors ---
+
+    async def _openapi(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
+
+    async def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        page = pages.docs_page(self.title, self.dataplane.snapshot)
+        return Response(200, list(pages.PAGE_HEADERS), page.encode())
+
+    async def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return Response(307, [(b"location", b"docs")], b"")
+
+    async def _metrics(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        text = exposition(self.dataplane.snapshot.integrations, self.http)
+        return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
+
+
+def _served(call: Call) -> "Served":
+    if call.served is None:
+        raise NotFound("there is no integration of that name")
+    return call.served
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(status, [_JSON], msgspec.json.encode(value))
+
+
+def _paths(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":
+    """Every concrete path of a template: exact paths leave nothing to be tricked by."""
+    if "{integration}" not in template:
+        return [(template, None)]
+    paths: list[tuple[str, Served | None]] = []
+    for served in snapshot.integrations.values():
+        path = template.replace("{integration}", served.name)
+        versions = served.versions if "{version}" in path else [""]
+        paths += [(path.replace("{version}", version), served) for version in versions]
+    return paths
+
+
+def _allowed(methods: dict[str, _Bound]) -> list[str]:
+    return sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
+
+
+def _not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
+    """Say what is served when an integration or a version was named that is not."""
+    parts = path.split(b"/")
+    if parts[1:3] == [b"v2", b"models"] and len(parts) > 5 and parts[4] == b"versions":  # noqa: PLR2004
+        served = snapshot.integrations.get(parts[3].decode("latin-1"))
+        if served is not None:
+            return NotFound(
+                "this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}."
+            )
+    if parts[1:3] == [b"v2", b"models"] or parts[1:2] == [b"v1"]:
+        return NotFound("there is no integration of that name", next_step="The page /docs lists what is served.")
+    return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")
+
+
+def _check_encoding(headers: Headers, cap_bytes: int) -> None:
+    """Refuse by the header fields what need not be read: compressed bodies, and longer ones than the cap."""
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in {b"", b"identity"}:
+        raise InputRefused(
+            [Violation("", "content_encoding", RejectionCode.REQUEST_MEDIA_TYPE)],
+            next_step="Send the body without Content-Encoding.",
+        )
+    length = headers.get(b"content-length")
+    if length is not None and (not length.isdigit() or int(length) > cap_bytes):
+        raise _too_large(cap_bytes)
+
+
+def _too_large(cap_bytes: int) -> InputRefused:
+    return InputRefused(
+        [Violation("", "body_bytes", RejectionCode.REQUEST_TOO_LARGE)],
+        next_step=f"The longest body taken is {cap_bytes} bytes.",
+    )

@@ -1,0 +1,127 @@
+"""Where the time of one request went, and how long requests take over time.
+
+In go clock readings; out come the parts of a :class:`Split`, which always sum to its whole, and the buckets of a
+:class:`Histogram`. Nothing here logs, allocates per bucket or reads a clock of its own.
+"""
+
+from bisect import bisect_left
+from enum import IntEnum
+
+__all__ = ["BOUNDS_S", "STAGE_NAMES", "Histogram", "Split", "Stage"]
+
+
+class Stage(IntEnum):
+    """The stages of a request, in the order in which they happen."""
+
+    NETWORK_IN = 0
+    VALIDATE = 1
+    ADMISSION = 2
+    FEATURES = 3
+    QUEUE = 4
+    INFER = 5
+    OUTPUT_CHECK = 6
+    FALLBACK = 7
+    SERIALIZE = 8
+
+
+STAGE_NAMES: tuple[str, ...] = tuple(stage.name.lower() for stage in Stage)
+"""Names of the stages as they stand in ``Server-Timing``, in the journal and in the metrics."""
+
+BOUNDS_S: tuple[float, ...] = tuple(
+    round(step * 10.0**power, 6) for power in range(-5, 1) for step in (1.0, 2.0, 5.0)
+) + (10.0,)
+"""Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
+
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+
+
+class Split:
+    """The latency split of one request: each :meth:`mark` gives the time since the last one to a stage.
+
+    Parameters
+    ----------
+    started_ns
+        Monotonic time in nanoseconds at which the first byte of the request was known to us.
+
+    Examples
+    --------
+    >>> split = Split(1_000_000)
+    >>> split.mark(Stage.VALIDATE, 1_500_000)
+    >>> split.mark_model(2_500_000, infer_ns=400_000)
+    >>> split.header()
+    'validate;dur=0.500, queue;dur=0.600, infer;dur=0.400, total;dur=1.500'
+    """
+
+    __slots__ = ("last_ns", "parts_ns", "started_ns")
+
+    def __init__(self, started_ns: int) -> None:
+        self.started_ns = started_ns
+        self.last_ns = started_ns
+        self.parts_ns = [0] * len(STAGE_NAMES)
+
+    def mark(self, stage: Stage, now_ns: int) -> None:
+        """Give the time since the last mark to ``stage``."""
+        self.parts_ns[stage] += now_ns - self.last_ns
+        self.last_ns = now_ns
+
+    def mark_model(self, now_ns: int, infer_ns: int) -> None:
+        """Part the time since the last mark into the model's own time and the wait for it."""
+        waited_ns = now_ns - self.last_ns
+        infer_ns = min(infer_ns, waited_ns)
+        self.parts_ns[Stage.QUEUE] += waited_ns - infer_ns
+        self.parts_ns[Stage.INFER] += infer_ns
+        self.last_ns = now_ns
+
+    @property
+    def total_ns(self) -> int:
+        """Nanoseconds from the start to the last mark: exactly the sum of the parts."""
+        return self.last_ns - self.started_ns
+
+    def header(self) -> str:
+        """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
+        shown = []
+        total_us = 0
+        for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True):
+            if part_ns:
+                part_us = (part_ns + 500) // 1000
+                total_us += part_us
+                shown.append(f"{name};dur={part_us / 1000:.3f}")
+        shown.append(f"total;dur={total_us / 1000:.3f}")
+        return ", ".join(shown)
+
+    def in_us(self) -> dict[str, int]:
+        """Microseconds by stage name, stages without time left out: what the journal keeps."""
+        return {
+            name: (part_ns + 500) // 1000
+            for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True)
+            if part_ns
+        }
+
+
+class Histogram:
+    """Counts of durations in logarithmic buckets (see :data:`BOUNDS_S`), and their sum.
+
+    Examples
+    --------
+    >>> histogram = Histogram()
+    >>> histogram.observe(15_000)
+    >>> histogram.observe(30_000_000_000)
+    >>> histogram.count, histogram.counts[1], histogram.counts[-1]
+    (2, 1, 1)
+    """
+
+    __slots__ = ("counts", "sum_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS_NS) + 1)
+        self.sum_ns = 0
+
+    def observe(self, duration_ns: int) -> None:
+        """Count one duration in nanoseconds."""
+        self.counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
+        self.sum_ns += duration_ns
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return sum(self.counts)

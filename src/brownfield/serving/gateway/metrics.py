@@ -1,0 +1,191 @@
+"""Counters of the prediction path, and the Prometheus text made from them when somebody asks.
+
+On the path there are only list and dict increments; names, labels and text exist at scrape time alone. Labels hold
+integrations, versions and closed lists of reasons, never a worker, a caller or a value, so the number of series is
+bounded by the declaration. Own names come first; the names of other servers' dashboards follow where they mean the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
+
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.served import Served
+    from brownfield.types import Decision
+
+__all__ = ["CONTENT_TYPE", "HttpMeter", "Meter", "exposition"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Meter:
+    """What one integration answered: counts by who and why, rows, durations by stage."""
+
+    __slots__ = ("answers", "duration", "refused", "rows", "stages_ns")
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str, str, str], int] = {}
+        self.refused: dict[str, int] = {}
+        self.rows = 0
+        self.duration = Histogram()
+        self.stages_ns = [0] * len(STAGE_NAMES)
+
+    def observe(self, decision: "Decision", split: Split, rows: int) -> None:
+        """Count one decision."""
+        key = (decision.version, decision.source, decision.reason, decision.cause)
+        self.answers[key] = self.answers.get(key, 0) + 1
+        self.rows += rows
+        self.duration.observe(split.total_ns)
+        stages_ns = self.stages_ns
+        for index, part_ns in enumerate(split.parts_ns):
+            if part_ns:
+                stages_ns[index] += part_ns
+
+    def refuse(self, codes: Iterable[str]) -> None:
+        """Count a request that broke the contract, once per distinct code."""
+        for code in set(codes):
+            self.refused[code] = self.refused.get(code, 0) + 1
+
+
+class HttpMeter:
+    """Responses by status, whatever the route."""
+
+    __slots__ = ("by_status",)
+
+    def __init__(self) -> None:
+        self.by_status: dict[int, int] = {}
+
+    def observe(self, status: int) -> None:
+        """Count one response."""
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+
+
+def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
+    """Every metric in Prometheus' text format 0.0.4.
+
+    Parameters
+    ----------
+    integrations
+        What is served, by name.
+    http
+        The door's own counter.
+
+    Examples
+    --------
+    >>> meter = HttpMeter()
+    >>> meter.observe(200)
+    >>> print(exposition({}, meter).splitlines()[2])
+    brownfield_http_responses_total{status="200"} 1
+    """
+    lines = list(_family("brownfield_http_responses_total", "counter", "HTTP responses by status."))
+    lines += [f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())]
+    served = [integrations[name] for name in sorted(integrations)]
+    for family in (_answers, _refused, _rows, _states, _durations, _stages, _compatible):
+        lines.extend(family(served))
+    return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, meaning: str) -> Iterator[str]:
+    yield f"# HELP {name} {meaning}"
+    yield f"# TYPE {name} {kind}"
+
+
+def _labels(**labels: str) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _answers(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_answers_total"
+    yield from _family(name, "counter", "Answers by version, source, reason and cause; source none is a refusal.")
+    for one in served:
+        for (version, source, reason, cause), n in sorted(one.meter.answers.items()):
+            labels = _labels(integration=one.name, version=version, source=source, reason=reason, cause=cause)
+            yield f"{name}{{{labels}}} {n}"
+
+
+def _refused(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_refused_requests_total"
+    yield from _family(name, "counter", "Requests that broke the contract, by code; one request may count for several.")
+    for one in served:
+        for code, n in sorted(one.meter.refused.items()):
+            yield f"{name}{{{_labels(integration=one.name, code=code)}}} {n}"
+
+
+def _rows(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_rows_total"
+    yield from _family(name, "counter", "Records answered.")
+    for one in served:
+        yield f"{name}{{{_labels(integration=one.name)}}} {one.meter.rows}"
+
+
+def _states(served: list["Served"]) -> Iterator[str]:
+    states = (
+        ("brownfield_model_ready", "1 while the model itself can answer.", lambda one: int(one.model_ready)),
+        ("brownfield_ready", "1 while the model or its fallback can answer.", lambda one: int(one.ready)),
+        (
+            "brownfield_waiting_rows",
+            "Records that wait for the model.",
+            lambda one: one.champion.admission.waiting_rows if one.champion else 0,
+        ),
+    )
+    for name, meaning, read in states:
+        yield from _family(name, "gauge", meaning)
+        for one in served:
+            yield f"{name}{{{_labels(integration=one.name)}}} {read(one)}"
+    name = "brownfield_breaker_openings_total"
+    yield from _family(name, "counter", "How often the breaker of a model version opened.")
+    for one in served:
+        if one.champion:
+            labels = _labels(integration=one.name, version=one.champion.name)
+            yield f"{name}{{{labels}}} {one.champion.breaker.openings}"
+
+
+def _durations(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_request_duration_seconds"
+    yield from _family(name, "histogram", "From the first byte known to us to the encoded answer.")
+    for one in served:
+        labels, histogram, total = _labels(integration=one.name), one.meter.duration, 0
+        for bound_s, n in zip((*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+            total += n
+            yield f'{name}_bucket{{{labels},le="{bound_s}"}} {total}'
+        yield f"{name}_sum{{{labels}}} {histogram.sum_ns / 1e9!r}"
+        yield f"{name}_count{{{labels}}} {total}"
+
+
+def _stages(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_stage_seconds_total"
+    yield from _family(name, "counter", "Time by stage; the stages of an integration sum to its request durations.")
+    for one in served:
+        for stage, part_ns in zip(STAGE_NAMES, one.meter.stages_ns, strict=True):
+            yield f"{name}{{{_labels(integration=one.name, stage=stage)}}} {part_ns / 1e9!r}"
+
+
+def _compatible(served: list["Served"]) -> Iterator[str]:
+    """The same numbers under the names that Triton's and Seldon's dashboards ask for."""
+    ok = {one.name: sum(n for (_, source, _, _), n in one.meter.answers.items() if source == "model") for one in served}
+    failed = {one.name: sum(one.meter.answers.values()) - ok[one.name] for one in served}
+
+    def stage_us(one: "Served", *stages: Stage) -> int:
+        return sum(one.meter.stages_ns[stage] for stage in stages) // 1000
+
+    views = (
+        ("nv_inference_request_success", "Answers by the model.", lambda one: ok[one.name]),
+        ("nv_inference_request_failure", "Answers not by the model.", lambda one: failed[one.name]),
+        ("nv_inference_count", "Records answered.", lambda one: one.meter.rows),
+        ("nv_inference_request_duration_us", "Whole duration.", lambda one: one.meter.duration.sum_ns // 1000),
+        ("nv_inference_queue_duration_us", "Wait for a worker.", lambda one: stage_us(one, Stage.ADMISSION, Stage.QUEUE)),
+        ("nv_inference_compute_input_duration_us", "Records to tensors.", lambda one: stage_us(one, Stage.FEATURES)),
+        ("nv_inference_compute_infer_duration_us", "The engine itself.", lambda one: stage_us(one, Stage.INFER)),
+        ("nv_inference_compute_output_duration_us", "Tensors to records.", lambda one: stage_us(one, Stage.OUTPUT_CHECK)),
+        ("seldon_model_infer_total", "Answers of every kind.", lambda one: ok[one.name] + failed[one.name]),
+    )
+    for name, meaning, read in views:
+        yield from _family(name, "counter", meaning)
+        label = "model_name" if name.startswith("seldon") else "model"
+        for one in served:
+            yield f"{name}{{{_labels(**{label: one.name})}}} {read(one)}"

@@ -1,0 +1,166 @@
+"""What the workspace says about itself: the page for people under ``/docs`` and the OpenAPI document for programs.
+
+The page is made on the server from the contracts alone, without scripts and without anything from elsewhere.
+"""
+
+import base64
+import hashlib
+import shlex
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from brownfield import __version__
+from brownfield.contract import openapi
+
+
+if TYPE_CHECKING:
+    from brownfield.contract import Field, Schema
+    from brownfield.serving.gateway.served import Served, Snapshot
+
+__all__ = ["PAGE_HEADERS", "docs_page", "example_record", "openapi_document"]
+
+_TEMPLATES = files("brownfield.serving.gateway") / "templates"
+_STYLE = (_TEMPLATES / "docs.css").read_text("utf-8")
+_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+PAGE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (
+        b"content-security-policy",
+        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; frame-ancestors 'none'".encode(),
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Header fields of the page: nothing but its own style sheet may be applied."""
+
+
+def docs_page(title: str, snapshot: "Snapshot") -> str:
+    """Render the page of the workspace.
+
+    Parameters
+    ----------
+    title
+        Name of the workspace.
+    snapshot
+        What is served.
+    """
+    integrations = [_described(served) for served in snapshot.integrations.values()]
+    return _template().render(title=title, style=Markup(_STYLE),  # noqa: S704 (our own file)
+        integrations=integrations)
+
+
+def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
+    """OpenAPI 3.1 document of every integration's named-fields call."""
+    contracts = {name: served.contract for name, served in snapshot.integrations.items()}
+    return openapi(contracts, title=title, version=__version__)
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string((_TEMPLATES / "docs.html").read_text("utf-8"))
+
+
+def _described(served: "Served") -> dict[str, Any]:
+    body = msgspec.json.encode(example_record(served.request)).decode()
+    return {
+        "name": served.name,
+        "purpose": served.purpose,
+        "contract": served.contract.reference,
+        "deadline_ms": f"{served.deadline_ms:g}",
+        "state": _state(served),
+        "tables": [
+            {"title": "It takes", "rows": [_row(field) for field in served.request.fields]},
+            {"title": "It gives", "rows": [_row(field) for field in served.response.fields]},
+        ],
+        "curl": f"curl -s -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)} \\\n"
+        f"  http://HOST:PORT/v1/{served.name}/predict",
+    }
+
+
+def _state(served: "Served") -> str:
+    if served.model_ready and served.champion is not None:
+        return f"Model version {served.champion.name} answers."
+    if served.fallbacks:
+        return f"The fallback answers ({', '.join(each.source for each in served.fallbacks)})."
+    return "Nothing can answer just now."
+
+
+def _row(field: "Field") -> dict[str, str]:
+    return {
+        "name": field.name,
+        "type": _type(field),
+        "unit": field.unit,
+        "rules": "; ".join(_rules(field)),
+        "example": msgspec.json.encode(_example(field)).decode(),
+        "description": field.description,
+    }
+
+
+def _type(field: "Field") -> str:
+    if field.kind == "tensor":
+        return f"{field.dtype} array [{', '.join('any' if size is None else str(size) for size in field.shape)}]"
+    if field.item is not None:
+        return f"list of {field.item.kind}"
+    return field.kind
+
+
+def _rules(field: "Field") -> list[str]:
+    rules = ["required"] if field.required else []
+    if field.minimum is not None:
+        rules.append(f"{'above' if field.exclusive_minimum else 'at least'} {field.minimum}")
+    if field.maximum is not None:
+        rules.append(f"{'below' if field.exclusive_maximum else 'at most'} {field.maximum}")
+    if field.enum:
+        rules.append("one of " + ", ".join(map(str, field.enum[:12])) + (", ..." if len(field.enum) > 12 else ""))  # noqa: PLR2004 (enough to see)
+    if field.pattern:
+        rules.append(f"matches {field.pattern}")
+    for bound, words in (
+        (field.min_length, "at least {} characters"),
+        (field.max_length, "at most {} characters"),
+        (field.min_items, "at least {} items"),
+        (field.max_items, "at most {} items"),
+    ):
+        if bound is not None:
+            rules.append(words.format(bound))
+    if field.item is not None:
+        rules += [f"items: {rule}" for rule in _rules(field.item)]
+    return rules
+
+
+def example_record(schema: "Schema") -> dict[str, Any]:
+    """One record to copy and paste: declared examples where there are some, else a plain value of the type."""
+    return {field.name: _example(field) for field in schema.fields}
+
+
+def _example(field: "Field") -> Any:
+    if field.examples:
+        return field.examples[0]
+    if field.enum:
+        return field.enum[0]
+    if field.kind == "tensor":
+        value: Any = {"b": False, "s": "text"}.get(field.dtype[0], 0)
+        for size in reversed(field.shape):
+            value = [value] * (size or 1)
+        return value
+    if field.kind == "list":
+        assert field.item is not None  # noqa: S101 (a list has items)
+        return [_example(field.item)] * max(1, field.min_items or 0)
+    if field.kind in {"integer", "number"}:
+        return _between(field)
+    plain = {"boolean": False, "date": "2026-01-31", "timestamp": "2026-01-31T12:00:00Z"}
+    return plain.get(field.kind, "text")
+
+
+def _between(field: "Field") -> float:
+    if field.minimum is not None:
+        return field.minimum + (1 if field.exclusive_minimum else 0)  # type: ignore[no-any-return]  # a number's bound
+    if field.maximum is not None and field.maximum < 1:
+        return field.maximum - (1 if field.exclusive_maximum else 0)  # type: ignore[no-any-return]  # likewise
+    return 1

