@@ -17,7 +17,7 @@ the microseconds spent waiting (upper half) and in the engine (lower half). ``HE
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,9 +90,11 @@ class _Layout:
             start += data_bytes + -data_bytes % 8
         self.tensors = tuple(tensors)
         self.frame_bytes = start
-        self.key = tuple((dtype, shape[1:]) for dtype, shape, _, _ in tensors)
         firsts = {shape[0] if shape else -1 for _, shape, _, _ in tensors}
         self.rows = firsts.pop() if len(firsts) == 1 else -1
+        self.key: Hashable = descriptors
+        if self.rows >= 0:
+            self.key = tuple((dtype, shape[1:]) for dtype, shape, _, _ in tensors)
 
 
 class Frame:
