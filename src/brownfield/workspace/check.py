@@ -26,6 +26,7 @@ from brownfield.integration import (
     read_reference,
 )
 from brownfield.model import open_bundle
+from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
 
@@ -194,11 +195,24 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
             "nobody answers when the model must not",
             "End fallback.chain with a constant: without it callers get a refusal.",
         )
+    yield from _table_findings(spec, at)
     yield from _features_findings(spec, at)
     yield from _model_findings(spec, at)
     yield from _later_findings(spec, at)
     for check_path in spec.contract.unchecked:
         yield at("notice", ("contract",), f"{check_path} in {spec.contract_path.name} belongs to another tool: not run")
+
+
+def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Read the fallback's tables as they are read to serve: every cell, every answer."""
+    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    for index, step in enumerate(spec.fallback.chain):
+        if step.table is None:
+            continue
+        try:
+            Table.from_csv(spec.file(step.table), request, response)
+        except BrownfieldError as error:
+            yield at.error("error", ("fallback", "chain", index, "table"), error)
 
 
 def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
