@@ -62,8 +62,8 @@ def inspect_onnx_bytes(data: bytes, folder: Path | None = None) -> Signature:
 
 
 def _parse(data: bytes) -> "onnx.ModelProto":
-    import onnx  # noqa: PLC0415 (0.1 s that the command line's start-up does not pay)
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not data:
         raise refused("model-empty")
@@ -81,7 +81,7 @@ def _parse(data: bytes) -> "onnx.ModelProto":
 
 
 def _check_head(model: "onnx.ModelProto") -> None:
-    import onnx  # noqa: PLC0415 (as above)
+    import onnx
 
     if not model.HasField("graph") or not model.graph.output:
         raise refused("onnx-structure", expected="a graph with outputs", next_step="Is this an ONNX model at all?")
@@ -122,7 +122,7 @@ def _tensor(value: "onnx.ValueInfoProto", side: str) -> TensorSpec:
 
 
 def _type_name(proto: "onnx.TypeProto", kind: str | None) -> str:
-    from onnx import TensorProto  # noqa: PLC0415 (start-up time)
+    from onnx import TensorProto
 
     if kind != "tensor_type":
         return (kind or "no type").removesuffix("_type").replace("_", " ")
@@ -178,7 +178,7 @@ class _Walk:
 
     def operator(self, node: "onnx.NodeProto", opsets: dict[str, int]) -> None:
         """Check that the engine brings the operator."""
-        from onnx import defs  # noqa: PLC0415 (start-up time)
+        from onnx import defs
 
         domain, operator = "" if node.domain == "ai.onnx" else text(node.domain), text(node.op_type)
         if (node.domain, operator) in self.functions:
@@ -189,14 +189,12 @@ class _Walk:
             )
         if domain not in opsets:
             raise refused("onnx-opset", expected=f"an operator set for the domain {domain!a}", got="none")
-        if domain != "com.microsoft" and not defs.has(
-            operator, max_inclusive_version=opsets[domain], domain=domain
-        ):
+        if domain != "com.microsoft" and not defs.has(operator, max_inclusive_version=opsets[domain], domain=domain):
             raise refused("onnx-operator", got=f"{node.op_type!a} in operator set {opsets[domain]}")
 
 
 def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:
-    from onnx import defs  # noqa: PLC0415 (start-up time)
+    from onnx import defs
 
     newest = {"": defs.onnx_opset_version(), "ai.onnx.ml": defs.onnx_ml_opset_version()}
     opsets = {("" if each.domain == "ai.onnx" else text(each.domain)): each.version for each in imports}
