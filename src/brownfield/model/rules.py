@@ -16,6 +16,7 @@ RULES: Mapping[str, str] = {
     "bundle-file-size": "A file is larger than its kind may be.",
     "bundle-name": "The name is no slug: a-z, 0-9 and dash, up to 63.",
     "bundle-version": "The version is more than letters, digits, dot, dash and underscore, up to 64.",
+    "contract-digest": "The bundle was made for another contract, or for another version of it.",
     "contract-fields": "The features read or fill fields that the contract does not have, or of another type or shape.",
     "features-digest": "The features are not those the manifest names.",
     "features-form": "The features cannot be read.",
