@@ -7,7 +7,9 @@ import pytest
 from brownfield.host import read_host
 
 MEMINFO = "MemTotal:       24684092 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\nHugePages_Total:       0\n"
-CPUINFO = "processor\t: 0\nmodel name\t: Old Iron\nflags\t\t: fpu sse4_2 avx2 avx512_vnni\n\nprocessor\t: 1\nflags: fpu\n"
+CPUINFO = (
+    "processor\t: 0\nmodel name\t: Old Iron\nflags\t\t: fpu sse4_2 avx2 avx512_vnni\n\nprocessor\t: 1\nflags: fpu\n"
+)
 
 
 def _write(root: Path, files: dict[str, str]) -> Path:
@@ -85,10 +87,10 @@ def test_a_quota_below_one_core_is_one_core(tmp_path) -> None:
 
 def test_the_kernel_is_tried_in_a_child(monkeypatch) -> None:
     """When the child cannot be started, the kernel's features count as missing and this process is not touched."""
-    namespace = os.readlink("/proc/self/ns/net")
+    namespace = Path("/proc/self/ns/net").readlink()
     monkeypatch.setattr("sys.executable", "/does/not/exist")
     began = time.monotonic()
     facts = read_host()
     assert (facts.landlock_abi, facts.seccomp, facts.user_namespaces) == (0, False, False)
-    assert os.readlink("/proc/self/ns/net") == namespace
+    assert Path("/proc/self/ns/net").readlink() == namespace
     assert time.monotonic() - began < 5

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,3 +152,11 @@ def test_run_once_gives_the_answers_for_golden_records(bundle) -> None:
 
 def _children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "child/__main__.py" in " ".join(child.cmdline())]
+
+
+def test_every_rule_stands_in_the_documentation() -> None:
+    """The page on where a model runs names exactly the rules of the probe, with their meanings."""
+    page = Path(__file__).parents[2] / "docs/explanation/where-a-model-runs.md"
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `probe-")]
+    documented = {row[1].strip(" `"): row[2].strip().split(";")[0].rstrip(".") for row in rows}
+    assert documented == {rule: meaning.rstrip(".") for rule, meaning in PROBE_RULES.items()}

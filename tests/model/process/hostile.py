@@ -1,3 +1,5 @@
+# It attacks with the plainest calls, and prints what came of it.
+# ruff: noqa: PTH108, PTH123, PTH208, S108, S606, T201
 """What a hostile model would try; runs inside the sandbox and prints, per attempt, how it was answered.
 
 Arguments: folder of the ``sandbox`` module, the policy's ``enabled``, a key file, a folder to write into, the parent.

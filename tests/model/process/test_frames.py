@@ -18,7 +18,9 @@ from brownfield.model.process.frames import (
 )
 
 NUMBERS = hnp.arrays(
-    dtype=st.sampled_from([np.dtype(name) for name in "f4 f8 f2 i1 i2 i4 i8 u1 u2 u4 u8 ?".split()]),
+    dtype=st.sampled_from(
+        [np.dtype(code) for code in ("f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
+    ),
     shape=hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
 )
 TEXTS = st.lists(st.text(max_size=5), max_size=4).map(lambda texts: np.array(texts, dtype=object))

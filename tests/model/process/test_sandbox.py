@@ -82,7 +82,7 @@ def test_a_strict_policy_refuses_a_host_that_lacks_a_layer(monkeypatch) -> None:
 
 
 def test_the_filter_has_a_table_for_both_machines() -> None:
-    """The program for x86-64 and arm64 is well formed: whole instructions, within the kernel's bound, all jumps inside."""
+    """The program for x86-64 and arm64 is well formed: whole, within the kernel's bound, all jumps inside."""
     for column, architecture, _ in sandbox._MACHINES.values():
         program = sandbox._program(column, architecture)
         count, rest = divmod(len(program), 8)

@@ -58,7 +58,7 @@ def test_nothing_of_the_parent_is_inherited(start, monkeypatch) -> None:
         environment = process.environ()
         assert "POS_PASSWORD" not in environment
         assert environment["OMP_NUM_THREADS"] == "1"
-        opened = {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")}
+        opened = {str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
         assert os.devnull not in opened
 
 
@@ -119,7 +119,7 @@ def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> N
         f"#!{sys.executable}\nimport os, sys\nsys.stderr.write('boom')\nsys.stderr.flush()\nos.abort()\n"
     )
     interpreter.chmod(0o700)
-    with pytest.raises(StartFailed, match="SIGABRT.*boom") as refusal:
+    with pytest.raises(StartFailed, match=r"SIGABRT.*boom") as refusal:
         ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", python=interpreter)
     assert (refusal.value.cause, refusal.value.ended) == ("crash", "SIGABRT")
 

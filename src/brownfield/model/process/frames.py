@@ -17,11 +17,14 @@ the microseconds spent waiting (upper half) and in the engine (lower half). ``HE
 import json
 import math
 import struct
-from collections.abc import Hashable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 __all__ = [
     "ERROR",
