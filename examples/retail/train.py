@@ -21,15 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-
-from brownfield.contract import Contract, compile_contract
-from brownfield.data.features import Features, learn, parse_features
-from brownfield.integration.strict_yaml import load_document
-from brownfield.model import Golden, write_bundle
-
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))
-from baskets import (  # noqa: E402 (modules beside the script)
+from baskets import (
     FIRST_WEEK,
     LAST_TRAINING_WEEK,
     Baskets,
@@ -38,7 +30,14 @@ from baskets import (  # noqa: E402 (modules beside the script)
     read_baskets,
     recalls_at_10,
 )
-from popularity import Popularity  # noqa: E402
+from popularity import Popularity
+
+from brownfield.contract import Contract, compile_contract
+from brownfield.data.features import Features, learn, parse_features
+from brownfield.integration.strict_yaml import load_document
+from brownfield.model import Golden, write_bundle
+
+HERE = Path(__file__).parent
 
 __all__ = ["Evaluation", "Recommender", "evaluate", "learn_features", "main", "suggest", "to_onnx", "train"]
 

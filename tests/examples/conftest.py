@@ -1,5 +1,6 @@
-"""The retail example's scripts as fixtures, loaded by path as the demo loads them."""
+"""The retail example's scripts as fixtures, imported as the demo imports them."""
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -17,12 +18,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
 
 
 def load(name: str) -> ModuleType:
-    """Import one script of the example under its own name."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    """Import one script of the example; the scripts import each other by name, as on the command line."""
+    if str(EXAMPLE) not in sys.path:
+        sys.path.insert(0, str(EXAMPLE))
+    return importlib.import_module(name)
 
 
 def needs(package: str) -> None:
