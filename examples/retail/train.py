@@ -345,10 +345,10 @@ def main() -> None:
     if metrics["gain_over_popularity"] < GAIN_WANTED:
         sys.exit(f"the gain over popularity is below {GAIN_WANTED:.0%}; no bundle is written")
 
-    if options.bundle.exists():
-        shutil.rmtree(options.bundle)
+    staged = options.bundle.with_name(f"{options.bundle.name}.new")
+    shutil.rmtree(staged, ignore_errors=True)
     bundle = write_bundle(
-        options.bundle,
+        staged,
         name="store-recommender",
         version=options.version,
         model=graph,
@@ -358,6 +358,8 @@ def main() -> None:
         metrics=metrics,
         provenance=_provenance(options, len(baskets)),
     )
+    shutil.rmtree(options.bundle, ignore_errors=True)
+    staged.rename(options.bundle)
     print(f"{bundle.name} {bundle.version}, digest {bundle.digest}")
 
 

@@ -68,18 +68,21 @@ def train() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def pipeline_report(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> PipelineReport:
-    """One run of the pipeline over the whole zoo (some 25 s, once for the tests that need it)."""
-    folder = tmp_path_factory.mktemp("retail") / "workspace"
+def laid_out(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the declarations of the example and the whole zoo."""
+    folder = tmp_path_factory.mktemp("retail") / "my-chain"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     zoo.lay_out(folder)
-    workspace = load_workspace(folder)
-    store = open_store(folder / "var" / "brownfield.db")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline_report(laid_out: Path) -> PipelineReport:
+    """One run of the pipeline over the whole zoo (some 15 s, once for the tests that need it)."""
+    workspace = load_workspace(laid_out)
     integration = workspace.integrations["store-recommendations"]
-    try:
-        return run_pipeline(integration, workspace.connections, store, folder / "var" / "data" / integration.name)
-    finally:
-        store.close()
+    with open_store(laid_out / "var" / "brownfield.db") as store:
+        return run_pipeline(integration, workspace.connections, store, laid_out / "var" / "data" / integration.name)
 
 
 @pytest.fixture(scope="session")

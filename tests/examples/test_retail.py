@@ -136,12 +136,11 @@ def test_what_does_not_fit_the_record_is_refused(zoo, change):
 
 
 @pytest.mark.full
-def test_the_known_dirt_is_in_the_silos(zoo, tmp_path):
+def test_the_known_dirt_is_in_the_silos(laid_out):
     """The whole zoo holds the rows and the dirt that the data are known to have, counted without Brownfield."""
-    zoo.lay_out(tmp_path)
-    file = (tmp_path / "legacy" / "mainframe" / "PRODUCT.DAT").read_bytes()
+    file = (laid_out / "legacy" / "mainframe" / "PRODUCT.DAT").read_bytes()
     known = [(int(file[start : start + 5].hex()[:-1]),) for start in range(0, len(file), 128)]
-    with closing(sqlite3.connect(tmp_path / "legacy" / "pos.db")) as database:
+    with closing(sqlite3.connect(laid_out / "legacy" / "pos.db")) as database:
         database.execute("CREATE TEMP TABLE known (product_id INTEGER PRIMARY KEY)")
         database.executemany("INSERT INTO known VALUES (?)", known)
         counts = database.execute("""
