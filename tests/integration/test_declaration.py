@@ -84,18 +84,30 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
         pytest.param("model: b\nrollout: {steps: [setWeight: 250]}", "a number in (0, 100], got 250", id="B-68-weight"),
         pytest.param("model: b\nrollout: {steps: [setWeight: 0]}", "Weights are cumulative", id="B-68-zero"),
         pytest.param("model: b\nrollout: {steps: [setWeight: true]}", "got true", id="B-68-boolean"),
-        pytest.param("model: b\nrollout: {steps: [setWeight: 50, setWeight: 50]}", "a weight above 50, got 50", id="B-67-does-not-grow"),
-        pytest.param("model: b\nrollout: {steps: [{setWeight: 50}, {setWeight: 25}]}", "a weight above 50, got 25", id="B-67-shrinks"),
+        pytest.param(
+            "model: b\nrollout: {steps: [setWeight: 50, setWeight: 50]}",
+            "a weight above 50, got 50",
+            id="B-67-does-not-grow",
+        ),
+        pytest.param(
+            "model: b\nrollout: {steps: [{setWeight: 50}, {setWeight: 25}]}",
+            "a weight above 50, got 25",
+            id="B-67-shrinks",
+        ),
         pytest.param(
             "model: b\nrollout: {steps: [{setWeight: 60}, {setMirror: {weight: 60}}]}",
             "mirroring before any setWeight",
             id="B-67-canary-and-shadow",
         ),
         pytest.param(
-            "model: b\nrollout: {steps: [{setWeight: 60, pause: {}}]}", "exactly one key in a step, got 2", id="B-67-two-in-one"
+            "model: b\nrollout: {steps: [{setWeight: 60, pause: {}}]}",
+            "exactly one key in a step, got 2",
+            id="B-67-two-in-one",
         ),
         pytest.param("model: b\nrollout: {steps: [{}]}", "exactly one key in a step, got 0", id="empty-step"),
-        pytest.param("model: b\nrollout: {steps: [{setSegment: {file: a.csv}}]}", "a unit beside steps", id="B-67-no-unit"),
+        pytest.param(
+            "model: b\nrollout: {steps: [{setSegment: {file: a.csv}}]}", "a unit beside steps", id="B-67-no-unit"
+        ),
         pytest.param("model: b\nrollout: {steps: [{setwieght: 5}]}", "Did you mean setWeight?", id="B-66"),
         pytest.param("model: b\nrollout: {unit: a}", "the key steps", id="no-steps"),
         pytest.param("model: {path: a, uri: 'models:/a/1'}", "either path or uri, got both", id="B-67-both-models"),
@@ -104,13 +116,21 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
         pytest.param("model: 'https://h/x'", "a path inside the folder", id="B-72-url"),
         pytest.param("fallback: {chain: [{table: a.csv, constant: {}}]}", "exactly one of", id="B-67-two-answers"),
         pytest.param("fallback: {chain: [{}]}", "exactly one of", id="B-67-no-answer"),
-        pytest.param("fallback: {chain: [{constant: {}}, {table: a.csv}]}", "the constant as the last step", id="B-67-after-constant"),
+        pytest.param(
+            "fallback: {chain: [{constant: {}}, {table: a.csv}]}",
+            "the constant as the last step",
+            id="B-67-after-constant",
+        ),
         pytest.param("fallback: {chain: [previous]}", "previous_version, table, constant", id="unknown-short-form"),
         pytest.param(
-            "constraints: {latency_p99_ms: 100}\nfallback: {deadline_ms: 50}", "at least constraints.latency_p99_ms (100)", id="B-67-p99"
+            "constraints: {latency_p99_ms: 100}\nfallback: {deadline_ms: 50}",
+            "at least constraints.latency_p99_ms (100)",
+            id="B-67-p99",
         ),
         pytest.param(
-            "monitors: {slo: {latency_p99_ms: 100}}\nfallback: {deadline_ms: 50}", "at least monitors.slo", id="B-67-slo"
+            "monitors: {slo: {latency_p99_ms: 100}}\nfallback: {deadline_ms: 50}",
+            "at least monitors.slo",
+            id="B-67-slo",
         ),
         pytest.param(
             "model: {path: b, cache: {ttl_s: 7200}}\n"
@@ -119,7 +139,9 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
             id="B-67-cache",
         ),
         pytest.param("monitors: {slo: {availability: 1}}", "a number in (0, 1), got 1", id="availability"),
-        pytest.param("doors: {soap: {}}", "one of the installed doors (http), got the text soap", id="door-not-installed"),
+        pytest.param(
+            "doors: {soap: {}}", "one of the installed doors (http), got the text soap", id="door-not-installed"
+        ),
         pytest.param("doors: [http]", "a key for each door", id="door-list"),
     ],
 )

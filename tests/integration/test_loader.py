@@ -46,7 +46,11 @@ def test_one_integration_alone(workspace: Path) -> None:
         ("layout: p.cpy", "layout: nix.cpy", "nix.cpy"),
         ("owner: merchandising", "features: nix.yaml", "nix.yaml"),
         ("connection: pos", "connection: poss", "Did you mean pos?"),
-        ("connection: pos, table: sales", "connection: drop, table: sales", "path beside a connection of the kind folder"),
+        (
+            "connection: pos, table: sales",
+            "connection: drop, table: sales",
+            "path beside a connection of the kind folder",
+        ),
     ],
 )
 def test_what_a_declaration_names_must_be_there(workspace: Path, old: str, new: str, part: str) -> None:
@@ -115,7 +119,9 @@ def test_a_name_is_given_once(workspace: Path, add) -> None:
 
 def test_no_workspace(tmp_path: Path) -> None:
     """A folder without a workspace says how to begin one."""
-    assert told(tmp_path) == ["brownfield.yaml: expected a file, got no such file. Begin a workspace with brownfield init."]
+    assert told(tmp_path) == [
+        "brownfield.yaml: expected a file, got no such file. Begin a workspace with brownfield init."
+    ]
 
 
 def test_too_many_integrations_are_refused_unread(workspace: Path, add, monkeypatch: pytest.MonkeyPatch) -> None:
