@@ -113,7 +113,10 @@ class Loader:
             except BrownfieldError as error:
                 if strict:
                     raise
-                _log.error("the model is not served", extra={"integration": spec.name, "reason": str(error)})
+                _log.error(
+                    "the model is not served",
+                    extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": str(error)},
+                )
         return loaded
 
     async def _load_model(self, loaded: Loaded, spec: "IntegrationSpec", earlier: Loaded | None) -> None:
@@ -133,7 +136,10 @@ class Loader:
             return
         report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
         for warning in report.warnings:
-            _log.warning("the model's process is less confined", extra={"integration": spec.name, "reason": warning})
+            _log.warning(
+                "the model's process is less confined",
+                extra={"event": "BF-SRV-CONFINED-LESS", "integration": spec.name, "reason": warning},
+            )
 
         def start() -> ModelProcess:
             return ModelProcess.start(
@@ -176,7 +182,9 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
         elif step.constant is not None:
             yield Constant(step.constant, response)
         else:
-            _log.warning("there is no previous version yet", extra={"integration": spec.name})
+            _log.warning(
+                "there is no previous version yet", extra={"event": "BF-SRV-NO-PREVIOUS", "integration": spec.name}
+            )
 
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
@@ -192,4 +200,7 @@ def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
             next_step="Make the bundle again under this contract.",
         )
     if bundle.contract_digest != spec.contract.digest:
-        _log.warning("the contract's text changed since the bundle was made", extra={"integration": spec.name})
+        _log.warning(
+            "the contract's text changed since the bundle was made",
+            extra={"event": "BF-SRV-CONTRACT-TEXT", "integration": spec.name},
+        )

@@ -136,9 +136,15 @@ class Keeper:
                 up_since_ns = self._now_ns()
             except WorkerUnavailable as error:
                 quick_deaths += 1
-                _log.error("a model process did not start", extra={"worker": self._label, "reason": error.code})
+                _log.error(
+                    "a model process did not start",
+                    extra={"event": "BF-WRK-NOT-STARTED", "worker": self._label, "reason": error.code},
+                )
         self.state = WorkerState.QUARANTINED
-        _log.error("a model process is quarantined after quick deaths in a row", extra={"worker": self._label})
+        _log.error(
+            "a model process is quarantined after quick deaths in a row",
+            extra={"event": "BF-WRK-QUARANTINED", "worker": self._label},
+        )
 
     async def _until_lost(self) -> None:
         """Wait for the end of the process; end it when it hangs."""
@@ -150,10 +156,12 @@ class Keeper:
             self._wake.clear()
             patience_ns = round(_PATIENCE_S * 1e9)
             if await self._pool.hung(channel, patience_ns=patience_ns, now_ns=self._now_ns()):
-                _log.error("a model process hangs and is replaced", extra={"worker": self._label})
+                _log.error(
+                    "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
+                )
                 await asyncio.to_thread(process.kill)
                 break
         self._pool.leave(channel)
         channel.close()
         ended = await asyncio.to_thread(process.kill)
-        _log.warning("a model process ended", extra={"worker": self._label, "ended": ended})
+        _log.warning("a model process ended", extra={"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended})
