@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+
 from brownfield.serving.gateway import asgi_app
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+
 from brownfield.errors import Forbidden, Unauthenticated
 from brownfield.serving.gateway import ROUTES
 
@@ -62,7 +63,7 @@ def test_a_role_without_the_permission_is_forbidden(make_client, served, route):
 def test_every_route_names_the_permission_that_is_asked_for(make_client, served):
     """The table is what is enforced."""
     asked = []
-    client = make_client(served, authorize=lambda header, permission: asked.append(permission))
+    client = make_client(served, authorize=lambda _, permission: asked.append(permission))
     for route in ROUTES:
         ask(client, route.method, concrete(route.path))
     assert asked == [route.permission for route in ROUTES if route.permission]

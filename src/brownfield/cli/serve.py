@@ -19,15 +19,8 @@ def serve(
     port: int | None = typer.Option(None, "--port", help="Port to listen on instead of the declared one."),
 ) -> None:
     """Serve every integration of a workspace until SIGTERM; SIGHUP reloads the declaration whole or not at all."""
-    from brownfield.integration import load_workspace
+    from brownfield import serving
     from brownfield.logs import configure_logs
-    from brownfield.serving import Supervisor
 
     configure_logs()
-    supervisor = Supervisor(
-        load_workspace(folder),
-        host=host,
-        port=port,
-        on_ready=lambda url: typer.echo(f"serving {folder} on {url} (people: {url}/docs)", err=True),
-    )
-    sys.exit(supervisor.run())
+    sys.exit(serving.serve(folder, host=host, port=port))

@@ -1,6 +1,5 @@
 """One running workspace: the prediction path, its doors, its workers and its fallbacks."""
 
-from brownfield.serving.background import Background, serve_workspace
-from brownfield.serving.supervisor import Supervisor
+from brownfield.serving.supervisor import Supervisor, serve
 
-__all__ = ["Background", "Supervisor", "serve_workspace"]
+__all__ = ["Supervisor", "serve"]

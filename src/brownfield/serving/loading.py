@@ -6,7 +6,7 @@ swapped in as a whole by its caller, or ended again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,15 @@ from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway.metrics import Meter
-from brownfield.serving.gateway.served import Record, Served, Version
+from brownfield.serving.gateway.served import Served, Version
 from brownfield.serving.workers.keeper import Keeper
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.served import Record
 
 __all__ = ["Loaded", "Loader", "build_chain"]
 
@@ -110,7 +113,7 @@ class Loader:
             except BrownfieldError as error:
                 if strict:
                     raise
-                _log.error("the model is not served", extra={"integration": spec.name, "reason": str(error)})  # noqa: TRY400 (the cause is said)
+                _log.error("the model is not served", extra={"integration": spec.name, "reason": str(error)})
         return loaded
 
     async def _load_model(self, loaded: Loaded, spec: "IntegrationSpec", earlier: Loaded | None) -> None:
@@ -177,7 +180,7 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
 
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
-    """A bundle answers under the contract version that it was made for; a changed text of it is only warned about."""
+    """Hold a bundle to the contract version that it was made for; a changed text of that is only warned about."""
     made_for = bundle.manifest.contract
     if made_for != spec.contract.reference:
         raise BundleRefused(

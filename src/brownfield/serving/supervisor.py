@@ -30,12 +30,37 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.handler import Authorize
     from brownfield.serving.gateway.served import Record
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "serve"]
 
 _log = logging.getLogger(__name__)
 
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _BACKLOG = 2048
+
+
+def serve(folder: Path, *, host: str | None = None, port: int | None = None) -> int:
+    """Serve a workspace until a signal ends it.
+
+    Parameters
+    ----------
+    folder
+        The workspace.
+    host, port
+        Where to listen instead of the declared address; port 0 is a free one, named in the log.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after a drain.
+
+    Raises
+    ------
+    DeclarationError
+        The declaration is refused, the address is taken, or it is open to others and no token is declared.
+    StoreError
+        The workspace is being served already.
+    """
+    return Supervisor(load_workspace(folder), host=host, port=port).run()
 
 
 class Supervisor:
@@ -163,7 +188,7 @@ class Supervisor:
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
             except BrownfieldError as error:
-                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})  # noqa: TRY400 (the cause is said)
+                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})
                 await self._end_unused(fresh, self._loaded)
                 return False
             before, self._loaded, self._spec = self._loaded, fresh, spec
@@ -216,7 +241,7 @@ class _Journals:
 
 
 def authorizer(spec: WorkspaceSpec, host: str) -> "Authorize | None":
-    """What checks tokens on this listener; None when everyone on this machine is let in.
+    """Give what checks tokens on this listener; None when everyone on this machine is let in.
 
     Raises
     ------

@@ -79,9 +79,7 @@ class Call:
 
     __slots__ = ("headers", "path", "route", "served", "split")
 
-    def __init__(
-        self, route: "_Bound", headers: Headers, path: bytes, split: Split
-    ) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split) -> None:
         self.route = route.function
         self.served = route.served
         self.headers = headers
@@ -272,9 +270,7 @@ class Handler:
     async def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         served = _served(call)
         ready = not self.draining and served.ready
-        return _json(
-            {"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503
-        )
+        return _json({"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503)
 
     # --- for people and monitors ---
 
