@@ -21,7 +21,7 @@ from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.served import Served, Version
-from brownfield.serving.workers.keeper import Keeper
+from brownfield.serving.workers.keeper import Keeper, WorkerState
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Loader:
         _check_contract(bundle, spec)
         memory_mib = spec.constraints.memory_mib
         loaded.fingerprint = f"{bundle.digest} {memory_mib}"
-        if earlier is not None and earlier.keeper is not None and earlier.fingerprint == loaded.fingerprint:
+        if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
             return
         report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
@@ -161,6 +161,10 @@ class Loader:
         )
         await keeper.begin()
         loaded.keeper, loaded.served.champion = keeper, version
+
+
+def _is_kept(keeper: Keeper | None) -> bool:
+    return keeper is not None and keeper.state is not WorkerState.QUARANTINED
 
 
 def build_chain(spec: "IntegrationSpec") -> tuple[Fallback, ...]:
