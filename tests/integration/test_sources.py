@@ -68,9 +68,9 @@ def test_a_feed_and_its_cursor(declared) -> None:
             "{lookup: k, connection: p, table: t, cursor: {column: a, key: b}}", "on a feed only", id="B-67-cursor"
         ),
         pytest.param("{lookup: k, connection: p}", "either table or path, got neither", id="B-67-no-place"),
-        pytest.param("{lookup: k, connection: p, table: t, path: x, format: json}", "got both", id="B-67-two-places"),
+        pytest.param("{lookup: k, connection: p, table: t, path: x, format: csv}", "got both", id="B-67-two-places"),
         pytest.param("{lookup: k, connection: p, path: x}", "format beside path", id="B-67-no-format"),
-        pytest.param("{lookup: k, connection: p, table: t, format: json}", "format beside path only", id="B-67-format"),
+        pytest.param("{lookup: k, connection: p, table: t, format: csv}", "format beside path only", id="B-67-format"),
         pytest.param("{lookup: k, table: t}", "a connection, or a snapshot", id="B-67-no-connection"),
         pytest.param("{lookup: k, connection: p, table: t, max_age_h: 1}", "beside snapshot only", id="B-67-age"),
         pytest.param(
@@ -108,7 +108,7 @@ def test_a_feed_and_its_cursor(declared) -> None:
             id="record-format",
         ),
         pytest.param(
-            "{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width, json)", id="not-installed"
+            "{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width)", id="not-installed"
         ),
         pytest.param(
             "{lookup: k, connection: p, path: x, format: csv, delimiter: ab}", "one character", id="delimiter"
@@ -116,7 +116,7 @@ def test_a_feed_and_its_cursor(declared) -> None:
         pytest.param(
             "{lookup: k, connection: p, path: x, format: csv, delimiter: '\"'}", "another character", id="B-67-quote"
         ),
-        pytest.param("{lookup: k, connection: p, path: ../x, format: json}", "inside the folder", id="B-73-path"),
+        pytest.param("{lookup: k, connection: p, path: ../x, format: csv}", "inside the folder", id="B-73-path"),
         pytest.param("[a]", "got a list", id="list"),
     ],
 )

@@ -44,7 +44,9 @@ def test_connections_lie_below_the_workspace_or_by_reference(monkeypatch: pytest
 def test_tokens_are_named_never_written() -> None:
     """A principal has a name, a role, and a reference to its token."""
     spec = read(
-        "access:\n  tokens:\n  - {name: a, role: caller, token: {env: A}}\n  - {name: b, role: operator, token: {file: b}}\n"
+        "access:\n  tokens:\n"
+        "  - {name: a, role: caller, token: {env: A}}\n"
+        "  - {name: b, role: operator, token: {file: b}}\n"
     )
     assert spec.access.tokens == (
         TokenSpec(name="a", role="caller", token=Reference(env="A")),

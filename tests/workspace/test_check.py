@@ -191,6 +191,28 @@ def test_a_fallback_table_is_read_to_its_last_cell(workspace: Path) -> None:
     assert "usual.csv:3" in str(report.findings[0])
 
 
+@pytest.mark.parametrize(
+    ("options", "layout"),
+    [
+        pytest.param("format: copybook, layout: stock.cpy", b"       01 A.\n          05 B PIC QQQ.\n", id="copybook"),
+        pytest.param("format: copybook, layout: stock.cpy", b"\xff\xfe", id="not-utf-8"),
+        pytest.param("format: fixed_width, layout: stock.cpy", b"nix\n", id="layout"),
+        pytest.param("format: csv, encoding: nix", b"", id="character-set"),
+        pytest.param(
+            "format: copybook, layout: stock.cpy, code_page: cp99999", b"       01 A PIC X.\n", id="code-page"
+        ),
+    ],
+)
+def test_a_format_must_open(workspace: Path, options: str, layout: bytes) -> None:
+    """A copybook, layout or character set that cannot be used is an error before the first byte is read."""
+    (workspace / "integrations/reorder/stock.cpy").write_bytes(layout)
+    report = change(workspace, "connection: pos, table: stock", f"connection: drop, path: STOCK, {options}")
+    report = change(workspace, "connections:", "connections:\n  drop: {kind: folder, path: .}", "brownfield.yaml")
+    errors = [finding for finding in report.findings if finding.level == "error"]
+    assert len(errors) == 1
+    assert "sources.stock" in errors[0].path or errors[0].where.startswith("stock.cpy")
+
+
 def test_a_features_file_must_fit_the_contract(workspace: Path) -> None:
     """Features of a field that the request does not have are an error at the line of the features file."""
     (workspace / "integrations/reorder/features.yaml").write_text(

@@ -345,7 +345,9 @@ def _checked_all(checker: ValueChecker, values: tuple[Any, ...]) -> list[Any] | 
 
 
 def _as_rows(values: np.ndarray, field: Field) -> Any:
-    """Array of one column as ``[rows]``, or as a list of lists without padding."""
+    """Array of one column as ``[rows]``, or as a list of lists without padding; nothing when it has no rows."""
+    if not values.ndim:
+        return []
     if field.kind != "list":
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values  # noqa: PLR2004 (rows, one)
     if values.ndim != 2:  # noqa: PLR2004 (rows, longest)

@@ -61,7 +61,7 @@ def is_tight(field: Field) -> bool:
     if field.kind == "date" and (field.enum or field.minimum is not None or field.maximum is not None):
         return False
     if field.kind == "integer" and field.enum:
-        return max(field.enum) <= _INT64_HIGH
+        return bool(max(field.enum) <= _INT64_HIGH)
     if field.kind == "integer":
         high = integer_bounds(field.dtype)[1] if field.maximum is None else field.maximum
         return high <= _INT64_HIGH
@@ -110,7 +110,8 @@ def _integer(field: Field) -> Any:
 
 def _number(field: Field) -> Any:
     # Beyond the exact whole numbers the strict reader decides, for it still knows whether the text was whole.
-    exact = EXACT_INTEGER[field.dtype]
+    # (2^53 itself may have been 2^53 + 1.)
+    exact = EXACT_INTEGER[field.dtype] - 1
     bounds: dict[str, float] = {"ge": -exact, "le": exact}
     if field.minimum is not None and field.minimum > -exact:
         del bounds["ge"]

@@ -63,7 +63,9 @@ def _bind_place(
     connection = connections.get(place.connection or "")
     if connection is None:
         raise DeclarationError(
-            path=f"{path}.connection", expected=f"one of {', '.join(connections) or 'no'} connections", got=repr(place.connection)
+            path=f"{path}.connection",
+            expected=f"one of {', '.join(connections) or 'no'} connections",
+            got=repr(place.connection),
         )
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
@@ -90,7 +92,8 @@ def _layout(integration: IntegrationSpec, folder: Path, place: Location) -> str 
         if (root / name).is_file():
             if not (root / name).resolve().is_relative_to(root.resolve()):
                 raise DeclarationError(path="layout", expected="a file inside its folder", got="one outside")
-            return (root / name).read_text(encoding="utf-8")
+            text: str = (root / name).read_text(encoding="utf-8")
+            return text
     raise DeclarationError(
         path="layout", expected=f"{name} in the integration's folder or with the data", got="no such file"
     )

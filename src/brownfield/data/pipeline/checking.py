@@ -118,11 +118,9 @@ class StreamCheck:
         rows = sorted(refused)
         for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
             preview = {name: _MASK if name in self._masked else _shortened(value) for name, value in record.items()}
-            yield self._entry(
-                origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview
-            )
+            yield self._entry(origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview)
 
-    def _entry(  # noqa: PLR0913 (the parts of one entry)
+    def _entry(
         self,
         origin: str,
         position: str,

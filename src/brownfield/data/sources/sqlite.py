@@ -62,16 +62,16 @@ class SqliteTable:
         """Look whether the table is there, and count its rows (:class:`Source`)."""
         with closing(_connect(self.path)) as connection, _Translated(self):
             shape = _look_up(connection, self)
-            (records,) = connection.execute(f"SELECT count(*) FROM {shape.quoted}").fetchone()  # noqa: S608 (from the catalogue, quoted)
-        return Probe(int(records), self.path.stat().st_size)
+            records = _count(connection, shape)
+        return Probe(records, self.path.stat().st_size)
 
     def read(self, wanted: pa.Schema, after: Position | None = None) -> Iterator[Pulled]:
         """Read the rows behind a position, or all (:class:`Source`); rows without a key are rejects."""
         with closing(_connect(self.path)) as connection, _Translated(self):
             shape = _look_up(connection, self)
             columns = shape.find(wanted.names, self)
-            (total,) = connection.execute(f"SELECT count(*) FROM {shape.quoted}").fetchone()  # noqa: S608 (as above)
-            pages = _Pages(self, shape, columns, wanted, max(int(total), 1))
+            total = _count(connection, shape)
+            pages = _Pages(self, shape, columns, wanted, max(total, 1))
             if after is None and (keyless := pages.without_key(connection)) is not None:
                 yield keyless
             yield from pages.by_key(connection, after)
@@ -276,6 +276,11 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str) -> Declarat
         got=repr(name),
         next_step=f"The nearest are {', '.join(near)}." if near else f"There are {', '.join(known[:10]) or 'none'}.",
     )
+
+
+def _count(connection: sqlite3.Connection, shape: _Shape) -> int:
+    (rows,) = connection.execute(f"SELECT count(*) FROM {shape.quoted}").fetchone()  # noqa: S608 (from the catalogue, quoted)
+    return int(rows)
 
 
 def _quoted(name: str) -> str:
