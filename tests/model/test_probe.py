@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from brownfield.errors import BundleRefused
-from brownfield.model.probe import PROBE_RULES, probe, run_once
+from brownfield.model.probe import PROBE_RULES, probe
 
 BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
 ENDLESS = (
@@ -142,12 +142,6 @@ def test_whole_numbers_and_texts_must_be_equal(bundle) -> None:
     texts = np.array(["a", "b"], dtype=object)
     graph = "g (string[n] x) => (string[n] y) { y = Identity(x) }"
     assert probe(bundle(graph, {"x": texts}, {"y": texts})).batch_isolated is True
-
-
-def test_run_once_gives_the_answers_for_golden_records(bundle) -> None:
-    """The same trial without golden records returns the model's answers by name."""
-    assert run_once(bundle(BATCHED, None).folder, {"x": X})["y"].tolist() == (X * 10).tolist()
-    assert not _children()
 
 
 def _children() -> list[psutil.Process]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
 from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
 
-__all__ = ["PROBE_RULES", "ProbeReport", "probe", "run_once"]
+__all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -133,34 +133,6 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
         return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
-
-
-def run_once(
-    model_folder: Path, inputs: Tensors, *, timeout_s: float = 60.0, memory_mib: int | None = None, threads: int = 1
-) -> dict[str, NDArray[Any]]:
-    """Answers of a model to one set of tensors, in a throw-away confined process: golden records are made so.
-
-    Parameters
-    ----------
-    model_folder
-        Holds ``model.onnx``.
-    inputs
-        Every input of the graph by name.
-    timeout_s
-        For loading, and again for answering.
-    memory_mib
-        Bound on the private memory of the process, None for no bound.
-    threads
-        Threads of the engine.
-
-    Raises
-    ------
-    BundleRefused
-        By a rule of :data:`PROBE_RULES`.
-    """
-    limits: dict[str, Any] = {"memory_mib": memory_mib, "threads": threads}
-    with _process(model_folder, timeout_s, **limits) as process:
-        return _ask(process, inputs, timeout_s)
 
 
 @contextmanager

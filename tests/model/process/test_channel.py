@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from brownfield.errors import DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
-from brownfield.model.process import ModelChannel, RunFailed, call
+from brownfield.model.process import ModelChannel, ModelProcess, RunFailed, call
 from brownfield.model.process.frames import ERROR, HELLO, RESPONSE, encode_message, encode_tensors
 
 
@@ -395,6 +395,17 @@ def test_nobody_there_is_unavailable(tmp_path, run) -> None:
     run(main())
     with pytest.raises(WorkerUnavailable):
         call(tmp_path / "nobody.sock", {})
+
+
+def test_paths_longer_than_an_address_work_on_a_loop(model_folder, tmp_path, run) -> None:
+    """A channel reaches a socket whose path is longer than the 107 bytes of an address."""
+    with ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / ("deep" * 30)) as process:
+
+        async def main() -> None:
+            channel = await ModelChannel.connect(process.socket_path)
+            assert (await channel.infer({"x": np.zeros((1, 2), "f4")}))["y"].tolist() == [[1.0, 1.0]]
+
+        run(main())
 
 
 def test_an_answer_says_where_the_time_went(start, run) -> None:

@@ -58,6 +58,31 @@ def test_s10_seccomp_alone_stops_all_but_files(tmp_path, monkeypatch) -> None:
     assert done <= FILES
 
 
+BOMB = """
+import importlib.util, sys, threading
+spec = importlib.util.spec_from_file_location("sandbox", sys.argv[1])
+sandbox = importlib.util.module_from_spec(spec)
+sys.modules["sandbox"] = sandbox
+spec.loader.exec_module(sandbox)
+sandbox.apply(sandbox.SandboxPolicy(), sandbox.readable_by_default(), 200)
+never = threading.Event()
+started = 0
+try:
+    for started in range(5000):
+        threading.Thread(target=never.wait, daemon=True).start()
+except RuntimeError:
+    print(started)
+"""
+
+
+def test_f13_a_thread_bomb_ends_at_the_memory_limit() -> None:
+    """F-13: the stacks of threads count as memory, so that a process of 200 MiB gets no more than some dozens."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", BOMB, sandbox.__file__], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert 0 < int(done.stdout) < 100
+
+
 def test_a_sandbox_that_is_switched_off_says_so(tmp_path) -> None:
     """Without the sandbox only the limits are set, and a warning stands in the facts."""
     told = _attack(tmp_path, enabled="no")

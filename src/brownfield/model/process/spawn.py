@@ -284,7 +284,7 @@ class ModelProcess:
     def _crash(self) -> StartFailed:
         ended = self.wait(5.0)
         last = self.complaints.strip().splitlines()[-1:]
-        memory = any("MemoryError" in line for line in last)
+        memory = any(word in line for line in last for word in ("emory", "failed to map segment"))
         return StartFailed(
             f"the model's process ended before it was ready ({ended})" + "".join(f": {line}" for line in last),
             cause="memory" if memory else "crash",
