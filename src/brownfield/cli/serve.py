@@ -19,8 +19,13 @@ def serve(
     port: int | None = typer.Option(None, "--port", help="Port to listen on instead of the declared one."),
 ) -> None:
     """Serve every integration of a workspace until SIGTERM; SIGHUP reloads the declaration whole or not at all."""
-    from brownfield import serving
+    from brownfield.integration import load_workspace
     from brownfield.logs import configure_logs
+    from brownfield.serving import Supervisor
+
+    def ready(url: str) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"Serving {folder} on {url} (for people: {url}/docs). Ctrl-C ends it.", err=True)
 
     configure_logs()
-    sys.exit(serving.serve(folder, host=host, port=port))
+    sys.exit(Supervisor(load_workspace(folder), host=host, port=port, on_ready=ready).run())

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from brownfield.errors import NotFound
-from brownfield.workspace.running import RunningWorkspace, served
+from brownfield.serving import Background, serve_workspace
 from brownfield.workspace.traffic import Answered, send_paced
 
 __all__ = ["DemoSummary", "run_demo"]
@@ -204,12 +204,12 @@ def _traffic(
     kills: list[float] = []
     what = "baskets ask for recommendations"
     progress(what, 0, len(bodies))
-    with served(folder, port=port) as running:
+    with serve_workspace(folder, port) as running:
         killer = threading.Thread(target=_outage, args=(running, len(bodies), kills), daemon=True)
         killer.start()
         answered = send_paced(
-            running.host,
-            running.port,
+            "127.0.0.1",
+            port,
             f"/v1/{_INTEGRATION}/predict",
             bodies,
             rate_per_s=_RATE_PER_S,
@@ -219,17 +219,33 @@ def _traffic(
     return answered, kills
 
 
-def _outage(running: RunningWorkspace, requests: int, kills: list[float]) -> None:
+def _outage(running: Background, requests: int, kills: list[float]) -> None:
     """Kill the model process in mid-traffic, and its first replacements as soon as they are up."""
     start_s = time.monotonic()
     ends_s = requests / _RATE_PER_S
     time.sleep(ends_s * _OUTAGE_BEGINS)
     while len(kills) < _KILLS and (now_s := time.monotonic() - start_s) < ends_s:
-        for pid in running.model_pids():
+        for pid in _model_pids(running.process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 kills.append(round(now_s, 2))
         time.sleep(0.2)
+
+
+def _model_pids(server_pid: int) -> list[int]:
+    """Process ids of the model processes under a server, read from ``/proc``."""
+    found: list[int] = []
+    for task in Path(f"/proc/{server_pid}/task").iterdir():
+        with suppress(OSError):
+            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
+    return [pid for pid in found if _is_model(pid)]
+
+
+def _is_model(pid: int) -> bool:
+    try:
+        return b"model/process/child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _summarise(  # noqa: PLR0913 (the parts of one summary)
