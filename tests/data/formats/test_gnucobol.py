@@ -78,7 +78,9 @@ def program(values):
 def test_every_usage_is_read_byte_for_byte_as_gnucobol_writes_it(tmp_path, sign):
     """A compiled program's file decodes to the values it was told to write, and encodes to its very bytes."""
     (tmp_path / "mk.cob").write_text(program(VALUES), encoding="ascii")
-    subprocess.run(["cobc", "-x", "-std=ibm", f"-fsign={sign}", "-o", "mk", "mk.cob"], cwd=tmp_path, check=True, timeout=100)
+    subprocess.run(
+        ["cobc", "-x", "-std=ibm", f"-fsign={sign}", "-o", "mk", "mk.cob"], cwd=tmp_path, check=True, timeout=100
+    )
     subprocess.run(["./mk"], cwd=tmp_path, check=True, timeout=20)
     data = (tmp_path / "OUT.DAT").read_bytes()
 
