@@ -15,7 +15,7 @@ import numpy as np
 from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
 from brownfield.contract.rules import RangeRule
-from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
+from brownfield.contract.strict_json import JsonLimits, read_strictly, refuse_json, shown_key
 from brownfield.contract.structs import is_tight, row_decoder
 from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
 from brownfield.errors import InputRefused, RejectionCode, Violation
@@ -111,7 +111,7 @@ class RowChecker:
         checked = self._decode_fast(body)
         if checked is not None:
             return checked
-        value = parse_json(body, self.limits)
+        value = read_strictly(body, self.limits)
         single = isinstance(value, dict)
         records = [value] if single else value
         if not isinstance(records, list) or not records:
