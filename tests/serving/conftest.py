@@ -1,12 +1,30 @@
-"""A contract, an integration and its handler, without processes."""
+"""What the tests of the prediction path stand on: a till with a fake model, and workspaces with a tiny real one."""
 
-from collections.abc import Callable
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import msgspec
 import numpy as np
+import onnx
+import psutil
 import pytest
+from onnx import TensorProto, helper
+
 from brownfield.contract import Contract, compile_contract
-from brownfield.serving.gateway import Dataplane, Handler, Served, Snapshot, Version
+from brownfield.data.features import identity
+from brownfield.integration import load_document
+from brownfield.model import Golden, write_bundle
+from brownfield.serving.fallback.constant import Constant
+from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
 
 
@@ -67,10 +85,10 @@ class RetailFeatures:
 
     def decode(self, tensors: Any, columns: Any, rows: int) -> dict[str, Any]:
         """Score each record's own items by the tensor ``y``."""
-        scores = tensors["y"].reshape(rows, -1)
+        scores = tensors["y"].reshape(rows, 1)
         return {
             "items": [list(items[:1]) for items in columns["items"]],
-            "scores": [[float(score) for score in row[:1]] for row in scores],
+            "scores": scores.tolist(),
         }
 
 
@@ -92,14 +110,12 @@ def pool() -> InlinePool:
 @pytest.fixture
 def served(retail: Contract, pool: InlinePool) -> Served:
     """The recommender with a model, a constant fallback and a short deadline."""
-    from brownfield.serving.fallback.constant import Constant
-
     return Served(
         name="till",
         contract=retail,
         deadline_ms=200,
         champion=Version("3", RetailFeatures(), pool),
-        fallbacks=(Constant({"items": ["BREAD"]}),),
+        fallbacks=(Constant({"items": ["BREAD"]}, retail.schema("response")),),
         purpose="Suggest the next items at the till.",
     )
 
@@ -115,3 +131,255 @@ def make_handler() -> Callable[..., Handler]:
 @pytest.fixture
 def handler(served: Served, make_handler: Callable[..., Handler]) -> Handler:
     return make_handler(served)
+
+
+class Client:
+    """Asks a handler without a transport."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+    async def ask(self, method: str, path: str, body: Any = b"", **headers: str) -> Response:
+        """One request; a body that is not bytes is sent as JSON; header names with dashes as underscores."""
+        fields = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.handler.handle(method, path.encode(), fields, content)
+
+    async def predict(self, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Ask the till in named fields; status and parsed body."""
+        response = await self.ask("POST", "/v1/till/predict", body, **headers)
+        return response.status, msgspec.json.decode(response.body)
+
+    async def infer(self, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Ask the till in V2; status and parsed body."""
+        response = await self.ask("POST", "/v2/models/till/infer", body, **headers)
+        return response.status, msgspec.json.decode(response.body)
+
+
+@pytest.fixture
+def client(handler: Handler) -> Client:
+    return Client(handler)
+
+
+@pytest.fixture
+def make_client(make_handler: Callable[..., Handler]) -> Callable[..., Client]:
+    return lambda *served, **options: Client(make_handler(*served, **options))
+
+
+@pytest.fixture
+def make_contract() -> Callable[..., Contract]:
+    return contract
+
+
+@pytest.fixture
+def tensor_property() -> Callable[..., dict[str, Any]]:
+    return tensor
+
+
+CONTRACT = """
+apiVersion: v3.2.0
+kind: DataContract
+id: risk
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    properties:
+      - name: x
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [4]}, vendor: brownfield}]
+  - name: response
+    logicalType: object
+    properties:
+      - name: y
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [1]}, vendor: brownfield}]
+"""
+
+
+def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> bytes:
+    """ONNX bytes of ``y = then(weight * sum(x))``, the sum repeated for each output."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", outputs])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, outputs], [weight] * 4 * outputs)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node(then, ["s"], ["y"])]
+    graph = helper.make_graph(nodes, "risk", [x], [y], [weights])
+    return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
+    """Bundle a model with identity features."""
+    contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
+    features = identity(contract.schema("request"), contract.schema("response"))
+    x = np.ones((2, 4), np.float32)
+    golden = Golden({"x": x}, {"y": np.full((2, 1), 4 * weight, np.float32)})
+    bundle = folder / "integrations" / "risk" / "bundles" / name
+    write_bundle(bundle, name="risk", version=version, model=data, features=features, contract=contract, golden=golden)
+    return bundle
+
+
+def declare(
+    folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True
+) -> None:
+    """Write the declaration of the workspace ``risk`` with its contract."""
+    integration = folder / "integrations" / "risk"
+    integration.mkdir(parents=True, exist_ok=True)
+    (folder / "brownfield.yaml").write_text("workspace: risk\n", encoding="utf-8")
+    (integration / "contract.odcs.yaml").write_text(CONTRACT, encoding="utf-8")
+    lines = ["integration: risk", "contract: contract.odcs.yaml"]
+    lines += [f"model: {{path: {model_path}}}"] if model_path else []
+    chain = "[{constant: {y: [0.5]}}]" if fallback else "[]"
+    lines += [f"fallback: {{deadline_ms: {deadline_ms}, chain: {chain}}}"]
+    (integration / "integration.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def risk_workspace(folder: Path, **options: object) -> Path:
+    """A workspace that serves ``y = sum(x)`` as version 1, with the constant 0.5 as fallback."""
+    write_model(folder, "one", "1", model())
+    declare(folder, **options)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def risk() -> SimpleNamespace:
+    """Makes workspaces with a real model: ``workspace``, ``declare``, ``write_model``, ``model``."""
+    return SimpleNamespace(workspace=risk_workspace, declare=declare, write_model=write_model, model=model)
+
+
+class Traffic(threading.Thread):
+    """Callers that ask without pause on connections of their own, and keep a history of what they got."""
+
+    def __init__(self, url: str, callers: int = 4, body: Any = None) -> None:
+        super().__init__(daemon=True)
+        self.history: list[tuple[float, float, dict[str, Any]]] = []
+        self.failures: list[str] = []
+        self._body = body or {"x": [1, 2, 3, 4]}
+        self._url = url
+        self._ending = threading.Event()
+        self._callers = [threading.Thread(target=self._ask, daemon=True) for _ in range(callers)]
+
+    def run(self) -> None:
+        """Start every caller and wait for all."""
+        for caller in self._callers:
+            caller.start()
+        for caller in self._callers:
+            caller.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            while not self._ending.is_set():
+                began = time.monotonic()
+                try:
+                    response = client.post("/v1/risk/predict", json=self._body)
+                except httpx.ConnectError:
+                    return  # the listener is gone: nothing was accepted
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    return
+                if response.status_code != 200:
+                    self.failures.append(f"{response.status_code} {response.text}")
+                    continue
+                self.history.append((began, time.monotonic(), response.json()))
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0) -> float:
+        """Wait for an answer of which ``condition`` holds; the moment at which it came."""
+        seen, until = 0, time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            for _, ended, answer in self.history[seen:]:
+                seen += 1
+                if condition(answer):
+                    return ended
+            time.sleep(0.005)
+        raise AssertionError(f"no such answer among {len(self.history)}; failures: {self.failures[:3]}")
+
+    def end(self) -> None:
+        """Stop asking and wait until the last answers are in."""
+        self._ending.set()
+        self.join(30)
+
+
+class Running:
+    """``brownfield serve`` on a workspace, in a process of its own, asked until it is ready."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "serve.log"
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", str(self.port)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.pid = self.process.pid
+        until = time.monotonic() + 60
+        while self.ready_status() != 200:
+            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+            assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
+            time.sleep(0.02)
+
+    def ready_status(self) -> int | None:
+        """Status of the readiness call, None when nobody listens."""
+        try:
+            return httpx.get(f"{self.url}/v2/health/ready").status_code
+        except httpx.TransportError:
+            return None
+
+    def predict(self, x: list[float]) -> dict[str, Any]:
+        """One answer in named fields."""
+        response = httpx.post(f"{self.url}/v1/risk/predict", json={"x": x})
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def model_pids(self) -> list[int]:
+        """Processes of models."""
+        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+
+    def end(self) -> int:
+        """Drain it, if that was not done; the exit status."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Running]]:
+    """Serves workspaces until the test ends."""
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def serving_once() -> Iterator[Callable[..., Running]]:
+    """Serves workspaces until the tests of the module end."""
+    yield from _serving()
+
+
+def _serving() -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(folder: Path) -> Running:
+        started.append(Running(folder))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def traffic() -> Iterator[Callable[..., Traffic]]:
+    """Starts callers; ends them with the test."""
+    started: list[Traffic] = []
+
+    def start(running: Running, **options: Any) -> Traffic:
+        started.append(Traffic(running.url, **options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import typer
 
 from brownfield.cli.output import EXIT_DECLARATION, print_json, printable
@@ -30,10 +31,10 @@ def _check(
 
     report = check(folder)
     if as_json:
-        print_json(report)
+        print_json(msgspec.json.decode(report.to_json()))
     else:
         for finding in report.findings:
-            place = ": ".join(part for part in (finding.where, finding.path) if part)
-            typer.echo(printable(f"{finding.level}: {place}: {finding.message} {finding.next_step}".rstrip()))
-        typer.echo(report.summary)
-    sys.exit(EXIT_DECLARATION if report.errors else 0)
+            typer.echo(printable(str(finding)))
+        verdict = "passes" if report.passed else "has errors"
+        typer.echo(f"{folder}: {verdict} ({len(report.integrations)} integrations, {len(report.findings)} findings)")
+    sys.exit(0 if report.passed else EXIT_DECLARATION)

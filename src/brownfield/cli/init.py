@@ -23,14 +23,22 @@ def _init(
     as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
 ) -> None:
     """Write a starting workspace: a contract and a fallback that serve at once, or one drafted from a model."""
-    from brownfield.workspace.init import init
+    from brownfield.workspace.init import init_empty, init_from_model
 
-    result = init(folder, model=model, name=name, sample=sample, deploy=deploy)
+    if model is not None:
+        begun = init_from_model(folder, model, name, sample)
+    elif sample is not None:
+        raise typer.BadParameter("a sample is for the golden records of a model: give --model too")
+    else:
+        begun = init_empty(folder, name)
+    if deploy:
+        from brownfield.workspace.deploy import write_deploy_files
+
+        write_deploy_files(folder)
     if as_json:
-        print_json(result)
+        print_json(begun)
         return
-    for written in result.written:
-        typer.echo(f"wrote {written}")
-    for warning in result.warnings:
+    for warning in begun.warnings:
         typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"Began {folder} with the integration {begun.name}.")
     typer.echo(f"Next: brownfield check {folder} && brownfield serve {folder}")

@@ -1,13 +1,13 @@
 """The declaration: strict YAML into frozen specs, one file for each key, with file and line in every error."""
 
 from brownfield.integration.access import AccessSpec, Role, TokenSpec
-from brownfield.integration.agreement import table_columns
 from brownfield.integration.connections import ConnectionSpec, FolderConnection, SqliteConnection
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat, JsonFormat
+from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
 from brownfield.integration.integration import IntegrationSpec
+from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
 from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_integration, load_workspace
 from brownfield.integration.model import CacheSpec, ModelSpec
@@ -20,6 +20,8 @@ from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
+from brownfield.integration.urls import check_address, check_url
+from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 
 __all__ = [
@@ -45,7 +47,7 @@ __all__ = [
     "HttpDoor",
     "IntegrationSpec",
     "Join",
-    "JsonFormat",
+    "KeyPath",
     "Location",
     "ModelSpec",
     "MonitorsSpec",
@@ -61,11 +63,14 @@ __all__ = [
     "TokenSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
+    "check_address",
+    "check_url",
+    "declaration_schema",
+    "dotted",
     "each_error",
     "is_slug",
     "load_document",
     "load_integration",
     "load_workspace",
     "read_reference",
-    "table_columns",
 ]

@@ -29,7 +29,7 @@ class AccessSpec(Spec, frozen=True, kw_only=True):
     tokens: Annotated[tuple[TokenSpec, ...], Meta(max_length=1_000, description="One entry for each principal.")] = ()
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Every principal has a name of its own."""
+        """Refuse two principals of one name."""
         seen: set[str] = set()
         for index, token in enumerate(self.tokens):
             if token.name in seen:

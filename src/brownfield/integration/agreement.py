@@ -12,11 +12,12 @@ from brownfield.contract import Contract, Schema
 from brownfield.errors import BrownfieldError, DeclarationError, InputRefused
 from brownfield.integration.integration import IntegrationDeclaration
 from brownfield.integration.kinds import names
-from brownfield.integration.reader import Path, Reader, dotted, nearest, show
+from brownfield.integration.reader import Reader
 from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.words import KeyPath, dotted, nearest, show
 
-__all__ = ["check_agreement", "check_table", "table_columns"]
+__all__ = ["check_agreement", "check_table"]
 
 
 def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader: Reader) -> None:
@@ -37,27 +38,8 @@ def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader
         check.fields("request", declared.model.cache.key_fields, ("model", "cache", "key_fields"))
 
 
-def table_columns(header: Iterable[str], contract: Contract) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split the columns of a fallback table into key and answer.
-
-    Parameters
-    ----------
-    header
-        Names of the columns.
-
-    Returns
-    -------
-    tuple of tuple of str
-        Key columns (request fields) and answer columns (response fields), in the file's order.
-        A name that both schemas have is an answer: the table says what the caller gets.
-    """
-    columns = tuple(header)
-    answers = contract.schema("response").names
-    return tuple(name for name in columns if name not in answers), tuple(name for name in columns if name in answers)
-
-
 def check_table(content: bytes, contract: Contract, file: str) -> None:
-    """Check the header of a fallback table: that its columns are request and response fields.
+    """Check the header of a fallback table: response fields are the answer, all other columns are the key.
 
     Raises
     ------
@@ -66,11 +48,11 @@ def check_table(content: bytes, contract: Contract, file: str) -> None:
     """
     where = f"{file}:1"
     try:
-        header = next(csv.reader([content.splitlines()[0].decode("utf-8")], strict=True))
+        header = next(csv.reader([content.splitlines()[0].decode("utf-8-sig")], strict=True))
     except (IndexError, UnicodeDecodeError, csv.Error) as error:
         raise DeclarationError(where=where, expected="a CSV file in UTF-8 with a header", got="another") from error
-    keys, answers = table_columns(header, contract)
     request, response = contract.schema("request"), contract.schema("response")
+    keys = [name for name in header if name not in response.names]
     if len(set(header)) < len(header):
         raise DeclarationError(where=where, expected="every column once", got="one of them twice")
     for key in keys:
@@ -82,7 +64,7 @@ def check_table(content: bytes, contract: Contract, file: str) -> None:
     if not keys:
         raise DeclarationError(where=where, expected="a column named like a request field", got="none")
     for field in response.fields:
-        if field.required and field.name not in answers:
+        if field.required and field.name not in header:
             raise DeclarationError(where=where, expected=f"a column for the required field {field.name}", got="none")
 
 
@@ -94,7 +76,7 @@ class _Agreement:
         self._contract = contract
         self._reader = reader
 
-    def schema(self, name: str, path: Path) -> Schema | None:
+    def schema(self, name: str, path: KeyPath) -> Schema | None:
         """Return a schema of the contract, or note that there is none."""
         schema = self._contract.schemas.get(name)
         if schema is None:
@@ -106,17 +88,19 @@ class _Agreement:
             )
         return schema
 
-    def fields(self, schema_name: str, wanted: Iterable[str], path: Path) -> None:
+    def fields(self, schema_name: str, wanted: Iterable[str], path: KeyPath) -> None:
         """Note the fields that a schema does not have."""
         schema = self._contract.schemas.get(schema_name)
-        for name in wanted if schema is not None else ():
+        if schema is None:
+            return
+        for name in wanted:
             if name not in schema.names:
                 expected = f"a field of {schema_name} in {self._declared.contract}"
                 self._reader.note(path, expected, show(name), nearest(name, schema.names))
 
     def source(self, name: str, source: SourceSpec) -> None:
         """Check a source's schema, keys and cursor."""
-        path: Path = ("sources", name)
+        path: KeyPath = ("sources", name)
         if self.schema(name, path) is None:
             return
         self.fields(name, source.keys, (*path, "lookup"))
@@ -126,12 +110,12 @@ class _Agreement:
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""
-        path: Path = ("unified", name)
+        path: KeyPath = ("unified", name)
         self.schema(name, path)
         base = self._contract.schemas.get(table.from_)
         present = set(base.names) if base is not None else set()
         for index, join in enumerate(table.join):
-            here: Path = (*path, "join", index)
+            here: KeyPath = (*path, "join", index)
             if base is not None:
                 for key in join.keys:
                     if key not in present:
@@ -144,7 +128,7 @@ class _Agreement:
                     self._reader.note(here, "a name that is not taken", show(column), "Each field is added once.")
                 present.add(column)
 
-    def constant(self, answer: Mapping[str, Any], path: Path) -> None:
+    def constant(self, answer: Mapping[str, Any], path: KeyPath) -> None:
         """Check that a constant answer is one that the response admits."""
         schema = self._contract.schemas.get("response")
         if schema is None:

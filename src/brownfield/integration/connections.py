@@ -3,16 +3,20 @@
 A plug-in for a further kind brings an options class like the two here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from brownfield.errors import DeclarationError
 from brownfield.integration.kinds import RelativePath
-from brownfield.integration.reader import BAD, Reader, Spec, describe
-from brownfield.integration.reader import Path as KeyPath
+from brownfield.integration.reader import BAD, Reader, Schemas, Spec
 from brownfield.integration.references import Reference, read_reference
+from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["ConnectionSpec", "FolderConnection", "SqliteConnection"]
 
@@ -46,15 +50,25 @@ class ConnectionSpec(Spec, frozen=True, kw_only=True):
     options: Annotated[Any, Meta(description="The options of the kind.")]
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> "ConnectionSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read ``kind`` first, then the other keys as that kind's options."""
         if not isinstance(value, dict):
-            return reader.note(path, "a mapping with the key kind", describe(value))  # type: ignore[no-any-return]  # BAD
+            return reader.note(path, "a mapping with the key kind", describe(value))
         options_class = reader.installed("connections", value.get("kind"), (*path, "kind"))
         if options_class is BAD:
-            return BAD  # type: ignore[no-any-return]  # BAD stands for a spec
+            return BAD
         options = options_class.from_declared(reader, {k: v for k, v in value.items() if k != "kind"}, path)
-        return BAD if options is BAD else cls(kind=value["kind"], options=options)  # type: ignore[no-any-return]
+        return BAD if options is BAD else cls(kind=value["kind"], options=options)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one branch for each installed kind."""
+        branches = []
+        for name, options in sorted(registry.connections.items()):
+            schema = schemas[options.__name__]
+            properties = {"kind": {"const": name}, **schema["properties"]}
+            branches.append({**schema, "properties": properties, "required": ["kind", *schema["required"]]})
+        return {"oneOf": branches}
 
     def location(self, workspace_folder: Path) -> Path:
         """Return the file or folder of a connection that has a ``path``.

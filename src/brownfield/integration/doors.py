@@ -1,11 +1,15 @@
 """``doors``: how callers reach an integration; each key is the name of an installed door."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, field
 
-from brownfield.integration.reader import BAD, Path, Reader, Spec, describe
+from brownfield.integration.reader import BAD, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["DoorsSpec", "HttpDoor"]
 
@@ -22,14 +26,20 @@ class DoorsSpec(Spec, frozen=True, kw_only=True):
     )
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "DoorsSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read each key as the name of an installed door."""
         if not isinstance(value, dict):
-            return reader.note(path, "a mapping with a key for each door", describe(value))  # type: ignore[no-any-return]
+            return reader.note(path, "a mapping with a key for each door", describe(value))
         options = {}
         for name, keys in value.items():
             options_class = reader.installed("doors", name, (*path, name))
             options[name] = BAD if options_class is BAD else options_class.from_declared(reader, keys, (*path, name))
         if any(option is BAD for option in options.values()):
-            return BAD  # type: ignore[no-any-return]
+            return BAD
         return cls(options=options)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one key for each installed door."""
+        doors = {name: {"$ref": f"#/$defs/{options.__name__}"} for name, options in sorted(registry.doors.items())}
+        return {**schemas[cls.__name__], "properties": doors}

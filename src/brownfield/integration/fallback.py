@@ -1,12 +1,16 @@
 """``fallback``: who answers, and from when on, when the model must not."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["FallbackSpec", "FallbackStep"]
 
@@ -18,9 +22,7 @@ class FallbackStep(Spec, frozen=True, kw_only=True):
     table: (
         Annotated[
             RelativePath,
-            Meta(
-                description="CSV file: columns named like request fields are the key, those like response fields the answer."
-            ),
+            Meta(description="CSV file; columns named like response fields are the answer, all others the key."),
         ]
         | None
     ) = None
@@ -29,14 +31,21 @@ class FallbackStep(Spec, frozen=True, kw_only=True):
     ) = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "FallbackStep":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping with one key, or ``previous_version``."""
         if value == "previous_version":
             return cls(previous_version=True)
-        return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+        return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {
+            "anyOf": [{"const": "previous_version"}, {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}]
+        }
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """One step, one answerer."""
+        """Refuse a step of none or several."""
         given = self.previous_version + (self.table is not None) + (self.constant is not None)
         if given != 1:
             yield Contradiction((), "exactly one of previous_version, table, constant", str(given))
@@ -60,7 +69,7 @@ class FallbackSpec(Spec, frozen=True, kw_only=True):
     ] = ()
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A constant always answers, so nothing stands after it."""
+        """Refuse steps after a constant, which always answers."""
         for index, step in enumerate(self.chain[:-1]):
             if step.kind == "constant":
                 yield Contradiction(("chain", index), "the constant as the last step", "steps after it")

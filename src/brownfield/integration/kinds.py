@@ -7,7 +7,7 @@ from msgspec import Meta
 
 __all__ = ["FieldName", "FieldNames", "Identifier", "Line", "Port", "RelativePath", "Slug", "is_slug", "names"]
 
-_DEVICES = "|".join(["con", "prn", "aux", "nul", "com[0-9]", "lpt[0-9]"])
+_DEVICES = "con|prn|aux|nul|com[0-9]|lpt[0-9]"
 _SLUG = rf"^(?!(?:{_DEVICES})$)[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?$"
 
 Slug: TypeAlias = Annotated[
@@ -58,7 +58,7 @@ def is_slug(name: str) -> bool:
     >>> [is_slug(name) for name in ("store-recommendations", "Store", "../x", "con", "a" * 64)]
     [True, False, False, False, False]
     """
-    return len(name.splitlines()) == 1 and re.search(_SLUG, name) is not None
+    return re.fullmatch(_SLUG.removesuffix("$"), name) is not None
 
 
 def names(declared: str | tuple[str, ...]) -> tuple[str, ...]:

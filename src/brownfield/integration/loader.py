@@ -11,14 +11,16 @@ from brownfield.contract import Contract, compile_contract
 from brownfield.errors import DeclarationError
 from brownfield.integration.agreement import check_agreement, check_table
 from brownfield.integration.integration import IntegrationDeclaration, IntegrationSpec
-from brownfield.integration.reader import DeclarationErrors, Reader, each_error, nearest
-from brownfield.integration.reader import Path as KeyPath
+from brownfield.integration.reader import Reader, each_error, raise_all
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_document
+from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
 
-__all__ = ["INTEGRATION_FILE", "WORKSPACE_FILE", "load_integration", "load_workspace"]
+__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_integration", "load_workspace"]
 
+MAX_INTEGRATIONS = 1_000
+"""Most integrations in one workspace: what one machine serves, and what loads in seconds."""
 WORKSPACE_FILE = "brownfield.yaml"
 INTEGRATION_FILE = "integration.yaml"
 
@@ -44,12 +46,14 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
         With everything that is wrong in all files; see :func:`each_error`.
     """
     file = folder / WORKSPACE_FILE
+    if not file.exists():
+        begin = "Begin a workspace with brownfield init."
+        raise DeclarationError(where=WORKSPACE_FILE, expected="a file", got="no such file", next_step=begin)
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)
     declared = reader.read(WorkspaceDeclaration)
     integrations, problems = _load_integrations(folder, declared, registry)
-    if problems:
-        raise problems[0] if len(problems) == 1 else DeclarationErrors(problems)
+    raise_all(problems)
     return WorkspaceSpec(
         name=declared.workspace,
         folder=folder,
@@ -67,7 +71,18 @@ def _load_integrations(
 ) -> tuple[dict[str, IntegrationSpec], list[DeclarationError]]:
     found: dict[str, IntegrationSpec] = {}
     problems: list[DeclarationError] = []
-    for file in sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}")):
+    inside = folder.resolve()
+    files = sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}"))
+    if len(files) > MAX_INTEGRATIONS:
+        many = f"at most {MAX_INTEGRATIONS} integrations"
+        split = "Split the workspace."
+        raise DeclarationError(where="integrations", expected=many, got=str(len(files)), next_step=split)
+    for file in files:
+        if not file.resolve().is_relative_to(inside):
+            outside = "a link that leads out of it"
+            where = file.relative_to(folder).as_posix()
+            problems.append(DeclarationError(where=where, expected="a file inside the workspace", got=outside))
+            continue
         try:
             spec = load_integration(file, registry=registry, workspace=declared, root=folder)
         except DeclarationError as error:
@@ -173,7 +188,7 @@ class _Files:
         try:
             content = _read(where, _named(where, self._root.resolve()))
         except DeclarationError as error:
-            self._reader.note(path, error.expected, f"{relative}: {error.got}", error.next_step)
+            self._reader.note(path, f"{error.expected} at {show(relative)}", f"{error.got}", error.next_step)
             return None
         self._digests[relative] = hashlib.sha256(content).hexdigest()
         return content

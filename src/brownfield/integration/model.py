@@ -1,12 +1,16 @@
 """``model``: which bundle answers."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["CacheSpec", "ModelSpec"]
 
@@ -38,13 +42,23 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
     cache: Annotated[CacheSpec, Meta(description="How long an answer may be given again.")] | None = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "ModelSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping, or the folder alone."""
         if isinstance(value, str):
             value = {"uri" if value.startswith("models:/") else "path": value}
-        return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+        return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {
+            "anyOf": [
+                {"type": "string", "description": "Folder of the bundle, or models:/name@alias."},
+                schemas[cls.__name__],
+            ]
+        }
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Exactly one of the two says which bundle."""
+        """Refuse both and neither of path and uri."""
         if (self.path is None) == (self.uri is None):
             yield Contradiction((), "either path or uri", "neither" if self.path is None else "both")

@@ -1,14 +1,18 @@
 """Settings that live outside the declaration: a secret or an address, named by environment variable or file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.errors import DeclarationError
-from brownfield.integration.reader import Contradiction, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["MAX_REFERENCE_BYTES", "Reference", "read_reference"]
 
@@ -42,8 +46,21 @@ class Reference(Spec, frozen=True, kw_only=True):
         | None
     ) = None
 
+    @classmethod
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
+        """Read the reference; a text in its place may be the secret itself and is not repeated."""
+        if not isinstance(value, dict):
+            found = "a text" if isinstance(value, str) else describe(value)
+            return reader.note(path, "a reference: {env: NAME} or {file: PATH}", found, "Write no secret here.")
+        return reader.struct(cls, value, path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the fields, of which exactly one is given."""
+        return {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}
+
     def contradictions(self) -> Iterator[Contradiction]:
-        """Exactly one of the two is given."""
+        """Refuse both and neither."""
         if (self.env is None) == (self.file is None):
             yield Contradiction((), "either env or file", "both" if self.env else "neither")
 
@@ -77,10 +94,7 @@ def read_reference(reference: Reference, folder: Path) -> str:
     >>> read_reference(Reference(env="EXAMPLE_PATH"), Path())
     '/srv/pos.db'
     """
-    if isinstance(reference.env, str):
-        value = os.environ.get(reference.env, "")
-    else:
-        value = _read_file(reference, folder)
+    value = os.environ.get(reference.env, "") if reference.env else _read_file(reference, folder)
     if not value:
         raise DeclarationError(
             where=str(reference), expected="a value", got="nothing", next_step="Set it before Brownfield is started."

@@ -3,13 +3,17 @@
 Weights are cumulative shares of traffic in percent.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, field
 
 from brownfield.integration.kinds import FieldName, RelativePath
-from brownfield.integration.reader import Contradiction, Path, Reader, Spec, describe
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["Analysis", "Mirror", "Pause", "RolloutSpec", "RolloutStep", "Segment", "Weight"]
 
@@ -44,14 +48,19 @@ class Weight(Spec, frozen=True, kw_only=True):
     analysis: Analysis = ()
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "Weight":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read a mapping, or the weight alone."""
         if isinstance(value, dict):
-            return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
+            return reader.struct(cls, value, path)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100:  # noqa: PLR2004 (percent)
             return cls(weight=float(value))
         next_step = "Weights are cumulative shares of traffic."
-        return reader.note(path, "a number in (0, 100]", describe(value), next_step)  # type: ignore[no-any-return]
+        return reader.note(path, "a number in (0, 100]", describe(value), next_step)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the short form and the long one."""
+        return {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 100}, schemas[cls.__name__]]}
 
 
 class RolloutStep(Spec, frozen=True, kw_only=True):
@@ -69,16 +78,21 @@ class RolloutStep(Spec, frozen=True, kw_only=True):
     )
     analysis: Annotated[tuple[FieldName, ...], Meta(description="Wait until these metrics pass.")] | None = None
 
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)
+        """Return the fields, of which exactly one is given."""
+        return {**schemas[cls.__name__], "minProperties": 1, "maxProperties": 1}
+
     def contradictions(self) -> Iterator[Contradiction]:
-        """A step does one thing."""
+        """Refuse a step of none or several keys."""
         given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
         if len(given) != 1:
             yield Contradiction((), "exactly one key in a step", str(len(given)), "Write one list item for each step.")
 
     @property
-    def kind(self) -> Literal["set_mirror", "set_segment", "pause", "set_weight", "analysis"]:
-        """Which of the five it is."""
-        return next(name for name in self.__struct_fields__ if getattr(self, name) is not None)  # type: ignore[return-value]
+    def kind(self) -> str:
+        """Which of the five it is: ``set_mirror``, ``set_segment``, ``pause``, ``set_weight`` or ``analysis``."""
+        return next(name for name in self.__struct_fields__ if getattr(self, name) is not None)
 
 
 class RolloutSpec(Spec, frozen=True, kw_only=True):
@@ -94,7 +108,7 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     steps: Annotated[tuple[RolloutStep, ...], Meta(min_length=1, max_length=64, description="Steps, in order.")]
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Weights grow, and mirroring comes before the first answer is seen."""
+        """Refuse weights that do not grow, and mirroring of a version that already answers."""
         last = 0.0
         for index, step in enumerate(self.steps):
             if step.set_weight is not None:

@@ -4,13 +4,17 @@ A *lookup* is reference data, found by key; its chain is tried in order (primary
 A *feed* is records to be read once, in order; it pauses and resumes and is never served from a snapshot.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
-from brownfield.integration.reader import BAD, Contradiction, Path, Reader, Spec, describe, key_names
+from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe, key_names, listed
+
+if TYPE_CHECKING:
+    from brownfield.integration.registry import Registry
 
 __all__ = ["Cursor", "Location", "SourceSpec"]
 
@@ -42,32 +46,46 @@ class Location(Spec, frozen=True, kw_only=True):
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "Location":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the place; keys that are not its own are the options of its format."""
-        own = [key for key in key_names(cls) if key != "options"]
+        return cls.beside(reader, value, path, ())
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return one branch without a format and one for each installed format."""
+        own = schemas[cls.__name__]
+        plain = {key: schema for key, schema in own["properties"].items() if key not in {"format", "options"}}
+        branches = [{**own, "properties": plain}]
+        for name, options in sorted(registry.formats.items()):
+            schema = schemas[options.__name__]
+            properties = {**plain, "format": {"const": name, "description": schema["description"]}}
+            required = ["connection", "path", "format", *schema["required"]]
+            branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
+        return {"oneOf": branches}
+
+    @classmethod
+    def beside(cls, reader: Reader, value: Any, path: KeyPath, others: tuple[str, ...]) -> Any:
+        """Read a place that stands flat beside the keys ``others`` of something else."""
+        own = tuple(key for key in key_names(cls) if key != "options")
         if not isinstance(value, dict):
-            return reader.note(path, f"a mapping with the keys {', '.join(own)}", describe(value))  # type: ignore[no-any-return]
-        options = None
-        options_keys: dict[str, Any] = {}
+            return reader.note(path, f"a mapping with the keys {listed(own)}", describe(value))
+        options: Any = None
+        further: tuple[str, ...] = ()
         if "format" in value:
             options_class = reader.installed("formats", value["format"], (*path, "format"))
             if options_class is BAD:
-                return BAD  # type: ignore[no-any-return]  # BAD stands for a spec
-            options_keys = {key: item for key, item in value.items() if key in key_names(options_class)}
-            known = [*own, *key_names(options_class)]
-        else:
-            known = own
-        unknown = [key for key in value if key not in known]
-        reader.unknown_keys(unknown, known, path)
-        place = reader.struct(cls, {key: item for key, item in value.items() if key in own}, path)
-        if "format" in value:
-            options = options_class.from_declared(reader, options_keys, path)
-        if unknown or place is BAD or options is BAD:
-            return BAD  # type: ignore[no-any-return]
-        return cls(**{key: getattr(place, key) for key in own}, options=options)
+                return BAD
+            further = key_names(options_class)
+            chosen = {key: item for key, item in value.items() if key in further}
+            options = options_class.from_declared(reader, chosen, path)
+        known = reader.known_keys(value, (*own, *further, *others), path)
+        arguments = reader.arguments(cls, {key: item for key, item in value.items() if key in own}, path)
+        if not known or arguments is BAD or options is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, options=options), path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A place is a table, a file with its format, or a snapshot with its age."""
+        """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
         if self.snapshot is not None:
             if self.connection is not None:
                 yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
@@ -82,8 +100,8 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
         if self.path is not None and self.format is None:
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
-        if self.format is not None and self.table is not None:
-            yield Contradiction(("format",), "format beside path only", "a table")
+        if self.format is not None and self.path is None:
+            yield Contradiction(("format",), "format beside path only", "no path")
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -98,19 +116,29 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
 
     @classmethod
-    def from_declared(cls, reader: Reader, value: Any, path: Path) -> "SourceSpec":
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
         """Read the source; a place that stands flat becomes a chain of one."""
         if not isinstance(value, dict) or "chain" in value:
-            return reader.struct(cls, value, path)  # type: ignore[no-any-return]  # BAD or the struct
-        own = {key: item for key, item in value.items() if key in key_names(cls)}
-        place = Location.from_declared(reader, {k: v for k, v in value.items() if k not in own}, path)
-        read = reader.struct(cls, own, path)
-        if place is BAD or read is BAD:
-            return BAD  # type: ignore[no-any-return]
-        return cls(lookup=read.lookup, feed=read.feed, chain=(place,), cursor=read.cursor)
+            return reader.struct(cls, value, path)
+        place = Location.beside(reader, value, path, key_names(cls))
+        arguments = reader.arguments(cls, value, path)
+        if place is BAD or arguments is BAD:
+            return BAD
+        return reader.checked(cls(**arguments, chain=(place,)), path)
+
+    @classmethod
+    def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:
+        """Return the branch with a chain, and one for each place that may stand flat."""
+        own = schemas[cls.__name__]
+        beside = {key: schema for key, schema in own["properties"].items() if key != "chain"}
+        flat = [
+            {**branch, "properties": {**beside, **branch["properties"]}, "description": own["description"]}
+            for branch in Location.published(schemas, registry)["oneOf"]
+        ]
+        return {"oneOf": [{**own, "required": ["chain"]}, *flat]}
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A source is a lookup or a feed; only a feed has a cursor, only a lookup has ways out."""
+        """Refuse what is not one of a lookup, which may have ways out, and a feed, which may have a cursor."""
         if self.feed == (self.lookup is not None):
             got = "both" if self.feed else "neither"
             yield Contradiction(
@@ -125,7 +153,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
-        if self.chain and self.chain[0].snapshot is not None:
+        if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
 
     @property

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from brownfield.errors import DeclarationError
 
@@ -72,7 +72,7 @@ class Document:
     _lines: Mapping[int, Mapping[str | int, int]]
 
     def where(self, path: Sequence[str | int] = ()) -> str:
-        """Say where a key or item stands.
+        r"""Say where a key or item stands.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Document:
 
         Examples
         --------
-        >>> document = load_document("name: x\\nsteps:\\n  - a\\n  - b\\n", "rollout.yaml")
+        >>> document = load_document("name: x\nsteps:\n  - a\n  - b\n", "rollout.yaml")
         >>> document.where(["steps", 1])
         'rollout.yaml:4'
         """
@@ -103,7 +103,7 @@ class Document:
 
 
 def load_document(text: str | bytes, file: str) -> Document:
-    """Read one strict YAML document whose top is a mapping.
+    r"""Read one strict YAML document whose top is a mapping.
 
     Parameters
     ----------
@@ -124,23 +124,25 @@ def load_document(text: str | bytes, file: str) -> Document:
 
     Examples
     --------
-    >>> load_document("deadline_ms: 50\\nanswer: no\\nsince: 2026-11-21\\n", "x.yaml").data
+    >>> load_document("deadline_ms: 50\nanswer: no\nsince: 2026-11-21\n", "x.yaml").data
     {'deadline_ms': 50, 'answer': 'no', 'since': '2026-11-21'}
-    >>> load_document("limit: 1_000\\n", "x.yaml")
+    >>> load_document("limit: 1_000\n", "x.yaml")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    brownfield.errors.DeclarationError: x.yaml:1: expected a plain decimal number, got 1_000. \
-Write it without underscores, or quote it if it is text.
+    brownfield.errors.DeclarationError: x.yaml:1: expected a plain decimal number, got 1_000. Write it without ...
     """
     plain = _decode(text, file)
     composer = _Composer(plain, file)
     try:
         data = composer.document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = 1 if mark is None else min(mark.line + 1, plain.count("\n") + 1)
+        last = len(plain.rstrip().splitlines())
+        line = min(error.problem_mark.line + 1, last) if error.problem_mark is not None else last
+        begun = f" {error.context} that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
         raise DeclarationError(
-            f"not valid YAML: {error.problem}", where=f"{file}:{line}", next_step=_syntax_hint(str(error.problem))
+            f"not valid YAML: {error.problem}{begun}",
+            where=f"{file}:{line}",
+            next_step=_syntax_hint(str(error.problem)),
         ) from error
     return Document(data, file, composer.lines)
 
@@ -150,7 +152,7 @@ def _decode(text: str | bytes, file: str) -> str:
         raise DeclarationError(where=f"{file}:1", expected=f"at most {MAX_BYTES} bytes", got=f"{len(text)}")
     if isinstance(text, bytes):
         try:
-            text = text.decode("utf-8")
+            plain = text.decode("utf-8")
         except UnicodeDecodeError as error:
             line = text.count(b"\n", 0, error.start) + 1
             raise DeclarationError(
@@ -159,22 +161,24 @@ def _decode(text: str | bytes, file: str) -> str:
                 got=f"a byte that is not, at offset {error.start}",
                 next_step="Save the file as UTF-8.",
             ) from error
-    if found := _FORBIDDEN_CHARACTER.search(text):
+    else:
+        plain = text
+    if found := _FORBIDDEN_CHARACTER.search(plain):
         character = ord(found.group())
         raise DeclarationError(
-            where=f"{file}:{text.count(chr(10), 0, found.start()) + 1}",
+            where=f"{file}:{plain.count(chr(10), 0, found.start()) + 1}",
             expected="printable text",
             got="a byte order mark" if character == 0xFEFF else f"the character U+{character:04X}",  # noqa: PLR2004 (the mark itself)
             next_step="Remove it; inside a quoted text write it as an escape.",
         )
-    if found := _TAB_INDENTATION.search(text):
+    if found := _TAB_INDENTATION.search(plain):
         raise DeclarationError(
-            where=f"{file}:{text.count(chr(10), 0, found.start()) + 1}",
+            where=f"{file}:{plain.count(chr(10), 0, found.start()) + 1}",
             expected="spaces as indentation",
             got="a tab",
             next_step="Replace tabs by spaces.",
         )
-    return text
+    return plain
 
 
 def _syntax_hint(problem: str) -> str:
@@ -189,7 +193,7 @@ class _Composer:
     """Builds plain values from libyaml's events."""
 
     def __init__(self, text: str, file: str) -> None:
-        self._parser = CParser(text)
+        self._parser: Any = CParser(text)
         self._file = file
         self._anchors: dict[str, Any] = {}
         self._open: set[str] = set()
@@ -235,12 +239,12 @@ class _Composer:
             raise self._refused(event, f"at most {MAX_DEPTH} levels", "more")
         if event.anchor is not None:
             self._open.add(event.anchor)
-        value = self._mapping(event, depth) if kind is yaml.MappingStartEvent else self._sequence(depth)
+        value = self._mapping(depth) if kind is yaml.MappingStartEvent else self._sequence(depth)
         if event.anchor is not None:
             self._define(event, value)
         return value
 
-    def _mapping(self, start: Any, depth: int) -> dict[str, Any]:
+    def _mapping(self, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         lines: dict[str | int, int] = {}
         self.lines[id(result)] = lines

@@ -23,7 +23,7 @@ class Join(Spec, frozen=True, kw_only=True):
     ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """A join adds something."""
+        """Refuse a join that adds nothing."""
         if not self.take and self.exists is None:
             yield Contradiction((), "take or exists", "neither", "A join that adds nothing can be left out.")
 

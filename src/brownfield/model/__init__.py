@@ -1,21 +1,33 @@
 """Models as bundles: written whole, verified when opened, inspected before any engine sees them."""
 
-from brownfield.model.bundle import Bundle, open_bundle, write_bundle
-from brownfield.model.golden import Golden
+from brownfield.model.bundle import Bundle, open_bundle, place_model, write_bundle
+from brownfield.model.compute import Answer, as_golden, compute
+from brownfield.model.golden import Golden, Tensors
 from brownfield.model.manifest import FileEntry, Manifest
 from brownfield.model.onnx_inspect import inspect_onnx
+from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.rules import RULES
+from brownfield.model.sample import sample_columns, sample_tensors
 from brownfield.model.signature import Signature, TensorSpec
 
 __all__ = [
     "RULES",
+    "Answer",
     "Bundle",
     "FileEntry",
     "Golden",
     "Manifest",
+    "ProbeReport",
     "Signature",
     "TensorSpec",
+    "Tensors",
+    "as_golden",
+    "compute",
     "inspect_onnx",
     "open_bundle",
+    "place_model",
+    "probe",
+    "sample_columns",
+    "sample_tensors",
     "write_bundle",
 ]

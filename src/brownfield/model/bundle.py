@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.data.features import Features
 from brownfield.errors import DeclarationError
-from brownfield.model.agreement import check_features, check_golden
+from brownfield.model.agreement import check_contract, check_features, check_golden
+from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx
 from brownfield.model.rules import refused
-from brownfield.model.signature import TensorSpec
+from brownfield.model.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from brownfield.contract import Contract
+    from brownfield.types import Columns
 
-__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "write_bundle"]
+__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "place_model", "write_bundle"]
 
 MODEL = "model.onnx"
 FEATURES = "features.json"
@@ -91,6 +93,21 @@ class Bundle:
         """Where it came from."""
         return self.manifest.provenance
 
+    def check_contract(self, contract: "Contract") -> None:
+        """Refuse another contract or version (``contract-digest``), or other fields than it had (``contract-fields``).
+
+        The text of a contract may say more than it did (ranges, descriptions): compare the digests to know.
+        """
+        if contract.reference != self.manifest.contract:
+            raise refused(
+                "contract-digest",
+                where=str(self.folder),
+                expected=self.manifest.contract,
+                got=contract.reference,
+                next_step="Make the bundle again under this contract.",
+            )
+        check_contract(self.features, contract)
+
     @property
     def model_path(self) -> Path:
         """The model file."""
@@ -105,6 +122,7 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     model: Path | bytes,
     features: Features,
     contract: "Contract",
+    golden_columns: "Columns | None" = None,
     golden: Golden | None = None,
     metrics: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -124,8 +142,10 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
         Learned features, or the identity.
     contract
         The contract that the features were made for.
+    golden_columns
+        Request columns to keep with the answers that the model gives to them, computed here in a child process.
     golden
-        Records with the answers that the model gave to them.
+        The same, computed before.
     metrics, provenance
         Figures, and where it came from.
     created_at_utc
@@ -150,11 +170,16 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _place_model(staged, model)
+        signature = place_model(staged, model)
+        check_features(features, signature)
+        check_contract(features, contract)
+        if golden is None and golden_columns is not None:
+            rows = len(next(iter(golden_columns.values()))) if features.batched else 1
+            inputs = features.encode(golden_columns, rows)
+            golden = as_golden(inputs, compute(staged, [inputs])[0])
         write_durably(staged / FEATURES, features.to_json())
         if golden is not None:
             write_durably(staged / GOLDEN, golden.to_json())
-        signature = inspect_onnx(staged / MODEL)
         manifest = Manifest(
             name=name,
             version=version,
@@ -212,19 +237,27 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden)
 
 
-def _place_model(staged: Path, model: Path | bytes) -> None:
+def place_model(folder: Path, model: Path | bytes) -> Signature:
+    """Copy a model, and its weights beside it, into an empty folder as ``model.onnx``; return its signature.
+
+    Raises
+    ------
+    BundleRefused
+        When it does not pass :func:`inspect_onnx`.
+    """
     if isinstance(model, bytes):
-        write_durably(staged / MODEL, model)
-        return
+        write_durably(folder / MODEL, model)
+        return inspect_onnx(folder / MODEL)
     signature = inspect_onnx(model)
-    write_durably(staged / MODEL, read_plain(model, limit_bytes=MAX_MODEL_BYTES))
+    write_durably(folder / MODEL, read_plain(model, limit_bytes=MAX_MODEL_BYTES))
     for name in signature.external_files:
         if name in (MODEL, FEATURES, GOLDEN, MANIFEST):
             raise refused("onnx-external-data", got=f"weights in a file named {name!r}")
-        with open_plain(model.parent / name) as source, (staged / name).open("xb") as target:
+        with open_plain(model.parent / name) as source, (folder / name).open("xb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
+    return inspect_onnx(folder / MODEL)
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:

@@ -4,25 +4,38 @@ import re
 
 __all__ = ["looks_like"]
 
-_SIGNATURES = (
-    (b"\x93NUMPY", "a NumPy array (which may hold a pickle)"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
-    (b"PK\x03\x04", "a zip archive (PyTorch, Keras or NumPy; these may hold a pickle)"),
-    (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ", "a program"),
-    (b"%PDF", "a PDF document"),
-    (b"version https://git-lfs", "a Git LFS pointer: the model itself was not fetched (`git lfs pull`)"),
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x93NUMPY", "a NumPy array (which may hold a pickle)"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)"),
+    (0, b"PK\x03\x04", "a zip archive (PyTorch, Keras or NumPy; these may hold a pickle)"),
+    (0, b"PK\x05\x06", "an empty zip archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"\xfd7zXZ\x00", "an xz archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a program"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: the model itself was not fetched (`git lfs pull`)"),
+    *((0, bytes((0x80, protocol)), "a pickle, which Brownfield never reads") for protocol in range(2, 6)),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (4, b"ORTM", "a model in the format of ONNX Runtime; bring the ONNX file it was made from"),
+    (8, b'{"', "a safetensors file: weights without a graph"),
+    (257, b"ustar", "a tar archive"),
 )
-_TEXT_PICKLE = re.compile(rb"\(?[cld(]p?[0-9_a-zA-Z.]*\n")
+"""Where a format's mark stands, the mark, and the format."""
+
+_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"(?i)<!doctype html|<html"), "an HTML page (an error page saved as a model?)"),
+    (re.compile(rb"<\?xml|<net"), "an XML file (OpenVINO?)"),
+    (re.compile(rb"[{\[]"), "a JSON text"),
+    (re.compile(rb"\(?[cld(]p?[0-9_a-zA-Z.]*\n"), "a pickle, which Brownfield never reads"),
+)
+_BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
 def looks_like(head: bytes) -> str | None:
-    """Name the format that a file seems to have, or return ``None`` when it may be an ONNX model.
+    r"""Name the format that a file seems to have, or return ``None`` when it may be an ONNX model.
 
     Parameters
     ----------
@@ -33,29 +46,11 @@ def looks_like(head: bytes) -> str | None:
     --------
     >>> looks_like(b"<!DOCTYPE html><html><body>404 Not Found")
     'an HTML page (an error page saved as a model?)'
-    >>> looks_like(b"\\x80\\x04\\x95")
+    >>> looks_like(b"\x80\x04\x95")
     'a pickle, which Brownfield never reads'
     """
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
+    for offset, mark, name in _SIGNATURES:
+        if head[offset : offset + len(mark)] == mark:
             return name
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle, which Brownfield never reads"
-    if head[257:262] == b"ustar":
-        return "a tar archive"
-    if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
-    if head[4:8] == b"ORTM":
-        return "a model in the format of ONNX Runtime; bring the ONNX file it was made from"
-    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
-        return "a safetensors file: weights without a graph"
-    text = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page (an error page saved as a model?)"
-    if text.startswith((b"<?xml", b"<net")):
-        return "an XML file (OpenVINO?)"
-    if text.startswith((b"{", b"[")):
-        return "a JSON text"
-    if _TEXT_PICKLE.match(head[:512]):
-        return "a pickle, which Brownfield never reads"
-    return None
+    text = head[:512].lstrip(_BLANK)
+    return next((name for pattern, name in _TEXTS if pattern.match(text)), None)

@@ -1,14 +1,14 @@
 """The manifest of a bundle: what is in it, for which contract, and where it came from.
 
 One text form only: keys sorted, indented by one space; so a text that is not what Brownfield would write is refused.
-The bundle's digest is the SHA-256 of the manifest in canonical JSON (RFC 8785); every other file is named in it by digest.
+The bundle's digest is the SHA-256 of the manifest in canonical JSON (RFC 8785); it names every other file by digest.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import rfc8785
@@ -84,7 +84,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def to_json(self) -> bytes:
         """Return the one text form."""
-        return json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+        try:
+            text = json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise refused("manifest-form", expected="plain values and finite numbers", got=str(error)) from error
+        return text.encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> "Manifest":
@@ -95,18 +99,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         BundleRefused
             ``manifest-schema``, ``manifest-hash``, ``manifest-form``, or the rule of a name in it.
         """
-        try:
-            head = msgspec.json.decode(text, type=_Head)
-        except msgspec.MsgspecError as error:
-            raise refused("manifest-form", got=str(error)) from error
+        head = _decoded(text, _Head)
         if head.schema_version != 1:
             raise refused("manifest-schema", expected="1", got=str(head.schema_version))
         if head.hash != "sha256":
             raise refused("manifest-hash", got=ascii(head.hash[:40]))
-        try:
-            manifest = msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            raise refused("manifest-form", got=str(error)) from error
+        manifest = _decoded(text, cls)
         if manifest.to_json() != text:
             raise refused("manifest-form", next_step="Let `write_bundle` write it; it is not meant to be edited.")
         return manifest
@@ -114,7 +112,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON."""
-        return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+        try:
+            return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+        except (rfc8785.CanonicalizationError, ValueError) as error:
+            raise refused("manifest-form", expected="whole numbers up to 2^53", got=str(error)) from error
+
+
+_Read = TypeVar("_Read")
+
+
+def _decoded(text: bytes, kind: type[_Read]) -> _Read:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise refused("manifest-form", got=str(error)) from error
 
 
 class _Head(msgspec.Struct):

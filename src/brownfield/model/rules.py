@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from brownfield.errors import BundleRefused
+from brownfield.model.probe import PROBE_RULES
 
-__all__ = ["RULES", "refused"]
+__all__ = ["RULES", "refused", "text"]
 
 RULES: Mapping[str, str] = {
+    **PROBE_RULES,
     "bundle-file": "A file of the bundle is a link, is linked twice, or is no regular file.",
     "bundle-file-extra": "The folder holds a file that the manifest does not list.",
     "bundle-file-missing": "The manifest lists a file that is not there.",
@@ -14,27 +16,26 @@ RULES: Mapping[str, str] = {
     "bundle-file-size": "A file is larger than its kind may be.",
     "bundle-name": "The name is no slug: a-z, 0-9 and dash, up to 63.",
     "bundle-version": "The version is more than letters, digits, dot, dash and underscore, up to 64.",
-    "contract-digest": "The bundle was made for another contract.",
+    "contract-digest": "The bundle was made for another contract, or for another version of it.",
+    "contract-fields": "The features read or fill fields that the contract does not have, or of another type or shape.",
     "features-digest": "The features are not those the manifest names.",
     "features-form": "The features cannot be read.",
     "features-labels": "The labels of an output are not as many as the columns of its tensor.",
-    "features-signature": "The features feed or read tensors that the graph does not have, or of another type or shape.",
+    "features-signature": "The features feed or read tensors that the graph lacks, or of another type or shape.",
     "golden-form": "The golden records cannot be read, or do not fit the graph.",
-    "golden-output": "The model's answers to the golden records are not what they were, or hold NaN.",
     "manifest-digest": "A file's SHA-256 is not the one in the manifest.",
     "manifest-form": "The manifest is not in the one form that Brownfield writes.",
     "manifest-hash": "The manifest names another hash than SHA-256.",
     "manifest-schema": "The manifest was written by another version of the bundle's layout.",
     "model-empty": "The model file is empty.",
     "model-format": "The file is no ONNX model.",
-    "model-size": "The model is larger than 2 GiB; larger weights belong into external data files.",
     "onnx-constant": "A constant of the graph would fill more memory than a model may.",
     "onnx-domain": "An operator is of a domain that the engine does not bring itself.",
-    "onnx-external-data": "Weights outside the model file that are no plain file of the same folder, or out of its range.",
+    "onnx-external-data": "Weights outside the model are in no plain file of its folder, or beyond that file's end.",
     "onnx-initializer": "A weight's data is not as long as its shape and type say.",
     "onnx-input-shape": "An input has no declared number of dimensions, or a negative one.",
     "onnx-input-type": "An input is no tensor of a type that the open inference protocol knows.",
-    "onnx-names": "Inputs or outputs without a name, or two of one name.",
+    "onnx-names": "Inputs or outputs without a name, two of one name, or a name that is no UTF-8 text.",
     "onnx-nesting": "Subgraphs or functions are nested too deep, or a function calls itself.",
     "onnx-nodes": "The graph has more nodes than a model may.",
     "onnx-operator": "An operator does not exist in the operator set that the model names.",
@@ -42,9 +43,16 @@ RULES: Mapping[str, str] = {
     "onnx-output-type": "An output is no tensor of a type that the open inference protocol knows.",
     "onnx-structure": "The graph is missing, or carries parts that serving has no use for.",
 }
-"""Identifier to meaning."""
+"""Identifier to meaning; those of the probe stand beside it."""
 
 
 def refused(rule: str, what: str = "", **details: str | None) -> BundleRefused:
     """Return the error for a rule of :data:`RULES`."""
     return BundleRefused(what or RULES[rule].rstrip("."), rule=rule, **details)
+
+
+def text(value: str | bytes) -> str:
+    """Return a text of a protocol buffer, which is bytes when it is no UTF-8 (``onnx-names``)."""
+    if not isinstance(value, str):
+        raise refused("onnx-names", got=ascii(value[:40]))
+    return value

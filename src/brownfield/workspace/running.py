@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -37,22 +36,12 @@ class RunningWorkspace:
     pid: int
 
     def model_pids(self) -> list[int]:
-        """Process ids of the model processes, oldest first (Linux: read from ``/proc``)."""
-        children = Path(f"/proc/{self.pid}/task")
+        """Process ids of the model processes, read from ``/proc``."""
         found: list[int] = []
-        with suppress(FileNotFoundError):
-            for task in children.iterdir():
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(OSError):
                 found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
-        return sorted(pid for pid in found if _is_model(pid))
-
-    def kill_model(self) -> int | None:
-        """Send SIGKILL to the oldest model process; None when none runs just now."""
-        pids = self.model_pids()
-        if not pids:
-            return None
-        with suppress(ProcessLookupError):
-            os.kill(pids[0], signal.SIGKILL)
-        return pids[0]
+        return [pid for pid in found if _is_model(pid)]
 
 
 def _is_model(pid: int) -> bool:

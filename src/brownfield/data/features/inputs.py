@@ -14,7 +14,7 @@ import numpy.typing as npt
 from brownfield.data.features.vocabulary import ABSENT, Vocabulary, flatten, plain
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
-__all__ = ["Category", "InputFeature", "MultiHot", "Numeric", "RawInput", "SequenceInput", "TEXT_DTYPE", "refuse_rows"]
+__all__ = ["TEXT_DTYPE", "Category", "InputFeature", "MultiHot", "Numeric", "RawInput", "SequenceInput", "refuse_rows"]
 
 TEXT_DTYPE = "str"
 """The dtype of a tensor of strings (V2 ``BYTES``); the array itself is of Python objects of type ``str``."""
@@ -59,7 +59,9 @@ class Numeric(_Input, frozen=True, tag="numeric"):
     def __post_init__(self) -> None:
         finite = np.isfinite([self.center, self.scale, 0.0 if self.fill is None else self.fill]).all()
         if not finite or self.scale == 0:
-            raise ValueError(f"numeric feature {self.field!r} needs a finite center and fill, and a scale that is not 0")
+            raise ValueError(
+                f"numeric feature {self.field!r} needs a finite center and fill, and a scale that is not 0"
+            )
 
     @property
     def width(self) -> int:
@@ -220,7 +222,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
 
     alone: ClassVar[bool] = True
 
-    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:
+    def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
         """Return the tensor, shape ``(rows, *shape)``; the field's own shape when not batched."""
         dtype = object if self.dtype == TEXT_DTYPE else self.dtype
         if isinstance(column, np.ndarray) and column.dtype.kind not in "OUS":
@@ -237,9 +239,10 @@ class RawInput(_Input, frozen=True, tag="raw"):
         except (TypeError, ValueError, OverflowError) as error:
             violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA)
             raise InputRefused([violation]) from error
-        if self.dtype == TEXT_DTYPE and any(value is None for value in array.flat):
-            missing = np.array([value is None for value in array.flat]).reshape(len(array), -1).any(axis=1)
-            refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, missing)
+        if self.dtype == TEXT_DTYPE:
+            missing = [row for row, value in enumerate(column) if value is None]
+            if missing:
+                refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
         return array
 
 

@@ -5,7 +5,7 @@ Refused: a column without values, a scale of zero, an empty vocabulary, more dis
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from brownfield.data.features.spec import FeaturesSpec, InputSpec, ScalingSpec, 
 from brownfield.data.features.vocabulary import Vocabulary, flatten, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from brownfield.data.features.inputs import InputFeature
     from brownfield.types import Columns
 
 __all__ = ["learn"]
@@ -46,20 +49,23 @@ def learn(spec: FeaturesSpec, columns: "Iterable[Columns]" = ()) -> Features:
     """
     moments = {i: _Moments() for i, one in enumerate(spec.inputs) if one.scaling and not one.scaling.known}
     counts = {i: _Counts(one) for i, one in enumerate(spec.inputs) if one.vocabulary}
+    learners: dict[int, _Moments | _Counts] = {**moments, **counts}
     for chunk in columns:
-        for position, statistic in (*moments.items(), *counts.items()):
-            statistic.update(chunk[spec.inputs[position].field])
-    inputs = []
+        for position, learner in learners.items():
+            learner.update(chunk[spec.inputs[position].field])
+    inputs: list[InputFeature] = []
+    vocabularies: dict[str, Vocabulary] = {}
     for position, one in enumerate(spec.inputs):
         options = dict(one.options)
         if one.scaling is not None:
             options |= _scaled(one, one.scaling, moments.get(position))
         if one.vocabulary is not None:
             options["vocabulary"] = counts[position].vocabulary(one.vocabulary)
+        if options.get("vocabulary"):
+            vocabularies[one.field] = options["vocabulary"]
         inputs.append(one.kind(**options))
-    vocabularies = {feature.field: feature.vocabulary for feature in inputs if getattr(feature, "vocabulary", None)}
     outputs = tuple(
-        one.kind(**one.options | ({"labels": vocabularies[one.labels_from]} if one.labels_from else {}))
+        one.kind(**{**one.options, "labels": vocabularies[one.labels_from]} if one.labels_from else one.options)
         for one in spec.outputs
     )
     return Features(inputs=tuple(inputs), outputs=outputs, batched=spec.batched)
@@ -86,11 +92,13 @@ class _Moments:
         values = values[~np.isnan(values)]
         if not len(values):
             return
-        mean = float(values.mean())
         count = self.count + len(values)
-        delta = mean - self.mean
-        self.squares += float(np.square(values - mean).sum()) + delta * delta * self.count * len(values) / count
-        self.mean += delta * len(values) / count
+        with np.errstate(all="ignore"):  # an infinite value is refused when the scale is made
+            mean = values.mean()
+            delta = mean - self.mean
+            spread = np.square(values - mean).sum() + delta * delta * self.count * len(values) / count
+        self.squares += float(spread)
+        self.mean += float(delta) * len(values) / count
         self.count = count
         self.minimum = min(self.minimum, float(values.min()))
         self.maximum = max(self.maximum, float(values.max()))
@@ -112,7 +120,7 @@ def _scaled(spec: InputSpec, scaling: ScalingSpec, moments: _Moments | None) -> 
             center, scale = moments.minimum, moments.maximum - moments.minimum
         if isinstance(fill, str):
             fill = {"mean": moments.mean, "min": moments.minimum, "max": moments.maximum}[fill]
-    if not scale or not np.isfinite([center, scale]).all():
+    if center is None or not scale or not np.isfinite([center, scale]).all():
         raise spec.place.error(
             f"{spec.field!r} cannot be scaled by {scaling.kind}: it holds one value only, or one that is not finite",
             next_step="Use `scaling: none`, or declare the scale.",

@@ -1,4 +1,4 @@
-"""Reading one mapping of a features file: typed values, and errors that say where, expected, got and the nearest name."""
+"""Reading one mapping of a features file: typed values, and errors that say where and what instead."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches

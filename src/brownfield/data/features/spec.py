@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from brownfield.data.features.inputs import TEXT_DTYPE, Category, InputFeature, MultiHot, Numeric, RawInput, SequenceInput
+from brownfield.data.features.inputs import (
+    TEXT_DTYPE,
+    Category,
+    InputFeature,
+    MultiHot,
+    Numeric,
+    RawInput,
+    SequenceInput,
+)
 from brownfield.data.features.outputs import Argmax, OutputFeature, RawOutput, Scalar, Threshold, TopK
 from brownfield.data.features.reading import Place, Reader, Where, nearest
 from brownfield.data.features.vocabulary import Label, Vocabulary
@@ -193,10 +201,7 @@ def _numeric(reader: Reader, field: "Field") -> _Read:
     kind = reader.choice("scaling", ("none", "standard", "min_max", "log1p"), "none")
     center, scale = _declared_scale(reader, kind)
     fill = reader.value("fill", None)
-    if isinstance(fill, str):
-        fill = reader.choice("fill", ("mean", "min", "max"))
-    else:
-        fill = reader.number("fill", None)
+    fill = reader.choice("fill", ("mean", "min", "max")) if isinstance(fill, str) else reader.number("fill", None)
     if fill is None and _may_be_missing(field):
         raise reader.place.error(
             f"the contract lets {field.name!r} be missing",
@@ -354,7 +359,9 @@ def _output(
     if kind in ("top_k", "argmax"):
         labelled = field.item if kind == "top_k" else field
         if labelled is None:
-            raise place.under("field").error(expected="a list in the response", got=f"{field.name!r} of type {field.kind}")
+            raise place.under("field").error(
+                expected="a list in the response", got=f"{field.name!r} of type {field.kind}"
+            )
         options["labels"], labels_from = _output_labels(reader, labelled, vocabularies)
         partner = "scores" if kind == "top_k" else "score"
         options[partner] = _field(reader, partner, response, "response").name if partner in reader else None

@@ -76,7 +76,7 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
 
 
 async def _read_body(receive: Receive, cap_bytes: int) -> bytes | int | None:
-    """The whole body; the number of bytes seen when it passes the cap; None when the caller left."""
+    """Read the whole body: the bytes; the number of bytes seen when it passes the cap; None when the caller left."""
     message = await receive()
     chunks: list[bytes] = []
     size = 0

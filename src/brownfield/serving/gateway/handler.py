@@ -79,9 +79,7 @@ class Call:
 
     __slots__ = ("headers", "path", "route", "served", "split")
 
-    def __init__(
-        self, route: "_Bound", headers: Headers, path: bytes, split: Split
-    ) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split) -> None:
         self.route = route.function
         self.served = route.served
         self.headers = headers
@@ -130,7 +128,7 @@ class Handler:
         self.http = HttpMeter()
         self.draining = False
         self.in_flight = 0
-        self._authorize = authorize
+        self.authorize = authorize
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
@@ -210,8 +208,8 @@ class Handler:
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
         permission = bound.permission if bound else "read"
-        if permission is not None and self._authorize is not None:
-            self._authorize(headers.get(b"authorization"), permission)
+        if permission is not None and self.authorize is not None:
+            self.authorize(headers.get(b"authorization"), permission)
         if bound is not None:
             return bound
         if methods:
@@ -272,9 +270,7 @@ class Handler:
     async def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         served = _served(call)
         ready = not self.draining and served.ready
-        return _json(
-            {"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503
-        )
+        return _json({"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503)
 
     # --- for people and monitors ---
 

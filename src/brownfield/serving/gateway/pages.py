@@ -15,7 +15,7 @@ import msgspec
 from markupsafe import Markup
 
 from brownfield import __version__
-
+from brownfield.contract import openapi
 
 if TYPE_CHECKING:
     from brownfield.contract import Field, Schema
@@ -50,14 +50,15 @@ def docs_page(title: str, snapshot: "Snapshot") -> str:
         What is served.
     """
     integrations = [_described(served) for served in snapshot.integrations.values()]
-    return _template().render(title=title, style=Markup(_STYLE),  # noqa: S704 (our own file)
-        integrations=integrations)
+    return _template().render(
+        title=title,
+        style=Markup(_STYLE),  # noqa: S704 (our own file)
+        integrations=integrations,
+    )
 
 
 def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
     """OpenAPI 3.1 document of every integration's named-fields call."""
-    from brownfield.contract import openapi  # noqa: PLC0415
-
     contracts = {name: served.contract for name, served in snapshot.integrations.items()}
     return openapi(contracts, title=title, version=__version__)
 

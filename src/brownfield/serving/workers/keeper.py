@@ -136,7 +136,7 @@ class Keeper:
                 up_since_ns = self._now_ns()
             except WorkerUnavailable as error:
                 quick_deaths += 1
-                _log.error("a model process did not start", extra={"worker": self._label, "reason": error.code})  # noqa: TRY400 (the cause is known)
+                _log.error("a model process did not start", extra={"worker": self._label, "reason": error.code})
         self.state = WorkerState.QUARANTINED
         _log.error("a model process is quarantined after quick deaths in a row", extra={"worker": self._label})
 

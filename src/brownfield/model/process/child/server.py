@@ -83,11 +83,11 @@ class Server:
         self._waiting_count = 0
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._epoll.register(listener.fileno(), select.EPOLLIN)
+        self._listen_for_signals()
 
     def run(self) -> None:
         """Serve until SIGTERM, then finish what has arrived."""
-        self._listen_for_signals()
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         while not self._stopping:
             self._poll(0 if self._waiting else -1)
             if self._waiting:
@@ -162,7 +162,7 @@ class Server:
         waiting = self._waiting.pop(key)
         batch = [waiting.popleft()]
         rows = batch[0].frame.layout.rows
-        while waiting and rows >= 0:
+        while waiting and rows >= 0 and self._max_batch_rows > 1:
             rows += waiting[0].frame.layout.rows
             if rows > self._max_batch_rows:
                 break

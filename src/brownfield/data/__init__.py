@@ -1,0 +1,1 @@
+"""From silo to model and back: formats, sources, pipeline, features; sinks follow."""

@@ -1,0 +1,135 @@
+"""From a declared source to one that can be read: connection, format and layout are put together here."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, compile_copybook, read_layout
+from brownfield.data.sources import FolderFile, Source, SqliteTable
+from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.integration import ConnectionSpec, IntegrationSpec, Location
+
+__all__ = ["bind_source", "open_format"]
+
+
+def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Source:
+    """Give the first place of a source's chain that can be reached.
+
+    Parameters
+    ----------
+    integration
+        The integration, in ``integrations/<name>`` of its workspace.
+    name
+        The source.
+    connections
+        Of the workspace.
+
+    Raises
+    ------
+    SourceUnavailable
+        When no place can be reached; the last one's reason.
+    DeclarationError
+        When a place names what is not there, or what is not read yet.
+    """
+    spec = integration.sources[name]
+    key: tuple[str, ...] = ()
+    if spec.cursor is not None:
+        declared = (spec.cursor.key,) if isinstance(spec.cursor.key, str) else spec.cursor.key
+        key = tuple(dict.fromkeys((spec.cursor.column, *declared)))
+    failed: SourceUnavailable | None = None
+    for index, place in enumerate(spec.chain):
+        if place.snapshot is not None:
+            continue  # the last good copy is kept and served by the fail-over of lookups
+        try:
+            source = _bind_place(integration, place, connections, key, f"sources.{name}.chain[{index}]")
+            source.probe()
+        except SourceUnavailable as error:
+            failed = error
+        else:
+            return source
+    raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
+
+
+def _bind_place(
+    integration: IntegrationSpec,
+    place: Location,
+    connections: Mapping[str, ConnectionSpec],
+    key: tuple[str, ...],
+    path: str,
+) -> Source:
+    connection = connections.get(place.connection or "")
+    if connection is None:
+        raise DeclarationError(
+            path=f"{path}.connection",
+            expected=f"one of {', '.join(connections) or 'no'} connections",
+            got=repr(place.connection),
+        )
+    wanted = "sqlite" if place.table is not None else "folder"
+    if connection.kind != wanted:
+        raise DeclarationError(
+            path=f"{path}.connection", expected=f"a connection of the kind {wanted}", got=connection.kind
+        )
+    location = connection.location(_workspace_folder(integration))
+    if place.table is not None:
+        return SqliteTable(location, place.table, key)
+    text = _layout(integration, location, place)
+    return FolderFile(location, place.path or "", open_format(place.format or "", place.options, text).decode)
+
+
+def _workspace_folder(integration: IntegrationSpec) -> Path:
+    return integration.folder.parents[1]
+
+
+def _layout(integration: IntegrationSpec, folder: Path, place: Location) -> str | None:
+    """Read a format's layout file: the integration's own, or else the one that lies with the data."""
+    name = getattr(place.options, "layout", None)
+    if name is None:
+        return None
+    for root in (integration.folder, folder):
+        if (root / name).is_file():
+            if not (root / name).resolve().is_relative_to(root.resolve()):
+                raise DeclarationError(path="layout", expected="a file inside its folder", got="one outside")
+            text: str = (root / name).read_text(encoding="utf-8")
+            return text
+    raise DeclarationError(
+        path="layout", expected=f"{name} in the integration's folder or with the data", got="no such file"
+    )
+
+
+def open_format(name: str, options: Any, layout: str | None = None) -> Format:
+    """Make a format of its declared options.
+
+    Parameters
+    ----------
+    name
+        ``csv``, ``fixed_width`` or ``copybook``.
+    options
+        The declared options; those that a format has are handed to it.
+    layout
+        Content of the layout file, for formats that have one.
+
+    Examples
+    --------
+    >>> from brownfield.integration import CsvFormat
+    >>> open_format("csv", CsvFormat(delimiter=";")).delimiter
+    ';'
+    """
+    given = msgspec.structs.asdict(options)
+    file = given.pop("layout", name)
+    if name == "csv":
+        return Csv(**_known(Csv, given))
+    if name == "fixed_width":
+        return FixedWidth(read_layout(layout or "", file), **_known(FixedWidth, given))
+    if name == "copybook":
+        if given.get("record_format", "F") not in ("F", "FB"):
+            raise DeclarationError(path="record_format", expected="F or FB", got=given["record_format"])
+        return Copybook(compile_copybook(layout or "", file), **_known(Copybook, given))
+    raise DeclarationError(path="format", expected="csv, fixed_width or copybook", got=name)
+
+
+def _known(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(kind)}
+    return {name: value for name, value in given.items() if name in known}

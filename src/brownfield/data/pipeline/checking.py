@@ -1,0 +1,190 @@
+"""Batches of one source against its schema: accepted rows, and a quarantine entry for every other record.
+
+The contract checks a batch at a time; what holds for the whole source (unique keys, row counts) is kept here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brownfield.contract.rules import RowCountRule, UniqueRule
+from brownfield.errors import InputRefused, Violation
+from brownfield.store import Refused
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from brownfield.contract import Schema
+    from brownfield.data.decoded import Decoded
+
+__all__ = ["StreamCheck"]
+
+_PREVIEW_CHARACTERS = 64
+_MASK = "***"
+
+
+class StreamCheck:
+    """Checks one source, batch after batch.
+
+    Parameters
+    ----------
+    integration, name
+        Whose source (or unified table) it is; part of each record's identity.
+    schema
+        What it is held to.
+    stage
+        ``check`` or ``unify``.
+    """
+
+    def __init__(self, integration: str, name: str, schema: "Schema", stage: str = "check") -> None:
+        self.identity = f"{integration}\0{name}"
+        self.name = name
+        self.schema = schema
+        self.stage = stage
+        self.rows_in = 0
+        self.accepted = 0
+        self.by_rule: Counter[tuple[str, str]] = Counter()
+        self._masked = frozenset(field.name for field in schema.fields if field.classification)
+        self._seen = [(rule, _Seen(rule.fields)) for rule in schema.set_rules if isinstance(rule, UniqueRule)]
+
+    @property
+    def quarantined(self) -> int:
+        """Number of records refused so far."""
+        return self.rows_in - self.accepted
+
+    def check(
+        self, origin: str, decoded: "Decoded", references: Mapping[str, pa.Array]
+    ) -> tuple[pa.Table, "NDArray[np.int64]", list[Refused]]:
+        """Check one batch.
+
+        Parameters
+        ----------
+        origin
+            What holds the records; part of their identity.
+        decoded
+            The records.
+        references
+            Known keys of other sources, by ``source.field``.
+
+        Returns
+        -------
+        tuple
+            The accepted rows, their indices in the batch, and the refused records.
+        """
+        verdict = self.schema.batches.check(decoded.batch, references)
+        refused = {each.row: each.violations for each in verdict.rejected}
+        accepted, kept = verdict.accepted, verdict.kept
+        for rule, seen in self._seen:
+            repeated = seen.repeated(accepted)
+            if repeated.any():
+                field = rule.fields[0] if len(rule.fields) == 1 else ""
+                refused.update({int(row): (Violation(field, rule.id, rule.code),) for row in kept[repeated]})
+                accepted, kept = accepted.filter(pa.array(~repeated)), kept[~repeated]
+        for _, seen in self._seen:
+            seen.add(accepted)
+        quarantined = [
+            self._entry(origin, each.position, "decode", (Violation(each.field, each.rule, each.code),), each.raw)
+            for each in decoded.rejects
+        ]
+        quarantined += self._refused_rows(origin, decoded, refused)
+        self._count(decoded.records, accepted.num_rows, quarantined)
+        return accepted, kept, quarantined
+
+    def finish(self) -> None:
+        """Hold the whole source to its row counts.
+
+        Raises
+        ------
+        InputRefused
+            When it has too few or too many rows, as after a pull that was cut short.
+        """
+        counts = [rule for rule in self.schema.set_rules if isinstance(rule, RowCountRule)]
+        broken = [Violation("", f"{self.name}.{rule.id}", rule.code) for rule in counts if not rule.holds(self.rows_in)]
+        if broken:
+            raise InputRefused(
+                broken,
+                next_step=f"{self.name} has {self.rows_in:,} rows, which the contract does not admit; "
+                "nothing was replaced.",
+            )
+
+    def _refused_rows(
+        self, origin: str, decoded: "Decoded", refused: Mapping[int, tuple[Violation, ...]]
+    ) -> Iterable[Refused]:
+        rows = sorted(refused)
+        for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
+            preview = {name: _MASK if name in self._masked else _shortened(value) for name, value in record.items()}
+            yield self._entry(origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview)
+
+    def _entry(
+        self,
+        origin: str,
+        position: str,
+        stage: str,
+        violations: tuple[Violation, ...],
+        raw: bytes,
+        preview: Mapping[str, str] | None = None,
+    ) -> Refused:
+        record_id = sha256(f"{self.identity}\0{origin}\0{position}".encode()).hexdigest()
+        return Refused(record_id, violations, position, raw, preview, stage)
+
+    def _count(self, records: int, accepted: int, quarantined: list[Refused]) -> None:
+        if records != accepted + len(quarantined):
+            raise AssertionError(f"{self.name}: {records} in, {accepted} + {len(quarantined)} out")
+        self.rows_in += records
+        self.accepted += accepted
+        for entry in quarantined:
+            self.by_rule.update({(str(each.code), each.rule) for each in entry.violations})
+
+
+class _Seen:
+    """The keys that were accepted before."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self.fields = list(fields)
+        self.keys: list[pa.Table] = []
+        self.highest: Any = None
+
+    def repeated(self, rows: pa.Table) -> "NDArray[np.bool_]":
+        """Rows whose key was accepted in an earlier batch; a null in a key differs from all others."""
+        repeated = np.zeros(rows.num_rows, dtype=bool)
+        if not self.keys or not rows.num_rows or self._ascends(rows):
+            return repeated
+        place = np.arange(1, rows.num_rows + 1)
+        new = rows.select(self.fields).append_column("_place", pa.array(place))
+        for name in self.fields:
+            new = new.filter(pc.is_valid(new[name]))
+        old = pa.concat_tables(self.keys)
+        old = old.append_column("_place", pa.array(np.zeros(old.num_rows, dtype=np.int64)))
+        groups = pa.concat_tables([old, new]).group_by(self.fields).aggregate([("_place", "min"), ("_place", "max")])
+        twice = groups.filter(pc.and_(pc.equal(groups["_place_min"], 0), pc.greater(groups["_place_max"], 0)))
+        repeated[twice["_place_max"].to_numpy() - 1] = True
+        return repeated
+
+    def add(self, rows: pa.Table) -> None:
+        self.keys.append(rows.select(self.fields))
+        if self._orders(rows) and rows.num_rows:
+            highest = pc.max(rows[self.fields[0]]).as_py()
+            self.highest = highest if self.highest is None else max(self.highest, highest)
+
+    def _ascends(self, rows: pa.Table) -> bool:
+        """Whether all keys lie above those before, as in a feed that is read in the order of its key."""
+        if not self._orders(rows) or self.highest is None:
+            return False
+        lowest = pc.min(rows[self.fields[0]]).as_py()
+        return bool(lowest > self.highest)
+
+    def _orders(self, rows: pa.Table) -> bool:
+        column = rows[self.fields[0]]
+        return len(self.fields) == 1 and pa.types.is_integer(column.type) and column.null_count == 0
+
+
+def _shortened(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return text if len(text) <= _PREVIEW_CHARACTERS else f"{text[:_PREVIEW_CHARACTERS]}..."

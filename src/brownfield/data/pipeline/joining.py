@@ -1,0 +1,125 @@
+"""What lookups know about the rows of a unified table: fields taken by key, and whether there is a match.
+
+Rows are neither lost, doubled nor reordered: each finds at most one match, or stays with missing values.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brownfield.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from brownfield.integration import Join
+
+__all__ = ["Matcher"]
+
+
+class Matcher:
+    """One join, prepared once and applied to batch after batch.
+
+    Parameters
+    ----------
+    join
+        As declared.
+    lookup
+        The accepted rows of the joined source.
+    where
+        Place of the declaration, for messages.
+
+    Raises
+    ------
+    DeclarationError
+        When a field is missing on a side, or when fields are taken and two rows of the lookup have one key.
+
+    Examples
+    --------
+    >>> from brownfield.integration import Join
+    >>> products = pa.table({"id": [1, 2], "kind": ["milk", "bread"]})
+    >>> matcher = Matcher(Join(source="products", on="id", take=("kind",), exists="known"), products)
+    >>> matcher.apply(pa.table({"id": [2, 3, None]})).to_pydict()
+    {'id': [2, 3, None], 'kind': ['bread', None, None], 'known': [True, False, False]}
+    """
+
+    def __init__(self, join: "Join", lookup: pa.Table, where: str = "unified") -> None:
+        self.join = join
+        self.where = where
+        for name in (*join.keys, *join.take):
+            if name not in lookup.column_names:
+                raise self._refused(f"a field of the source {join.source}", repr(name), "join")
+        present = pc.is_valid(lookup[join.keys[0]])
+        for name in join.keys[1:]:
+            present = pc.and_(present, pc.is_valid(lookup[name]))
+        self.lookup = lookup.filter(present).combine_chunks()
+        self._levels: list[tuple[pa.Array, pa.Array]] = []
+        keys = self._codes([self.lookup[name] for name in join.keys], learn=True)
+        self._keys = keys
+        distinct = pc.count_distinct(keys).as_py()
+        if join.take and distinct < len(keys):
+            raise self._refused(
+                f"rows of {join.source} that differ in {', '.join(join.keys)}, for fields are taken from them",
+                f"{len(keys) - distinct:,} rows too many",
+                "take",
+                "Join on the whole key, or ask only whether there is a match (exists).",
+            )
+
+    def apply(self, rows: pa.Table) -> pa.Table:
+        """Add the declared fields to each row."""
+        for name in self.join.keys:
+            if name not in rows.column_names:
+                raise self._refused("a field of the rows that are joined", repr(name), "on")
+        codes = self._codes([rows[name] for name in self.join.keys], learn=False)
+        match = pc.index_in(codes, value_set=self._keys, skip_nulls=True)
+        added = [(name, self.lookup[name].take(match)) for name in self.join.take]
+        if self.join.exists is not None:
+            added.append((self.join.exists, pc.is_valid(match)))
+        for name, column in added:
+            if name in rows.column_names:
+                raise self._refused("a name that the rows do not have yet", repr(name), "take")
+            rows = rows.append_column(name, column)
+        return rows
+
+    def _codes(self, columns: Sequence[pa.ChunkedArray], *, learn: bool) -> pa.Array:
+        """Give one value for the key of each row: the key itself, or a number that stands for several columns."""
+        codes = _one(columns[0])
+        if learn:
+            self._levels = [(codes, codes)]
+        elif codes.type != self._levels[0][0].type:
+            codes = self._cast(codes, self._levels[0][0].type)
+        for depth, column in enumerate(columns[1:], 1):
+            values = _one(column)
+            if learn:
+                self._levels.append((pc.unique(codes), pc.unique(values)))
+            left, right = self._levels[depth]
+            values = values if values.type == right.type else self._cast(values, right.type)
+            high = pc.index_in(codes, value_set=left, skip_nulls=True).cast(pa.int64())
+            low = pc.index_in(values, value_set=right, skip_nulls=True).cast(pa.int64())
+            codes = pc.add(pc.multiply(high, len(right)), low)
+        return codes
+
+    def _cast(self, values: pa.Array, wanted: pa.DataType) -> pa.Array:
+        if pa.types.is_integer(values.type) and pa.types.is_integer(wanted):
+            try:
+                return values.cast(wanted)
+            except pa.ArrowInvalid:  # some lie outside the lookup's width: they have no match
+                return pa.array([each if _fits(each, wanted) else None for each in values.to_pylist()], wanted)
+        raise self._refused(f"keys of one type, here {wanted}", str(values.type), "on")
+
+    def _refused(self, expected: str, got: str, path: str, next_step: str | None = None) -> DeclarationError:
+        return DeclarationError(
+            where=self.where, path=f"{self.join.source}.{path}", expected=expected, got=got, next_step=next_step
+        )
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _fits(value: int | None, wanted: pa.DataType) -> bool:
+    if value is None:
+        return False
+    signed, bits = pa.types.is_signed_integer(wanted), wanted.bit_width
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return bool(low <= value <= high)

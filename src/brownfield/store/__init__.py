@@ -1,0 +1,39 @@
+"""Durable ledgers of a workspace: what was done, what was refused, what was admitted, what was changed."""
+
+from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
+from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
+from brownfield.store.files import private_folder, write_private
+from brownfield.store.journal import Journal, JournalPolicy, read_journal
+from brownfield.store.ledger import Run, SourceCounts
+from brownfield.store.lock import workspace_lock
+from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
+from brownfield.store.registry import Admission
+from brownfield.store.store import Store, Transaction, open_store
+
+__all__ = [
+    "Admission",
+    "AuditEntry",
+    "AuditHead",
+    "AuditVerdict",
+    "Journal",
+    "JournalPolicy",
+    "MigrationPlan",
+    "QuarantineState",
+    "Quarantined",
+    "Refused",
+    "Run",
+    "SourceCounts",
+    "Store",
+    "Transaction",
+    "check_whole",
+    "copy_database",
+    "is_masked",
+    "mask_value",
+    "migration_plan",
+    "open_store",
+    "private_folder",
+    "read_journal",
+    "workspace_lock",
+    "write_private",
+]

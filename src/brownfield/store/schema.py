@@ -1,0 +1,159 @@
+"""The tables of the store, as the newest migration leaves them.
+
+A test compares them with what the migrations build, so this file and ``migrations/`` cannot drift apart.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+__all__ = ["METADATA", "admission", "audit", "position", "quarantine", "run", "run_rule", "run_source"]
+
+METADATA = sa.MetaData()
+
+
+class UtcStamp(sa.TypeDecorator[datetime]):
+    """An aware UTC time as fixed-width text, so that text order is time order."""
+
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Return the stored text of a time."""
+        return None if value is None else stamp(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Return the aware time of a stored text."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class JsonText(sa.TypeDecorator[Any]):
+    """Any JSON value as text."""
+
+    impl = sa.Text()
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Return the stored text of a value."""
+        return None if value is None else msgspec.json.encode(value, order="sorted").decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 (SQLAlchemy's signature)
+        """Return the value of a stored text."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+def stamp(at: datetime) -> str:
+    """Text of an aware time: UTC, microseconds, always 27 characters.
+
+    Examples
+    --------
+    >>> stamp(datetime(2026, 11, 21, 4, tzinfo=UTC))
+    '2026-11-21T04:00:00.000000Z'
+    """
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Turn one row into keyword arguments for its record class."""
+    return {str(key): value for key, value in row.items()}
+
+
+run = sa.Table(
+    "run",
+    METADATA,
+    sa.Column("run_id", sa.String(32), primary_key=True),
+    sa.Column("integration", sa.String(128), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("contract", sa.String(256), nullable=False),
+    sa.Column("contract_digest", sa.String(64), nullable=False),
+    sa.Column("started_utc", UtcStamp, nullable=False),
+    sa.Column("finished_utc", UtcStamp),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Index("run_by_integration", "integration", "started_utc"),
+)
+
+run_source = sa.Table(
+    "run_source",
+    METADATA,
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("rows_in", sa.Integer, nullable=False),
+    sa.Column("accepted", sa.Integer, nullable=False),
+    sa.Column("quarantined", sa.Integer, nullable=False),
+    sa.Column("repaired", sa.Integer, nullable=False),
+    sa.CheckConstraint("rows_in = accepted + quarantined", name="every_row_counted_once"),
+)
+
+run_rule = sa.Table(
+    "run_rule",
+    METADATA,
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("code", sa.String(32), primary_key=True),
+    sa.Column("rule", sa.String(256), primary_key=True),
+    sa.Column("rows", sa.Integer, nullable=False),
+)
+
+position = sa.Table(
+    "position",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("position", JsonText, nullable=False),
+    sa.Column("updated_utc", UtcStamp, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("record_id", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("position", JsonText),
+    sa.Column("stage", sa.String(32), nullable=False),
+    sa.Column("code", sa.String(32), nullable=False),
+    sa.Column("field", sa.String(256), nullable=False),
+    sa.Column("rule", sa.String(256), nullable=False),
+    sa.Column("violations", JsonText, nullable=False),
+    sa.Column("contract", sa.String(256), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("first_seen_utc", UtcStamp, nullable=False),
+    sa.Column("last_seen_utc", UtcStamp, nullable=False),
+    sa.Column("raw", sa.LargeBinary),
+    sa.Column("raw_bytes", sa.Integer, nullable=False),
+    sa.Column("preview", JsonText),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Index("quarantine_by_rule", "integration", "source", "state", "code", "rule"),
+    sa.Index("quarantine_by_run", "run_id"),
+)
+
+admission = sa.Table(
+    "admission",
+    METADATA,
+    sa.Column("admission_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("integration", sa.String(128), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("version", sa.String(128), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("admitted_utc", UtcStamp, nullable=False),
+    sa.Column("probe", JsonText, nullable=False),
+    sa.Index("admission_by_integration", "integration", "admitted_utc"),
+)
+
+audit = sa.Table(
+    "audit",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at_utc", sa.String(27), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(512), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False, unique=True),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+)

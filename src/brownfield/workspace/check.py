@@ -1,0 +1,295 @@
+"""What ``brownfield check`` does: everything that can be said about a workspace without touching the legacy system.
+
+In: the folder. Out: findings; an *error* stops the workspace from being served, a *warning* will hurt someone,
+a *notice* says what this release does not act on yet. Mistakes in a declaration are findings, never exceptions.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from brownfield.data.features import parse_features
+from brownfield.errors import BrownfieldError, DeclarationError
+from brownfield.integration import (
+    DEFAULT,
+    Document,
+    IntegrationSpec,
+    KeyPath,
+    Reference,
+    Registry,
+    WorkspaceSpec,
+    dotted,
+    each_error,
+    load_workspace,
+    read_reference,
+)
+from brownfield.model import open_bundle
+from brownfield.serving.fallback.table import Table
+
+__all__ = ["CheckReport", "Finding", "Level", "check"]
+
+Level: TypeAlias = Literal["error", "warning", "notice"]
+
+_LEVELS: tuple[Level, ...] = ("error", "warning", "notice")
+_OTHERS = 0o077
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to know about a workspace.
+
+    Parameters
+    ----------
+    level
+        ``error``, ``warning`` or ``notice``.
+    where
+        ``file:line``.
+    path
+        Of the key, such as ``fallback.chain[0].table``; empty for a file as a whole.
+    message
+        What is the case.
+    next_step
+        What to do about it; may be empty.
+    """
+
+    level: Level
+    where: str
+    path: str
+    message: str
+    next_step: str
+
+    def __str__(self) -> str:
+        parts = ": ".join(part for part in (self.where, self.level, self.path, self.message) if part)
+        return f"{parts.rstrip('.')}. {self.next_step}".rstrip() if self.next_step else parts
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was found, errors first.
+
+    Parameters
+    ----------
+    folder
+        The workspace, as it was given.
+    integrations
+        Names of the integrations that were read; empty when the declaration has errors.
+    findings
+        In the order of level and file.
+    """
+
+    folder: str
+    integrations: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found that stops the workspace from being served."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+    def to_json(self) -> bytes:
+        """Return the report as one JSON object, with the key ``passed``."""
+        return msgspec.json.encode({"passed": self.passed, **msgspec.structs.asdict(self)})
+
+
+def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
+    """Check a workspace: its declaration, its contracts, its files, and what a careful reader would ask.
+
+    Parameters
+    ----------
+    folder
+        The workspace.
+    registry
+        The plug-ins that are installed.
+
+    Examples
+    --------
+    >>> report = check(Path("no-such-workspace"))
+    >>> report.passed, str(report.findings[0])  # doctest: +ELLIPSIS
+    (False, 'brownfield.yaml: error: expected a file, got no such file. Begin ...')
+    """
+    try:
+        workspace = load_workspace(folder, registry)
+    except DeclarationError as error:
+        findings = tuple(_from_error(each) for each in each_error(error))
+        return CheckReport(folder=str(folder), integrations=(), findings=findings)
+    found = list(_workspace_findings(workspace))
+    for integration in workspace.integrations.values():
+        found.extend(_integration_findings(integration))
+    return CheckReport(
+        folder=str(folder),
+        integrations=tuple(workspace.integrations),
+        findings=tuple(sorted(found, key=lambda finding: _LEVELS.index(finding.level))),
+    )
+
+
+def _from_error(error: BrownfieldError, level: Level = "error") -> Finding:
+    """Turn an error into a finding, keeping its parts."""
+    return Finding(
+        level=level,
+        where=error.where or "",
+        path=error.path or "",
+        message=str(DeclarationError(error.what, expected=error.expected, got=error.got)),
+        next_step=error.next_step or "",
+    )
+
+
+class _At:
+    """Makes findings about the keys of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def __call__(self, level: Level, path: KeyPath, message: str, next_step: str = "") -> Finding:
+        return Finding(
+            level=level, where=self._document.where(path), path=dotted(path), message=message, next_step=next_step
+        )
+
+    def error(self, level: Level, path: KeyPath, error: BrownfieldError) -> Finding:
+        """Report an error about what a key names; an error that knows its own place keeps it."""
+        found = _from_error(error, level)
+        if error.where is not None:
+            return msgspec.structs.replace(found, path=error.path or dotted(path))
+        inner = path if error.path is None else (*path, error.path)
+        return msgspec.structs.replace(found, where=self._document.where(inner), path=dotted(inner))
+
+
+def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
+    at = _At(workspace.document)
+    if not workspace.integrations:
+        yield at("warning", (), "no integration is declared", "Add integrations/NAME/integration.yaml.")
+    if not workspace.serving.is_loopback and not workspace.access.tokens:
+        yield at(
+            "error",
+            ("serving", "host"),
+            f"the listener {workspace.serving.host} is open to other machines, and no token is declared",
+            "Declare access.tokens, or listen on 127.0.0.1.",
+        )
+    for index, token in enumerate(workspace.access.tokens):
+        yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
+    for name, connection in workspace.connections.items():
+        path = ("connections", name)
+        try:
+            if not connection.location(workspace.folder).exists():
+                yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
+        except DeclarationError as error:
+            yield at.error("warning", (*path, "path"), error)
+
+
+def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a secret that cannot be read here, or that others can read too."""
+    try:
+        read_reference(reference, folder)
+    except DeclarationError as error:
+        yield at.error("warning", path, error)
+        return
+    if reference.file and (folder / reference.file).stat().st_mode & _OTHERS:
+        yield at("warning", path, "other users of this machine can read the file", f"chmod 600 {reference.file}")
+
+
+def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
+    at = _At(spec.document)
+    if spec.owner is None:
+        yield at("warning", (), "no owner is declared", "Say who is asked when it fails.")
+    if spec.purpose is None:
+        yield at("warning", (), "no purpose is declared", "Say in one sentence what it is for.")
+    if not any(step.kind != "previous_version" for step in spec.fallback.chain):
+        yield at(
+            "warning",
+            ("fallback",),
+            "nobody answers when the model must not",
+            "End fallback.chain with a constant: without it callers get a refusal.",
+        )
+    yield from _format_findings(spec, at)
+    yield from _table_findings(spec, at)
+    yield from _features_findings(spec, at)
+    yield from _model_findings(spec, at)
+    yield from _later_findings(spec, at)
+    for check_path in spec.contract.unchecked:
+        yield at("notice", ("contract",), f"{check_path} in {spec.contract_path.name} belongs to another tool: not run")
+
+
+def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Open each format as it is opened to read: character set, copybook, layout."""
+    for name, source in spec.sources.items():
+        for index, place in enumerate(source.chain):
+            if place.format is None:
+                continue
+            from brownfield.data.pipeline import open_format  # brings Arrow with it
+
+            layout = getattr(place.options, "layout", None)
+            try:
+                text = None if layout is None else spec.file(layout).read_text(encoding="utf-8")
+                open_format(place.format, place.options, text)
+            except BrownfieldError as error:
+                yield at.error("error", ("sources", name, "chain", index), error)
+            except UnicodeDecodeError:
+                path: KeyPath = ("sources", name, "chain", index, "layout")
+                yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
+
+
+def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Read the fallback's tables as they are read to serve: every cell, every answer."""
+    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    for index, step in enumerate(spec.fallback.chain):
+        if step.table is None:
+            continue
+        try:
+            Table.from_csv(spec.file(step.table), request, response)
+        except BrownfieldError as error:
+            yield at.error("error", ("fallback", "chain", index, "table"), error)
+
+
+def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    if spec.features is None:
+        return
+    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    try:
+        parse_features(spec.features.data, request, response, spec.features.where)
+    except BrownfieldError as error:
+        yield at.error("error", ("features",), error)
+
+
+def _model_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    if spec.model is None:
+        yield at("notice", (), "no model is declared: the fallback gives every answer")
+        return
+    if spec.model.path is None:
+        return
+    path = ("model", "path") if isinstance(spec.document.data["model"], dict) else ("model",)
+    folder = spec.file(spec.model.path)
+    if not folder.is_dir():
+        yield at("warning", path, "there is no bundle yet: the fallback gives every answer", "Put one there.")
+        return
+    try:
+        bundle = open_bundle(folder)
+    except BrownfieldError as error:
+        yield at.error("error", path, error)
+        return
+    if bundle.manifest.contract != spec.contract.reference:
+        yield at(
+            "error",
+            path,
+            f"the bundle was made for the contract {bundle.manifest.contract}, not {spec.contract.reference}",
+            "Make the bundle again under this contract.",
+        )
+    elif bundle.contract_digest != spec.contract.digest:
+        yield at("warning", path, "the contract's text changed since the bundle was made", "Make the bundle again.")
+
+
+def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Name the declared parts that are read and checked, and not acted on by this release."""
+    model: KeyPath = ("model", "uri") if isinstance(spec.document.data.get("model"), dict) else ("model",)
+    declared: list[tuple[KeyPath, bool]] = [
+        (("rollout",), spec.rollout is not None),
+        (("monitors",), spec.monitors is not None),
+        (model, spec.model is not None and spec.model.uri is not None),
+        (("model", "cache"), spec.model is not None and spec.model.cache is not None),
+        (("constraints", "accuracy"), spec.constraints.accuracy is not None),
+    ]
+    for index, step in enumerate(spec.fallback.chain):
+        declared.append((("fallback", "chain", index), step.kind == "previous_version"))
+    for name, source in spec.sources.items():
+        for index, place in enumerate(source.chain):
+            declared.append((("sources", name, "chain", index), place.snapshot is not None))
+    for path in (path for path, is_declared in declared if is_declared):
+        yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")
