@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
+import numpy as np
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
@@ -38,7 +39,7 @@ class JsonLimits:
 _DEFAULT = JsonLimits()
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 # A string that is never closed ends with the body, so that every quote is looked at once.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _SUSPECT_BYTES = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _INT64_LOW, _UINT64_HIGH = -(2**63), 2**64 - 1
@@ -174,15 +175,12 @@ def _text(body: bytes) -> str:
 def _check_depth(body: bytes, most: int) -> None:
     if body.count(b"[") + body.count(b"{") <= most:
         return
-    depth = 0
-    for found in _TOKENS.finditer(body):
-        first = found[0][0]
-        if first in b"[{":
-            depth += 1
-            if depth > most:
-                refuse_json("depth", RejectionCode.JSON_DEPTH)
-        elif first in b"]}":
-            depth -= 1
+    letters = np.frombuffer(_STRING.sub(b"", body), np.uint8)
+    opened = (letters == ord("[")) | (letters == ord("{"))
+    closed = (letters == ord("]")) | (letters == ord("}"))
+    depth = np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32)
+    if len(depth) and depth.max() > most:
+        refuse_json("depth", RejectionCode.JSON_DEPTH)
 
 
 def _object(pairs: list[tuple[str, Any]], most: int) -> dict[str, Any]:
