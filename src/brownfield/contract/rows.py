@@ -16,7 +16,7 @@ from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
 from brownfield.contract.rules import RangeRule
 from brownfield.contract.strict_json import JsonLimits, read_strictly, refuse_json, shown_key
-from brownfield.contract.structs import is_tight, row_decoder
+from brownfield.contract.structs import column_reader, is_tight, row_decoder
 from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.types import Columns, Record
@@ -89,6 +89,7 @@ class RowChecker:
         self._positions = {name: position for position, name in enumerate(schema.names)}
         self._read = row_decoder(schema)
         self._finish = [_finisher(checker, batched=schema.batched) for checker in self.checkers]
+        self._readers = [column_reader(each) for each in schema.fields]
         self._finished = all(finish is list for finish in self._finish)
         self._texts = [index for index, each in enumerate(schema.fields) if _holds_colons(each)]
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
@@ -257,6 +258,10 @@ class RowChecker:
             if _accepts_array(values, checker):
                 return values
             values = values.tolist()
+        read = self._readers[position]
+        accepted = read(values) if read is not None else None
+        if accepted is not None:
+            return accepted
         out = []
         for row, value in enumerate(values):
             accepted, breaks = checker.check(value)
