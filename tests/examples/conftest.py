@@ -61,9 +61,11 @@ def popularity() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def train() -> ModuleType:
-    """The training script; the test needs PyTorch."""
+    """The training script on one thread, as it trained the bundle; the test needs PyTorch."""
     needs("torch")
-    return load("train")
+    script = load("train")
+    script.torch.set_num_threads(1)
+    return script
 
 
 @pytest.fixture(scope="session")

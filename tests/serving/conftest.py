@@ -1,13 +1,23 @@
-"""A contract, an integration and its handler, without processes."""
+"""What the tests of the prediction path stand on: a till with a fake model, and workspaces with a tiny real one."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 from brownfield.contract import Contract, compile_contract
-from brownfield.serving.gateway import Dataplane, Handler, Served, Snapshot, Version
+from brownfield.data.features import identity
+from brownfield.integration import load_document
+from brownfield.model import Golden, write_bundle
+from brownfield.serving.fallback.constant import Constant
+from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
+from onnx import TensorProto, helper
 
 
 def contract(request: list[dict[str, Any]], response: list[dict[str, Any]], *, batched: bool = True) -> Contract:
@@ -67,10 +77,10 @@ class RetailFeatures:
 
     def decode(self, tensors: Any, columns: Any, rows: int) -> dict[str, Any]:
         """Score each record's own items by the tensor ``y``."""
-        scores = tensors["y"].reshape(rows, -1)
+        scores = tensors["y"].reshape(rows, 1)
         return {
             "items": [list(items[:1]) for items in columns["items"]],
-            "scores": [[float(score) for score in row[:1]] for row in scores],
+            "scores": scores.tolist(),
         }
 
 
@@ -92,14 +102,12 @@ def pool() -> InlinePool:
 @pytest.fixture
 def served(retail: Contract, pool: InlinePool) -> Served:
     """The recommender with a model, a constant fallback and a short deadline."""
-    from brownfield.serving.fallback.constant import Constant
-
     return Served(
         name="till",
         contract=retail,
         deadline_ms=200,
         champion=Version("3", RetailFeatures(), pool),
-        fallbacks=(Constant({"items": ["BREAD"]}),),
+        fallbacks=(Constant({"items": ["BREAD"]}, retail.schema("response")),),
         purpose="Suggest the next items at the till.",
     )
 
@@ -115,3 +123,117 @@ def make_handler() -> Callable[..., Handler]:
 @pytest.fixture
 def handler(served: Served, make_handler: Callable[..., Handler]) -> Handler:
     return make_handler(served)
+
+
+class Client:
+    """Asks a handler without a transport."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+    async def ask(self, method: str, path: str, body: Any = b"", **headers: str) -> Response:
+        """One request; a body that is not bytes is sent as JSON; header names with dashes as underscores."""
+        fields = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.handler.handle(method, path.encode(), fields, content)
+
+    async def predict(self, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Ask the till in named fields; status and parsed body."""
+        response = await self.ask("POST", "/v1/till/predict", body, **headers)
+        return response.status, msgspec.json.decode(response.body)
+
+    async def infer(self, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Ask the till in V2; status and parsed body."""
+        response = await self.ask("POST", "/v2/models/till/infer", body, **headers)
+        return response.status, msgspec.json.decode(response.body)
+
+
+@pytest.fixture
+def client(handler: Handler) -> Client:
+    return Client(handler)
+
+
+@pytest.fixture
+def make_client(make_handler: Callable[..., Handler]) -> Callable[..., Client]:
+    return lambda *served, **options: Client(make_handler(*served, **options))
+
+
+@pytest.fixture
+def make_contract() -> Callable[..., Contract]:
+    return contract
+
+
+@pytest.fixture
+def tensor_property() -> Callable[..., dict[str, Any]]:
+    return tensor
+
+
+CONTRACT = """
+apiVersion: v3.2.0
+kind: DataContract
+id: risk
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    properties:
+      - name: x
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [4]}, vendor: brownfield}]
+  - name: response
+    logicalType: object
+    properties:
+      - name: y
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [1]}, vendor: brownfield}]
+"""
+
+
+def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> bytes:
+    """ONNX bytes of ``y = then(weight * sum(x))``, the sum repeated for each output."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", outputs])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, outputs], [weight] * 4 * outputs)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node(then, ["s"], ["y"])]
+    graph = helper.make_graph(nodes, "risk", [x], [y], [weights])
+    return onnx.helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+
+
+def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
+    """Bundle a model with identity features."""
+    contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
+    features = identity(contract.schema("request"), contract.schema("response"))
+    x = np.ones((2, 4), np.float32)
+    golden = Golden({"x": x}, {"y": np.full((2, 1), 4 * weight, np.float32)})
+    bundle = folder / "integrations" / "risk" / "bundles" / name
+    write_bundle(bundle, name="risk", version=version, model=data, features=features, contract=contract, golden=golden)
+    return bundle
+
+
+def declare(folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True) -> None:
+    """Write the declaration of the workspace ``risk`` with its contract."""
+    integration = folder / "integrations" / "risk"
+    integration.mkdir(parents=True, exist_ok=True)
+    (folder / "brownfield.yaml").write_text("workspace: risk\n", encoding="utf-8")
+    (integration / "contract.odcs.yaml").write_text(CONTRACT, encoding="utf-8")
+    lines = ["integration: risk", "contract: contract.odcs.yaml"]
+    lines += [f"model: {{path: {model_path}}}"] if model_path else []
+    chain = "[{constant: {y: [0.5]}}]" if fallback else "[]"
+    lines += [f"fallback: {{deadline_ms: {deadline_ms}, chain: {chain}}}"]
+    (integration / "integration.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def risk_workspace(folder: Path, **options: object) -> Path:
+    """A workspace that serves ``y = sum(x)`` as version 1, with the constant 0.5 as fallback."""
+    write_model(folder, "one", "1", model())
+    declare(folder, **options)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def risk() -> SimpleNamespace:
+    """Makes workspaces with a real model: ``workspace``, ``declare``, ``write_model``, ``model``."""
+    return SimpleNamespace(workspace=risk_workspace, declare=declare, write_model=write_model, model=model)

@@ -32,7 +32,6 @@ def _demo(
 
         print_summary(summary, folder)
     if keep:
-        from brownfield.serving import serve
+        from brownfield.cli.serve import serve
 
-        typer.echo(f"serving {folder} on http://127.0.0.1:{port} until interrupted (try {port}/docs)", err=True)
-        serve(folder, port=port)
+        serve(folder, host=None, port=port)

@@ -5,20 +5,29 @@ from pathlib import Path
 
 import typer
 
-__all__ = ["register"]
+__all__ = ["register", "serve"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("serve", epilog="Example: brownfield serve shop --port 8080")(_serve)
+    app.command("serve", epilog="Example: brownfield serve shop --port 8080")(serve)
 
 
-def _serve(
+def serve(
     folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
     host: str | None = typer.Option(None, "--host", help="Address to listen on instead of the declared one."),
     port: int | None = typer.Option(None, "--port", help="Port to listen on instead of the declared one."),
 ) -> None:
     """Serve every integration of a workspace until SIGTERM; SIGHUP reloads the declaration whole or not at all."""
-    from brownfield.serving.supervisor import serve
+    from brownfield.integration import load_workspace
+    from brownfield.logs import configure_logs
+    from brownfield.serving import Supervisor
 
-    sys.exit(serve(folder, host=host, port=port))
+    configure_logs()
+    supervisor = Supervisor(
+        load_workspace(folder),
+        host=host,
+        port=port,
+        on_ready=lambda url: typer.echo(f"serving {folder} on {url} (people: {url}/docs)", err=True),
+    )
+    sys.exit(supervisor.run())

@@ -34,7 +34,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("BatchChecker", "BatchVerdict", "Rejection"):
-        from brownfield.contract import batches  # noqa: PLC0415 (see above)
+        from brownfield.contract import batches
 
         return getattr(batches, name)
     raise AttributeError(name)

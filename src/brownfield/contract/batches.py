@@ -7,6 +7,7 @@ reference to another source's keys, row count. Columns that the schema does not 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,10 @@ from brownfield.contract.columns import Broken, ColumnChecker
 from brownfield.contract.conditions_arrow import evaluate_arrow
 from brownfield.contract.fields import Schema
 from brownfield.contract.rules import RecordRule, ReferenceRule, RowCountRule, UniqueRule
-from brownfield.errors import ContractError, RejectionCode, Violation
+from brownfield.errors import ContractError, Violation
+
+if TYPE_CHECKING:
+    from brownfield.errors import RejectionCode
 
 __all__ = ["BatchChecker", "BatchVerdict", "Rejection"]
 

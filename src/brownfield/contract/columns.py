@@ -82,8 +82,9 @@ class ColumnChecker:
         self.rules = value_rules(field, self.name)
         self.item = ColumnChecker(field.item, f"{self.name}[]") if field.item is not None else None
         self.by_value = ValueChecker(field, self.name)
-        working = pa.float64() if field.kind == "number" else arrow_type(field)
-        self.working = pa.list_(self.item.working) if self.item is not None else working
+        self.working: pa.DataType = pa.float64() if field.kind == "number" else arrow_type(field)
+        if self.item is not None:
+            self.working = pa.list_(self.item.working)
 
     def check(self, column: pa.Array | None, rows: int) -> tuple[pa.Array, list[Broken]]:
         """Give the accepted values (null where missing or refused) and what is broken.
@@ -107,21 +108,23 @@ class ColumnChecker:
         values = self._convert(column, work)
         if values is None:
             return self._one_by_one(column, work)
-        missing = np.asarray(column.is_null()) if column.null_count else None
+        missing = np.asarray(column.is_null())
         if self.field.sentinels:
-            found = _member(values, self.field.sentinels)
-            if pc.any(found).as_py():
-                marked = np.asarray(pc.fill_null(found, fill_value=False))
-                missing = marked if missing is None else missing | marked
-                values = _null_where(values, found)
-                if self.field.null_policy == "reject":
-                    work.add(np.flatnonzero(marked), "null", RejectionCode.FIELD_NULL)
+            values, marked = self._without_sentinels(values, work)
+            missing = missing | marked
         for rule in self.rules:
             if not isinstance(rule, UniqueItemsRule):
                 values = work.refuse(values, self._breaks(rule, values), rule)
         if self.item is not None:
             values = self._items(values, work)
-        return values if missing is None else self._imputed(values, missing), work.broken
+        return self._imputed(values, missing), work.broken
+
+    def _without_sentinels(self, values: pa.Array, work: "_Work") -> tuple[pa.Array, np.ndarray]:
+        found = pc.fill_null(_member(values, self.field.sentinels), fill_value=False)
+        marked = np.asarray(found)
+        if marked.any() and self.field.null_policy == "reject":
+            work.add(np.flatnonzero(marked), "null", RejectionCode.FIELD_NULL)
+        return _null_where(values, found), marked
 
     def _imputed(self, values: pa.Array, missing: np.ndarray) -> pa.Array:
         if self.field.null_policy != "impute" or not missing.any():
@@ -141,7 +144,7 @@ class ColumnChecker:
                 work.broken.append(Broken(np.array([row]), items, each.rule, each.code))
         return pa.array(out, type=self.working), work.broken
 
-    def _convert(self, column: pa.Array, work: "_Work") -> pa.Array | None:
+    def _convert(self, column: pa.Array, work: "_Work") -> pa.Array | None:  # noqa: PLR0911 (one per kind)
         """Column in the working type; rows that do not fit are refused and null. None: look at each value."""
         if pa.types.is_null(column.type):
             return pa.nulls(len(column), self.working)
@@ -369,7 +372,7 @@ def _member(values: pa.Array, members: tuple[Any, ...]) -> pa.Array:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _decimals(column: pa.Array) -> pa.Array:

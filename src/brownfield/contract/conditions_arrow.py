@@ -71,7 +71,7 @@ def evaluate_arrow(expression: Expression, columns: Mapping[str, pa.Array], rows
     return pa.repeat(truth, rows) if isinstance(truth, pa.Scalar) else truth
 
 
-def _value(node: Node, columns: Mapping[str, pa.Array]) -> Any:
+def _value(node: Node, columns: Mapping[str, pa.Array]) -> Any:  # noqa: C901, PLR0911 (one per kind of node)
     match node:
         case Reference():
             values = columns[node.name]

@@ -62,7 +62,7 @@ def compile_rows(expression: Expression) -> Truths:
     return lambda columns, rows: list(compute(columns, rows))
 
 
-def _compile(node: Node) -> _Compute:
+def _compile(node: Node) -> _Compute:  # noqa: PLR0911 (one per kind of node)
     match node:
         case Reference():
             return _reference(node)
@@ -88,7 +88,7 @@ def _compile(node: Node) -> _Compute:
 
 def _reference(node: Reference) -> _Compute:
     def values(columns: Mapping[str, Sequence[Any]], _: int) -> Sequence[Any]:
-        column = columns[node.name]
+        column: Any = columns[node.name]
         plain: Sequence[Any] = column.tolist() if isinstance(column, np.ndarray) else column
         return [None if value is None else float(value) for value in plain] if node.widened else plain
 

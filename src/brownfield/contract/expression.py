@@ -8,13 +8,15 @@ The tree is evaluated by ``conditions_rows.py`` (plain columns) and ``conditions
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from brownfield.contract.fields import Field
 from brownfield.contract.instants import parse_date, parse_timestamp
 from brownfield.contract.reading import nearest
 from brownfield.errors import ContractError
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
 
 __all__ = [
     "Arithmetic",
@@ -339,7 +341,7 @@ class _Parser:
             return Constant(-node.value, node.type)
         return Arithmetic("-", Constant(0, "integer"), node)
 
-    def operand(self) -> Node:
+    def operand(self) -> Node:  # noqa: PLR0911 (one per kind of operand)
         token = self.take()
         if token.kind == "number":
             return self.number(token)
@@ -355,7 +357,7 @@ class _Parser:
             return self.length()
         if token.kind in ("word", "quoted"):
             return self.reference(token)
-        self.fail("a field, a literal or a parenthesis", token)
+        return self.fail("a field, a literal or a parenthesis", token)
 
     def number(self, token: _Token) -> Constant:
         if token.text.isdigit():
@@ -383,6 +385,8 @@ class _Parser:
         if name not in self.fields:
             self.fail("a field of the record", token, next_step=nearest(name, self.fields))
         field = self.fields[name]
+        if field.kind == "tensor":
+            self.fail("a field that is no tensor", token)
         self.read.add(name)
         # The widest integers do not fit Arrow's signed comparisons: they are compared as floating point.
         if field.kind == "integer" and field.dtype == "uint64":

@@ -156,21 +156,21 @@ class Schema:
     @cached_property
     def rows(self) -> "RowChecker":
         """The row path: strict JSON, records and tensors."""
-        from brownfield.contract.rows import RowChecker  # noqa: PLC0415 (rows is built on fields)
+        from brownfield.contract.rows import RowChecker
 
         return RowChecker(self)
 
     @cached_property
     def batches(self) -> "BatchChecker":
         """The batch path: Arrow tables."""
-        from brownfield.contract.batches import BatchChecker  # noqa: PLC0415 (keeps Arrow out of the gateway)
+        from brownfield.contract.batches import BatchChecker
 
         return BatchChecker(self)
 
     @cached_property
     def arrow(self) -> "pa.Schema":
         """Arrow schema of accepted batches."""
-        from brownfield.contract.arrow_types import arrow_schema  # noqa: PLC0415 (keeps Arrow out of the gateway)
+        from brownfield.contract.arrow_types import arrow_schema
 
         return arrow_schema(self)
 
@@ -204,7 +204,7 @@ class Contract:
         return f"{self.id}@{self.version}"
 
     def schema(self, name: str) -> Schema:
-        """Schema of that name.
+        """Look a schema up by its name.
 
         Raises
         ------

@@ -6,24 +6,31 @@ Refused: unknown keys in the parts that are interpreted, kinds that cannot be ch
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
-from brownfield.contract.fields import Contract, Field, Schema
+from brownfield.contract.fields import Contract, Schema
 from brownfield.contract.properties import CUSTOM_SCHEMA, custom, read_field
 from brownfield.contract.quality import record_rules, set_rules, unchecked
-from brownfield.contract.reading import Node, Where, nearest
+from brownfield.contract.reading import Node, Where, nearest, words
 from brownfield.contract.rules import ReferenceRule
+
+if TYPE_CHECKING:
+    from brownfield.contract.fields import Field
 
 __all__ = ["compile_contract"]
 
 API_VERSIONS = ("v3.2.0", "v3.1.0")
-DOCUMENT_KEYS = frozenset(
-    ["version", "kind", "apiVersion", "id", "name", "tenant", "tags", "status", "servers", "dataProduct", "description", "domain", "context", "schema", "support", "price", "team", "roles", "slaDefaultElement", "slaProperties", "authoritativeDefinitions", "customProperties", "contractCreatedTs"]
+DOCUMENT_KEYS = words(
+    "version kind apiVersion id name tenant tags status servers dataProduct description domain context "
+    "schema support price team roles slaDefaultElement slaProperties authoritativeDefinitions "
+    "customProperties contractCreatedTs"
 )
-SCHEMA_KEYS = frozenset(
-    ["id", "name", "physicalType", "description", "businessName", "deprecated", "synonyms", "authoritativeDefinitions", "tags", "customProperties", "logicalType", "physicalName", "dataGranularityDescription", "properties", "relationships", "quality", "context"]
+SCHEMA_KEYS = words(
+    "id name physicalType description businessName deprecated synonyms authoritativeDefinitions tags "
+    "customProperties logicalType physicalName dataGranularityDescription properties relationships "
+    "quality context"
 )
 
 
@@ -61,7 +68,7 @@ def compile_contract(document: Mapping[str, Any], where: Where | None = None) ->
     root.known(DOCUMENT_KEYS)
     root.at("apiVersion").word(API_VERSIONS)
     root.at("kind").word(["DataContract"])
-    identity, version = root.at("id").text(), root.at("version").text()
+    identity, version = root.at("id").text(), _version(root.at("version"))
     name = root.at("name").text() if "name" in root else identity
     objects = root.at("schema").items()
     if not objects:
@@ -77,6 +84,12 @@ def compile_contract(document: Mapping[str, Any], where: Where | None = None) ->
     _check_references(schemas, nodes)
     skipped = tuple(path for node in objects for path in unchecked(node))
     return Contract(identity, version, name, _digest(root), schemas, skipped)
+
+
+def _version(node: Node) -> str:
+    if isinstance(node.value, int | float):
+        raise node.refuse("text", next_step=f"Write it in quotes: '{node.value}'.")
+    return node.text()
 
 
 def _schema(name: str, node: Node) -> Schema:

@@ -24,6 +24,7 @@ MAX_WAYS = 1_000_000
 """Bound on the ways in which a backtracking engine can try one text."""
 
 _MAX_REPEAT = 1000
+_MAX_SIZE = 1000
 _MAX_GROUPS = 20
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_"}
 _SPACE = r"[\t\n\f\r ]"
@@ -80,9 +81,11 @@ def compile_pattern(pattern: str, max_text: int = MAX_TEXT) -> Pattern:
     if len(pattern) > MAX_PATTERN:
         raise PatternRefused(f"longer than {MAX_PATTERN} characters")
     parser = _Parser(pattern, max_text)
-    ways = parser.alternatives()
+    ways, size = parser.alternatives()
     if parser.at < len(pattern):
         raise PatternRefused(f"a group is closed that was not opened, at character {parser.at}")
+    if size > _MAX_SIZE:
+        raise PatternRefused(f"longer than {_MAX_SIZE} steps when its repetitions are written out")
     if not parser.anchored:
         ways = min(ways * max(max_text, 1), MAX_WAYS + 1)
     if ways > MAX_WAYS:
@@ -110,40 +113,45 @@ class _Parser:
         self.groups = 0
         self.anchored = pattern.startswith("^") and "|" not in pattern
 
-    def alternatives(self) -> int:
-        ways = self.sequence()
+    def alternatives(self) -> tuple[int, int]:
+        """Ways through the alternatives, and steps of the automaton that RE2 makes of them."""
+        ways, size = self.sequence()
         while self.peek() == "|":
             self.take("|")
-            ways = min(ways + self.sequence(), MAX_WAYS + 1)
-        return ways
+            more, steps = self.sequence()
+            ways, size = min(ways + more, MAX_WAYS + 1), size + steps
+        return ways, size
 
-    def sequence(self) -> int:
-        ways = 1
+    def sequence(self) -> tuple[int, int]:
+        ways, size = 1, 0
         while self.peek() not in ("", "|", ")"):
-            ways = min(ways * self.repeated(), MAX_WAYS + 1)
-        return ways
+            more, steps = self.repeated()
+            ways, size = min(ways * more, MAX_WAYS + 1), size + steps
+        return ways, size
 
-    def repeated(self) -> int:
+    def repeated(self) -> tuple[int, int]:
         is_assertion = self.peek() in ("^", "$") or self.pattern.startswith("\\b", self.at)
-        ways = self.atom()
+        ways, size = self.atom()
         found = _QUANTIFIER.match(self.pattern, self.at)
         if found is None:
             if self.peek() == "{":
                 raise PatternRefused("write a literal brace as \\{")
-            return ways
+            return ways, size
         if is_assertion:
             raise PatternRefused("an anchor cannot be repeated")
         self.take(found[0])
         if self.peek() and self.peek() in "?*+{":
             raise PatternRefused("a repetition of a repetition")
         low, high = self.bounds(found)
+        is_open = found[0].startswith(("*", "+")) or (found[2] is not None and not found[3])
+        size *= max(low, 1) + 1 if is_open else high
         # Each round may go any way of the atom; then the number of rounds is a choice of its own.
         total = 0
         for rounds in range(low, high + 1):
             total += ways**rounds if rounds < MAX_WAYS.bit_length() or ways == 1 else MAX_WAYS + 1
             if total > MAX_WAYS:
                 break
-        return min(total, MAX_WAYS + 1)
+        return min(total, MAX_WAYS + 1), size
 
     def bounds(self, found: re.Match[str]) -> tuple[int, int]:
         sign = found[0][0]
@@ -155,7 +163,7 @@ class _Parser:
             raise PatternRefused(f"a repetition must go from a smaller to a larger number, up to {_MAX_REPEAT}")
         return low, high
 
-    def atom(self) -> int:
+    def atom(self) -> tuple[int, int]:
         character = self.peek()
         if character == "(":
             return self.group()
@@ -173,9 +181,9 @@ class _Parser:
             raise PatternRefused(f"write a literal {character} as \\{character}")
         else:
             self.take(character)
-        return 1
+        return 1, 1
 
-    def group(self) -> int:
+    def group(self) -> tuple[int, int]:
         self.groups += 1
         if self.groups > _MAX_GROUPS:
             raise PatternRefused(f"more than {_MAX_GROUPS} groups")
@@ -183,11 +191,11 @@ class _Parser:
         self.take(opening, python="(?:", re2="(?:")
         if self.peek() in ("?", "*"):
             raise PatternRefused("lookaround, flags and named groups mean different things to the two engines")
-        ways = self.alternatives()
+        ways, size = self.alternatives()
         if self.peek() != ")":
             raise PatternRefused("a group is not closed")
         self.take(")")
-        return ways
+        return ways, size + 1
 
     def escape(self) -> None:
         letter = self.pattern[self.at + 1 : self.at + 2]

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from brownfield.contract.fields import Field, Kind
 from brownfield.contract.patterns import MAX_TEXT, PatternRefused, compile_pattern
-from brownfield.contract.reading import Node, nearest
+from brownfield.contract.reading import Node, nearest, words
 from brownfield.contract.values import ValueChecker, integer_bounds
 
 __all__ = ["CUSTOM_FIELD", "CUSTOM_SCHEMA", "VENDOR", "custom", "read_field"]
@@ -15,23 +15,24 @@ VENDOR = "brownfield"
 CUSTOM_SCHEMA = ("batched",)
 CUSTOM_FIELD = ("unit", "sentinels", "nullPolicy", "impute", "padding", "nonFinite", "tensor")
 
-PROPERTY_KEYS = frozenset(
-    ["id", "name", "physicalType", "description", "businessName", "deprecated", "synonyms", "authoritativeDefinitions", "tags", "customProperties", "primaryKey", "primaryKeyPosition", "logicalType", "logicalTypeOptions", "physicalName", "required", "unique", "semanticType", "partitioned", "partitionKeyPosition", "classification", "encryptedName", "transformSourceObjects", "transformLogic", "transformDescription", "examples", "enum", "criticalDataElement", "relationships", "quality", "items", "context"]
+PROPERTY_KEYS = words(
+    "id name physicalType description businessName deprecated synonyms authoritativeDefinitions tags "
+    "customProperties primaryKey primaryKeyPosition logicalType logicalTypeOptions physicalName required "
+    "unique semanticType partitioned partitionKeyPosition classification encryptedName "
+    "transformSourceObjects transformLogic transformDescription examples enum criticalDataElement "
+    "relationships quality items"
 )
+BOUND_KEYS = words("minimum maximum exclusiveMinimum exclusiveMaximum")
 OPTION_KEYS: dict[str, frozenset[str]] = {
-    "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
-    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"}),
+    "string": words("minLength maxLength pattern format"),
+    "integer": BOUND_KEYS | {"format"},
+    "number": BOUND_KEYS | {"format"},
     "boolean": frozenset(),
-    "date": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"}),
-    "timestamp": frozenset(
-        {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format", "timezone", "defaultTimezone"}
-    ),
-    "tensor": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"}),
-    "array": frozenset({"minItems", "maxItems", "uniqueItems"}),
-    "vector": frozenset(
-        {"dimensions", "elementType", "distanceMetric", "embeddingModel", "embeddingModelVersion", "normalized"}
-    ),
+    "date": BOUND_KEYS | {"format"},
+    "timestamp": BOUND_KEYS | {"format", "timezone", "defaultTimezone"},
+    "tensor": BOUND_KEYS,
+    "array": words("minItems maxItems uniqueItems"),
+    "vector": words("dimensions elementType distanceMetric embeddingModel embeddingModelVersion normalized"),
 }
 LOGICAL_TYPES = tuple(name for name in OPTION_KEYS if name != "tensor")
 INTEGER_WIDTHS = {
@@ -47,7 +48,7 @@ _MAX_DIMENSIONS = 8
 def custom(node: Node, names: tuple[str, ...]) -> dict[str, Node]:
     """Vendor properties of Brownfield by name; those of other vendors are left alone."""
     found: dict[str, Node] = {}
-    for entry in node.at("customProperties").items() if "customProperties" in node else []:
+    for entry in node.each("customProperties"):
         entry.known(("id", "property", "value", "description", "vendor"))
         name = entry.at("property").text()
         vendor = entry.at("vendor").text() if "vendor" in entry else ""
@@ -141,11 +142,20 @@ def _options(node: Node, logical: str) -> dict[str, Any]:
         parts["dtype"] = (
             widths[options.at("format").word(widths)] if "format" in options else f"{_default_width(logical)}64"
         )
+    if "format" in options and logical not in ("integer", "number"):
+        _format(options.at("format"), logical)
     if "pattern" in options:
         parts["pattern"] = _pattern(options.at("pattern"), parts.get("max_length"))
     if logical == "timestamp":
         parts["zone"] = _zone(options)
     return parts
+
+
+def _format(node: Node, logical: str) -> None:
+    if logical == "string":
+        raise node.refuse("a pattern: formats of text are not checked", next_step="Write what is meant as a pattern.")
+    if not node.text().lower().startswith("yyyy-mm-dd"):
+        raise node.refuse("the ISO form, such as yyyy-MM-dd", next_step="Convert other spellings when you read them.")
 
 
 def _default_width(logical: str) -> str:
@@ -177,9 +187,9 @@ def _zone(options: Node) -> ZoneInfo | None:
 
 
 def _meaning(node: Node, ours: dict[str, Node]) -> dict[str, Any]:
-    required = node.at("required").flag() if "required" in node else False
+    required = node.is_set("required")
     required = required or "tensor" in ours or node.value.get("logicalType") == "vector"
-    required = required or ("primaryKey" in node and node.at("primaryKey").flag())
+    required = required or node.is_set("primaryKey")
     has_sentinels = "sentinels" in ours
     policy = "reject" if required else "pass"
     if "nullPolicy" in ours:
@@ -201,37 +211,39 @@ def _meaning(node: Node, ours: dict[str, Node]) -> dict[str, Any]:
     if "nonFinite" in ours:
         parts["non_finite"] = ours["nonFinite"].flag()
     if "examples" in node:
-        parts["examples"] = tuple(each.value for each in node.at("examples").items())
+        parts["examples"] = tuple(each.value for each in node.each("examples"))
     return parts
 
 
 def _with_values(node: Node, ours: dict[str, Node], base: Field) -> Field:
     """Read the values that the property itself mentions, each checked by the property's own rules."""
-    is_float = base.kind == "number" or base.dtype.startswith("float")
-    if base.non_finite and not is_float:
-        raise ours["nonFinite"].refuse("nonFinite on numbers and floating-point tensors only")
-    if base.kind == "tensor":
-        for key in ("sentinels", "impute", "padding"):
-            if key in ours:
-                raise ours[key].refuse(f"no {key} on a tensor")
-        if "enum" in node:
-            raise node.at("enum").refuse("no enum on a tensor")
+    _refuse_misplaced(node, ours, base)
     bounded = replace(base, **_bounds(node, base))
     if "enum" in node:
         bounded = replace(bounded, enum=_enum(node.at("enum"), bounded))
-    for each in node.at("examples").items() if "examples" in node and base.kind != "tensor" else []:
+    if base.kind == "tensor":
+        return bounded
+    for each in node.each("examples"):
         _own_value(each, bounded, "an example")
-    sentinels = _sentinels(ours["sentinels"], base) if "sentinels" in ours else ()
-    final = replace(bounded, sentinels=sentinels)
+    final = replace(bounded, sentinels=_sentinels(ours["sentinels"], base) if "sentinels" in ours else ())
     if "impute" in ours:
         final = replace(final, impute=_own_value(ours["impute"], bounded, "an impute value"))
-        if final.impute in sentinels:
+        if final.impute in final.sentinels:
             raise ours["impute"].refuse("an impute value that is no sentinel")
-    if base.item is not None:
-        final = replace(final, padding=_padding(ours.get("padding"), base.item))
-    elif "padding" in ours:
+    return final if base.item is None else replace(final, padding=_padding(ours.get("padding"), base.item))
+
+
+def _refuse_misplaced(node: Node, ours: dict[str, Node], base: Field) -> None:
+    if base.non_finite and base.kind != "number" and not base.dtype.startswith("float"):
+        raise ours["nonFinite"].refuse("nonFinite on numbers and floating-point tensors only")
+    if base.item is None and "padding" in ours:
         raise ours["padding"].refuse("padding on lists only")
-    return final
+    if base.kind == "tensor":
+        for key in ("sentinels", "impute"):
+            if key in ours:
+                raise ours[key].refuse(f"no {key} on a tensor")
+    if base.kind in ("list", "tensor", "boolean") and "enum" in node:
+        raise node.at("enum").refuse(f"no enum on a {base.kind}")
 
 
 def _bounds(node: Node, base: Field) -> dict[str, Any]:

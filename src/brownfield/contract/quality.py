@@ -1,18 +1,21 @@
 """Reads the conditions of an ODCS object that go beyond one value: record rules and set rules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from brownfield.contract.expression import Expression, parse_expression
 from brownfield.contract.fields import Field
 from brownfield.contract.properties import VENDOR
-from brownfield.contract.reading import Node, path_text
+from brownfield.contract.reading import Node, nearest, path_text, words
 from brownfield.contract.rules import RecordRule, ReferenceRule, RowCountRule, SetRule, UniqueRule
 from brownfield.errors import ContractError
 
 __all__ = ["record_rules", "set_rules", "unchecked"]
 
-QUALITY_KEYS = frozenset(
-    ["id", "authoritativeDefinitions", "businessImpact", "customProperties", "description", "dimension", "method", "name", "schedule", "scheduler", "severity", "tags", "type", "unit", "metric", "rule", "arguments", "query", "engine", "implementation", "mustBe", "mustNotBe", "mustBeGreaterThan", "mustBeGreaterOrEqualTo", "mustBeLessThan", "mustBeLessOrEqualTo", "mustBeBetween", "mustNotBeBetween"]
+QUALITY_KEYS = words(
+    "id authoritativeDefinitions businessImpact customProperties description dimension method name "
+    "schedule scheduler severity tags type unit metric rule arguments query engine implementation mustBe "
+    "mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo mustBeLessThan mustBeLessOrEqualTo mustBeBetween "
+    "mustNotBeBetween"
 )
 OPERATORS = tuple(sorted(key for key in QUALITY_KEYS if key.startswith("must")))
 _NEXT_STEP = "Write a record rule: type: custom, engine: brownfield, implementation: {rule: ...}."
@@ -34,49 +37,56 @@ def record_rules(node: Node, fields: Sequence[Field]) -> tuple[RecordRule, ...]:
 
 def set_rules(schema: str, node: Node, fields: Sequence[Field]) -> tuple[SetRule, ...]:
     """Set rules of an object: keys, unique, references, row count."""
-    rules: list[SetRule] = []
-    names = {field.name: field for field in fields}
     key = _primary_key(node)
-    if key:
-        rules.append(UniqueRule("primary_key", key))
+    rules: list[SetRule] = [UniqueRule("primary_key", key)] if key else []
     for entry in node.at("properties").items():
-        name = entry.at("name").text()
-        if "unique" in entry and entry.at("unique").flag() and key != (name,):
-            rules.append(UniqueRule(f"{name}.unique", (name,)))
-        for check in _checks(entry):
-            if _metric(check) is not None:
-                rules.append(_library(check, name))
-            elif _is_ours(check):
-                raise check.refuse("a record rule under quality of the object", got="one under a property")
-        for relation in entry.at("relationships").items() if "relationships" in entry else []:
-            rules.append(_reference(relation, name))
+        rules.extend(_property_rules(entry, key))
     rules.extend(_library(check, None) for check in _checks(node) if _metric(check) is not None)
-    for relation in node.at("relationships").items() if "relationships" in node else []:
-        rules.append(_reference(relation, _from(relation, schema)))
-    for rule in rules:
-        for name in _fields_of(rule):
-            if name not in names or names[name].kind in ("list", "tensor", "number"):
-                kind = names[name].kind if name in names else "unknown"
-                raise node.refuse(
-                    f"rule {rule.id} over properties that can be keys (no lists, tensors or floating-point numbers)",
-                    got=f"{name}, which is {kind}",
-                )
+    rules.extend(_reference(relation, _from(relation, schema)) for relation in node.each("relationships"))
+    _refuse_odd_keys(node, rules, {field.name: field for field in fields})
     _refuse_twins(node, [rule.id for rule in rules] + [_identifier(each) for each in _checks(node) if _is_ours(each)])
     return tuple(rules)
 
 
+def _property_rules(entry: Node, key: tuple[str, ...]) -> Iterator[SetRule]:
+    name = entry.at("name").text()
+    if entry.is_set("unique") and key != (name,):
+        yield UniqueRule(f"{name}.unique", (name,))
+    for check in _checks(entry):
+        if _metric(check) is not None:
+            yield _library(check, name)
+        elif _is_ours(check):
+            raise check.refuse("a record rule under quality of the object", got="one under a property")
+    for relation in entry.each("relationships"):
+        yield _reference(relation, name)
+
+
+def _refuse_odd_keys(node: Node, rules: Sequence[SetRule], fields: Mapping[str, Field]) -> None:
+    for rule in rules:
+        for name in _fields_of(rule):
+            if name not in fields:
+                raise node.refuse(
+                    f"a property of the object in rule {rule.id}", got=repr(name), next_step=nearest(name, fields)
+                )
+            if fields[name].kind in ("list", "tensor", "number"):
+                raise node.refuse(
+                    f"a rule {rule.id} over properties that can be keys (no lists, tensors or floating-point numbers)",
+                    got=f"{name}, which is a {fields[name].kind}",
+                )
+
+
 def unchecked(node: Node) -> list[str]:
     """Paths of the quality checks of an object that belong to other tools."""
-    paths = []
-    for owner in (node, *node.at("properties").items()):
-        for check in _checks(owner):
-            if _metric(check) is None and not _is_ours(check):
-                paths.append(path_text(check.path))
-    return paths
+    return [
+        path_text(check.path)
+        for owner in (node, *node.at("properties").items())
+        for check in _checks(owner)
+        if _metric(check) is None and not _is_ours(check)
+    ]
 
 
 def _checks(node: Node) -> list[Node]:
-    checks = node.at("quality").items() if "quality" in node else []
+    checks = node.each("quality")
     for check in checks:
         check.known(QUALITY_KEYS)
     return checks
@@ -106,7 +116,7 @@ def _expression(node: Node, fields: Sequence[Field]) -> Expression:
 def _primary_key(node: Node) -> tuple[str, ...]:
     keyed: list[tuple[int, str]] = []
     for entry in node.at("properties").items():
-        if "primaryKey" in entry and entry.at("primaryKey").flag():
+        if entry.is_set("primaryKey"):
             position = entry.value.get("primaryKeyPosition", -1)
             keyed.append((position if isinstance(position, int) else -1, entry.at("name").text()))
     return tuple(name for _, name in sorted(keyed, key=lambda each: each[0]))

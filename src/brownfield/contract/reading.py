@@ -11,12 +11,23 @@ from typing import Any
 
 from brownfield.errors import ContractError
 
-__all__ = ["Node", "Where", "nearest", "path_text"]
+__all__ = ["Node", "Where", "nearest", "path_text", "words"]
 
 Where = Callable[[Sequence[str | int]], str]
 """Gives ``file:line`` of a path inside the document."""
 
 _SHOWN_CHARACTERS = 60
+
+
+def words(text: str) -> frozenset[str]:
+    """Set of the words of a text.
+
+    Examples
+    --------
+    >>> sorted(words("id name"))
+    ['id', 'name']
+    """
+    return frozenset(text.split())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -122,6 +133,14 @@ class Node:
             raise self.refuse("a list")
         return [Node(value, (*self.path, index), self.where) for index, value in enumerate(self.value)]
 
+    def each(self, key: str) -> "list[Node]":
+        """List under ``key`` as nodes; none when it is missing."""
+        return self.at(key).items() if key in self else []
+
+    def is_set(self, key: str) -> bool:
+        """Whether the flag under ``key`` is there and true."""
+        return key in self and self.at(key).flag()
+
     def text(self) -> str:
         """Value as non-empty text without control characters."""
         if not isinstance(self.value, str):
@@ -149,9 +168,9 @@ class Node:
             raise self.refuse("a finite number")
         return self.value  # type: ignore[no-any-return]  # narrowed above
 
-    def word(self, words: Iterable[str]) -> str:
+    def word(self, choice: Iterable[str]) -> str:
         """Value as one of the given words."""
-        allowed = list(words)
+        allowed = list(choice)
         if self.value not in allowed:
             step = nearest(self.value, allowed) if isinstance(self.value, str) else None
             raise self.refuse(f"one of {', '.join(allowed)}", next_step=step)

@@ -14,10 +14,10 @@ import numpy as np
 
 from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
-from brownfield.contract.rules import FiniteRule, RangeRule, value_rules
+from brownfield.contract.rules import RangeRule
 from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
 from brownfield.contract.structs import is_tight, row_decoder
-from brownfield.contract.values import MISSING, ValueChecker, integer_bounds, number_bounds
+from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.types import Columns, Record
 
@@ -209,8 +209,7 @@ class RowChecker:
     def _check_record(self, row: int, record: Record, columns: dict[str, list[Any]], found: "_Found") -> None:
         for position, checker in enumerate(self.checkers):
             value, breaks = checker.check(record.get(checker.name, MISSING))
-            for each in breaks:
-                found.add(position, Violation(checker.name + each.below, each.rule, each.code, row))
+            found.add_breaks(position, checker.name, breaks, row)
             columns[checker.name].append(value)
         for name in record.keys() - self._names:
             found.add(len(self.checkers), Violation(shown_key(str(name)), "closed", RejectionCode.FIELD_UNKNOWN, row))
@@ -238,8 +237,7 @@ class RowChecker:
         name = checker.name
         if values is MISSING:
             value, breaks = checker.check(MISSING)
-            for each in breaks:
-                found.add(position, Violation(name, each.rule, each.code))
+            found.add_breaks(position, name, breaks, 0)
             return [value] * rows
         if checker.tensor is not None:
             array, broken = checker.tensor.check(values, rows if self.schema.batched else None)
@@ -252,16 +250,14 @@ class RowChecker:
             found.add(position, Violation(name, f"{name}.shape", RejectionCode.TENSOR_SHAPE))
             return [None] * rows
         if isinstance(values, np.ndarray):
-            accepted = _check_array(values, checker.field)
-            if accepted is not None:
-                return accepted
+            if _accepts_array(values, checker):
+                return values
             values = values.tolist()
         out = []
         for row, value in enumerate(values):
             accepted, breaks = checker.check(value)
             out.append(accepted)
-            for each in breaks:
-                found.add(position, Violation(name + each.below, each.rule, each.code, row))
+            found.add_breaks(position, name, breaks, row)
         return out
 
     def _conclude(self, columns: dict[str, Any], rows: int, found: "_Found", *, single: bool) -> Checked:
@@ -290,6 +286,10 @@ class _Found:
 
     def add(self, position: int, violation: Violation) -> None:
         self.violations.append((violation.row, position, violation))
+
+    def add_breaks(self, position: int, name: str, breaks: Iterable[Break], row: int) -> None:
+        for each in breaks:
+            self.add(position, Violation(name + each.below, each.rule, each.code, row))
 
     def add_whole(self, violation: Violation) -> None:
         self.add(_WHOLE_RECORD, violation)
@@ -359,31 +359,28 @@ def _as_rows(values: np.ndarray, field: Field) -> Any:
     return lists
 
 
-def _check_array(values: np.ndarray, field: Field) -> np.ndarray | None:
-    """Array when every value is accepted as it stands; None when the values must be looked at one by one."""
+def _accepts_array(values: np.ndarray, checker: ValueChecker) -> bool:
+    """Whether every value is accepted as it stands; False when the values must be looked at one by one."""
+    field = checker.field
     if values.ndim != 1 or field.sentinels or field.enum:
-        return None
+        return False
+    kind = values.dtype.kind
     if field.kind == "boolean":
-        return values if values.dtype.kind == "b" else None
-    if field.kind == "integer" and values.dtype.kind in "iu":
+        return kind == "b"
+    if (field.kind, kind) in (("integer", "i"), ("integer", "u")):
         low, high = integer_bounds(field.dtype)
-    elif field.kind == "number" and values.dtype.kind in "iuf":
-        exact, largest = number_bounds(field.dtype)
-        low, high = (-largest, largest) if values.dtype.kind == "f" else (-exact, exact)  # type: ignore[assignment]  # floats
+    elif (field.kind, kind) == ("number", "f"):
+        high = number_bounds(field.dtype)[1]  # type: ignore[assignment]  # floats
+        low = -high
     else:
-        return None
+        return False
     if not values.size:
-        return values
+        return True
+    # NaN makes both ends NaN, and no comparison with it holds.
     smallest, greatest = values.min().item(), values.max().item()
-    if not low <= smallest <= greatest <= high:
-        return None
-    for rule in value_rules(field):
-        if isinstance(rule, RangeRule):
-            if not _range_holds(rule, smallest, greatest):
-                return None
-        elif not isinstance(rule, FiniteRule):
-            return None
-    return values.astype(np.float64) if field.kind == "number" and values.dtype.kind in "iu" else values
+    return low <= smallest <= greatest <= high and all(
+        _range_holds(rule, smallest, greatest) for rule, _ in checker.tests if isinstance(rule, RangeRule)
+    )
 
 
 def _range_holds(rule: RangeRule, smallest: float, greatest: float) -> bool:

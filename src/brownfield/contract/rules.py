@@ -123,8 +123,9 @@ class RecordRule:
 
 @dataclass(frozen=True, slots=True)
 class UniqueRule:
-    """No two accepted rows of a batch share these values; the first one stands, a row with a null among them counts
-    as different from all others.
+    """No two accepted rows of a batch share these values.
+
+    The first row stands, and a row with a null among the values counts as different from all others.
     """
 
     id: str

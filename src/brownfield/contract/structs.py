@@ -21,7 +21,7 @@ _INT64_HIGH = 2**63 - 1
 
 
 def row_decoder(schema: Schema) -> Callable[[bytes], Any]:
-    """Decoder of one object or an array of objects into structs whose attributes are the fields in order.
+    """Generate the decoder of one object, or an array of objects, into structs with the fields in order.
 
     Parameters
     ----------
@@ -56,10 +56,12 @@ def is_tight(field: Field) -> bool:
     """Whether the generated type carries all of the field's rules."""
     if field.sentinels or field.kind in ("timestamp", "tensor") or field.unique_items:
         return False
-    if field.kind in ("number", "boolean") and field.enum:
+    if field.kind == "number" and field.enum:
         return False
     if field.kind == "date" and (field.enum or field.minimum is not None or field.maximum is not None):
         return False
+    if field.kind == "integer" and field.enum:
+        return max(field.enum) <= _INT64_HIGH
     if field.kind == "integer":
         high = integer_bounds(field.dtype)[1] if field.maximum is None else field.maximum
         return high <= _INT64_HIGH
@@ -116,7 +118,7 @@ def _number(field: Field) -> Any:
     if field.maximum is not None and field.maximum < exact:
         del bounds["le"]
         bounds["lt" if field.exclusive_maximum else "le"] = field.maximum
-    return Annotated[float, msgspec.Meta(**bounds)]
+    return Annotated[float, msgspec.Meta(**bounds)]  # type: ignore[call-overload]  # at most one lower and upper bound
 
 
 def _loose(field: Field) -> Any:

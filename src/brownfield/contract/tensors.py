@@ -74,7 +74,7 @@ class TensorChecker:
     def _stack(self, values: Any, rows: int) -> tuple[np.ndarray | None, TensorBreak | None]:
         if len(values) != rows:
             return None, self._break("shape", RejectionCode.TENSOR_SHAPE)
-        arrays = []
+        arrays: list[np.ndarray] = []
         for row, value in enumerate(values):
             array, broken = self.check(value)
             if array is None or broken is not None:

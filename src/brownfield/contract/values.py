@@ -88,7 +88,7 @@ class ValueChecker:
         self.tests = [(rule, _test(rule, field)) for rule in rules if not isinstance(rule, UniqueItemsRule)]
         self.unique_items = next((rule for rule in rules if isinstance(rule, UniqueItemsRule)), None)
 
-    def check(self, value: Any) -> tuple[Any, list[Break]]:
+    def check(self, value: Any) -> tuple[Any, list[Break]]:  # noqa: PLR0911 (one per step, in order)
         """Give the accepted value (converted, sentinels and imputation applied) and the rules it breaks."""
         if value is MISSING or value is None:
             if self.field.required:
@@ -154,7 +154,7 @@ def number_bounds(dtype: str) -> tuple[int, float]:
     return EXACT_INTEGER[dtype], float(np.finfo(dtype).max)
 
 
-def _converter(field: Field) -> Callable[[Any], Any]:
+def _converter(field: Field) -> Callable[[Any], Any]:  # noqa: PLR0911 (one per kind)
     match field.kind:
         case "string":
             return _text
@@ -260,7 +260,7 @@ def _timestamp(value: Any, field: Field) -> datetime:
 
 def _list(value: Any) -> list[Any]:
     if isinstance(value, np.ndarray) and value.ndim == 1:
-        return value.tolist()
+        return list(value.tolist())
     if not isinstance(value, list | tuple):
         raise Unfit(*_NOT_OF_KIND)
     return list(value)

@@ -53,19 +53,40 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what keys of different parts make impossible together."""
-        yield from self._unified_contradictions()
-        p99 = self.constraints.latency_p99_ms
-        if p99 is not None and p99 > self.fallback.deadline_ms:
-            yield Contradiction(
-                ("fallback", "deadline_ms"),
-                f"at least constraints.latency_p99_ms ({p99:g})",
-                str(self.fallback.deadline_ms),
-                "An answer that is due later than the deadline is never given.",
-            )
+        yield from self._name_contradictions()
+        yield from self._time_contradictions()
         if self.rollout is not None and self.model is None:
             yield Contradiction(("rollout",), "a model beside rollout", "none")
 
-    def _unified_contradictions(self) -> Iterator[Contradiction]:
+    def _time_contradictions(self) -> Iterator[Contradiction]:
+        slo = self.monitors.slo if self.monitors is not None else None
+        for name, promised_ms in (
+            ("constraints.latency_p99_ms", self.constraints.latency_p99_ms),
+            ("monitors.slo.latency_p99_ms", slo.latency_p99_ms if slo is not None else None),
+        ):
+            if promised_ms is not None and promised_ms > self.fallback.deadline_ms:
+                yield Contradiction(
+                    ("fallback", "deadline_ms"),
+                    f"at least {name} ({promised_ms:g})",
+                    str(self.fallback.deadline_ms),
+                    "At the deadline the fallback answers, so no answer takes longer.",
+                )
+        cache = self.model.cache if self.model is not None else None
+        ages_h = [place.max_age_h for source in self.sources.values() for place in source.chain if place.max_age_h]
+        if cache is not None and ages_h and cache.ttl_s > min(ages_h) * 3_600:
+            yield Contradiction(
+                ("model", "cache", "ttl_s"),
+                f"at most the shortest max_age_h of a source ({min(ages_h):g} h)",
+                f"{cache.ttl_s:g} s",
+                "A cached answer must not outlive the data that it was made from.",
+            )
+
+    def _name_contradictions(self) -> Iterator[Contradiction]:
+        for part, declared in (("sources", self.sources), ("unified", self.unified)):
+            for name in declared:
+                if name in {"request", "response"}:
+                    next_step = "The contract uses it for what callers send and get."
+                    yield Contradiction((part, name), "another name", name, next_step)
         for name, table in self.unified.items():
             path = ("unified", name)
             if name in self.sources:

@@ -58,7 +58,7 @@ def is_slug(name: str) -> bool:
     >>> [is_slug(name) for name in ("store-recommendations", "Store", "../x", "con", "a" * 64)]
     [True, False, False, False, False]
     """
-    return len(name.splitlines()) == 1 and re.search(_SLUG, name) is not None
+    return re.fullmatch(_SLUG.removesuffix("$"), name) is not None
 
 
 def names(declared: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -17,8 +17,10 @@ from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_documen
 from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
 
-__all__ = ["INTEGRATION_FILE", "WORKSPACE_FILE", "load_integration", "load_workspace"]
+__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_integration", "load_workspace"]
 
+MAX_INTEGRATIONS = 1_000
+"""Most integrations in one workspace: what one machine serves, and what loads in seconds."""
 WORKSPACE_FILE = "brownfield.yaml"
 INTEGRATION_FILE = "integration.yaml"
 
@@ -70,7 +72,12 @@ def _load_integrations(
     found: dict[str, IntegrationSpec] = {}
     problems: list[DeclarationError] = []
     inside = folder.resolve()
-    for file in sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}")):
+    files = sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}"))
+    if len(files) > MAX_INTEGRATIONS:
+        many = f"at most {MAX_INTEGRATIONS} integrations"
+        split = "Split the workspace."
+        raise DeclarationError(where="integrations", expected=many, got=str(len(files)), next_step=split)
+    for file in files:
         if not file.resolve().is_relative_to(inside):
             outside = "a link that leads out of it"
             where = file.relative_to(folder).as_posix()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta
 
 from brownfield.errors import DeclarationError
-from brownfield.integration.reader import Contradiction, Schemas, Spec
+from brownfield.integration.reader import Contradiction, Reader, Schemas, Spec
+from brownfield.integration.words import KeyPath, describe
 
 if TYPE_CHECKING:
     from brownfield.integration.registry import Registry
@@ -44,6 +45,14 @@ class Reference(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+    @classmethod
+    def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
+        """Read the reference; a text in its place may be the secret itself and is not repeated."""
+        if not isinstance(value, dict):
+            found = "a text" if isinstance(value, str) else describe(value)
+            return reader.note(path, "a reference: {env: NAME} or {file: PATH}", found, "Write no secret here.")
+        return reader.struct(cls, value, path)
 
     @classmethod
     def published(cls, schemas: Schemas, registry: "Registry") -> Mapping[str, Any]:  # noqa: ARG003 (the same for all)

@@ -100,8 +100,8 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
         if self.path is not None and self.format is None:
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
-        if self.format is not None and self.table is not None:
-            yield Contradiction(("format",), "format beside path only", "a table")
+        if self.format is not None and self.path is None:
+            yield Contradiction(("format",), "format beside path only", "no path")
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -153,7 +153,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
-        if self.chain and self.chain[0].snapshot is not None:
+        if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
 
     @property

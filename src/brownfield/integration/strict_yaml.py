@@ -136,10 +136,13 @@ def load_document(text: str | bytes, file: str) -> Document:
     try:
         data = composer.document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = 1 if mark is None else min(mark.line + 1, plain.count("\n") + 1)
+        last = len(plain.rstrip().splitlines())
+        line = min(error.problem_mark.line + 1, last) if error.problem_mark is not None else last
+        begun = f" {error.context} that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
         raise DeclarationError(
-            f"not valid YAML: {error.problem}", where=f"{file}:{line}", next_step=_syntax_hint(str(error.problem))
+            f"not valid YAML: {error.problem}{begun}",
+            where=f"{file}:{line}",
+            next_step=_syntax_hint(str(error.problem)),
         ) from error
     return Document(data, file, composer.lines)
 

@@ -1,16 +1,19 @@
 """Do features, golden records and graph agree: names, types, sizes, and as many labels as scores."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from brownfield.data.features import Argmax, Features, TopK
+from brownfield.data.features import Argmax, Features, RawInput, TopK
 from brownfield.model.golden import Golden
 from brownfield.model.rules import refused
 from brownfield.model.signature import Signature, TensorSpec
 
-__all__ = ["check_features", "check_golden"]
+if TYPE_CHECKING:
+    from brownfield.contract import Contract
+
+__all__ = ["check_contract", "check_features", "check_golden"]
 
 
 def check_features(features: Features, signature: Signature) -> None:
@@ -46,6 +49,39 @@ def check_features(features: Features, signature: Signature) -> None:
             raise refused(
                 "features-labels", path=ascii(feature.tensor), expected=f"[rows, {labels}]", got=str(list(shape))
             )
+
+
+def check_contract(features: Features, contract: "Contract") -> None:
+    """Check that features read and fill fields that a contract has, and that it is batched as they are.
+
+    A contract may say more than the one a bundle was made for (ranges, descriptions, further fields), never less.
+
+    Raises
+    ------
+    BundleRefused
+        ``contract-fields`` with the difference.
+    """
+    request, response = contract.schema("request"), contract.schema("response")
+    if request.batched != features.batched:
+        raise refused("contract-fields", path="batched", expected=str(features.batched), got=str(request.batched))
+    asked = {field.name: field for field in request.fields}
+    for feature in features.inputs:
+        field = asked.get(feature.field)
+        if field is None:
+            raise refused("contract-fields", path="request", expected=ascii(feature.field), got=_names(asked))
+        wanted = (feature.dtype, feature.shape)
+        if isinstance(feature, RawInput) and field.kind == "tensor" and (field.dtype, field.shape) != wanted:
+            raise refused(
+                "contract-fields",
+                path=ascii(field.name),
+                expected=f"{feature.dtype} {list(feature.shape or ())}",
+                got=f"{field.dtype} {list(field.shape)}",
+            )
+    filled = {name for feature in features.outputs for name in feature.fields}
+    answered = {field.name: field for field in response.fields}
+    lost = filled - answered.keys() | {name for name, field in answered.items() if field.required} - filled
+    if lost:
+        raise refused("contract-fields", path="response", expected=_names(dict.fromkeys(filled)), got=_names(answered))
 
 
 def check_golden(golden: Golden, signature: Signature) -> None:

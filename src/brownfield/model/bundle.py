@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.data.features import Features
 from brownfield.errors import DeclarationError
-from brownfield.model.agreement import check_features, check_golden
+from brownfield.model.agreement import check_contract, check_features, check_golden
 from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
@@ -93,6 +93,10 @@ class Bundle:
         """Where it came from."""
         return self.manifest.provenance
 
+    def check_contract(self, contract: "Contract") -> None:
+        """Refuse a contract that lacks what the features read or fill (``contract-fields``)."""
+        check_contract(self.features, contract)
+
     @property
     def model_path(self) -> Path:
         """The model file."""
@@ -157,6 +161,7 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     try:
         signature = place_model(staged, model)
         check_features(features, signature)
+        check_contract(features, contract)
         if golden is None and golden_columns is not None:
             rows = len(next(iter(golden_columns.values()))) if features.batched else 1
             inputs = features.encode(golden_columns, rows)

@@ -49,10 +49,11 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
         raise refused("bundle-file-missing", where=str(path)) from error
     except OSError as error:
         raise refused("bundle-file", where=str(path)) from error
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        os.close(descriptor)
+        raise refused("bundle-file", where=str(path))
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-            raise refused("bundle-file", where=str(path))
         yield file
 
 

@@ -3,7 +3,6 @@
 Kept as JSON: every tensor with name, dtype, shape and its little-endian bytes in base64 (texts as a list of texts).
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -52,7 +51,7 @@ class Golden:
                 {tensor.name: tensor.array() for tensor in stored.inputs},
                 {tensor.name: tensor.array() for tensor in stored.outputs},
             )
-        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise refused("golden-form", got=str(error)) from error
 
 
@@ -82,8 +81,7 @@ class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         dtype = np.dtype(self.dtype)
         if dtype.kind not in "biuf":
             raise ValueError("a dtype that is no number")
-        array = np.frombuffer(self.data, dtype=dtype.newbyteorder("<")).reshape(self.shape)
-        return array if sys.byteorder == "little" else array.astype(dtype)
+        return np.frombuffer(self.data, dtype=dtype.newbyteorder("<")).reshape(self.shape).astype(dtype)
 
 
 class _Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import rfc8785
@@ -95,18 +95,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         BundleRefused
             ``manifest-schema``, ``manifest-hash``, ``manifest-form``, or the rule of a name in it.
         """
-        try:
-            head = msgspec.json.decode(text, type=_Head)
-        except msgspec.MsgspecError as error:
-            raise refused("manifest-form", got=str(error)) from error
+        head = _decoded(text, _Head)
         if head.schema_version != 1:
             raise refused("manifest-schema", expected="1", got=str(head.schema_version))
         if head.hash != "sha256":
             raise refused("manifest-hash", got=ascii(head.hash[:40]))
-        try:
-            manifest = msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as error:
-            raise refused("manifest-form", got=str(error)) from error
+        manifest = _decoded(text, cls)
         if manifest.to_json() != text:
             raise refused("manifest-form", next_step="Let `write_bundle` write it; it is not meant to be edited.")
         return manifest
@@ -115,6 +109,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON."""
         return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+
+
+_Read = TypeVar("_Read")
+
+
+def _decoded(text: bytes, kind: type[_Read]) -> _Read:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise refused("manifest-form", got=str(error)) from error
 
 
 class _Head(msgspec.Struct):

@@ -6,7 +6,8 @@ in [0, 1). Patterns and record rules are not solved for: check the records befor
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ __all__ = ["sample_columns", "sample_tensors"]
 
 _DAY = date(2026, 1, 1)
 _INSTANT = datetime(2026, 1, 1, tzinfo=UTC)
-_ITEMS = 3
+_ITEMS = 5
 
 
 def sample_columns(
@@ -110,7 +111,7 @@ def _array(
         return texts
     if np.dtype(dtype).kind == "f":
         return np.asarray(low + random.random(shape) * (high - low)).astype(dtype)
-    return np.asarray(random.integers(int(np.ceil(low)), int(np.floor(high)), shape, endpoint=True)).astype(dtype)
+    return np.asarray(random.integers(ceil(low), floor(high), shape, endpoint=True)).astype(dtype)
 
 
 def _value(field: "Field", labels: Sequence[Any], random: np.random.Generator) -> Any:
@@ -119,25 +120,21 @@ def _value(field: "Field", labels: Sequence[Any], random: np.random.Generator) -
     choices = field.enum or labels or field.examples
     if choices:
         return choices[int(random.integers(len(choices)))]
-    low, high = _bounds(field)
-    if field.kind == "boolean":
-        return bool(random.integers(2))
-    if field.kind == "integer":
-        return int(random.integers(int(np.ceil(low)), int(np.floor(high)), endpoint=True))
-    if field.kind == "number":
-        return low + float(random.random()) * (high - low)
-    if field.kind == "date":
-        return field.minimum or field.maximum or _DAY
-    if field.kind == "timestamp":
-        return field.minimum or field.maximum or _INSTANT + timedelta(seconds=int(random.integers(86_400)))
-    return "text".ljust(field.min_length or 0, "x")[: field.max_length]
+    if field.kind in ("date", "timestamp"):
+        return field.minimum or field.maximum or (_DAY if field.kind == "date" else _INSTANT)
+    if field.kind == "string":
+        return "text".ljust(field.min_length or 0, "x")[: field.max_length]
+    dtype = "bool" if field.kind == "boolean" else field.dtype
+    return _array(dtype, (), _bounds(field), random).item()
 
 
 def _list(field: "Field", labels: Sequence[Any], random: np.random.Generator) -> list[Any]:
     item = field.item
     if item is None:
         return []
-    length = min(max(_ITEMS, field.min_items or 0), _ITEMS if field.max_items is None else field.max_items)
+    fewest = field.min_items or 0
+    most = max(fewest, _ITEMS if field.max_items is None else min(_ITEMS, field.max_items))
+    length = int(random.integers(max(fewest, min(1, most)), most, endpoint=True))
     choices = item.enum or labels
     if choices:  # each once
         picked = random.permutation(len(choices))[:length]
@@ -146,9 +143,7 @@ def _list(field: "Field", labels: Sequence[Any], random: np.random.Generator) ->
 
 
 def _bounds(field: "Field") -> tuple[float, float]:
-    """Closed bounds of an invented number: the declared range, or the part of [0, 1] (from it on) that is declared."""
-    if field.kind in ("date", "timestamp", "string", "boolean"):
-        return 0.0, 1.0
+    """Return closed bounds of an invented number: the declared ones, else those nearest to 0 and 1."""
     step = 1 if field.kind == "integer" or (field.dtype and np.dtype(field.dtype).kind in "iu") else 1e-6
     low, high = field.minimum, field.maximum
     if low is None:
@@ -159,4 +154,4 @@ def _bounds(field: "Field") -> tuple[float, float]:
         high = max(low, 0) + 1
     else:
         high -= step * field.exclusive_maximum
-    return float(low), float(high)
+    return low, high

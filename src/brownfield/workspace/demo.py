@@ -7,12 +7,13 @@ import csv
 import importlib
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -21,7 +22,7 @@ import msgspec
 import numpy as np
 
 from brownfield.errors import NotFound
-from brownfield.workspace.running import RunningWorkspace, served
+from brownfield.serving import serve_workspace
 from brownfield.workspace.traffic import Answered, send_paced
 
 __all__ = ["DemoSummary", "run_demo"]
@@ -202,12 +203,12 @@ def _traffic(
     kills: list[float] = []
     what = "baskets ask for recommendations"
     progress(what, 0, len(bodies))
-    with served(folder, port=port) as running:
-        killer = threading.Thread(target=_outage, args=(running, len(bodies), kills), daemon=True)
+    with serve_workspace(folder, port) as running:
+        killer = threading.Thread(target=_outage, args=(running.process.pid, len(bodies), kills), daemon=True)
         killer.start()
         answered = send_paced(
-            running.host,
-            running.port,
+            "127.0.0.1",
+            port,
             f"/v1/{_INTEGRATION}/predict",
             bodies,
             rate_per_s=_RATE_PER_S,
@@ -217,15 +218,33 @@ def _traffic(
     return answered, kills
 
 
-def _outage(running: RunningWorkspace, requests: int, kills: list[float]) -> None:
+def _outage(server_pid: int, requests: int, kills: list[float]) -> None:
     """Kill the model process, and each replacement, for two seconds in mid-traffic."""
     start_s = time.monotonic()
     begins_s = requests / _RATE_PER_S * _OUTAGE_BEGINS
     time.sleep(begins_s)
     while (now_s := time.monotonic() - start_s) < begins_s + _OUTAGE_S:
-        if running.kill_model() is not None:
-            kills.append(round(now_s, 2))
+        for pid in _model_pids(server_pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                kills.append(round(now_s, 2))
         time.sleep(0.05)
+
+
+def _model_pids(server_pid: int) -> list[int]:
+    """Process ids of the model processes under a server, read from ``/proc``."""
+    found: list[int] = []
+    for task in Path(f"/proc/{server_pid}/task").iterdir():
+        with suppress(OSError):
+            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
+    return [pid for pid in found if _is_model(pid)]
+
+
+def _is_model(pid: int) -> bool:
+    try:
+        return b"model/process/child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _summarise(  # noqa: PLR0913 (the parts of one summary)

@@ -282,7 +282,7 @@ def _write_declarations(staged: Path, folder: Path, name: str, integration: str,
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A folder beside the workspace-to-be whose files are moved into it when everything went well."""
+    """Give a folder beside the workspace-to-be, whose files are moved into it when everything went well."""
     for name in ("brownfield.yaml", "integrations"):
         if (folder / name).exists():
             raise DeclarationError(

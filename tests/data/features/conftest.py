@@ -53,7 +53,7 @@ def contract() -> Contract:
     return till_contract()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build(contract: Contract) -> Callable[..., Features]:
     """Features from input entries, output entries and training columns."""
 

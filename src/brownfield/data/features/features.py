@@ -130,7 +130,7 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """
         try:
             features = msgspec.json.decode(text, type=cls)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise DeclarationError("the features of the bundle cannot be read", got=str(error)) from error
         if features.schema_version != 1:
             raise DeclarationError(path="schema_version", expected="1", got=str(features.schema_version))

@@ -92,11 +92,13 @@ class _Moments:
         values = values[~np.isnan(values)]
         if not len(values):
             return
-        mean = float(values.mean())
         count = self.count + len(values)
-        delta = mean - self.mean
-        self.squares += float(np.square(values - mean).sum()) + delta * delta * self.count * len(values) / count
-        self.mean += delta * len(values) / count
+        with np.errstate(all="ignore"):  # an infinite value is refused when the scale is made
+            mean = values.mean()
+            delta = mean - self.mean
+            spread = np.square(values - mean).sum() + delta * delta * self.count * len(values) / count
+        self.squares += float(spread)
+        self.mean += float(delta) * len(values) / count
         self.count = count
         self.minimum = min(self.minimum, float(values.min()))
         self.maximum = max(self.maximum, float(values.max()))

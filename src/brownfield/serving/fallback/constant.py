@@ -1,6 +1,12 @@
 """The last resort: the same declared answer for every record."""
 
-from brownfield.types import Columns, Record
+from typing import TYPE_CHECKING, Any
+
+from brownfield.errors import DeclarationError, InputRefused
+
+if TYPE_CHECKING:
+    from brownfield.contract import Schema
+    from brownfield.types import Columns, Record
 
 __all__ = ["Constant"]
 
@@ -11,19 +17,37 @@ class Constant:
     Parameters
     ----------
     record
-        Values by response field.
+        Values by response field; checked against ``response`` here, so that it can be given at any time.
+    response
+        Schema of the response.
+
+    Raises
+    ------
+    DeclarationError
+        The record breaks the response contract.
 
     Examples
     --------
-    >>> Constant({"items": ["MILK"]}).answer({}, 2)
-    {'items': [['MILK'], ['MILK']]}
+    >>> from brownfield.contract import Field, Schema
+    >>> response = Schema("response", (Field(name="risk", kind="number", dtype="float64", required=True),))
+    >>> Constant({"risk": 0.5}, response).answer({}, 2)
+    {'risk': [0.5, 0.5]}
     """
 
     source = "constant"
 
-    def __init__(self, record: Record) -> None:
-        self._record = dict(record)
+    def __init__(self, record: "Record", response: "Schema") -> None:
+        try:
+            checked = response.rows.check([record])
+        except InputRefused as refused:
+            raise DeclarationError(
+                f"the constant fallback breaks the response contract: {refused}",
+                path="fallback.chain",
+                next_step="Declare a constant that the contract admits.",
+            ) from refused
+        self._whole: dict[str, Any] = {name: checked.columns[name] for name in checked.whole}
+        self._values = {name: column[0] for name, column in checked.columns.items() if name not in checked.whole}
 
-    def answer(self, columns: Columns, rows: int) -> Columns:  # noqa: ARG002 (a constant does not look at the question)
+    def answer(self, columns: "Columns", rows: int) -> "Columns":  # noqa: ARG002 (a constant does not look at the question)
         """Repeat the record ``rows`` times."""
-        return {field: [value] * rows for field, value in self._record.items()}
+        return {**{name: [value] * rows for name, value in self._values.items()}, **self._whole}

@@ -130,7 +130,7 @@ class Handler:
         self.http = HttpMeter()
         self.draining = False
         self.in_flight = 0
-        self._authorize = authorize
+        self.authorize = authorize
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
@@ -210,8 +210,8 @@ class Handler:
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
         permission = bound.permission if bound else "read"
-        if permission is not None and self._authorize is not None:
-            self._authorize(headers.get(b"authorization"), permission)
+        if permission is not None and self.authorize is not None:
+            self.authorize(headers.get(b"authorization"), permission)
         if bound is not None:
             return bound
         if methods:

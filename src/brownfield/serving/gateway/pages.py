@@ -15,6 +15,7 @@ import msgspec
 from markupsafe import Markup
 
 from brownfield import __version__
+from brownfield.contract import openapi
 
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def docs_page(title: str, snapshot: "Snapshot") -> str:
 
 def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
     """OpenAPI 3.1 document of every integration's named-fields call."""
-    from brownfield.contract import openapi  # noqa: PLC0415
-
     contracts = {name: served.contract for name, served in snapshot.integrations.items()}
     return openapi(contracts, title=title, version=__version__)
 

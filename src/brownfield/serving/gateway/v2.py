@@ -59,6 +59,7 @@ _ACCEPTED: dict[str, frozenset[str]] = {
     "timestamp": frozenset({"BYTES"}),
 }
 _LONGEST_RANK = 32
+_EXACT = {"FP32": 2**24, "FP64": 2**53}
 
 
 class InputTensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -229,9 +230,17 @@ def _from_json(tensor: InputTensor, elements: int) -> np.ndarray[Any, Any]:
             return _text_array(msgspec.convert(flat, list[str])).reshape(tensor.shape)
         dtype = _DTYPES[datatype]
         kind = {"b": list[bool], "f": list[float]}.get(dtype.kind, list[int])
-        return np.array(msgspec.convert(flat, kind), dtype=dtype).reshape(tensor.shape)
+        if dtype.kind == "f" and _inexact(flat, _EXACT[datatype]):
+            _refuse(tensor.name, "v2.exact", RejectionCode.FIELD_INEXACT)
+        with np.errstate(over="ignore"):  # what is too large for FP32 becomes infinite, which the contract refuses
+            return np.array(msgspec.convert(flat, kind), dtype=dtype).reshape(tensor.shape)
     except (msgspec.ValidationError, OverflowError):
         _refuse(tensor.name, "v2.data", RejectionCode.TENSOR_DATA)
+
+
+def _inexact(flat: list[Any], limit: int) -> bool:
+    """Tell whether a whole number among the data is larger than the floating-point type holds exactly."""
+    return any(type(value) is int and not -limit <= value <= limit for value in flat)
 
 
 def _flat(name: str, data: list[Any], shape: "Sequence[int]") -> list[Any]:

