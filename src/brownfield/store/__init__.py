@@ -2,8 +2,11 @@
 
 from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
-from brownfield.store.files import private_folder, write_private
+from brownfield.store.files import private_folder, sync_folder, write_private
+from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Run, SourceCounts
+from brownfield.store.lock import workspace_lock
+from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
 from brownfield.store.registry import Admission
 from brownfield.store.store import Store, Transaction, open_store
@@ -13,6 +16,8 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "AuditVerdict",
+    "Journal",
+    "JournalPolicy",
     "MigrationPlan",
     "QuarantineState",
     "Quarantined",
@@ -23,8 +28,13 @@ __all__ = [
     "Transaction",
     "check_whole",
     "copy_database",
+    "is_masked",
+    "mask_value",
     "migration_plan",
     "open_store",
     "private_folder",
+    "read_journal",
+    "sync_folder",
+    "workspace_lock",
     "write_private",
 ]

@@ -5,9 +5,10 @@ Refused: a file written by a newer Brownfield, a torn or corrupt one, one that a
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from alembic.script import Script, ScriptDirectory
 
 from brownfield.clock import Clock
 from brownfield.errors import StoreError, StoreTooNew
-from brownfield.store.files import fsync_folder, part_name, private_folder
+from brownfield.store.files import part_name, private_folder, sync_folder
 
 __all__ = ["Database", "MigrationPlan", "check_whole", "copy_database", "migration_plan", "open_database"]
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_LINE = re.compile(r"\S+ (?:-> )?\S+ +\S+ +\S+ (?P<pid>\d+) [0-9a-f]+:[0-9a-f]+:(?P<inode>\d+) ")
 _RESTORE = "Restore the last backup with `brownfield doctor --restore FILE`."
 
 
@@ -97,7 +99,7 @@ def open_database(path: Path, *, clock: Clock, busy_timeout_ms: int = 5000) -> D
     """
     try:
         if not path.exists():
-            _create(path, clock)
+            _create(path)
         with closing(_sqlite(path, busy_timeout_ms)) as connection:
             _check_whole(path, connection)
         plan = migration_plan(path)
@@ -157,7 +159,7 @@ def copy_database(source: Path, target: Path, *, busy_timeout_ms: int = 5000) ->
         raise _store_error(source, error, busy_timeout_ms) from error
     finally:
         part.unlink(missing_ok=True)
-    fsync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def check_whole(path: Path) -> None:
@@ -187,7 +189,7 @@ def _steps(scripts: ScriptDirectory, current: str | None, path: Path) -> Sequenc
     return list(reversed(list(scripts.iterate_revisions("head", current or "base"))))
 
 
-def _create(path: Path, clock: Clock) -> None:
+def _create(path: Path) -> None:
     """Build a new store under a hidden name and give it its own only when it is whole."""
     if path.with_name(path.name + "-wal").exists():
         raise StoreError(
@@ -205,14 +207,12 @@ def _create(path: Path, clock: Clock) -> None:
         with closing(sqlite3.connect(part)) as connection:
             connection.execute("PRAGMA journal_mode=DELETE")
         _fsync(part)
-        try:
+        with suppress(FileExistsError):  # another process was first; its store is as good as ours
             os.link(part, path)
-        except FileExistsError:
-            pass  # another process was first; its store is as good as ours
     finally:
         for suffix in ("", "-wal", "-shm"):
             part.with_name(part.name + suffix).unlink(missing_ok=True)
-    fsync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _migrate(database: Database) -> None:
@@ -237,7 +237,7 @@ def _sqlite(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
 
 
 def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
-    """A store is created whole, so an empty or half-readable file is a torn one."""
+    """Refuse an empty or half-readable file: a store is created whole, so it is a torn one."""
     findings = connection.execute("PRAGMA quick_check(1)").fetchall()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if findings != [("ok",)] or "alembic_version" not in tables:
@@ -293,12 +293,11 @@ def _os_next_step(error: OSError) -> str:
 
 def _lock_holders(path: Path) -> list[int]:
     """Process ids that hold a lock on the file or its shared memory, from ``/proc/locks``."""
-    inodes = {str(os.stat(name).st_ino) for suffix in ("", "-shm") if os.path.exists(name := f"{path}{suffix}")}
+    files = [candidate for suffix in ("", "-shm") if (candidate := path.with_name(path.name + suffix)).exists()]
+    inodes = {str(file.stat().st_ino) for file in files}
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return []
-    fields = [line.split() for line in lines]
-    return sorted(
-        {int(f[4]) for f in fields if len(f) > 5 and f[5].rpartition(":")[2] in inodes and f[4] != str(os.getpid())}
-    )
+    found = {_LOCK_LINE.match(line) for line in lines}
+    return sorted({int(lock["pid"]) for lock in found if lock and lock["inode"] in inodes} - {os.getpid()})

@@ -1,0 +1,363 @@
+"""Decision records of one integration as Arrow segments, appended after the answer without any input or output.
+
+Decisions come in one by one; `flush` writes the bounded buffer as one compressed Arrow IPC batch.
+Values that the contract classifies are masked before they reach the buffer.
+What cannot be written is counted, never waited for.
+"""
+
+import io
+import json
+import os
+import random
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from brownfield.clock import Clock
+from brownfield.errors import NotFound
+from brownfield.store.files import private_folder
+from brownfield.store.masking import is_masked, mask_value
+from brownfield.types import Columns, Decision, Reason
+
+if TYPE_CHECKING:
+    from brownfield.contract import Contract
+
+__all__ = ["Journal", "JournalPolicy", "read_journal"]
+
+_SCHEMA = pa.schema(
+    [
+        ("at_utc", pa.timestamp("us", tz="UTC")),
+        ("integration", pa.string()),
+        ("decision", pa.string()),
+        ("source", pa.string()),
+        ("version", pa.string()),
+        ("reason", pa.string()),
+        ("cause", pa.string()),
+        ("degraded", pa.bool_()),
+        ("contract", pa.string()),
+        ("rows", pa.int64()),
+        ("latency_us", pa.map_(pa.string(), pa.int64())),
+        ("rate", pa.float64()),
+        ("inputs", pa.string()),
+    ]
+)
+_STAMP = "%Y%m%dT%H%M%S%fZ"
+_SUFFIX = ".arrows"
+_INPUT_ROWS = 16
+_INPUT_VALUES = 4096
+
+_Entry = tuple[datetime, Decision, Mapping[str, int], int, float, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPolicy:
+    """How much a journal keeps.
+
+    Parameters
+    ----------
+    envelopes_per_s
+        Decisions per second that are all kept; above it a uniform sample of about this many, with its rate.
+    inputs_share
+        Share of the kept decisions whose inputs are kept too, masked.
+    buffer_entries
+        Decisions waiting to be flushed; further ones are dropped and counted.
+    segment_mib, segment_s
+        Size and age at which a segment is closed and the next begins.
+    keep_days, keep_mib
+        Age and total size beyond which closed segments are deleted, oldest first.
+    seed
+        Of the sampler.
+    """
+
+    envelopes_per_s: int = 1000
+    inputs_share: float = 0.01
+    buffer_entries: int = 20_000
+    segment_mib: float = 64
+    segment_s: float = 3600
+    keep_days: float = 30
+    keep_mib: float = 1024
+    seed: int = 0
+
+
+class Journal:
+    """The decision records of one integration; `append` belongs to one thread, `flush` and `close` to any.
+
+    Parameters
+    ----------
+    folder
+        Where segments are written, one file each, named by integration and start.
+    integration
+        Its name, a slug.
+    contract
+        The compiled contract; its ``request`` schema says which fields are masked.
+    clock
+        Whose time is stamped.
+
+    Attributes
+    ----------
+    dropped
+        Decisions lost since the start, because the buffer was full or the disk refused.
+    """
+
+    def __init__(
+        self, folder: Path, *, integration: str, contract: "Contract", clock: Clock, policy: JournalPolicy | None = None
+    ) -> None:
+        self.dropped = 0
+        self._policy = policy or JournalPolicy()
+        self._clock = clock
+        self._classes = {field.name: field.classification for field in contract.schema("request").fields}
+        self._buffer: deque[_Entry] = deque()
+        self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
+        self._second = 0
+        self._offered = 0
+        self._quota = 0
+        self._rate = 1.0
+        self._segments = _Segments(folder, integration, clock, self._policy)
+        self._flushing = threading.Lock()
+
+    def append(
+        self, decision: Decision, latency_us: Mapping[str, int], rows: int, inputs: Columns | None = None
+    ) -> None:
+        """Keep one decision, or sample it away; a microsecond or two, never any input or output.
+
+        Parameters
+        ----------
+        latency_us
+            Microseconds by stage; kept by reference and not to be changed afterwards.
+        rows
+            Records in the request.
+        inputs
+            The checked request columns; of the sampled share the first 16 rows are kept, masked.
+        """
+        rate = self._keep_rate()
+        if decision.degraded or decision.reason is Reason.ERROR:
+            rate = 1.0
+        elif rate < 1.0 and self._random() >= rate:
+            return
+        if len(self._buffer) >= self._policy.buffer_entries:
+            self.dropped += 1
+            return
+        kept = None
+        if inputs is not None and self._random() < self._policy.inputs_share:
+            kept = self._masked(inputs)
+        self._quota -= 1
+        self._buffer.append((self._clock.now_utc(), decision, latency_us, rows, rate, kept))
+
+    def flush(self) -> None:
+        """Write what was appended; a disk that refuses costs these decisions and nothing else."""
+        with self._flushing:
+            entries = [self._buffer.popleft() for _ in range(len(self._buffer))]
+            if entries and not self._segments.write(_batch(entries)):
+                self.dropped += len(entries)
+            self._segments.rotate_when_due()
+
+    def close(self) -> None:
+        """Flush, and close the segment."""
+        self.flush()
+        with self._flushing:
+            self._segments.close()
+
+    def _keep_rate(self) -> float:
+        """Rate for this decision: the last second's load sets it; it halves whenever this second fills its quota."""
+        second = self._clock.monotonic_ns() // 1_000_000_000
+        limit = self._policy.envelopes_per_s
+        if second != self._second:
+            busy = self._offered if second == self._second + 1 else 0
+            self._rate = min(1.0, limit / busy) if busy else 1.0
+            self._second, self._offered, self._quota = second, 0, limit
+        self._offered += 1
+        if self._quota <= 0:
+            self._rate /= 2
+            self._quota = max(1, limit // 2)
+        return self._rate
+
+    def _masked(self, inputs: Columns) -> str:
+        shown = {name: _shown(column, self._classes.get(name, "unknown")) for name, column in inputs.items()}
+        return msgspec.json.encode(shown, enc_hook=str).decode()
+
+
+class _Segments:
+    """The file being written, and the closed ones that are still kept."""
+
+    def __init__(self, folder: Path, integration: str, clock: Clock, policy: JournalPolicy) -> None:
+        self._folder = folder
+        self._integration = integration
+        self._clock = clock
+        self._policy = policy
+        self._file: io.FileIO | None = None
+        self._path = folder
+        self._started_ns = 0
+        self._written_bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> bool:
+        """Append one batch whole; False when the disk refused it."""
+        try:
+            if self._file is None:
+                self._open()
+            self._sink.seek(0)
+            self._sink.truncate()
+            self._writer.write_batch(batch)
+            self._write_all(self._sink.getvalue())
+        except OSError:
+            self._abandon()
+            return False
+        return True
+
+    def rotate_when_due(self) -> None:
+        """Close a segment that is large or old enough, and delete what is no longer kept."""
+        if self._file is None:
+            return
+        age_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+        if self._written_bytes >= self._policy.segment_mib * 2**20 or age_s >= self._policy.segment_s:
+            self.close()
+
+    def close(self) -> None:
+        """End the segment: fsync, then its final name."""
+        if self._file is None:
+            return
+        try:
+            self._sink.seek(0)
+            self._sink.truncate()
+            self._writer.close()
+            self._write_all(self._sink.getvalue())
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._abandon()
+            return
+        self._finish()
+
+    def _open(self) -> None:
+        private_folder(self._folder)
+        self._delete_old()
+        name = f"{self._integration}-{self._clock.now_utc().strftime(_STAMP)}-{secrets.token_hex(3)}{_SUFFIX}"
+        self._path = self._folder / name
+        descriptor = os.open(f"{self._path}.part", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = io.FileIO(descriptor, "wb")
+        self._started_ns = self._clock.monotonic_ns()
+        self._written_bytes = 0
+        self._sink = io.BytesIO()
+        self._writer = pa.ipc.new_stream(self._sink, _SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._write_all(self._sink.getvalue())
+
+    def _write_all(self, content: bytes) -> None:
+        assert self._file is not None  # noqa: S101 (for the type checker)
+        view = memoryview(content)
+        while view:
+            view = view[self._file.write(view) or 0 :]
+        self._written_bytes += len(content)
+
+    def _abandon(self) -> None:
+        """Cut off what was half written and end the segment there; the next flush begins another."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.truncate(self._written_bytes)
+            self._finish()
+
+    def _finish(self) -> None:
+        assert self._file is not None  # noqa: S101 (for the type checker)
+        with suppress(OSError):
+            self._file.close()
+        self._file = None
+        with suppress(OSError):
+            Path(f"{self._path}.part").rename(self._path)
+
+    def _delete_old(self) -> None:
+        oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
+        left_bytes = self._policy.keep_mib * 2**20
+        for path in sorted(_segment_paths(self._folder, self._integration), key=_started, reverse=True):
+            left_bytes -= path.stat().st_size
+            if left_bytes < 0 or _started(path) < oldest:
+                path.unlink(missing_ok=True)
+
+
+def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
+    """Read every decision that was flushed, in order of time, also from segments that a killed process left torn.
+
+    Parameters
+    ----------
+    folder
+        The journal's folder, usually ``var/journal``.
+    integration
+        Only this one's.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row for each kept decision; ``rate`` is the chance with which it was kept (count it ``1 / rate`` times).
+        The schema's metadata names under ``torn`` (a JSON list) the segments of which a part could not be read.
+
+    Raises
+    ------
+    NotFound
+        When there is no such folder.
+    """
+    if not folder.is_dir():
+        raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
+    batches: list[pa.RecordBatch] = []
+    paths = sorted(_segment_paths(folder, integration), key=_started)
+    torn = [path.name for path in paths if not _read_whole(path, batches)]
+    table = pa.Table.from_batches(batches, _SCHEMA).sort_by("at_utc")
+    return table.replace_schema_metadata({"torn": json.dumps(torn)})
+
+
+def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
+    """Add what can be read of a segment to `batches`; False when something is behind it that cannot."""
+    try:
+        with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
+            reader = pa.ipc.open_stream(source)
+            batches.extend(reader)  # what was read before an error stays
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True
+
+
+def _segment_paths(folder: Path, integration: str | None) -> Iterator[Path]:
+    for path in folder.iterdir():
+        name = path.name.removesuffix(".part")
+        if name.endswith(_SUFFIX) and (integration is None or name.rsplit("-", 2)[0] == integration):
+            yield path
+
+
+def _started(path: Path) -> datetime:
+    return datetime.strptime(path.name.rsplit("-", 2)[1], _STAMP).replace(tzinfo=UTC)
+
+
+def _batch(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    decisions = [entry[1] for entry in entries]
+    columns = [
+        [entry[0] for entry in entries],
+        [decision.integration for decision in decisions],
+        [decision.id for decision in decisions],
+        [decision.source for decision in decisions],
+        [decision.version for decision in decisions],
+        [decision.reason.value for decision in decisions],
+        [decision.cause for decision in decisions],
+        [decision.degraded for decision in decisions],
+        [decision.contract for decision in decisions],
+        [entry[3] for entry in entries],
+        [list(entry[2].items()) for entry in entries],
+        [entry[4] for entry in entries],
+        [entry[5] for entry in entries],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=_SCHEMA)
+
+
+def _shown(column: Sequence[Any] | np.ndarray, classification: str) -> Any:
+    """First rows of one column as plain values, masked by its class; a large tensor shows its shape alone."""
+    head = column[:_INPUT_ROWS]
+    if isinstance(head, np.ndarray):
+        if head.size > _INPUT_VALUES or is_masked(classification):
+            return f"{head.dtype} {list(np.shape(column))}"
+        head = head.tolist()
+    return [mask_value(value, classification) for value in head]
