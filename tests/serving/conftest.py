@@ -1,9 +1,7 @@
 """What the tests of the prediction path stand on: a till with a fake model, and workspaces with a tiny real one."""
 
+import contextlib
 import json
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from brownfield.contract import Contract, compile_contract
 from brownfield.data.features import identity
 from brownfield.integration import load_document
 from brownfield.model import Golden, write_bundle
+from brownfield.serving import Background, serve_workspace
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
@@ -300,21 +299,18 @@ class Traffic(threading.Thread):
 
 
 class Running:
-    """``brownfield serve`` on a workspace, in a process of its own, asked until it is ready."""
+    """A workspace served in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "serve.log"
-        with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", str(self.port)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.pid = self.process.pid
-        until = time.monotonic() + 60
-        while self.ready_status() != 200:
-            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
-            assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
-            time.sleep(0.02)
+    def __init__(self, background: Background, folder: Path) -> None:
+        self.process = background.process
+        self.pid = background.process.pid
+        self.url = background.url
+        self._log = folder / "var" / "serve.log"
+
+    @property
+    def log(self) -> str:
+        """What it logged so far."""
+        return self._log.read_text(encoding="utf-8")
 
     def ready_status(self) -> int | None:
         """Status of the readiness call, None when nobody listens."""
@@ -333,10 +329,10 @@ class Running:
         """Processes of models."""
         return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
 
-    def end(self) -> int:
-        """Drain it, if that was not done; the exit status."""
-        self.process.terminate()
-        return self.process.wait(30)
+
+def _serving() -> Iterator[Callable[..., Running]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda folder: Running(stack.enter_context(serve_workspace(folder)), folder)
 
 
 @pytest.fixture
@@ -349,25 +345,6 @@ def serving() -> Iterator[Callable[..., Running]]:
 def serving_once() -> Iterator[Callable[..., Running]]:
     """Serves workspaces until the tests of the module end."""
     yield from _serving()
-
-
-def _serving() -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def start(folder: Path) -> Running:
-        started.append(Running(folder))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.end()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,13 +1,20 @@
 """A served workspace under faults: real processes, real signals, callers that never pause."""
 
+import json
 import os
 import signal
-import subprocess
-import sys
+import socket
 import time
 
+import httpx
 import psutil
 import pytest
+
+from brownfield.errors import DeclarationError, StoreError
+from brownfield.integration import load_workspace
+from brownfield.security import new_token
+from brownfield.serving import Supervisor
+from brownfield.store import read_journal
 
 
 def by_model(answer):
@@ -68,26 +75,58 @@ def test_a_drain_fails_no_request(risk, traffic, tmp_path, serving):
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]], ids=["F-16", "F-17"])
 def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals):
-    """F-16, F-17: also when a second signal follows at once; nothing is left running or lying about."""
+    """F-16, F-17: also when a second signal follows at once; nothing is left running, every decision is kept."""
     folder = risk.workspace(tmp_path)
     running = serving(folder)
     models = running.model_pids()
+    given = [running.predict([n, 0, 0, 0])["decision"]["id"] for n in range(3)]
     for number in signals:
         running.process.send_signal(number)
-    assert running.process.wait(20) == 0, running.log.read_text(encoding="utf-8")
+    assert running.process.wait(20) == 0, running.log
     assert models
     assert not any(psutil.pid_exists(pid) for pid in models)
     assert not list((folder / "var" / "run").glob("*.sock"))
+    assert read_journal(folder / "var" / "journal" / "risk")["decision"].to_pylist() == given
+    assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
+
+
+def test_declared_tokens_are_asked_for(risk, serving, tmp_path, monkeypatch):
+    """S-01: on loopback as well, once there is one; health stays open."""
+    folder = risk.workspace(tmp_path)
+    token = new_token().reveal()
+    monkeypatch.setenv("TILL_TOKEN", token)
+    text = "workspace: risk\naccess: {tokens: [{name: till, role: caller, token: {env: TILL_TOKEN}}]}\n"
+    (folder / "brownfield.yaml").write_text(text, encoding="utf-8")
+    running = serving(folder)
+    url = f"{running.url}/v1/risk/predict"
+    assert httpx.post(url, json={"x": [1, 2, 3, 4]}).status_code == 401
+    assert httpx.post(url, json={"x": [1, 2, 3, 4]}, headers={"Authorization": "Bearer bf_wrong"}).status_code == 401
+    answer = httpx.post(url, json={"x": [1, 2, 3, 4]}, headers={"Authorization": f"Bearer {token}"})
+    assert answer.json()["prediction"] == {"y": [10.0]}
+    assert running.ready_status() == 200
+    assert token not in running.log
+
+
+def test_a_listener_beyond_loopback_needs_a_token(risk, tmp_path):
+    """S-01: refused before anything listens, with what to do."""
+    risk.declare(tmp_path, model_path=None)
+    with pytest.raises(DeclarationError, match=r"access\.tokens"):
+        Supervisor(load_workspace(tmp_path), host="0.0.0.0", port=0).run()  # noqa: S104 (it is refused)
+
+
+def test_a_port_that_is_taken_is_named(risk, tmp_path):
+    """With what to do about it, and nothing is left running."""
+    risk.declare(tmp_path, model_path=None)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(DeclarationError, match="a free address"):
+        Supervisor(load_workspace(tmp_path), port=taken.getsockname()[1]).run()
 
 
 def test_a_second_supervisor_is_refused(risk, serving, tmp_path):
     """Two on one workspace would write the same journals; the words say what to do."""
     folder = risk.workspace(tmp_path)
     serving(folder)
-    command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", "0"]
-    second = subprocess.run(command, capture_output=True, timeout=30, check=False)
-    assert second.returncode != 0
-    assert b"being served already" in second.stderr + second.stdout
+    with pytest.raises(StoreError, match="being served already"):
+        Supervisor(load_workspace(folder), port=0).run()
 
 
 def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):

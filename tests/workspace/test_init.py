@@ -225,6 +225,17 @@ def test_nan_is_never_golden(tmp_path):
     assert refusal.value.rule == "probe-nan"
 
 
+def test_a_model_that_the_engine_cannot_load_is_refused(tmp_path):
+    """A graph that looks right and is not is refused by the engine in its own process, and no workspace is begun."""
+    weights = numpy_helper.from_array(np.ones((2, 2), dtype=np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = _save(tmp_path, [node], [_value("x", 1, [1, 3])], [_value("y", 1, [1, 2])], [weights])
+    with pytest.raises(BundleRefused) as refusal:
+        init_from_model(tmp_path / "w", model)
+    assert refusal.value.rule == "probe-load"
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.parametrize("data", [b"", b"<html>", b"\x80\x04]."], ids=["B-51-empty", "B-51-html", "B-52-pickle"])
 def test_what_is_no_model_is_refused(tmp_path, data):
     """A file that is no model begins no workspace, and nothing is left behind."""

@@ -1,5 +1,6 @@
 """One running workspace: the prediction path, its doors, its workers and its fallbacks."""
 
-from brownfield.serving.supervisor import Supervisor, serve
+from brownfield.serving.background import Background, serve_workspace
+from brownfield.serving.supervisor import Supervisor
 
-__all__ = ["Supervisor", "serve"]
+__all__ = ["Background", "Supervisor", "serve_workspace"]

@@ -2,7 +2,7 @@
 
 from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
-from brownfield.store.files import private_folder, write_private
+from brownfield.store.files import private_folder, sync_folder, write_private
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Run, SourceCounts
 from brownfield.store.lock import workspace_lock
@@ -34,6 +34,7 @@ __all__ = [
     "open_store",
     "private_folder",
     "read_journal",
+    "sync_folder",
     "workspace_lock",
     "write_private",
 ]

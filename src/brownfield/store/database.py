@@ -19,7 +19,7 @@ from alembic.script import Script, ScriptDirectory
 
 from brownfield.clock import Clock
 from brownfield.errors import StoreError, StoreTooNew
-from brownfield.store.files import fsync_folder, part_name, private_folder
+from brownfield.store.files import part_name, private_folder, sync_folder
 
 __all__ = ["Database", "MigrationPlan", "check_whole", "copy_database", "migration_plan", "open_database"]
 
@@ -159,7 +159,7 @@ def copy_database(source: Path, target: Path, *, busy_timeout_ms: int = 5000) ->
         raise _store_error(source, error, busy_timeout_ms) from error
     finally:
         part.unlink(missing_ok=True)
-    fsync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def check_whole(path: Path) -> None:
@@ -212,7 +212,7 @@ def _create(path: Path) -> None:
     finally:
         for suffix in ("", "-wal", "-shm"):
             part.with_name(part.name + suffix).unlink(missing_ok=True)
-    fsync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _migrate(database: Database) -> None:

@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["fsync_folder", "part_name", "private_folder", "write_private"]
+__all__ = ["part_name", "private_folder", "sync_folder", "write_private"]
 
 
 def private_folder(path: Path) -> Path:
@@ -38,10 +38,10 @@ def write_private(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def fsync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make renames and new names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -304,10 +304,8 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
     if not folder.is_dir():
         raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
     batches: list[pa.RecordBatch] = []
-    torn = []
-    for path in sorted(_segment_paths(folder, integration), key=_started):
-        if not _read_whole(path, batches):
-            torn.append(path.name)
+    paths = sorted(_segment_paths(folder, integration), key=_started)
+    torn = [path.name for path in paths if not _read_whole(path, batches)]
     table = pa.Table.from_batches(batches, _SCHEMA).sort_by("at_utc")
     return table.replace_schema_metadata({"torn": json.dumps(torn)})
 
@@ -317,8 +315,7 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
     try:
         with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
             reader = pa.ipc.open_stream(source)
-            for batch in reader:
-                batches.append(batch)
+            batches.extend(reader)  # what was read before an error stays
     except (pa.ArrowInvalid, OSError):
         return False
     return True

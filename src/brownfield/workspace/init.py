@@ -157,10 +157,8 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
     ------
     BundleRefused
         When the model is not admitted, or cannot answer the sample.
-    InputRefused
-        When the sample does not fit the graph.
     DeclarationError
-        When the folder already holds a workspace.
+        When the sample does not fit the graph, or the folder already holds a workspace.
     """
     name = slug(name or folder.resolve().name)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:

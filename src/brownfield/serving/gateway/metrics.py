@@ -6,12 +6,14 @@ bounded by the declaration. Own names come first; names that other servers' dash
 the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 

@@ -1,0 +1,273 @@
+"""The health of a workspace and its host; its backup while it is served, and its restore, whole or not at all.
+
+A restore stages and verifies everything first, then moves the old state aside and the new into place.
+`brownfield.yaml` leaves first and comes back last: a workspace that a kill leaves half moved is none until
+:func:`complete_restore` has finished the move.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brownfield import __version__
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import DeclarationError, FormatError, NotFound, StoreError
+from brownfield.host import HostFacts, read_host
+from brownfield.store import (
+    MigrationPlan,
+    check_whole,
+    copy_database,
+    migration_plan,
+    private_folder,
+    sync_folder,
+    workspace_lock,
+    write_private,
+)
+from brownfield.workspace.archive import Manifest, extract_archive, write_archive
+
+__all__ = ["Backup", "Examination", "Restore", "backup", "complete_restore", "examine", "restore"]
+
+_DATABASE = "var/brownfield.db"
+_MOVED = ("brownfield.yaml", f"{_DATABASE}-wal", f"{_DATABASE}-shm", _DATABASE, "integrations")
+"""What a restore replaces, in the order in which it leaves; it comes back in the reverse order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What this host offers, and how the store is.
+
+    Parameters
+    ----------
+    host
+        Cores, memory, kernel features.
+    store
+        Its revision and the migrations it would need; ``current`` is None when there is no store yet.
+    """
+
+    host: HostFacts
+    store: MigrationPlan
+
+    def __str__(self) -> str:
+        revision = self.store.current or "none yet"
+        pending = f", {len(self.store.steps)} migrations to run" if self.store.current and self.store.steps else ""
+        facts = ", ".join(f"{name}={getattr(self.host, name)}" for name in self.host.__slots__)
+        return f"host: {facts}\nstore: revision {revision}{pending}, whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was written.
+
+    Parameters
+    ----------
+    file
+        The zip file, readable by its owner alone.
+    files, size_bytes
+        How many files it holds, and their bytes together.
+    """
+
+    file: str
+    files: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.files} files, {self.size_bytes / 2**20:.1f} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A restore that was done.
+
+    Parameters
+    ----------
+    workspace
+        The folder.
+    made_utc
+        When the backup was made.
+    replaced
+        Folder in which the state before lies; empty when there was none.
+    """
+
+    workspace: str
+    made_utc: str
+    replaced: str
+
+    def __str__(self) -> str:
+        aside = f"; what was there before lies in {self.replaced}" if self.replaced else ""
+        return f"{self.workspace}: restored the backup of {self.made_utc}{aside}"
+
+
+def examine(workspace: Path) -> Examination:
+    """Read what the host can do and check that the store is whole.
+
+    Raises
+    ------
+    StoreError
+        When it is torn or corrupt.
+    StoreTooNew
+        When a newer Brownfield wrote it.
+    """
+    database = workspace / _DATABASE
+    if database.exists():
+        check_whole(database)
+    return Examination(read_host(), migration_plan(database))
+
+
+def backup(workspace: Path, target: Path, *, clock: Clock | None = None) -> Backup:
+    """Write declarations, bundles and the store to one file; the workspace may be in use meanwhile.
+
+    Legacy data, the journal and what can be made again (``var/data``) are not part of it.
+
+    Raises
+    ------
+    NotFound
+        When the folder is no workspace.
+    DeclarationError
+        When the target exists already, or the workspace holds links, which a backup would silently cut.
+    StoreError
+        When the store cannot be copied, or the disk refuses.
+    """
+    if not (workspace / "brownfield.yaml").is_file():
+        raise NotFound(
+            "this folder is no workspace", where=str(workspace), next_step="Name the folder of brownfield.yaml."
+        )
+    if target.exists():
+        raise DeclarationError("the backup file exists already", where=str(target), next_step="Name another file.")
+    files = {path.relative_to(workspace).as_posix(): path for path in _declared(workspace)}
+    made_utc = (clock or SystemClock()).now_utc().strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as scratch:
+            if (workspace / _DATABASE).exists():
+                files[_DATABASE] = Path(scratch) / "brownfield.db"
+                copy_database(workspace / _DATABASE, files[_DATABASE])
+            part = Path(scratch) / "backup.zip"
+            with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                manifest = write_archive(file, files, made_utc=made_utc, version=__version__)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(part, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise _disk_refused(target, error) from error
+    return Backup(str(target), len(manifest.files), sum(member.bytes for member in manifest.files.values()))
+
+
+def restore(workspace: Path, source: Path, *, clock: Clock | None = None) -> Restore:
+    """Put a backup in the place of a workspace's declarations, bundles and store; what was there is kept aside.
+
+    Raises
+    ------
+    FormatError
+        When the file is not a sound backup; nothing was changed.
+    StoreError
+        When the workspace is being served, the backup's store is torn or too new, or the disk refuses.
+    """
+    clock = clock or SystemClock()
+    try:
+        with workspace_lock(workspace):
+            _check_one_file_system(workspace)
+            _finish(workspace, clock)
+            staged = workspace / ".restore"
+            if staged.exists():
+                shutil.rmtree(staged)  # an earlier restore that never became ready
+            private_folder(staged)
+            try:
+                manifest = _stage(staged, source)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+            replaced = _finish(workspace, clock)
+    except OSError as error:
+        raise _disk_refused(workspace, error) from error
+    return Restore(str(workspace), manifest.made_utc, replaced)
+
+
+def complete_restore(workspace: Path, *, clock: Clock | None = None) -> bool:
+    """Finish a restore that was interrupted after everything had been staged; whether there was one.
+
+    Raises
+    ------
+    StoreError
+        When the workspace is being served, or the disk refuses.
+    """
+    if not (workspace / ".restore" / "ready").exists():
+        return False
+    try:
+        with workspace_lock(workspace):
+            _finish(workspace, clock or SystemClock())
+    except OSError as error:
+        raise _disk_refused(workspace, error) from error
+    return True
+
+
+def _declared(workspace: Path) -> Iterator[Path]:
+    yield workspace / "brownfield.yaml"
+    for path in sorted((workspace / "integrations").rglob("*")):
+        if path.is_symlink():
+            raise DeclarationError(
+                "the workspace holds a link, which a backup cannot keep",
+                where=str(path),
+                next_step="Put the file itself in its place.",
+            )
+        if path.is_file():
+            yield path
+
+
+def _check_one_file_system(workspace: Path) -> None:
+    if workspace.stat().st_dev != (workspace / "var").stat().st_dev:
+        raise StoreError(
+            "var lies on another file system, so nothing can be moved into place at once",
+            where=str(workspace),
+            next_step="Restore into a folder beside it, and copy from there.",
+        )
+
+
+def _stage(staged: Path, source: Path) -> Manifest:
+    if not source.is_file():
+        raise NotFound("there is no such backup file", where=str(source))
+    manifest = extract_archive(source, staged / "new")
+    if "brownfield.yaml" not in manifest.files:
+        raise FormatError("not a sound backup: it holds no workspace", where=str(source))
+    database = staged / "new" / _DATABASE
+    if database.exists():
+        check_whole(database)
+        migration_plan(database)
+    for folder in (staged / "new").rglob("*/"):
+        sync_folder(folder)
+    private_folder(staged / "old" / "var")
+    write_private(staged / "ready", b"")
+    return manifest
+
+
+def _finish(workspace: Path, clock: Clock) -> str:
+    """Move the old out and the new in; each step may be repeated, so a killed move is taken up where it ended."""
+    staged = workspace / ".restore"
+    if not (staged / "ready").exists():
+        return ""
+    if not (staged / "moved").exists():
+        for name in _MOVED:
+            if (workspace / name).exists():
+                (workspace / name).rename(staged / "old" / name)
+        sync_folder(workspace)
+        write_private(staged / "moved", b"")
+    for name in reversed(_MOVED):
+        if (staged / "new" / name).exists():
+            private_folder((workspace / name).parent)
+            (staged / "new" / name).rename(workspace / name)
+    sync_folder(workspace / "var")
+    sync_folder(workspace)
+    aside = private_folder(workspace / "var" / "replaced") / clock.now_utc().strftime("%Y%m%dT%H%M%S.%fZ")
+    staged.rename(aside)
+    sync_folder(workspace)
+    return str(aside / "old")
+
+
+def _disk_refused(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"the file system refused: {error.strerror}",
+        where=str(error.filename or path),
+        next_step="Mend it and try again.",
+    )
