@@ -29,7 +29,7 @@ __all__ = ["PAGE_ROWS", "SqliteTable"]
 PAGE_ROWS = 65_536
 _BUSY_S = 5.0
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_LOOKING = {"table_xinfo", "query_only"}
+_LOOKING = {"table_xinfo"}
 _HIDDEN = 1
 """``hidden`` in ``table_xinfo`` of a virtual table's own columns."""
 
