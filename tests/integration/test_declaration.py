@@ -2,7 +2,66 @@
 
 import pytest
 
-from brownfield.integration import DoorsSpec, FallbackSpec, ModelSpec, RolloutSpec
+from brownfield.errors import DeclarationError
+from brownfield.integration import DEFAULT, DoorsSpec, FallbackSpec, ModelSpec, RolloutSpec, Spec, load_document
+from brownfield.integration.integration import IntegrationDeclaration
+from brownfield.integration.reader import Reader, each_error
+
+WHOLE = """\
+integration: store-recommendations
+purpose: Suggest the next items at the till.
+owner: merchandising
+contract: contract.odcs.yaml
+sources:
+  products:
+    lookup: product_id
+    chain:
+      - {connection: mainframe_drop, path: PRODUCT.DAT, format: copybook, layout: product.cpy}
+      - {connection: warehouse, table: products}
+      - {snapshot: last_good, max_age_h: 24}
+  baskets: {feed: true, connection: pos, table: tx, cursor: {column: line_id, key: line_id, lag_s: 300}}
+constraints: {cpu_cores: 1, memory_mib: 512, latency_p99_ms: 20, accuracy: {metric: recall_at_10, max_drop: 0.01}}
+features: features.yaml
+model: {uri: "models:/store-recommender@champion", cache: {ttl_s: 300}}
+fallback: {deadline_ms: 50, chain: [previous_version, {table: popular_by_store.csv}, {constant: {items: []}}]}
+doors:
+  http: {}
+  soap: {}
+  sql_table: {connection: pos, request_table: BF_REQUEST, response_table: BF_RESPONSE}
+rollout:
+  unit: store_id
+  steps:
+    - setMirror: {weight: 100, min_samples: 5000, analysis: [agreement]}
+    - setSegment: {file: pilot-stores.csv, analysis: [request-success-rate, uplift]}
+    - pause: {}
+    - setWeight: 25
+    - setWeight: 100
+monitors: {drift: {false_alarms_per_month: 1}, slo: {availability: 0.999}, outcomes: {key: decision_id, delay_d: 7}}
+"""
+
+
+class SoapDoor(Spec, frozen=True, kw_only=True):
+    """A door as a plug-in would bring it."""
+
+
+class SqlTableDoor(Spec, frozen=True, kw_only=True):
+    """A door with options, as a plug-in would bring it."""
+
+    connection: str
+    request_table: str
+    response_table: str
+
+
+def test_a_whole_declaration_and_its_doors() -> None:
+    """Every part of a declaration is read; doors that are not installed are the only mistakes, until they are."""
+    with pytest.raises(DeclarationError) as refused:
+        Reader(load_document(WHOLE, "i.yaml"), DEFAULT).read(IntegrationDeclaration)
+    assert [error.path for error in each_error(refused.value)] == ["doors.soap", "doors.sql_table"]
+    registry = DEFAULT.adding("doors", "soap", SoapDoor).adding("doors", "sql_table", SqlTableDoor)
+    spec = Reader(load_document(WHOLE, "i.yaml"), registry).read(IntegrationDeclaration)
+    assert list(spec.doors.options) == ["http", "soap", "sql_table"]
+    assert spec.doors.options["sql_table"].request_table == "BF_REQUEST"
+    assert [step.kind for step in spec.rollout.steps][:2] == ["set_mirror", "set_segment"]
 
 
 def test_the_smallest_declaration(declared) -> None:

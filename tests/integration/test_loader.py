@@ -88,6 +88,19 @@ def test_an_integration_is_not_linked_from_outside(workspace: Path, tmp_path_fac
     assert ["a link that leads out of it" in each for each in told(workspace)] == [True]
 
 
+def test_a_connection_leads_out_by_reference_alone(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B-73: a place outside is declared as one, by reference; a link does not smuggle it in."""
+    outside = tmp_path_factory.mktemp("outside")
+    (workspace / "legacy/drop").rmdir()
+    (workspace / "legacy/drop").symlink_to(outside)
+    assert ["connections.drop.path" in each for each in told(workspace)] == [True]
+    edit(workspace / "brownfield.yaml", "path: legacy/drop", "path: {env: BF_TEST_DROP}")
+    monkeypatch.setenv("BF_TEST_DROP", str(outside))
+    assert load_workspace(workspace).connections["drop"].location(workspace) == outside
+
+
 def test_a_folder_is_no_file(workspace: Path) -> None:
     """A folder in the place of a file is refused."""
     (workspace / "integrations/next-items/popular.csv").unlink()

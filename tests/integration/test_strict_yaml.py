@@ -199,6 +199,16 @@ def test_json_is_yaml(data: dict) -> None:
     assert read(json.dumps(data, ensure_ascii=False, indent=1)) == data
 
 
+@given(st.text(max_size=100) | st.text("ab:- \n\t{}[]&*!|>'\"%@#,?~0.x\ud800", max_size=60))
+def test_any_text_is_read_or_refused(content: str) -> None:
+    """B-20: no text ends in anything but data or a typed refusal, lone surrogates and all."""
+    try:
+        found = read(content)
+    except DeclarationError as refused:
+        found = refused.where
+    assert isinstance(found, dict) or found.startswith("x.yaml:")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     """No sequence of bytes ends in anything but data or a typed refusal."""

@@ -184,6 +184,15 @@ def test_places_that_are_not_there(workspace: Path) -> None:
     assert report.passed
 
 
+def test_a_folder_that_is_passed_over(workspace: Path) -> None:
+    """A misspelt integration.yaml is not silently no integration at all."""
+    home = lay_out(workspace, "second")
+    (home / "integration.yaml").rename(home / "integrations.yaml")
+    report = check(workspace)
+    assert report.integrations == ("reorder",)
+    assert any("integrations/second has no integration.yaml" in finding.message for finding in report.findings)
+
+
 def test_a_fallback_table_is_read_to_its_last_cell(workspace: Path) -> None:
     """An answer that the contract does not admit is an error before anyone asks for it."""
     report = change(workspace, "1,0.25", "1,0.25\n2,7", "integrations/reorder/usual.csv")

@@ -14,6 +14,7 @@ from brownfield.data.features import parse_features
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import (
     DEFAULT,
+    INTEGRATION_FILE,
     Document,
     IntegrationSpec,
     KeyPath,
@@ -157,6 +158,9 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
     at = _At(workspace.document)
     if not workspace.integrations:
         yield at("warning", (), "no integration is declared", "Add integrations/NAME/integration.yaml.")
+    for home in sorted((workspace.folder / "integrations").glob("*/")):
+        if not (home / INTEGRATION_FILE).is_file():
+            yield at("warning", (), f"integrations/{home.name} has no {INTEGRATION_FILE} and is passed over")
     if not workspace.serving.is_loopback and not workspace.access.tokens:
         yield at(
             "error",

@@ -172,7 +172,9 @@ class Dataplane:
             else:
                 breaker.abandoned()
             if isinstance(error, Exception) and not isinstance(error, BrownfieldError):
-                _log.exception("the prediction path failed", extra={"integration": served.name})
+                _log.exception(
+                    "the prediction path failed", extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name}
+                )
                 raise ModelFailed("features or model failed unexpectedly") from error
             raise
         finally:

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from brownfield import __version__
 from brownfield.contract import openapi
 
-
 if TYPE_CHECKING:
     from brownfield.contract import Field, Schema
     from brownfield.serving.gateway.served import Served, Snapshot
@@ -51,8 +50,11 @@ def docs_page(title: str, snapshot: "Snapshot") -> str:
         What is served.
     """
     integrations = [_described(served) for served in snapshot.integrations.values()]
-    return _template().render(title=title, style=Markup(_STYLE),  # noqa: S704 (our own file)
-        integrations=integrations)
+    return _template().render(
+        title=title,
+        style=Markup(_STYLE),  # noqa: S704 (our own file)
+        integrations=integrations,
+    )
 
 
 def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:

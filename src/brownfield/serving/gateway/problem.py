@@ -126,7 +126,7 @@ def v2_error(error: BrownfieldError) -> Response:
 
 
 def _detail(error: BrownfieldError, status: int) -> str:
-    """What may be said outside: our own words for refusals, nothing of the inside for failures."""
+    """Say what may be said outside: our own words for refusals, nothing of the inside for failures."""
     if status == 500:  # noqa: PLR2004 (an HTTP status)
         return "The failure was logged for the operator."
     return str(error)
