@@ -226,3 +226,19 @@ def test_a_writer_is_not_held_up_between_pages(pos):
     with closing(sqlite3.connect(path, timeout=0.1)) as legacy, legacy:
         legacy.execute("INSERT INTO sales VALUES (99, 1, 'late', 1, NULL)")
     assert [pulled.decoded.batch.to_pylist()[0]["id"] for pulled in pages] == [2, 5, 9, 99]
+
+
+@pytest.mark.parametrize(("column", "page_rows"), [("BLOB", 1), ("BLOB", 4), ("TEXT", 4)])
+def test_b_45_binary_keys_over_several_pages_are_refused(pos, column, page_rows):
+    """A key that cannot be compared in the order of the pages stops the read; it neither loops nor loses rows."""
+    keys = [f"(CAST(x'{byte}' AS {column}), {place})" for place, byte in enumerate(("01", "ff", "fe", "61", "62"))]
+    path = pos(f"CREATE TABLE t (id {column} PRIMARY KEY, n INTEGER); INSERT INTO t VALUES {', '.join(keys)};")  # noqa: S608 (our own text)
+    with pytest.raises(DeclarationError, match="a key of numbers and texts"):
+        read(SqliteTable(path, "t", page_rows=page_rows), pa.schema([("n", pa.int64())]))
+    assert len(read(SqliteTable(path, "t"), pa.schema([("n", pa.int64())]))[0]) == 5
+
+
+def test_b_45_text_keys_are_spelt_so_that_no_two_positions_are_alike(pos):
+    """Positions quote texts, so that a key of several columns reads back in one way only."""
+    path = pos("CREATE TABLE t (a TEXT, b TEXT, n, PRIMARY KEY (a, b)); INSERT INTO t VALUES ('x, b=y', 'z', 'bad');")
+    assert read(SqliteTable(path, "t"), pa.schema([("n", pa.int64())]))[1][0][0] == 'a="x, b=y", b="z"'
