@@ -108,7 +108,7 @@ def main() -> None:
     data = records(count)
     best = {brownfield: float("inf"), plain_python: float("inf")}
     for _ in range(5):
-        for decode in best:
+        for decode in (brownfield, plain_python):
             begun = time.process_time()
             outcome = decode(data)
             best[decode] = min(best[decode], time.process_time() - begun)

@@ -10,8 +10,8 @@ from brownfield.serving.gateway import Served
 from brownfield.serving.gateway.pages import example_record
 
 
-def ask(client, path):
-    response = asyncio.run(client.ask("GET", path))
+def ask(client, path, **headers):
+    response = asyncio.run(client.ask("GET", path, **headers))
     return response.body.decode(), dict(response.headers)
 
 
@@ -72,3 +72,12 @@ def test_the_openapi_document_has_every_integration(client):
     assert headers[b"content-type"] == b"application/json"
     assert document["openapi"].startswith("3.1")
     assert "/v1/till/predict" in document["paths"]
+
+
+def test_the_call_to_copy_goes_where_the_reader_came_from(client):
+    """The Host field is taken when it is one, and is no way into the page or the reader's shell."""
+    assert "http://models.shop:8080/v1/till/predict" in ask(client, "/docs", host="models.shop:8080")[0]
+    for host in ("x'; rm -rf ~", "<b>", "a b", "x/y", ""):
+        page, _ = ask(client, "/docs", host=host)
+        assert "http://127.0.0.1:8080/v1/till/predict" in page
+        assert "rm -rf" not in page

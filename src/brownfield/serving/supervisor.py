@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _BACKLOG = 2048
 _FLUSH_EVERY_S = 1.0
+_LINGER_S = 1.0  # for requests that were opened before the swap
+_KEEP_ALIVE_S = 75
 
 
 class Supervisor:
@@ -134,6 +136,7 @@ class Supervisor:
             server_header=False,
             proxy_headers=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(self._drain_s)),
         )
         address, port = listener.getsockname()[:2]
@@ -178,11 +181,14 @@ class Supervisor:
                 )
                 await self._end_unused(fresh, self._loaded)
                 return False
+            if (spec.serving.host, spec.serving.port) != (self._spec.serving.host, self._spec.serving.port):
+                _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
             self._handler.authorize = partial(authorize, principals)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
+            await asyncio.sleep(_LINGER_S)
             await self._end_unused(before, fresh)
             return True
 
@@ -249,7 +255,7 @@ class _Journals:
 
 
 def _limits(spec: WorkspaceSpec) -> Limits:
-    return Limits(body_bytes=round(spec.serving.max_body_mib * 2**20), rows=spec.serving.max_rows)
+    return Limits(body_bytes=round(spec.serving.max_body_mib * 2**20))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -66,7 +66,9 @@ def test_ebcdic_belongs_to_the_copybook_format():
         FixedWidth(LAYOUT, "cp037")
 
 
-NAME = st.text(st.characters(codec="latin-1", exclude_characters="\0\n\r"), max_size=6).filter(lambda text: not text.endswith(" "))
+NAME = st.text(st.characters(codec="latin-1", exclude_characters="\0\n\r"), max_size=6).filter(
+    lambda text: not text.endswith(" ")
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9999) | st.none(), NAME)), st.integers(1, 3))

@@ -20,12 +20,13 @@ KEY = st.integers(0, 3) | st.none()
 def test_a_join_is_a_look_up_row_by_row(lookup, rows, chunk):
     """For keys of two columns with nulls, each row gets what a dictionary of the lookup would give it."""
     known = {(key, kind): value for key, kind, value in lookup if key is not None}
-    table = pa.table(
-        [pa.array(column, kind) for column, kind in zip(zip(*lookup) if lookup else ((), (), ()), (pa.int32(), pa.string(), pa.int64()))],
-        names=["id", "kind", "value"],
-    )
+    types = pa.schema([("id", pa.int32()), ("kind", pa.string()), ("value", pa.int64())])
+    table = pa.Table.from_pylist([dict(zip(types.names, row, strict=True)) for row in lookup], types)
     matcher = Matcher(Join(source="s", on=("id", "kind"), take=("value",), exists="known"), table)
-    left = pa.table([pa.array([key for key, _ in rows], pa.int64()), pa.array([kind for _, kind in rows], pa.string())], names=["id", "kind"])
+    left = pa.table(
+        [pa.array([key for key, _ in rows], pa.int64()), pa.array([kind for _, kind in rows], pa.string())],
+        names=["id", "kind"],
+    )
     pieces = [matcher.apply(left.slice(start, chunk)) for start in range(0, left.num_rows, chunk)]
     found = [row for piece in pieces for row in piece.to_pylist()]
     assert found == [
@@ -38,7 +39,9 @@ def test_taking_fields_needs_one_row_a_key():
     twice = pa.table({"id": [1, 1], "value": [2, 2]})
     with pytest.raises(DeclarationError, match="1 rows too many"):
         Matcher(Join(source="s", on="id", take=("value",)), twice)
-    assert Matcher(Join(source="s", on="id", exists="known"), twice).apply(pa.table({"id": [1]}))["known"].to_pylist() == [True]
+    assert Matcher(Join(source="s", on="id", exists="known"), twice).apply(pa.table({"id": [1]}))[
+        "known"
+    ].to_pylist() == [True]
 
 
 @pytest.mark.parametrize(

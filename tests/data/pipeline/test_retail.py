@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def test_the_real_silos_become_one_table_and_every_row_is_accounted_for(tmp_path):
-    """All 1,469,307 transactions are accepted or quarantined, by rules whose counts plain SQL confirms; pos.db is untouched."""
+    """All 1,469,307 transactions are accepted or quarantined as plain SQL counts them; pos.db is untouched."""
     spec = spec_from_file_location("zoo", EXAMPLE / "zoo.py")
     zoo = module_from_spec(spec)
     spec.loader.exec_module(zoo)
@@ -62,6 +62,8 @@ def test_the_real_silos_become_one_table_and_every_row_is_accounted_for(tmp_path
         FROM transactions LEFT JOIN products USING (product_id) WHERE {known} AND quantity > 0 AND {counts_items}"""  # noqa: S608 (our own text)
     ).fetchone()
     table = open_tables(tmp_path / "data")
-    found = table.execute("SELECT count(*), sum(basket_id), count(product_type), count(*) FILTER (has_coupon) FROM basket_lines")
+    found = table.execute(
+        "SELECT count(*), sum(basket_id), count(product_type), count(*) FILTER (has_coupon) FROM basket_lines"
+    )
     assert found.fetchone() == truth
     assert hashlib.sha256((tmp_path / "legacy/pos.db").read_bytes()).hexdigest() == before

@@ -211,7 +211,7 @@ def _keep_now(served: Served, checked: "Checked", decision: Decision, split: Spl
         served.record(decision, split, checked.rows, checked.columns)
 
 
-_CAUSES: dict[type[BrownfieldError], str] = {
+CAUSES: dict[type[BrownfieldError], str] = {
     _BreakerOpen: "breaker",
     DeadlineExceeded: "deadline",
     ModelFailed: "model",
@@ -222,7 +222,7 @@ _CAUSES: dict[type[BrownfieldError], str] = {
 
 
 def _cause(error: BrownfieldError) -> str:
-    return _CAUSES.get(type(error), "model")
+    return CAUSES.get(type(error), "model")
 
 
 def _blames_model(error: BaseException, *, full_time: bool) -> bool:

@@ -311,7 +311,7 @@ class Handler:
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
     async def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        page = pages.docs_page(self.title, self.dataplane.snapshot)
+        page = pages.docs_page(self.title, self.dataplane.snapshot, call.headers.get(b"host", b""))
         return Response(200, list(pages.PAGE_HEADERS), page.encode())
 
     async def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
