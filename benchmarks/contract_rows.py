@@ -49,7 +49,7 @@ def contract() -> Schema:
 
 
 def records(rows: int) -> list[dict[str, Any]]:
-    """Valid records, the same on every run."""
+    """Make valid records, the same on every run."""
     draw = random.Random(7)  # noqa: S311 (figures, not secrets)
     return [
         {
@@ -69,12 +69,12 @@ def records(rows: int) -> list[dict[str, Any]]:
 
 
 def peers(schema: Schema) -> dict[str, Callable[[bytes], Any]]:
-    """Decoders to compare with: msgspec with types alone, and pydantic with the same bounds where it is installed."""
+    """Give decoders to compare with: msgspec with types alone, and pydantic with the same bounds where it is there."""
     types = {"integer": int, "number": float, "string": str, "boolean": bool}
     plain = msgspec.defstruct("Plain", [(field.name, types[field.kind]) for field in schema.fields])
     found: dict[str, Callable[[bytes], Any]] = {"msgspec, types only": msgspec.json.Decoder(list[plain]).decode}  # type: ignore[valid-type]
     try:
-        import pydantic  # noqa: PLC0415 (a peer, not a dependency)
+        import pydantic
     except ImportError:
         return found
     fields: dict[str, Any] = {
@@ -95,7 +95,7 @@ def each(decode: Callable[[bytes], Any], bodies: list[bytes]) -> None:
 
 
 def rate(work: Callable[[], Any], rows: int) -> float:
-    """Records per CPU-second of one run."""
+    """Measure records per CPU-second of one run."""
     start = time.process_time()
     work()
     return rows / (time.process_time() - start)

@@ -5,12 +5,10 @@ In: baskets of the training weeks. Out: rankings, and ``popular_by_store.csv`` (
 
 import argparse
 import csv
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
 from baskets import LAST_TRAINING_WEEK, SUGGESTIONS, Baskets, read_baskets
 
 __all__ = ["Popularity", "write_popular_by_store"]

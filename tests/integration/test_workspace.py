@@ -43,10 +43,14 @@ def test_connections_lie_below_the_workspace_or_by_reference(monkeypatch: pytest
 
 def test_tokens_are_named_never_written() -> None:
     """A principal has a name, a role, and a reference to its token."""
-    spec = read("access: {tokens: [{name: till, role: caller, token: {env: TILL}}, {name: ops, role: operator, token: {file: t}}]}\n")
+    spec = read(
+        "access:\n  tokens:\n"
+        "  - {name: a, role: caller, token: {env: A}}\n"
+        "  - {name: b, role: operator, token: {file: b}}\n"
+    )
     assert spec.access.tokens == (
-        TokenSpec(name="till", role="caller", token=Reference(env="TILL")),
-        TokenSpec(name="ops", role="operator", token=Reference(file="t")),
+        TokenSpec(name="a", role="caller", token=Reference(env="A")),
+        TokenSpec(name="b", role="operator", token=Reference(file="b")),
     )
 
 
@@ -81,7 +85,9 @@ def test_mistakes(text: str, part: str) -> None:
     assert found[0].startswith("w.yaml:2: ")
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("::1", True), ("localhost", True), ("127.0.0.9", True), ("10.0.0.1", False), ("::", False)])
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("::1", True), ("localhost", True), ("127.0.0.9", True), ("10.0.0.1", False), ("::", False)]
+)
 def test_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001 (a row of a table)
     """What only this machine can reach is told from what others can."""
     assert read(f"serving: {{host: '{host}'}}\n").serving.is_loopback is loopback
@@ -104,5 +110,8 @@ def test_a_plugin_is_checked_and_published() -> None:
         read("connections: {b: {kind: broker}}\n")
     with pytest.raises(DeclarationError, match="has no path"):
         spec.connections["b"].location(Path())
-    kinds = [branch["properties"]["kind"]["const"] for branch in declaration_schema(registry)["$defs"]["ConnectionSpec"]["oneOf"]]
+    kinds = [
+        branch["properties"]["kind"]["const"]
+        for branch in declaration_schema(registry)["$defs"]["ConnectionSpec"]["oneOf"]
+    ]
     assert kinds == ["broker", "folder", "sqlite"]

@@ -148,6 +148,9 @@ def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):
         pytest.param({"name": "No Slug"}, "bundle-name", id="B-69-name"),
         pytest.param({"name": "a" * 64}, "bundle-name", id="B-69-long-name"),
         pytest.param({"version": ""}, "bundle-version", id="B-69-version"),
+        pytest.param({"metrics": {"loss": float("nan")}}, "manifest-form", id="nan-metric"),
+        pytest.param({"provenance": {"rows": 2**60}}, "manifest-form", id="large-number"),
+        pytest.param({"provenance": {"script": object()}}, "manifest-form", id="object"),
         pytest.param({"model": b"nothing"}, "model-format", id="B-51-model"),
         pytest.param({"labels": ["d", "e", "f"]}, "features-labels", id="B-64-count"),
         pytest.param({"known": ["a", "b"]}, "features-signature", id="B-55-width"),
@@ -235,7 +238,13 @@ def _contract(**changes):
     items = {"logicalType": "array", "items": {"logicalType": "string"}}
     request = {"name": "request", "properties": [{"name": "basket", **items}]}
     response = {"name": "response", "properties": [{"name": "items", **items}]}
-    head = {"apiVersion": "v3.2.0", "kind": "DataContract", "id": "till", "version": "2.0.0", "status": "active"}
+    head = {
+        "apiVersion": "v3.2.0",
+        "kind": "DataContract",
+        "id": "till",
+        "version": changes.get("version", "1.0.0"),
+        "status": "active",
+    }
     return compile_contract({**head, "schema": [changes.get("request", request), changes.get("response", response)]})
 
 
@@ -270,6 +279,13 @@ def test_a_contract_that_lacks_a_field_is_refused(bundle_folder, changes):
     with pytest.raises(BundleRefused) as refusal:
         open_bundle(bundle_folder).check_contract(_contract(**changes))
     assert refusal.value.rule == "contract-fields"
+
+
+def test_another_version_of_the_contract_is_refused(bundle_folder):
+    """A bundle answers under the version of the contract that it was made for, and no other."""
+    with pytest.raises(BundleRefused) as refusal:
+        open_bundle(bundle_folder).check_contract(_contract(version="2.0.0"))
+    assert refusal.value.rule == "contract-digest"
 
 
 @settings(max_examples=40, deadline=None)

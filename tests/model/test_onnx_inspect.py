@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from brownfield.errors import BundleRefused
-from brownfield.model import TensorSpec, inspect_onnx
+from brownfield.model import RULES, TensorSpec, inspect_onnx
+from brownfield.model.onnx_inspect import inspect_onnx_bytes
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 
@@ -273,6 +276,34 @@ def test_external_weights_in_a_subgraph_or_constant_are_seen(tmp_path, model_of)
     branch = helper.make_graph([helper.make_node("Constant", [], ["k"], value=constant)], "b", [], [out])
     node = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
     assert _refusal(_place(tmp_path, "plain"), model_of(nodes=[node])).rule == "onnx-external-data"
+
+
+def _outcome(data):
+    try:
+        inspect_onnx_bytes(data)
+    except BundleRefused as refusal:
+        return refusal.rule
+    return "admitted"
+
+
+SEED = onnx.load(LIGHT[-1]).SerializeToString()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_mutated_models_are_read_or_refused(data):
+    """S-09: whatever bytes of a real model are changed, removed or doubled, the outcome is a signature or a refusal."""
+    mutated = bytearray(SEED[:2000] if data.draw(st.booleans()) else SEED)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(mutated) - 1))
+        how = data.draw(st.sampled_from(["change", "remove", "double"]))
+        if how == "change":
+            mutated[at] = data.draw(st.integers(0, 255))
+        elif how == "remove":
+            del mutated[at : at + data.draw(st.integers(1, 9))]
+        else:
+            mutated[at:at] = mutated[at : at + data.draw(st.integers(1, 99))]
+    assert _outcome(bytes(mutated)) in {"admitted", *RULES}
 
 
 @pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)

@@ -1,23 +1,30 @@
 """What the tests of the prediction path stand on: a till with a fake model, and workspaces with a tiny real one."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import msgspec
 import numpy as np
 import onnx
+import psutil
 import pytest
+from onnx import TensorProto, helper
+
 from brownfield.contract import Contract, compile_contract
 from brownfield.data.features import identity
 from brownfield.integration import load_document
 from brownfield.model import Golden, write_bundle
+from brownfield.serving import Background, serve_workspace
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
-from onnx import TensorProto, helper
 
 
 def contract(request: list[dict[str, Any]], response: list[dict[str, Any]], *, batched: bool = True) -> Contract:
@@ -197,9 +204,7 @@ def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> byte
     weights = helper.make_tensor("w", TensorProto.FLOAT, [4, outputs], [weight] * 4 * outputs)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node(then, ["s"], ["y"])]
     graph = helper.make_graph(nodes, "risk", [x], [y], [weights])
-    return onnx.helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    ).SerializeToString()
+    return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
@@ -213,7 +218,9 @@ def write_model(folder: Path, name: str, version: str, data: bytes, weight: floa
     return bundle
 
 
-def declare(folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True) -> None:
+def declare(
+    folder: Path, *, model_path: str | None = "bundles/one", deadline_ms: int = 250, fallback: bool = True
+) -> None:
     """Write the declaration of the workspace ``risk`` with its contract."""
     integration = folder / "integrations" / "risk"
     integration.mkdir(parents=True, exist_ok=True)
@@ -237,3 +244,119 @@ def risk_workspace(folder: Path, **options: object) -> Path:
 def risk() -> SimpleNamespace:
     """Makes workspaces with a real model: ``workspace``, ``declare``, ``write_model``, ``model``."""
     return SimpleNamespace(workspace=risk_workspace, declare=declare, write_model=write_model, model=model)
+
+
+class Traffic(threading.Thread):
+    """Callers that ask without pause on connections of their own, and keep a history of what they got."""
+
+    def __init__(self, url: str, callers: int = 4, body: Any = None) -> None:
+        super().__init__(daemon=True)
+        self.history: list[tuple[float, float, dict[str, Any]]] = []
+        self.failures: list[str] = []
+        self._body = body or {"x": [1, 2, 3, 4]}
+        self._url = url
+        self._ending = threading.Event()
+        self._callers = [threading.Thread(target=self._ask, daemon=True) for _ in range(callers)]
+
+    def run(self) -> None:
+        """Start every caller and wait for all."""
+        for caller in self._callers:
+            caller.start()
+        for caller in self._callers:
+            caller.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            while not self._ending.is_set():
+                began = time.monotonic()
+                try:
+                    response = client.post("/v1/risk/predict", json=self._body)
+                except httpx.ConnectError:
+                    return  # the listener is gone: nothing was accepted
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    return
+                if response.status_code != 200:
+                    self.failures.append(f"{response.status_code} {response.text}")
+                    continue
+                self.history.append((began, time.monotonic(), response.json()))
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0) -> float:
+        """Wait for an answer of which ``condition`` holds; the moment at which it came."""
+        seen, until = 0, time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            for _, ended, answer in self.history[seen:]:
+                seen += 1
+                if condition(answer):
+                    return ended
+            time.sleep(0.005)
+        raise AssertionError(f"no such answer among {len(self.history)}; failures: {self.failures[:3]}")
+
+    def end(self) -> None:
+        """Stop asking and wait until the last answers are in."""
+        self._ending.set()
+        self.join(30)
+
+
+class Running:
+    """A workspace served in a process of its own."""
+
+    def __init__(self, background: Background, folder: Path) -> None:
+        self.process = background.process
+        self.pid = background.process.pid
+        self.url = background.url
+        self._log = folder / "var" / "serve.log"
+
+    @property
+    def log(self) -> str:
+        """What it logged so far."""
+        return self._log.read_text(encoding="utf-8")
+
+    def ready_status(self) -> int | None:
+        """Status of the readiness call, None when nobody listens."""
+        try:
+            return httpx.get(f"{self.url}/v2/health/ready").status_code
+        except httpx.TransportError:
+            return None
+
+    def predict(self, x: list[float]) -> dict[str, Any]:
+        """One answer in named fields."""
+        response = httpx.post(f"{self.url}/v1/risk/predict", json={"x": x})
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def model_pids(self) -> list[int]:
+        """Processes of models."""
+        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+
+
+def _serving() -> Iterator[Callable[..., Running]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda folder: Running(stack.enter_context(serve_workspace(folder)), folder)
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Running]]:
+    """Serves workspaces until the test ends."""
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def serving_once() -> Iterator[Callable[..., Running]]:
+    """Serves workspaces until the tests of the module end."""
+    yield from _serving()
+
+
+@pytest.fixture
+def traffic() -> Iterator[Callable[..., Traffic]]:
+    """Starts callers; ends them with the test."""
+    started: list[Traffic] = []
+
+    def start(running: Running, **options: Any) -> Traffic:
+        started.append(Traffic(running.url, **options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()

@@ -1,8 +1,9 @@
 """Who may wait for a model."""
 
-from brownfield.serving.gateway.admission import Admission
 from hypothesis import given
 from hypothesis import strategies as st
+
+from brownfield.serving.gateway.admission import Admission
 
 
 def test_an_empty_queue_always_admits():

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from brownfield.serving.gateway import asgi_app
+
+from brownfield.serving.gateway import Limits, asgi_app
 
 
 def scope(path="/v1/till/predict", method="POST", **headers):
@@ -46,7 +47,7 @@ def test_a_body_in_pieces_is_one_body(handler):
 
 def test_an_over_long_body_is_refused_before_all_of_it_was_read(make_handler, served):
     """B-02: without a declared length, at the first piece beyond the cap."""
-    app = asgi_app(make_handler(served, max_body_bytes=100))
+    app = asgi_app(make_handler(served, limits=Limits(body_bytes=100)))
     sent, taken = asyncio.run(call(app, scope(), body(*[b" " * 60] * 50)))
     assert sent[0]["status"] == 413
     assert taken == 2
@@ -54,7 +55,7 @@ def test_an_over_long_body_is_refused_before_all_of_it_was_read(make_handler, se
 
 def test_a_declared_over_long_body_is_refused_unread(make_handler, served):
     """B-02: by its header field alone."""
-    app = asgi_app(make_handler(served, max_body_bytes=100))
+    app = asgi_app(make_handler(served, limits=Limits(body_bytes=100)))
     sent, taken = asyncio.run(call(app, scope(content_length="101"), body(b" " * 101)))
     assert (sent[0]["status"], taken) == (413, 0)
 
@@ -63,7 +64,7 @@ def test_a_stranger_is_refused_before_the_body_is_read(make_handler, served):
     """What a stranger sends costs nothing."""
     from brownfield.errors import Unauthenticated
 
-    def nobody(header, permission):
+    def nobody(header, permission, peer):
         raise Unauthenticated("no token")
 
     sent, taken = asyncio.run(call(asgi_app(make_handler(served, authorize=nobody)), scope(), body(b"{}")))

@@ -1,8 +1,9 @@
 """The circuit breaker, on a virtual clock."""
 
-from brownfield.serving.fallback.breaker import Breaker
 from hypothesis import given
 from hypothesis import strategies as st
+
+from brownfield.serving.fallback.breaker import Breaker
 
 SECOND_NS = 1_000_000_000
 

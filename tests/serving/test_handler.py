@@ -4,13 +4,14 @@ import asyncio
 import json
 
 import pytest
+
 from brownfield.errors import Forbidden, Unauthenticated
 from brownfield.serving.gateway import ROUTES
 
 TOKEN = b"Bearer good"
 
 
-def only_with_token(header, permission):
+def only_with_token(header, permission, peer):
     """Lets the good token do everything but read metrics."""
     if header is None or not header.startswith(b"Bearer "):
         raise Unauthenticated("no token")
@@ -18,7 +19,7 @@ def only_with_token(header, permission):
         raise Unauthenticated("wrong token")
 
 
-def forbids(header, permission):
+def forbids(header, permission, peer):
     """Knows the caller and grants nothing."""
     raise Forbidden("the role does not grant this")
 
@@ -62,7 +63,7 @@ def test_a_role_without_the_permission_is_forbidden(make_client, served, route):
 def test_every_route_names_the_permission_that_is_asked_for(make_client, served):
     """The table is what is enforced."""
     asked = []
-    client = make_client(served, authorize=lambda header, permission: asked.append(permission))
+    client = make_client(served, authorize=lambda _, permission, **__: asked.append(permission))
     for route in ROUTES:
         ask(client, route.method, concrete(route.path))
     assert asked == [route.permission for route in ROUTES if route.permission]

@@ -1,8 +1,9 @@
 """The latency split and the histogram."""
 
-from brownfield.serving.gateway.latency import BOUNDS_S, Histogram, Split, Stage
 from hypothesis import given
 from hypothesis import strategies as st
+
+from brownfield.serving.gateway.latency import BOUNDS_S, Histogram, Split, Stage
 
 durations = st.lists(st.tuples(st.sampled_from(Stage), st.integers(0, 10**11)), max_size=30)
 

@@ -11,9 +11,7 @@ def scrape(client):
     families = list(text_string_to_metric_families(body))
     assert len({family.name for family in families}) == len(families)
     return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in families
-        for sample in family.samples
+        (sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples
     }
 
 

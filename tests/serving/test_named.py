@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from brownfield.serving.gateway import Limits
+
 GOOD = {"store_id": 7, "items": ["MILK"]}
 
 
@@ -124,7 +126,7 @@ def test_compressed_bodies_are_refused(client, encoding):
 
 def test_an_over_long_body_is_refused(make_client, served):
     """B-02: with the cap in the words, declared or not."""
-    client = make_client(served, max_body_bytes=100)
+    client = make_client(served, limits=Limits(body_bytes=100))
     assert ask(client, b" " * 101)[0] == 413
     status, problem = ask(client, b"", content_length="101")
     assert (status, problem["violations"][0]["code"]) == (413, "BF-REQ-001")

@@ -1,6 +1,7 @@
 """The fallback table and the constant."""
 
 import pytest
+
 from brownfield.errors import DeclarationError
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
@@ -66,7 +67,9 @@ def test_a_constant_that_breaks_the_contract_is_refused(retail):
 
 def test_a_constant_of_an_unbatched_contract_keeps_the_declared_shape(make_contract, tensor_property):
     """A request of such a contract is one record, whose tensors are not stacked."""
-    contract = make_contract([tensor_property("x", "float32", [2])], [tensor_property("y", "float32", [2])], batched=False)
+    contract = make_contract(
+        [tensor_property("x", "float32", [2])], [tensor_property("y", "float32", [2])], batched=False
+    )
     response = contract.schema("response")
     answer = Constant({"y": [1.0, 2.0]}, response).answer({}, 1)
     assert response.rows.check_columns(answer, 1).columns["y"].shape == (2,)

@@ -1,18 +1,21 @@
 """The Open Inference Protocol: what goes in, what comes out, what is refused."""
 
 import asyncio
+import contextlib
 import json
 import struct
 
 import msgspec
 import numpy as np
 import pytest
-from brownfield.serving.gateway import Served, Version
-from brownfield.serving.gateway.v2 import decode, encode, model_metadata
-from brownfield.serving.workers.inline import InlinePool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from brownfield.errors import InputRefused
+from brownfield.serving.gateway import Served, Version
+from brownfield.serving.gateway.v2 import decode, encode, model_metadata
+from brownfield.serving.workers.inline import InlinePool
 
 STORES = {"name": "store_id", "shape": [2], "datatype": "INT64", "data": [7, 8]}
 ITEMS = {"name": "items", "shape": [2, 2], "datatype": "BYTES", "data": ["MILK", "EGGS", "BREAD", ""]}
@@ -31,7 +34,12 @@ def test_fields_travel_as_tensors_both_ways(client):
     status, answer = ask(client, {"id": "a:1", "inputs": [STORES, ITEMS]})
     assert status == 200
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("till", "3", "a:1")
-    assert outputs(answer)["items"] == {"name": "items", "datatype": "BYTES", "shape": [2, 1], "data": ["MILK", "BREAD"]}
+    assert outputs(answer)["items"] == {
+        "name": "items",
+        "datatype": "BYTES",
+        "shape": [2, 1],
+        "data": ["MILK", "BREAD"],
+    }
     assert outputs(answer)["scores"]["data"] == pytest.approx([1 / 3, 1 / 2])
 
 
@@ -107,13 +115,17 @@ BAD = {
     "unknown output": ({"inputs": [STORES, ITEMS], "outputs": [{"name": "x"}]}, "BF-TEN-001"),
     "unknown member": ({"inputs": [STORES, ITEMS], "colour": 1}, "BF-JSON-009"),
     "B-17 __proto__": (bad(__proto__={}), "BF-JSON-009"),
+    "another model than the path's": ({"inputs": [STORES, ITEMS], "model_name": "other"}, "BF-REQ-004"),
     "inputs not a list": ({"inputs": {}}, "BF-JSON-009"),
     "not an object": ([STORES], "BF-JSON-009"),
     "negative timeout": ({"inputs": [STORES, ITEMS], "parameters": {"timeout": -1}}, "BF-REQ-004"),
     "text timeout": ({"inputs": [STORES, ITEMS], "parameters": {"timeout": "5"}}, "BF-REQ-004"),
     "B-33 out of range": (bad(data=[7, 0]), "BF-RUL-001"),
     "B-14 duplicate member": (b'{"inputs": [], "inputs": []}', "BF-JSON-006"),
-    "B-14 duplicate in a tensor": (json.dumps(bad()).replace('"shape"', '"name": "x", "shape"', 1).encode(), "BF-JSON-006"),
+    "B-14 duplicate in a tensor": (
+        json.dumps(bad()).replace('"shape"', '"name": "x", "shape"', 1).encode(),
+        "BF-JSON-006",
+    ),
     "B-13 deep": (b'{"inputs":' + b"[" * 100_000, "BF-JSON-005"),
     "B-15 NaN": (json.dumps(bad()).replace("[7, 8]", "[7, NaN]").encode(), "BF-JSON-007"),
     "B-07 UTF-8": (b'{"inputs": "\xff"}', "BF-JSON-003"),
@@ -147,7 +159,12 @@ def test_binary_tensors_travel_both_ways(client):
     body, length = binary(
         {
             "inputs": [
-                {"name": "store_id", "shape": [2], "datatype": "INT64", "parameters": {"binary_data_size": len(stores)}},
+                {
+                    "name": "store_id",
+                    "shape": [2],
+                    "datatype": "INT64",
+                    "parameters": {"binary_data_size": len(stores)},
+                },
                 {"name": "items", "shape": [2, 2], "datatype": "BYTES", "parameters": {"binary_data_size": len(items)}},
             ],
             "outputs": [{"name": "items", "parameters": {"binary_data": False}}, {"name": "scores"}],
@@ -156,9 +173,7 @@ def test_binary_tensors_travel_both_ways(client):
         stores,
         items,
     )
-    response = asyncio.run(
-        client.ask("POST", "/v2/models/till/infer", body, inference_header_content_length=length)
-    )
+    response = asyncio.run(client.ask("POST", "/v2/models/till/infer", body, inference_header_content_length=length))
     headers = dict(response.headers)
     size = int(headers[b"inference-header-content-length"])
     answer = msgspec.json.decode(response.body[:size])
@@ -219,10 +234,10 @@ def echo(make_contract, tensor_property, dtype, shape, *, batched=True):
     """An integration whose model gives back its tensor."""
 
     class Same:
-        def encode(self, columns, rows):
+        def encode(self, columns, *_):
             return {"x": columns["x"]}
 
-        def decode(self, tensors, columns, rows):
+        def decode(self, tensors, *_):
             return {"y": tensors["x"]}
 
     contract = make_contract(
@@ -277,7 +292,9 @@ def test_fp16_is_binary_only(make_contract, tensor_property, make_client):
     client = make_client(echo(make_contract, tensor_property, "float16", [2]))
     array = np.array([[0.5, 1.5]], np.float16)
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP16"}
-    assert ask(client, {"inputs": [{**tensor, "data": [0.5, 1.5]}], "parameters": {"binary_data_output": True}})[0] == 400
+    assert (
+        ask(client, {"inputs": [{**tensor, "data": [0.5, 1.5]}], "parameters": {"binary_data_output": True}})[0] == 400
+    )
     sized = {**tensor, "parameters": {"binary_data_size": 4}}
     body, length = binary({"inputs": [sized]}, array.tobytes())
     assert ask(client, body, inference_header_content_length=length)[0] == 400
@@ -315,13 +332,9 @@ def test_metadata_describes_the_contract(served):
 @settings(max_examples=200)
 def test_any_bytes_are_refused_or_taken(served_once, body):
     """Whatever is sent, decoding ends in records or in a typed refusal."""
-    from brownfield.errors import InputRefused
-
     for json_length in (None, b"3"):
-        try:
+        with contextlib.suppress(InputRefused):
             decode(served_once, json_length, body)
-        except InputRefused as refused:
-            assert refused.violations
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +351,7 @@ def served_once():
             Field(name="items", kind="list", item=item, padding=""),
         ),
     )
-    return SimpleNamespace(request=request, response=Schema("response", ()), encode=encode)
+    return SimpleNamespace(name="till", request=request, response=Schema("response", ()), encode=encode)
 
 
 def test_whole_numbers_that_a_float_cannot_hold_are_refused(make_contract, tensor_property, make_client):

@@ -23,11 +23,9 @@ def serve(
     from brownfield.logs import configure_logs
     from brownfield.serving import Supervisor
 
+    def ready(url: str) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"Serving {folder} on {url} (for people: {url}/docs). Ctrl-C ends it.", err=True)
+
     configure_logs()
-    supervisor = Supervisor(
-        load_workspace(folder),
-        host=host,
-        port=port,
-        on_ready=lambda url: typer.echo(f"serving {folder} on {url} (people: {url}/docs)", err=True),
-    )
-    sys.exit(supervisor.run())
+    sys.exit(Supervisor(load_workspace(folder), host=host, port=port, on_ready=ready).run())

@@ -39,9 +39,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "Did you mean 'minimum'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    folded = {each.casefold(): each for each in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]!r}?"
+        return f"Did you mean {folded[close[0]]!r}?"
     return f"Known here: {', '.join(names)}." if names else "Nothing is known here."
 
 

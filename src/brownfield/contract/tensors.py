@@ -153,7 +153,7 @@ def nested_type(field: Field, *, bounded: bool = False) -> Any:
     field
         A tensor field.
     bounded
-        Refuse floating-point values beyond 2^53, at which whole numbers cease to be exact.
+        Refuse floating-point values of 2^53 and more, at which whole numbers cease to be exact.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def nested_type(field: Field, *, bounded: bool = False) -> Any:
     """
     kind: Any = {"b": bool, "i": int, "u": int, "f": float}.get(np.dtype(field.dtype).kind, str)
     if bounded and kind is float:
-        kind = Annotated[float, msgspec.Meta(ge=-_EXACT, le=_EXACT)]
+        kind = Annotated[float, msgspec.Meta(gt=-_EXACT, lt=_EXACT)]
     for _ in field.shape:
         kind = list[kind]
     return kind

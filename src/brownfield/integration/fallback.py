@@ -22,7 +22,7 @@ class FallbackStep(Spec, frozen=True, kw_only=True):
     table: (
         Annotated[
             RelativePath,
-            Meta(description="CSV file; columns named like request fields are the key, the others the answer."),
+            Meta(description="CSV file; columns named like response fields are the answer, all others the key."),
         ]
         | None
     ) = None

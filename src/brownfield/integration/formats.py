@@ -11,7 +11,7 @@ from msgspec import Meta
 from brownfield.integration.kinds import RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 
-__all__ = ["CopybookFormat", "CsvFormat", "FixedWidthFormat", "JsonFormat"]
+__all__ = ["CopybookFormat", "CsvFormat", "FixedWidthFormat"]
 
 _SINGLE = r"^[^\r\n\x00]$"
 Encoding = Annotated[
@@ -35,11 +35,14 @@ class CsvFormat(Spec, frozen=True, kw_only=True):
     ] = '"'
     encoding: Encoding = "utf-8"
     header: Annotated[bool, Meta(description="Whether the first line names the columns.")] = True
+    decimal: Annotated[Literal[".", ","], Meta(description="The decimal mark.")] = "."
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse a delimiter that is also the quote."""
+        """Refuse a delimiter that is also the quote or the decimal mark's own."""
         if self.delimiter == self.quote:
             yield Contradiction(("quote",), "another character than the delimiter", "the same")
+        if self.delimiter == self.decimal:
+            yield Contradiction(("decimal",), "another character than the delimiter", "the same")
 
 
 class FixedWidthFormat(Spec, frozen=True, kw_only=True):
@@ -53,9 +56,9 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
     """Mainframe records, laid out by a COBOL copybook."""
 
     layout: Annotated[RelativePath, Meta(description="The copybook.")]
-    record_format: Annotated[
-        Literal["F", "FB", "V", "VB"], Meta(description="F and FB are of fixed length, V and VB carry a length word.")
-    ] = "F"
+    record_format: Annotated[Literal["F", "FB"], Meta(description="Records of fixed length, unblocked or blocked.")] = (
+        "F"
+    )
     code_page: Annotated[
         str,
         Meta(
@@ -64,7 +67,10 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
             extra={"words": "a code page such as cp037, cp273, cp500 or cp1140"},
         ),
     ] = "cp037"
-
-
-class JsonFormat(Spec, frozen=True, kw_only=True):
-    """One JSON object a line."""
+    native_endian: (
+        Annotated[
+            Literal["big", "little"],
+            Meta(description="Byte order of COMP-5 fields: that of the machine that wrote them."),
+        ]
+        | None
+    ) = None

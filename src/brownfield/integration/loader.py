@@ -52,6 +52,7 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)
     declared = reader.read(WorkspaceDeclaration)
+    _check_places(declared, folder, reader)
     integrations, problems = _load_integrations(folder, declared, registry)
     raise_all(problems)
     return WorkspaceSpec(
@@ -244,6 +245,17 @@ def _further_files(declared: IntegrationDeclaration) -> Iterator[tuple[str, KeyP
             layout = getattr(place.options, "layout", None)
             if layout is not None:
                 yield layout, ("sources", name, "chain", index, "layout")
+
+
+def _check_places(declared: WorkspaceDeclaration, folder: Path, reader: Reader) -> None:
+    """Refuse connections whose path is written as one below the workspace and leads out of it by a link."""
+    for name, connection in declared.connections.items():
+        path = getattr(connection.options, "path", None)
+        if isinstance(path, str) and not (folder / path).resolve().is_relative_to(folder.resolve()):
+            next_step = "Name a place outside by reference, as {env: NAME} or {file: PATH}."
+            at: KeyPath = ("connections", name, "path")
+            reader.note(at, "a place inside the workspace", "a link that leads out of it", next_step)
+    reader.raise_problems()
 
 
 def _check_connections(declared: IntegrationDeclaration, workspace: WorkspaceDeclaration, reader: Reader) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from brownfield.integration.connections import FolderConnection, SqliteConnection
 from brownfield.integration.doors import HttpDoor
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat, JsonFormat
+from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
 from brownfield.integration.reader import Spec
 
 __all__ = ["DEFAULT", "PluginKind", "Registry"]
@@ -28,7 +28,7 @@ class Registry:
     Examples
     --------
     >>> sorted(DEFAULT.formats)
-    ['copybook', 'csv', 'fixed_width', 'json']
+    ['copybook', 'csv', 'fixed_width']
     >>> sorted(DEFAULT.adding("doors", "soap", HttpDoor).doors)
     ['http', 'soap']
     """
@@ -45,9 +45,7 @@ class Registry:
 
 DEFAULT = Registry(
     connections=MappingProxyType({"folder": FolderConnection, "sqlite": SqliteConnection}),
-    formats=MappingProxyType(
-        {"copybook": CopybookFormat, "csv": CsvFormat, "fixed_width": FixedWidthFormat, "json": JsonFormat}
-    ),
+    formats=MappingProxyType({"copybook": CopybookFormat, "csv": CsvFormat, "fixed_width": FixedWidthFormat}),
     doors=MappingProxyType({"http": HttpDoor}),
 )
 """What comes with Brownfield itself."""

@@ -18,7 +18,6 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port for predictions and metrics.")] = 8080
     max_body_mib: Annotated[float, Meta(gt=0, le=1024, description="Largest request body.")] = 8
-    max_rows: Annotated[int, Meta(ge=1, le=1_000_000, description="Most records in one request.")] = 10_000
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a host that is a name: it may come to mean another machine."""

@@ -50,7 +50,7 @@ _BASED = re.compile(r"[-+]?0[xXoObB][0-9a-fA-F_]+")
 _UNDERSCORED = re.compile(r"[-+]?[0-9]+_[0-9_]*(?:\.[0-9_]*)?|[-+]?[0-9]+\.[0-9]*_[0-9_]*")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+(?:\.[0-9]*)?")
 _NUMBER_START = frozenset("0123456789+-.")
-_FORBIDDEN_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_FORBIDDEN_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _TAB_INDENTATION = re.compile(r"^ *\t", re.MULTILINE)
 
 
@@ -136,14 +136,7 @@ def load_document(text: str | bytes, file: str) -> Document:
     try:
         data = composer.document()
     except yaml.MarkedYAMLError as error:
-        last = len(plain.rstrip().splitlines())
-        line = min(error.problem_mark.line + 1, last) if error.problem_mark is not None else last
-        begun = f" {error.context} that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
-        raise DeclarationError(
-            f"not valid YAML: {error.problem}{begun}",
-            where=f"{file}:{line}",
-            next_step=_syntax_hint(str(error.problem)),
-        ) from error
+        raise _syntax_error(error, plain, file) from error
     return Document(data, file, composer.lines)
 
 
@@ -179,6 +172,16 @@ def _decode(text: str | bytes, file: str) -> str:
             next_step="Replace tabs by spaces.",
         )
     return plain
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> DeclarationError:
+    last = len(text.rstrip().splitlines())
+    line = last if error.problem_mark is None else min(error.problem_mark.line + 1, last)
+    begun = f" {error.context} that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
+    problem = str(error.problem)
+    return DeclarationError(
+        f"not valid YAML: {problem}{begun}", where=f"{file}:{line}", next_step=_syntax_hint(problem)
+    )
 
 
 def _syntax_hint(problem: str) -> str:

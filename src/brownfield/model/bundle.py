@@ -94,7 +94,18 @@ class Bundle:
         return self.manifest.provenance
 
     def check_contract(self, contract: "Contract") -> None:
-        """Refuse a contract that lacks what the features read or fill (``contract-fields``)."""
+        """Refuse another contract or version (``contract-digest``), or other fields than it had (``contract-fields``).
+
+        The text of a contract may say more than it did (ranges, descriptions): compare the digests to know.
+        """
+        if contract.reference != self.manifest.contract:
+            raise refused(
+                "contract-digest",
+                where=str(self.folder),
+                expected=self.manifest.contract,
+                got=contract.reference,
+                next_step="Make the bundle again under this contract.",
+            )
         check_contract(self.features, contract)
 
     @property

@@ -84,7 +84,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def to_json(self) -> bytes:
         """Return the one text form."""
-        return json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+        try:
+            text = json.dumps(msgspec.to_builtins(self), sort_keys=True, indent=1, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise refused("manifest-form", expected="plain values and finite numbers", got=str(error)) from error
+        return text.encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> "Manifest":
@@ -108,7 +112,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON."""
-        return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+        try:
+            return hashlib.sha256(rfc8785.dumps(msgspec.to_builtins(self))).hexdigest()
+        except (rfc8785.CanonicalizationError, ValueError) as error:
+            raise refused("manifest-form", expected="whole numbers up to 2^53", got=str(error)) from error
 
 
 _Read = TypeVar("_Read")

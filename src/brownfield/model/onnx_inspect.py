@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from brownfield.model.files import read_plain
 from brownfield.model.formats import looks_like
 from brownfield.model.onnx_weights import V2_DTYPES, Weights
-from brownfield.model.rules import refused
+from brownfield.model.rules import refused, text
 from brownfield.model.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def inspect_onnx_bytes(data: bytes, folder: Path | None = None) -> Signature:
 
 
 def _parse(data: bytes) -> "onnx.ModelProto":
-    import onnx  # noqa: PLC0415 (0.1 s that the command line's start-up does not pay)
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415 (as above)
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not data:
         raise refused("model-empty")
@@ -81,7 +81,7 @@ def _parse(data: bytes) -> "onnx.ModelProto":
 
 
 def _check_head(model: "onnx.ModelProto") -> None:
-    import onnx  # noqa: PLC0415 (as above)
+    import onnx
 
     if not model.HasField("graph") or not model.graph.output:
         raise refused("onnx-structure", expected="a graph with outputs", next_step="Is this an ONNX model at all?")
@@ -113,16 +113,16 @@ def _tensor(value: "onnx.ValueInfoProto", side: str) -> TensorSpec:
     if not value.type.tensor_type.HasField("shape"):
         if side == "input":
             raise refused("onnx-input-shape", path=ascii(value.name))
-        return TensorSpec(value.name, dtype, None)
+        return TensorSpec(text(value.name), dtype, None)
     dims = value.type.tensor_type.shape.dim
     shape = tuple(dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in dims)
     if any(size is not None and size < 0 for size in shape):
         raise refused("onnx-input-shape", path=ascii(value.name), got=str(shape))
-    return TensorSpec(value.name, dtype, shape, tuple(dim.dim_param for dim in dims))
+    return TensorSpec(text(value.name), dtype, shape, tuple(text(dim.dim_param) for dim in dims))
 
 
 def _type_name(proto: "onnx.TypeProto", kind: str | None) -> str:
-    from onnx import TensorProto  # noqa: PLC0415 (start-up time)
+    from onnx import TensorProto
 
     if kind != "tensor_type":
         return (kind or "no type").removesuffix("_type").replace("_", " ")
@@ -178,10 +178,10 @@ class _Walk:
 
     def operator(self, node: "onnx.NodeProto", opsets: dict[str, int]) -> None:
         """Check that the engine brings the operator."""
-        from onnx import defs  # noqa: PLC0415 (start-up time)
+        from onnx import defs
 
-        domain = "" if node.domain == "ai.onnx" else node.domain
-        if (node.domain, node.op_type) in self.functions:
+        domain, operator = "" if node.domain == "ai.onnx" else text(node.domain), text(node.op_type)
+        if (node.domain, operator) in self.functions:
             return
         if domain not in DOMAINS:
             raise refused(
@@ -189,17 +189,15 @@ class _Walk:
             )
         if domain not in opsets:
             raise refused("onnx-opset", expected=f"an operator set for the domain {domain!a}", got="none")
-        if domain != "com.microsoft" and not defs.has(
-            node.op_type, max_inclusive_version=opsets[domain], domain=domain
-        ):
+        if domain != "com.microsoft" and not defs.has(operator, max_inclusive_version=opsets[domain], domain=domain):
             raise refused("onnx-operator", got=f"{node.op_type!a} in operator set {opsets[domain]}")
 
 
 def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:
-    from onnx import defs  # noqa: PLC0415 (start-up time)
+    from onnx import defs
 
     newest = {"": defs.onnx_opset_version(), "ai.onnx.ml": defs.onnx_ml_opset_version()}
-    opsets = {("" if each.domain == "ai.onnx" else each.domain): each.version for each in imports}
+    opsets = {("" if each.domain == "ai.onnx" else text(each.domain)): each.version for each in imports}
     for domain, version in opsets.items():
         if version < 1 or version > newest.get(domain, version):
             raise refused(

@@ -12,7 +12,7 @@ import numpy as np
 
 from brownfield.errors import BundleRefused
 from brownfield.model.files import checked_name, size_of
-from brownfield.model.rules import refused
+from brownfield.model.rules import refused, text
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +81,7 @@ class Weights:
 
     def _check_external(self, tensor: "onnx.TensorProto", wanted_bytes: int) -> None:
         name = ascii(tensor.name)
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {text(entry.key): text(entry.value) for entry in tensor.external_data}
         if len(entries) != len(tensor.external_data) or not entries.keys() <= EXTERNAL_KEYS:
             raise refused("onnx-external-data", path=name, expected=f"keys of {sorted(EXTERNAL_KEYS)}, each once")
         if self._folder is None or tensor.data_type == STRING:

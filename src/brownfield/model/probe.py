@@ -1,13 +1,13 @@
 """Try a model in a throw-away process before it may answer anybody: it must load, answer, and answer as it did before.
 
 Comes in: a bundle with its golden records. Goes out: a report. Refused with :class:`~brownfield.errors.BundleRefused`
-and a rule of :data:`PROBE_RULES`: a model that crashes, takes too long, takes too much memory, or answers otherwise than
-when the bundle was made. Whatever it does, it does it confined, and the process is gone afterwards.
+and a rule of :data:`PROBE_RULES`: a model that crashes, takes too long, takes too much memory, or answers otherwise
+than when the bundle was made. Whatever it does, it does it confined, and the process is gone afterwards.
 """
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
 from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
 
-__all__ = ["PROBE_RULES", "ProbeReport", "probe", "run_once"]
+__all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -135,34 +135,6 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
 
 
-def run_once(
-    model_folder: Path, inputs: Tensors, *, timeout_s: float = 60.0, memory_mib: int | None = None, threads: int = 1
-) -> dict[str, NDArray[Any]]:
-    """Answers of a model to one set of tensors, in a throw-away confined process: golden records are made so.
-
-    Parameters
-    ----------
-    model_folder
-        Holds ``model.onnx``.
-    inputs
-        Every input of the graph by name.
-    timeout_s
-        For loading, and again for answering.
-    memory_mib
-        Bound on the private memory of the process, None for no bound.
-    threads
-        Threads of the engine.
-
-    Raises
-    ------
-    BundleRefused
-        By a rule of :data:`PROBE_RULES`.
-    """
-    limits: dict[str, Any] = {"memory_mib": memory_mib, "threads": threads}
-    with _process(model_folder, timeout_s, **limits) as process:
-        return _ask(process, inputs, timeout_s)
-
-
 @contextmanager
 def _process(folder: Path, timeout_s: float, **limits: Any) -> Iterator[ModelProcess]:
     """Run a process for the length of a ``with`` block; its socket lies in a private temporary folder."""
@@ -197,9 +169,8 @@ def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> f
     largest = 0.0
     for name, expected in recorded.items():
         got = answers[name]
-        if got.shape != expected.shape or (got.dtype != expected.dtype and "U" not in expected.dtype.kind):
-            wanted = f"{expected.dtype} {list(expected.shape)}"
-            raise _refused("probe-shape", f"output {name!r}", expected=wanted, got=f"{got.dtype} {list(got.shape)}")
+        if _form(got) != _form(expected):
+            raise _refused("probe-shape", f"output {name!r}", expected=_form(expected), got=_form(got))
         if got.dtype.kind == "f" and not np.isfinite(got).all():
             raise _refused("probe-nan", f"output {name!r} holds NaN or infinity")
         if not _agree(expected, got, rtol, atol):
@@ -237,9 +208,13 @@ def _agree(expected: NDArray[Any], got: NDArray[Any], rtol: float, atol: float) 
 
 def _differing(expected: NDArray[Any], got: NDArray[Any], rtol: float, atol: float) -> str:
     """Numbers of the records that differ, the first ten."""
-    pairs: Sequence[tuple[Any, Any]] = list(zip(np.atleast_1d(expected), np.atleast_1d(got), strict=True))
+    pairs = zip(np.atleast_1d(expected), np.atleast_1d(got), strict=True)
     rows = [row for row, (e, g) in enumerate(pairs) if not _agree(np.asarray(e), np.asarray(g), rtol, atol)]
     return ", ".join(map(str, rows[:10])) + (" and more" if len(rows) > 10 else "")  # noqa: PLR2004 (the ten named)
+
+
+def _form(array: NDArray[Any]) -> str:
+    return f"{'str' if array.dtype.kind in 'OUS' else array.dtype.name}{list(array.shape)}"
 
 
 def _names(tensors: Tensors) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from brownfield.errors import BundleRefused
 from brownfield.model.probe import PROBE_RULES
 
-__all__ = ["RULES", "refused"]
+__all__ = ["RULES", "refused", "text"]
 
 RULES: Mapping[str, str] = {
     **PROBE_RULES,
@@ -16,6 +16,7 @@ RULES: Mapping[str, str] = {
     "bundle-file-size": "A file is larger than its kind may be.",
     "bundle-name": "The name is no slug: a-z, 0-9 and dash, up to 63.",
     "bundle-version": "The version is more than letters, digits, dot, dash and underscore, up to 64.",
+    "contract-digest": "The bundle was made for another contract, or for another version of it.",
     "contract-fields": "The features read or fill fields that the contract does not have, or of another type or shape.",
     "features-digest": "The features are not those the manifest names.",
     "features-form": "The features cannot be read.",
@@ -34,7 +35,7 @@ RULES: Mapping[str, str] = {
     "onnx-initializer": "A weight's data is not as long as its shape and type say.",
     "onnx-input-shape": "An input has no declared number of dimensions, or a negative one.",
     "onnx-input-type": "An input is no tensor of a type that the open inference protocol knows.",
-    "onnx-names": "Inputs or outputs without a name, or two of one name.",
+    "onnx-names": "Inputs or outputs without a name, two of one name, or a name that is no UTF-8 text.",
     "onnx-nesting": "Subgraphs or functions are nested too deep, or a function calls itself.",
     "onnx-nodes": "The graph has more nodes than a model may.",
     "onnx-operator": "An operator does not exist in the operator set that the model names.",
@@ -48,3 +49,10 @@ RULES: Mapping[str, str] = {
 def refused(rule: str, what: str = "", **details: str | None) -> BundleRefused:
     """Return the error for a rule of :data:`RULES`."""
     return BundleRefused(what or RULES[rule].rstrip("."), rule=rule, **details)
+
+
+def text(value: str | bytes) -> str:
+    """Return a text of a protocol buffer, which is bytes when it is no UTF-8 (``onnx-names``)."""
+    if not isinstance(value, str):
+        raise refused("onnx-names", got=ascii(value[:40]))
+    return value

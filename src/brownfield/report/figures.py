@@ -19,7 +19,7 @@ def _layout(**more: Any) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 10, "r": 20, "t": 10, "b": 40},
-        "legend": {"orientation": "h", "y": -0.22},
+        "legend": {"orientation": "h", "y": -0.25, "traceorder": "normal"},
         "xaxis": dict(grid),
         "yaxis": dict(grid),
         "height": 300,
@@ -102,7 +102,7 @@ def timeline(
         for at in marks.values()
     ]
     notes = [
-        {"x": at, "yref": "paper", "y": 1, "text": label, "showarrow": False, "xanchor": "left", "font": {"size": 11}}
+        {"x": at, "yref": "paper", "y": 1.08, "text": label, "showarrow": False, "font": {"size": 12}}
         for label, at in marks.items()
     ]
     layout = _layout(
@@ -112,7 +112,7 @@ def timeline(
         yaxis={"title": {"text": unit}},
         shapes=lines,
         annotations=notes,
-        margin={"l": 10, "r": 20, "t": 24, "b": 40},
+        margin={"l": 10, "r": 20, "t": 30, "b": 40},
     )
     return {"data": traces, "layout": layout}
 

@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from brownfield.integration import load_workspace
+from brownfield.logs import configure_logs
 from brownfield.serving import Supervisor
+configure_logs()
 spec = load_workspace(Path(sys.argv[1]))
 sys.exit(Supervisor(spec, port=int(sys.argv[2]), on_ready=lambda url: print(url, flush=True)).run())
 """
@@ -79,8 +82,12 @@ def serve_workspace(folder: Path, port: int = 0, *, ready_timeout_s: float = 60.
 def _first_line(process: "subprocess.Popen[bytes]", timeout_s: float) -> str:
     if process.stdout is None:  # pragma: no cover (it is a pipe)
         raise AssertionError
-    readable, _, _ = select.select([process.stdout], [], [], timeout_s)
-    line = os.read(process.stdout.fileno(), 4096) if readable else b""
-    if not line.endswith(b"\n"):
-        raise WorkerUnavailable("the workspace is not served", next_step="The file var/serve.log says why.")
+    line = b""
+    until = time.monotonic() + timeout_s
+    while not line.endswith(b"\n"):
+        readable, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
+        part = os.read(process.stdout.fileno(), 4096) if readable else b""
+        if not part:
+            raise WorkerUnavailable("the workspace is not served", next_step="The file var/serve.log says why.")
+        line += part
     return line.decode().strip()

@@ -6,7 +6,7 @@ swapped in as a whole by its caller, or ended again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,15 @@ from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway.metrics import Meter
-from brownfield.serving.gateway.served import Record, Served, Version
-from brownfield.serving.workers.keeper import Keeper
+from brownfield.serving.gateway.served import Served, Version
+from brownfield.serving.workers.keeper import Keeper, WorkerState
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.served import Record
 
 __all__ = ["Loaded", "Loader", "build_chain"]
 
@@ -110,7 +113,10 @@ class Loader:
             except BrownfieldError as error:
                 if strict:
                     raise
-                _log.error("the model is not served", extra={"integration": spec.name, "reason": str(error)})  # noqa: TRY400 (the cause is said)
+                _log.error(
+                    "the model is not served",
+                    extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": str(error)},
+                )
         return loaded
 
     async def _load_model(self, loaded: Loaded, spec: "IntegrationSpec", earlier: Loaded | None) -> None:
@@ -125,12 +131,15 @@ class Loader:
         _check_contract(bundle, spec)
         memory_mib = spec.constraints.memory_mib
         loaded.fingerprint = f"{bundle.digest} {memory_mib}"
-        if earlier is not None and earlier.keeper is not None and earlier.fingerprint == loaded.fingerprint:
+        if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
             return
         report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
         for warning in report.warnings:
-            _log.warning("the model's process is less confined", extra={"integration": spec.name, "reason": warning})
+            _log.warning(
+                "the model's process is less confined",
+                extra={"event": "BF-SRV-CONFINED-LESS", "integration": spec.name, "reason": warning},
+            )
 
         def start() -> ModelProcess:
             return ModelProcess.start(
@@ -154,6 +163,10 @@ class Loader:
         loaded.keeper, loaded.served.champion = keeper, version
 
 
+def _is_kept(keeper: Keeper | None) -> bool:
+    return keeper is not None and keeper.state is not WorkerState.QUARANTINED
+
+
 def build_chain(spec: "IntegrationSpec") -> tuple[Fallback, ...]:
     """Build the declared fallback chain of one integration, in order.
 
@@ -173,11 +186,13 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
         elif step.constant is not None:
             yield Constant(step.constant, response)
         else:
-            _log.warning("there is no previous version yet", extra={"integration": spec.name})
+            _log.warning(
+                "there is no previous version yet", extra={"event": "BF-SRV-NO-PREVIOUS", "integration": spec.name}
+            )
 
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
-    """A bundle answers under the contract version that it was made for; a changed text of it is only warned about."""
+    """Hold a bundle to the contract version that it was made for; a changed text of that is only warned about."""
     made_for = bundle.manifest.contract
     if made_for != spec.contract.reference:
         raise BundleRefused(
@@ -189,4 +204,7 @@ def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
             next_step="Make the bundle again under this contract.",
         )
     if bundle.contract_digest != spec.contract.digest:
-        _log.warning("the contract's text changed since the bundle was made", extra={"integration": spec.name})
+        _log.warning(
+            "the contract's text changed since the bundle was made",
+            extra={"event": "BF-SRV-CONTRACT-TEXT", "integration": spec.name},
+        )

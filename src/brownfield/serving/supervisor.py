@@ -7,12 +7,11 @@ swapped in; when anything is refused, everything stays as it was and the log say
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +19,17 @@ import uvicorn
 import uvloop
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import BrownfieldError, DeclarationError, StoreError
+from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
-from brownfield.serving.gateway import Dataplane, Handler, Snapshot, asgi_app
+from brownfield.security import Principals, authorize
+from brownfield.serving.gateway import Dataplane, Handler, Limits, Snapshot, Split, asgi_app
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.store import Journal, workspace_lock
 
 if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec
-    from brownfield.serving.gateway.handler import Authorize
     from brownfield.serving.gateway.served import Record
+    from brownfield.types import Columns, Decision
 
 __all__ = ["Supervisor"]
 
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _BACKLOG = 2048
+_FLUSH_EVERY_S = 1.0
+_LINGER_S = 1.0  # for requests that were opened before the swap
+_KEEP_ALIVE_S = 75
 
 
 class Supervisor:
@@ -85,19 +89,23 @@ class Supervisor:
         StoreError
             The workspace is being served already.
         """
-        authorize = authorizer(self._spec, self._host)
-        with _only_one(self._var), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._serve(authorize))
+        principals = self._principals(self._spec)
+        loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        with workspace_lock(self._spec.folder), loop as runner:
+            return runner.run(self._serve(principals))
 
-    async def _serve(self, authorize: "Authorize | None") -> int:
+    def _principals(self, spec: WorkspaceSpec) -> Principals:
+        return Principals.from_spec(spec.access, folder=spec.folder, host=self._host, clock=self._clock)
+
+    async def _serve(self, principals: Principals) -> int:
         self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
         flushing = asyncio.create_task(self._journals.keep_flushing())
         try:
             await self._load_all()
             self._handler = Handler(
                 Dataplane(self._snapshot(), self._clock),
-                authorize=authorize,
-                max_body_bytes=round(self._spec.serving.max_body_mib * 2**20),
+                authorize=partial(authorize, principals),
+                limits=_limits(self._spec),
                 title=self._spec.name,
                 clock=self._clock,
             )
@@ -128,11 +136,15 @@ class Supervisor:
             server_header=False,
             proxy_headers=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(self._drain_s)),
         )
         address, port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
-        _log.info("serving", extra={"address": address, "port": port, "integrations": len(self._loaded)})
+        _log.info(
+            "serving",
+            extra={"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": len(self._loaded)},
+        )
         self._server = _Server(config, lambda: self._on_ready(f"http://{shown}:{port}"))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -147,7 +159,7 @@ class Supervisor:
             return
         self._ending = True
         self._handler.draining = True
-        _log.info("draining", extra={"in_flight": self._handler.in_flight})
+        _log.info("draining", extra={"event": "BF-SRV-DRAINING", "in_flight": self._handler.in_flight})
         asyncio.get_running_loop().call_later(_NOTICE_S, setattr, self._server, "should_exit", True)
 
     def _reload_soon(self) -> None:
@@ -159,17 +171,24 @@ class Supervisor:
             fresh: dict[str, Loaded] = {}
             try:
                 spec = await asyncio.to_thread(load_workspace, self._spec.folder)
-                authorize = authorizer(spec, self._host)
+                principals = self._principals(spec)
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
             except BrownfieldError as error:
-                _log.error("the reload was refused; everything stays as it was", extra={"reason": str(error)})  # noqa: TRY400 (the cause is said)
+                _log.error(
+                    "the reload was refused; everything stays as it was",
+                    extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
+                )
                 await self._end_unused(fresh, self._loaded)
                 return False
+            if (spec.serving.host, spec.serving.port) != (self._spec.serving.host, self._spec.serving.port):
+                _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
-            self._handler.authorize = authorize
+            self._handler.authorize = partial(authorize, principals)
+            self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
-            _log.info("reloaded", extra={"integrations": len(fresh)})
+            _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
+            await asyncio.sleep(_LINGER_S)
             await self._end_unused(before, fresh)
             return True
 
@@ -203,37 +222,40 @@ class _Journals:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
+        self._open: dict[tuple[str, str], Journal] = {}
 
-    def record_for(self, spec: "IntegrationSpec") -> "Record | None":  # noqa: ARG002
-        return None
+    def record_for(self, spec: "IntegrationSpec") -> "Record":
+        """Give the function that keeps the decisions of an integration under its contract."""
+        key = (spec.name, spec.contract.digest)
+        journal = self._open.get(key)
+        if journal is None:
+            folder = self._folder / spec.name
+            journal = Journal(folder, integration=spec.name, contract=spec.contract, clock=self._clock)
+            self._open[key] = journal
+        append = journal.append
+
+        def record(decision: "Decision", split: Split, rows: int, columns: "Columns | None") -> None:
+            append(decision, split.in_us(), rows, columns)
+
+        return record
 
     async def keep_flushing(self) -> None:
+        """Write what was kept, every second."""
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_FLUSH_EVERY_S)
+            await asyncio.to_thread(self._each, Journal.flush)
 
     def close(self) -> None:
-        pass
+        """Write what is left."""
+        self._each(Journal.close)
+
+    def _each(self, action: Callable[[Journal], None]) -> None:
+        for journal in tuple(self._open.values()):
+            action(journal)
 
 
-def authorizer(spec: WorkspaceSpec, host: str) -> "Authorize | None":
-    """What checks tokens on this listener; None when everyone on this machine is let in.
-
-    Raises
-    ------
-    DeclarationError
-        The listener is open to other machines and no token is declared.
-    """
-    if spec.access.tokens:
-        raise NotImplementedError
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return None
-    raise DeclarationError(
-        where="brownfield.yaml",
-        path="access.tokens",
-        expected="at least one token for a listener beyond loopback",
-        got="none",
-        next_step="Declare access.tokens, or listen on 127.0.0.1.",
-    )
+def _limits(spec: WorkspaceSpec) -> Limits:
+    return Limits(body_bytes=round(spec.serving.max_body_mib * 2**20))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -253,22 +275,3 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-@contextlib.contextmanager
-def _only_one(var: Path) -> Iterator[None]:
-    """Hold the workspace's serving lock: two supervisors on one workspace would write the same journals."""
-    var.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(var / "serve.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(
-                "this workspace is being served already",
-                where=var.parent.name,
-                next_step="End the other process, or send it SIGHUP to reload.",
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)

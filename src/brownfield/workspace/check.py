@@ -14,6 +14,7 @@ from brownfield.data.features import parse_features
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import (
     DEFAULT,
+    INTEGRATION_FILE,
     Document,
     IntegrationSpec,
     KeyPath,
@@ -26,6 +27,7 @@ from brownfield.integration import (
     read_reference,
 )
 from brownfield.model import open_bundle
+from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
 
@@ -121,12 +123,12 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     )
 
 
-def _from_error(error: BrownfieldError, *, level: Level = "error", where: str = "", path: str = "") -> Finding:
+def _from_error(error: BrownfieldError, level: Level = "error") -> Finding:
     """Turn an error into a finding, keeping its parts."""
     return Finding(
         level=level,
-        where=error.where or where,
-        path=error.path or path,
+        where=error.where or "",
+        path=error.path or "",
         message=str(DeclarationError(error.what, expected=error.expected, got=error.got)),
         next_step=error.next_step or "",
     )
@@ -144,14 +146,21 @@ class _At:
         )
 
     def error(self, level: Level, path: KeyPath, error: BrownfieldError) -> Finding:
-        """Report an error as a finding about a key."""
-        return _from_error(error, level=level, where=self._document.where(path), path=dotted(path))
+        """Report an error about what a key names; an error that knows its own place keeps it."""
+        found = _from_error(error, level)
+        if error.where is not None:
+            return msgspec.structs.replace(found, path=error.path or dotted(path))
+        inner = path if error.path is None else (*path, error.path)
+        return msgspec.structs.replace(found, where=self._document.where(inner), path=dotted(inner))
 
 
 def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
     at = _At(workspace.document)
     if not workspace.integrations:
         yield at("warning", (), "no integration is declared", "Add integrations/NAME/integration.yaml.")
+    for home in sorted((workspace.folder / "integrations").glob("*/")):
+        if not (home / INTEGRATION_FILE).is_file():
+            yield at("warning", (), f"integrations/{home.name} has no {INTEGRATION_FILE} and is passed over")
     if not workspace.serving.is_loopback and not workspace.access.tokens:
         yield at(
             "error",
@@ -194,11 +203,44 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
             "nobody answers when the model must not",
             "End fallback.chain with a constant: without it callers get a refusal.",
         )
+    yield from _format_findings(spec, at)
+    yield from _table_findings(spec, at)
     yield from _features_findings(spec, at)
     yield from _model_findings(spec, at)
     yield from _later_findings(spec, at)
     for check_path in spec.contract.unchecked:
         yield at("notice", ("contract",), f"{check_path} in {spec.contract_path.name} belongs to another tool: not run")
+
+
+def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Open each format as it is opened to read: character set, copybook, layout."""
+    for name, source in spec.sources.items():
+        for index, place in enumerate(source.chain):
+            if place.format is None:
+                continue
+            from brownfield.data.pipeline import open_format  # brings Arrow with it
+
+            layout = getattr(place.options, "layout", None)
+            try:
+                text = None if layout is None else spec.file(layout).read_text(encoding="utf-8")
+                open_format(place.format, place.options, text)
+            except BrownfieldError as error:
+                yield at.error("error", ("sources", name, "chain", index), error)
+            except UnicodeDecodeError:
+                path: KeyPath = ("sources", name, "chain", index, "layout")
+                yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
+
+
+def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Read the fallback's tables as they are read to serve: every cell, every answer."""
+    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    for index, step in enumerate(spec.fallback.chain):
+        if step.table is None:
+            continue
+        try:
+            Table.from_csv(spec.file(step.table), request, response)
+        except BrownfieldError as error:
+            yield at.error("error", ("fallback", "chain", index, "table"), error)
 
 
 def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
@@ -251,6 +293,7 @@ def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     for index, step in enumerate(spec.fallback.chain):
         declared.append((("fallback", "chain", index), step.kind == "previous_version"))
     for name, source in spec.sources.items():
-        declared.append((("sources", name, "chain", 1), len(source.chain) > 1))
+        for index, place in enumerate(source.chain):
+            declared.append((("sources", name, "chain", index), place.snapshot is not None))
     for path in (path for path, is_declared in declared if is_declared):
         yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")

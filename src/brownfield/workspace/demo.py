@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from brownfield.errors import NotFound
-from brownfield.serving import serve_workspace
+from brownfield.serving import Background, serve_workspace
 from brownfield.workspace.traffic import Answered, send_paced
 
 __all__ = ["DemoSummary", "run_demo"]
@@ -30,12 +30,12 @@ __all__ = ["DemoSummary", "run_demo"]
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 _INTEGRATION = "store-recommendations"
-_STORES = 8
+_STORES = 12
 _REQUESTS_PER_STORE = 375
 _RATE_PER_S = 200.0
 _LAID_OUT = ".laid-out"  # marks a legacy system that was written to its end
 _OUTAGE_BEGINS = 0.4  # share of the traffic after which the model process is killed
-_OUTAGE_S = 2.0  # for so long its replacement is killed too
+_KILLS = 3  # its first replacements are killed too
 
 
 class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +146,7 @@ def _script(example: Path, name: str) -> ModuleType:
 
 
 def _requests_of_the_busiest_stores(baskets: ModuleType, table: Path) -> list[dict[str, Any]]:
-    """Held-out baskets of the eight stores that have most of them, in a seeded mixed order."""
+    """Held-out baskets of the twelve stores that have most of them, in a seeded mixed order."""
     requests = baskets.held_out_requests(table, limit=_REQUESTS_PER_STORE, seed=7)
     busiest = {store for store, _ in Counter(ask["store_id"] for ask in requests).most_common(_STORES)}
     chosen = [ask for ask in requests if ask["store_id"] in busiest]
@@ -173,9 +173,8 @@ def _bring_in(folder: Path, progress: Progress) -> tuple[dict[str, dict[str, Any
     from brownfield.store import open_store
 
     workspace = load_workspace(folder)
-    with ExitStack() as stack:
-        store = open_store(folder / "var" / "brownfield.db")
-        stack.callback(store.close)
+    store = open_store(folder / "var" / "brownfield.db")
+    try:
         report = run_pipeline(
             workspace.integrations[_INTEGRATION],
             workspace.connections,
@@ -183,6 +182,8 @@ def _bring_in(folder: Path, progress: Progress) -> tuple[dict[str, dict[str, Any
             folder / "var" / "data" / _INTEGRATION,
             progress,
         )
+    finally:
+        store.close()
     silos = {
         name: {
             "rows_in": source.rows_in,
@@ -204,7 +205,7 @@ def _traffic(
     what = "baskets ask for recommendations"
     progress(what, 0, len(bodies))
     with serve_workspace(folder, port) as running:
-        killer = threading.Thread(target=_outage, args=(running.process.pid, len(bodies), kills), daemon=True)
+        killer = threading.Thread(target=_outage, args=(running, len(bodies), kills), daemon=True)
         killer.start()
         answered = send_paced(
             "127.0.0.1",
@@ -218,17 +219,17 @@ def _traffic(
     return answered, kills
 
 
-def _outage(server_pid: int, requests: int, kills: list[float]) -> None:
-    """Kill the model process, and each replacement, for two seconds in mid-traffic."""
+def _outage(running: Background, requests: int, kills: list[float]) -> None:
+    """Kill the model process in mid-traffic, and its first replacements as soon as they are up."""
     start_s = time.monotonic()
-    begins_s = requests / _RATE_PER_S * _OUTAGE_BEGINS
-    time.sleep(begins_s)
-    while (now_s := time.monotonic() - start_s) < begins_s + _OUTAGE_S:
-        for pid in _model_pids(server_pid):
+    ends_s = requests / _RATE_PER_S
+    time.sleep(ends_s * _OUTAGE_BEGINS)
+    while len(kills) < _KILLS and (now_s := time.monotonic() - start_s) < ends_s:
+        for pid in _model_pids(running.process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 kills.append(round(now_s, 2))
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def _model_pids(server_pid: int) -> list[int]:

@@ -157,10 +157,8 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
     ------
     BundleRefused
         When the model is not admitted, or cannot answer the sample.
-    InputRefused
-        When the sample does not fit the graph.
     DeclarationError
-        When the folder already holds a workspace.
+        When the sample does not fit the graph, or the folder already holds a workspace.
     """
     name = slug(name or folder.resolve().name)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:
@@ -198,7 +196,8 @@ def _try(folder: Path, signature: Signature, sample: Path | None) -> _Tried:
     if sample is not None:
         return _judge(folder, read_sample(sample, signature, batched=may_batch), may_batch=may_batch)
     refusal = ""
-    for size in _SIZES:
+    open_ended = any(size is None for each in signature.inputs for size in (each.shape or ())[1:])
+    for size in _SIZES if open_ended else _SIZES[:1]:
         invented = sample_tensors(signature.inputs, _ROWS if may_batch else 1, _SEED, size=size)
         try:
             return _judge(folder, invented, may_batch=may_batch)

@@ -194,7 +194,7 @@ def test_every_kind_and_key_is_on_the_reference_page():
         "pad",
         "length",
     }
-    for kind in OUTPUT_KINDS.values():
+    for kind, _ in OUTPUT_KINDS.values():
         keys |= {field.name for field in msgspec.structs.fields(kind)}
     for name in {*INPUT_KINDS, *OUTPUT_KINDS, *keys}:
         assert f"`{name}`" in page

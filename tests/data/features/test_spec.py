@@ -38,8 +38,8 @@ def _parse(contract, inputs, outputs=None, where=None):
         pytest.param(
             {"field": "amount", "kind": "numeric", "tensor": "x", "fill": 0, "scaling": "log1p"}, "-1", id="log"
         ),
-        pytest.param({"field": "note", "kind": "numeric", "tensor": "x"}, "inputs[0].kind: ", id="text-as-number"),
-        pytest.param({"field": "day", "kind": "raw", "tensor": "x"}, "inputs[0].kind: ", id="date"),
+        pytest.param({"field": "note", "kind": "numeric", "tensor": "x"}, "inputs[0].field: ", id="text-as-number"),
+        pytest.param({"field": "day", "kind": "raw", "tensor": "x"}, "inputs[0].field: ", id="date"),
         pytest.param({**CHANNEL, "vocabulary": ["web", "web"]}, "stands twice", id="B-64-duplicate-label"),
         pytest.param({**CHANNEL, "vocabulary": []}, "inputs[0].vocabulary: ", id="B-64-empty"),
         pytest.param({**CHANNEL, "vocabulary": ["web", 1]}, "inputs[0].vocabulary[1]: ", id="B-64-mixed"),
@@ -47,6 +47,7 @@ def _parse(contract, inputs, outputs=None, where=None):
         pytest.param({**CHANNEL, "unknown": "ignore"}, "inputs[0].unknown: ", id="index-cannot-ignore"),
         pytest.param({**CHANNEL, "shape": [3]}, "inputs[0].shape: ", id="shape"),
         pytest.param({**PRICE, "dtype": "int8"}, "inputs[0].dtype: ", id="dtype"),
+        pytest.param({"field": "channel", "kind": "raw", "tensor": "x"}, "nothing to stand in", id="raw-missing"),
         pytest.param("price", "inputs[0]: expected a mapping", id="no-mapping"),
     ],
 )
@@ -69,7 +70,24 @@ def test_an_input_that_cannot_work_is_refused(contract, entry, says):
             [{"field": "items", "kind": "top_k", "tensor": "y", "k": 0, "labels": ["a"]}], "outputs[0].k", id="k"
         ),
         pytest.param(
-            [{"field": "label", "kind": "top_k", "tensor": "y", "k": 1, "labels": ["a"]}], "a list", id="list"
+            [{"field": "label", "kind": "top_k", "tensor": "y", "k": 1, "labels": ["a"]}], "of type list", id="list"
+        ),
+        pytest.param([{**SCORE, "field": "items"}], "outputs[0].field", id="scalar-as-list"),
+        pytest.param(
+            [{"field": "label", "kind": "threshold", "tensor": "y", "threshold": 1}], "two 'labels'", id="labels"
+        ),
+        pytest.param(
+            [{"field": "label", "kind": "argmax", "tensor": "y", "labels": {"a": 1}}], "labels: ", id="mapping"
+        ),
+        pytest.param(
+            [{"field": "items", "kind": "top_k", "tensor": "y", "k": 1, "labels": ["a"], "exclude": "note"}],
+            "outputs[0].exclude",
+            id="exclude-text",
+        ),
+        pytest.param(
+            [{"field": "items", "kind": "top_k", "tensor": "y", "k": 1, "labels": ["a"], "scores": "score"}],
+            "outputs[0].scores",
+            id="scores-number",
         ),
         pytest.param([{"field": "label", "kind": "argmax", "tensor": "y", "labels": [1]}], "labels[0]", id="B-64-type"),
         pytest.param(
@@ -96,6 +114,14 @@ def test_features_that_cannot_share_a_tensor_are_refused(contract, first, second
     """Features of one tensor agree in dtype, and none of them fills it alone."""
     with pytest.raises(DeclarationError, match=says):
         _parse(contract, [first, second])
+
+
+def test_labels_of_another_type_are_refused(contract):
+    """B-64: labels taken from an input's vocabulary are of the type that the response field has."""
+    stores = {"field": "store_id", "kind": "category", "tensor": "s", "vocabulary": {}}
+    output = {"field": "label", "kind": "argmax", "tensor": "y", "labels": "store_id"}
+    with pytest.raises(DeclarationError, match="labels of type string"):
+        _parse(contract, [stores], [output])
 
 
 def test_errors_carry_the_line(contract):

@@ -234,16 +234,14 @@ class RawInput(_Input, frozen=True, tag="raw"):
         return array.reshape(array.shape[1:])
 
     def _from_values(self, column: Column, dtype: Any) -> Array:
+        missing = [row for row, value in enumerate(column) if value is None]
+        if missing:
+            refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
         try:
-            array = np.array(column, dtype=dtype, order="C")
+            return np.array(column, dtype=dtype, order="C")
         except (TypeError, ValueError, OverflowError) as error:
             violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA)
             raise InputRefused([violation]) from error
-        if self.dtype == TEXT_DTYPE:
-            missing = [row for row, value in enumerate(column) if value is None]
-            if missing:
-                refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
-        return array
 
 
 InputFeature: TypeAlias = Numeric | Category | MultiHot | SequenceInput | RawInput

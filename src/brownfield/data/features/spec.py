@@ -34,12 +34,12 @@ INPUT_KINDS: Mapping[str, tuple[type[Any], tuple[str, ...]]] = {
     "sequence": (SequenceInput, ("list",)),
     "raw": (RawInput, ("number", "integer", "boolean", "string", "tensor")),
 }
-OUTPUT_KINDS: Mapping[str, type[Any]] = {
-    "top_k": TopK,
-    "argmax": Argmax,
-    "scalar": Scalar,
-    "threshold": Threshold,
-    "raw": RawOutput,
+OUTPUT_KINDS: Mapping[str, tuple[type[Any], tuple[str, ...]]] = {
+    "top_k": (TopK, ("list",)),
+    "argmax": (Argmax, ("string", "integer", "boolean")),
+    "scalar": (Scalar, ("number", "integer")),
+    "threshold": (Threshold, ("string", "integer", "boolean")),
+    "raw": (RawOutput, ("number", "integer", "boolean", "string", "tensor")),
 }
 LABEL_KINDS: Mapping[str, type[Any]] = {"string": str, "integer": int, "boolean": bool}
 NUMBERS = ("float16", "float32", "float64")
@@ -160,27 +160,35 @@ def tensor_dtype(field: "Field") -> str:
     return field.dtype or ("bool" if field.kind == "boolean" else TEXT_DTYPE)
 
 
-def _field(reader: Reader, key: str, schema: "Schema", side: str) -> "Field":
+def _field(reader: Reader, key: str, schema: "Schema", side: str, kinds: Sequence[str] = ()) -> "Field":
+    """Return the field that a key names; of one of the ``kinds``, unless there are none."""
     name = reader.text(key)
     fields = {field.name: field for field in schema.fields}
     if name not in fields:
         raise reader.place.under(key).error(
             expected=f"a field of the {side}", got=repr(name), next_step=nearest(name, fields)
         )
-    return fields[name]
+    field = fields[name]
+    if kinds and field.kind not in kinds:
+        raise reader.place.under(key).error(
+            expected=f"a field of type {' or '.join(kinds)}", got=f"{name!r} of type {field.kind}"
+        )
+    return field
+
+
+def _optional_field(reader: Reader, key: str, schema: "Schema", side: str, kinds: Sequence[str]) -> str | None:
+    if reader.value(key, None) is None:
+        return None
+    return _field(reader, key, schema, side, kinds).name
 
 
 def _input(data: Any, place: Place, request: "Schema") -> InputSpec:
     reader = Reader(data, place)
     kind = reader.choice("kind", tuple(INPUT_KINDS))
-    field = _field(reader, "field", request, "request")
     made, takes = INPUT_KINDS[kind]
-    items = field.kind != "list" or (field.item is not None and field.item.kind in LABEL_KINDS)
-    if field.kind not in takes or not items:
-        raise place.under("kind").error(
-            expected=f"a field of type {' or '.join(takes)}" + (" (of texts, integers or booleans)" * (not items)),
-            got=f"{field.name!r} of type {field.kind}",
-        )
+    field = _field(reader, "field", request, "request", takes)
+    if field.kind == "list" and (field.item is None or field.item.kind not in LABEL_KINDS):
+        raise place.under("field").error(expected="a list of texts, integers or booleans")
     common = {"field": field.name, "tensor": reader.text("tensor")}
     read = {
         "numeric": _numeric,
@@ -246,14 +254,11 @@ def _category(reader: Reader, field: "Field") -> _Read:
     encoding = reader.choice("encoding", ("index", "one_hot"), "index")
     unknowns = ("first", "last", "refuse") if encoding == "index" else ("first", "last", "ignore", "refuse")
     known, learned = _vocabulary(reader, field)
-    options = {
-        "encoding": encoding,
-        "unknown": reader.choice("unknown", unknowns, "last"),
-        "shape": _flat(reader) if encoding == "index" else None,
-        "dtype": reader.choice("dtype", INTEGERS if encoding == "index" else (*NUMBERS, *INTEGERS), "int64")
-        if encoding == "index" or "dtype" in reader
-        else reader.value("dtype", "float32"),
-    }
+    options = {"encoding": encoding, "unknown": reader.choice("unknown", unknowns, "last")}
+    if encoding == "index":
+        options |= {"shape": _flat(reader), "dtype": reader.choice("dtype", INTEGERS, "int64")}
+    else:
+        options["dtype"] = reader.choice("dtype", (*NUMBERS, *INTEGERS), "float32")
     return options | known, learned, None
 
 
@@ -267,12 +272,11 @@ def _multi_hot(reader: Reader, field: "Field") -> _Read:
 
 
 def _sequence(reader: Reader, field: "Field") -> _Read:
-    assert field.item is not None  # noqa: S101 (checked by _input, for the type checker)
     options = {
         "dtype": reader.choice("dtype", INTEGERS, "int64"),
         "length": reader.integer("length", None, minimum=1),
     }
-    if "vocabulary" not in reader and field.item.kind == "integer":
+    if "vocabulary" not in reader and field.item is not None and field.item.kind == "integer":
         reader.value("vocabulary", None)
         return options | {"pad": reader.integer("pad", 0)}, None, None
     known, learned = _vocabulary(reader, field)
@@ -283,6 +287,11 @@ def _sequence(reader: Reader, field: "Field") -> _Read:
 def _raw(reader: Reader, field: "Field") -> _Read:
     shape = tuple(field.shape) if field.kind == "tensor" and field.shape is not None else ()
     dtype = tensor_dtype(field)
+    if _may_be_missing(field):
+        raise reader.place.error(
+            f"the contract lets {field.name!r} be missing, and a raw feature has nothing to stand in for it",
+            next_step="Make it required in the contract, or impute it there.",
+        )
     if "dtype" in reader and dtype != TEXT_DTYPE:
         dtype = reader.choice("dtype", (*NUMBERS, *INTEGERS, "bool"))
     return {"dtype": dtype, "shape": shape}, None, None
@@ -321,7 +330,7 @@ def _labels(values: Sequence[Label], field: "Field", place: Place) -> Vocabulary
 
 
 def _may_be_missing(field: "Field") -> bool:
-    return not field.required and field.null_policy == "pass"
+    return field.null_policy == "pass"
 
 
 def _above_minus_one(field: "Field") -> bool:
@@ -353,51 +362,51 @@ def _output(
 ) -> OutputSpec:
     reader = Reader(data, place)
     kind = reader.choice("kind", tuple(OUTPUT_KINDS))
-    field = _field(reader, "field", response, "response")
+    made, takes = OUTPUT_KINDS[kind]
+    field = _field(reader, "field", response, "response", takes)
     options: dict[str, Any] = {"field": field.name, "tensor": reader.text("tensor")}
     labels_from = None
     if kind in ("top_k", "argmax"):
-        labelled = field.item if kind == "top_k" else field
-        if labelled is None:
-            raise place.under("field").error(
-                expected="a list in the response", got=f"{field.name!r} of type {field.kind}"
-            )
-        options["labels"], labels_from = _output_labels(reader, labelled, vocabularies)
-        partner = "scores" if kind == "top_k" else "score"
-        options[partner] = _field(reader, partner, response, "response").name if partner in reader else None
-        reader.value(partner, None)
+        options["labels"], labels_from = _output_labels(reader, field.item or field, request, vocabularies)
+    if kind == "argmax":
+        options["score"] = _optional_field(reader, "score", response, "response", ("number",))
     if kind == "top_k":
         options["k"] = reader.integer("k", minimum=1)
-        options["exclude"] = _field(reader, "exclude", request, "request").name if "exclude" in reader else None
-        reader.value("exclude", None)
+        options["scores"] = _optional_field(reader, "scores", response, "response", ("list",))
+        options["exclude"] = _optional_field(reader, "exclude", request, "request", ("list",))
     if kind in ("scalar", "threshold"):
         options["column"] = reader.integer("column", 0, minimum=0)
     if kind == "threshold":
         options["threshold"] = float(reader.number("threshold"))
         options["labels"] = _two_labels(reader, field)
     reader.finish()
-    return OutputSpec(OUTPUT_KINDS[kind], options, place, labels_from)
+    return OutputSpec(made, options, place, labels_from)
 
 
 def _output_labels(
-    reader: Reader, field: "Field", vocabularies: Mapping[str, InputSpec]
+    reader: Reader, field: "Field", request: "Schema", vocabularies: Mapping[str, InputSpec]
 ) -> tuple[Vocabulary | None, str | None]:
     value = reader.value("labels")
     place = reader.place.under("labels")
     if isinstance(value, list):
         return _labels(value, field, place), None
-    if value not in vocabularies:
+    if not isinstance(value, str) or value not in vocabularies:
         raise place.error(
             expected="a list of labels, or the field of an input feature with a vocabulary",
             got=repr(value),
             next_step=nearest(value, vocabularies),
         )
-    return None, str(value)
+    source = request.field(value)
+    if (source.item or source).kind != field.kind:
+        raise place.error(expected=f"labels of type {field.kind}", got=f"those of {value!r}")
+    return None, value
 
 
 def _two_labels(reader: Reader, field: "Field") -> tuple[Label, ...] | None:
     values = reader.items("labels", None)
     if values is None:
+        if field.kind != "boolean":
+            raise reader.place.error(expected="two 'labels', since the field is no boolean")
         return None
     if len(values) != 2:  # noqa: PLR2004 (below, and at or above)
         raise reader.place.under("labels").error(expected="two labels: below, and at or above the threshold")

@@ -1,9 +1,11 @@
 """What a file format is: a frozen value that holds its options, and turns bytes into batches and back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
     from brownfield.data.decoded import Decoded

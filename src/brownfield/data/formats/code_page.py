@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CodePage", "code_page"]
 
+_BYTES = 256
+
 
 @dataclass(frozen=True, eq=False)
 class CodePage:
@@ -45,6 +47,11 @@ class CodePage:
         return self.characters[0xF0] == "0"
 
     @property
+    def has_ascii(self) -> bool:
+        """Whether the first 128 characters are those of ASCII."""
+        return self.characters[:128] == bytes(range(128)).decode()
+
+    @property
     def space(self) -> int:
         """The byte of a blank."""
         return self.characters.index(" ")
@@ -69,7 +76,9 @@ class CodePage:
         else:
             np.cumsum(self.utf8_length[block].sum(axis=1), out=offsets[1:])
         texts = pa.StringArray.from_buffers(len(block), pa.py_buffer(offsets), pa.py_buffer(text))
-        bad = self.undefined[block].any(axis=1) if _contains_any(block, self.undefined) else np.zeros(len(block), bool)
+        bad = np.zeros(len(block), dtype=bool)
+        if _contains_any(block, self.undefined):
+            np.any(self.undefined[block], axis=1, out=bad)
         return pc.utf8_rtrim(texts, " "), bad
 
     def encode(self, text: str) -> bytes:
@@ -106,14 +115,8 @@ def code_page(name: str) -> CodePage:
     >>> code_page("cp1047").is_ebcdic, code_page("latin-1").is_ebcdic
     (True, False)
     """
-    characters = []
-    try:
-        decode = codecs.lookup(name).decode
-        for byte in range(256):
-            characters.append(decode(bytes([byte]), "replace")[0])
-    except (LookupError, TypeError):
-        characters = []
-    if len(characters) != 256 or any(len(each) != 1 for each in characters) or " " not in characters:  # noqa: PLR2004
+    characters = _single_characters(name)
+    if characters is None:
         raise DeclarationError(
             expected="a character set with one byte a character",
             got=repr(name),
@@ -122,3 +125,17 @@ def code_page(name: str) -> CodePage:
     lengths = np.array([len(each.encode()) for each in characters], dtype=np.int32)
     undefined = np.array([each in "\ufffd\x00" for each in characters])
     return CodePage(name, "".join(characters), lengths, undefined)
+
+
+def _single_characters(name: str) -> list[str] | None:
+    """Give the character of each byte, or None when the set has none of its own or takes several bytes for some."""
+    try:
+        decode = codecs.lookup(name).decode
+        characters = [decode(bytes([byte]), "replace")[0] for byte in range(_BYTES)]
+        leads = [byte for byte in range(_BYTES) if characters[byte] == "\ufffd"]
+        pairs = (decode(bytes([lead, byte]), "replace")[0] for lead in leads for byte in range(_BYTES))
+        several = any(len(pair) == 1 for pair in pairs)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    whole = all(isinstance(each, str) and len(each) == 1 for each in characters)
+    return None if several or not whole or " " not in characters else characters

@@ -1,6 +1,6 @@
 """``copybook``: the fixed records of a mainframe program, laid out by its COBOL copybook."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -15,6 +15,8 @@ from brownfield.data.formats.records import Plan
 from brownfield.errors import DeclarationError, RejectionCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
 __all__ = ["Copybook"]

@@ -25,6 +25,7 @@ _USAGES: dict[str, tuple[Usage, bool]] = {
     **dict.fromkeys(("COMP-3", "COMPUTATIONAL-3", "PACKED-DECIMAL"), ("packed", False)),
 }
 _MAX_DIGITS = 18
+_LAST_LEVEL, _CONDITION = 49, 88
 _FIXED_FORM = re.compile(r"(?:[0-9 ]{6})(?:[ */Dd-].*)?")
 
 
@@ -103,9 +104,9 @@ def _code_lines(text: str) -> Iterator[tuple[int, str]]:
 def _sentences(text: str) -> Iterator[list[_Token]]:
     sentence: list[_Token] = []
     for number, code in _code_lines(text):
-        for token in _TOKEN.findall(code):
-            if token != ".":
-                sentence.append(_Token(token if token[0] in "'\"" else token.upper(), number))
+        for word in _TOKEN.findall(code):
+            if word != ".":
+                sentence.append(_Token(word if word[0] in "'\"" else word.upper(), number))
             elif sentence:
                 yield sentence
                 sentence = []
@@ -124,10 +125,12 @@ def _refuse(what: str, line: int, file: str) -> FormatError:
 def _read_entry(sentence: Sequence[_Token], file: str) -> _Clauses | None:
     """Read one sentence; None for an 88-level."""
     first = sentence[0]
-    if not first.text.isdecimal() or not (1 <= int(first.text) <= 49 or int(first.text) in (66, 77, 88)):  # noqa: PLR2004 (COBOL's levels)
+    if not first.text.isdecimal() or not (
+        1 <= int(first.text) <= _LAST_LEVEL or int(first.text) in (66, 77, _CONDITION)
+    ):
         raise FormatError(where=f"{file}:{first.line}", expected="a level number", got="another word")
     level = int(first.text)
-    if level == 88:  # noqa: PLR2004 (a condition name)
+    if level == _CONDITION:
         return None
     if level in (66, 77):
         raise _refuse(f"level {level}", first.line, file)
@@ -219,8 +222,7 @@ def _tree(entries: Sequence[_Clauses | None], file: str) -> _Node:
             raise FormatError("a field with a picture has fields below it", where=f"{file}:{entry.line}")
         if parent is root and root.children and entry.level == 1:
             raise _refuse("a second record", entry.line, file)
-        entry = replace(entry, usage=entry.usage or parent.entry.usage, sign=entry.sign or parent.entry.sign)
-        node = _Node(entry)
+        node = _Node(replace(entry, usage=entry.usage or parent.entry.usage, sign=entry.sign or parent.entry.sign))
         parent.children.append(node)
         path.append(node)
     return root

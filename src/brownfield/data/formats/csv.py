@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.code_page import code_page
 from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.text import parse_text, write_text
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
@@ -42,7 +43,7 @@ class _Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Csv:
-    """Delimited text.
+    r"""Delimited text.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Csv:
     Examples
     --------
     >>> import io, pyarrow as pa
-    >>> file = io.BytesIO(b'store;price\\n367;"1,50"\\n368;\\n369\\n')
+    >>> file = io.BytesIO(b'store;price\n367;"1,50"\n368;\n369\n')
     >>> wanted = pa.schema([("store", pa.int64()), ("price", pa.float64())])
     >>> (decoded,) = Csv(delimiter=";", decimal=",").decode(file, wanted)
     >>> decoded.batch.to_pylist()
@@ -137,7 +138,8 @@ class Csv:
         batch = _refuse_text(_refuse_ragged(batch, len(names), self), self.encoding)
         good = [record for record in batch if record.code is None]
         table = self._parse(good, names, wanted)
-        arrays, faults = [], {}
+        arrays: list[pa.Array] = []
+        faults: dict[int, tuple[str, RejectionCode]] = {}
         for field in wanted:
             text = table.column(field.name).combine_chunks()
             values, bad, code = parse_text(text, field.type, self.decimal)
@@ -275,32 +277,32 @@ def _field_pattern(dialect: Csv) -> str:
 
 
 def _refuse_ragged(batch: Sequence[_Record], columns: int, dialect: Csv) -> list[_Record]:
-    """Refuse records whose number of fields is not the header's, and line ends that stand in the open."""
+    """Refuse records whose number of fields is not the header's, and carriage returns that stand in the open."""
     quote, comma = dialect.quote.encode(), dialect.delimiter.encode()
-    unquoted = re.compile(re.escape(quote) + b"(?:[^" + re.escape(quote) + b"])*" + re.escape(quote))
-    out = []
-    for record in batch:
-        if record.code is None:
-            open_text = unquoted.sub(b"", record.raw) if quote in record.raw else record.raw
-            if open_text.count(comma) != columns - 1:
-                record = record.refused(RejectionCode.DECODE_COLUMNS)  # noqa: PLW2901 (refused in place of the record)
-            elif b"\r" in open_text:
-                record = record.refused(RejectionCode.DECODE_TEXT, record.raw.index(b"\r"))  # noqa: PLW2901 (as above)
-        out.append(record)
-    return out
+    in_quotes = re.compile(re.escape(quote) + b"[^" + re.escape(quote) + b"]*" + re.escape(quote))
+
+    def judged(record: _Record) -> _Record:
+        in_the_open = in_quotes.sub(b"", record.raw) if quote in record.raw else record.raw
+        if in_the_open.count(comma) != columns - 1:
+            return record.refused(RejectionCode.DECODE_COLUMNS)
+        if b"\r" in in_the_open:
+            return record.refused(RejectionCode.DECODE_TEXT, record.raw.index(b"\r"))
+        return record
+
+    return [judged(record) if record.code is None else record for record in batch]
 
 
 def _refuse_text(batch: Sequence[_Record], encoding: str) -> list[_Record]:
     """Refuse records with NUL or with bytes that are no characters of the declared set."""
     whole = LINE_END.join([record.raw for record in batch])
-    if b"\0" not in whole and _fault(whole, encoding) is None:
+    if _fault(whole, encoding) is None:
         return list(batch)
-    out = []
-    for record in batch:
-        if record.code is None and (at := _fault(record.raw, encoding)) is not None:
-            record = record.refused(RejectionCode.DECODE_TEXT, at)  # noqa: PLW2901 (refused in place of the record)
-        out.append(record)
-    return out
+
+    def judged(record: _Record) -> _Record:
+        at = _fault(record.raw, encoding)
+        return record if at is None else record.refused(RejectionCode.DECODE_TEXT, at)
+
+    return [judged(record) if record.code is None else record for record in batch]
 
 
 def _fault(raw: bytes, encoding: str) -> int | None:
@@ -320,9 +322,6 @@ def _reject(record: _Record) -> Reject:
 
 def _holds_ascii(encoding: str) -> bool:
     try:
-        if codecs.lookup(encoding).name == "utf-8":
-            return True
-        decoded = [bytes([byte]).decode(encoding, "replace") for byte in range(256)]
-    except (LookupError, ValueError):
+        return codecs.lookup(encoding).name == "utf-8" or code_page(encoding).has_ascii
+    except (LookupError, DeclarationError):
         return False
-    return "".join(decoded[:128]) == bytes(range(128)).decode() and all(len(each) == 1 for each in decoded)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,11 @@ from brownfield.data.formats.code_page import code_page
 from brownfield.data.formats.layout import Layout
 from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.numbers import Writing
-from brownfield.data.formats.records import Characters, Plan, Utf8
+from brownfield.data.formats.records import Plan, Utf8
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
+
+if TYPE_CHECKING:
+    from brownfield.data.formats.records import Characters
 
 __all__ = ["FixedWidth"]
 

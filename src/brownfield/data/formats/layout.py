@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +78,7 @@ class Layout:
 
 
 def read_layout(text: str, file: str = "layout") -> Layout:
-    """Read a layout file of fixed-width text: CSV with the columns ``name``, ``start`` (from 1) and ``width``.
+    r"""Read a layout file of fixed-width text: CSV with the columns ``name``, ``start`` (from 1) and ``width``.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def read_layout(text: str, file: str = "layout") -> Layout:
 
     Examples
     --------
-    >>> layout = read_layout("name,start,width\\nstore_id,1,5\\nday,6,10\\n")
+    >>> layout = read_layout("name,start,width\nstore_id,1,5\nday,6,10\n")
     >>> layout.record_bytes, layout.names
     (15, ('store_id', 'day'))
     """
@@ -120,6 +121,6 @@ def _check_apart(items: Sequence[Item], file: str) -> None:
     if len({item.name for item in items}) < len(items):
         raise FormatError("a name stands twice", where=file)
     in_order = sorted(items, key=lambda item: item.offset)
-    for left, right in zip(in_order, in_order[1:], strict=False):
+    for left, right in itertools.pairwise(in_order):
         if left.offset + left.length > right.offset:
             raise FormatError(f"{left.name} and {right.name} overlap", where=file)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Writing", "decode_number", "encode_number", "explain"]
 
 BAD = 0xFF
+_MAX_DIGIT = 9
 _EBCDIC_PLUS, _EBCDIC_MINUS, _ASCII_MINUS = 0xC0, 0xD0, 0x70
 _PACKED_PLUS, _PACKED_MINUS, _PACKED_UNSIGNED = 0xC, 0xD, 0xF
 
@@ -79,12 +80,13 @@ def decode_number(block: "Bytes", item: Item, writing: Writing) -> "tuple[Whole,
     Returns
     -------
     tuple
-        The values without their decimal point, shape ``(rows,)``, and the rows that are bad (their value means nothing).
+        The values without their decimal point, shape ``(rows,)``, and the rows that are bad.
 
     Examples
     --------
     >>> price = Item(name="price", offset=0, length=3, usage="packed", digits=5, scale=2, signed=True)
-    >>> values, bad = decode_number(np.array([[0x12, 0x34, 0x5D], [0x12, 0x3A, 0x5C]], dtype=np.uint8), price, Writing())
+    >>> block = np.array([[0x12, 0x34, 0x5D], [0x12, 0x3A, 0x5C]], dtype=np.uint8)
+    >>> values, bad = decode_number(block, price, Writing())
     >>> int(values[0]), bad.tolist()
     (-12345, [False, True])
     """
@@ -148,11 +150,11 @@ def _decode_packed(columns: "Bytes", item: Item) -> "tuple[Whole, Mask]":
         values += pairs
     last = columns[-1]
     digit, sign = last >> 4, last & 0xF
-    bad |= (digit > 9) | ~np.isin(sign, _packed_signs(item))  # noqa: PLR2004 (a digit)
+    bad |= (digit > _MAX_DIGIT) | ~np.isin(sign, _packed_signs(item))
     values *= 10
     values += digit
     if item.digits % 2 == 0:
-        bad |= columns[0] > 0x0F  # noqa: PLR2004 (the half byte before the first digit is 0)
+        bad |= columns[0] > _MAX_DIGIT
     if item.signed:
         np.negative(values, out=values, where=sign == _PACKED_MINUS)
     return values, bad
@@ -164,13 +166,14 @@ def _encode_packed(values: "Whole", item: Item) -> "Bytes":
     for place in range(item.length * 2 - 2, -1, -1):
         rest, nibbles[:, place] = np.divmod(rest, 10)
     nibbles[:, -1] = np.where(values < 0, _PACKED_MINUS, _PACKED_PLUS) if item.signed else _PACKED_UNSIGNED
-    return nibbles[:, 0::2] << 4 | nibbles[:, 1::2]
+    packed: Bytes = nibbles[:, 0::2] << np.uint8(4) | nibbles[:, 1::2]
+    return packed
 
 
 def _explain_packed(raw: "Bytes", item: Item) -> Fault:
     nibbles = np.stack([raw >> 4, raw & 0xF], axis=1).reshape(-1)
     digits = nibbles[:-1]
-    wrong = digits > 9  # noqa: PLR2004 (a digit)
+    wrong = digits > _MAX_DIGIT
     wrong[0] |= item.digits % 2 == 0 and digits[0] != 0
     if wrong.any():
         return Fault(RejectionCode.DECODE_DIGIT, int(np.argmax(wrong)) // 2)
@@ -225,7 +228,7 @@ def _decode_zoned(columns: "Bytes", item: Item, writing: Writing) -> "tuple[Whol
             digits, minus = digit_of[column], minus_of[column]
         else:
             digits = column - np.uint8(writing.zone)
-        bad |= digits > 9  # noqa: PLR2004 (a digit)
+        bad |= digits > _MAX_DIGIT
         values *= 10
         values += digits
     if minus is not None:
@@ -264,10 +267,10 @@ def _explain_zoned(raw: "Bytes", item: Item, writing: Writing) -> Fault:
                 return Fault(RejectionCode.DECODE_SIGN, place)
         elif place == at and item.signed:
             if _overpunch(item, writing)[0][byte] == BAD:
-                code = RejectionCode.DECODE_DIGIT if byte & 0xF > 9 else RejectionCode.DECODE_SIGN  # noqa: PLR2004 (a digit)
+                code = RejectionCode.DECODE_DIGIT if byte & 0xF > _MAX_DIGIT else RejectionCode.DECODE_SIGN
                 return Fault(code, place)
         elif byte & 0xF0 != writing.zone:
             return Fault(RejectionCode.DECODE_ZONE, place)
-        elif byte & 0xF > 9:  # noqa: PLR2004 (a digit)
+        elif byte & 0xF > _MAX_DIGIT:
             return Fault(RejectionCode.DECODE_DIGIT, place)
     raise AssertionError("explain() was asked about a good number")

@@ -4,7 +4,7 @@ A batch of records is one matrix of bytes; each wanted column is decoded as a wh
 a reject that names the field and the byte; the others become rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +20,8 @@ from brownfield.data.formats.text import parse_text, plain_type, write_text
 from brownfield.errors import FormatError, RejectionCode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["Characters", "Plan", "Utf8"]

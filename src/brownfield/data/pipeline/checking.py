@@ -118,11 +118,9 @@ class StreamCheck:
         rows = sorted(refused)
         for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
             preview = {name: _MASK if name in self._masked else _shortened(value) for name, value in record.items()}
-            yield self._entry(
-                origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview
-            )
+            yield self._entry(origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview)
 
-    def _entry(  # noqa: PLR0913 (the parts of one entry)
+    def _entry(
         self,
         origin: str,
         position: str,
@@ -185,8 +183,6 @@ class _Seen:
         return len(self.fields) == 1 and pa.types.is_integer(column.type) and column.null_count == 0
 
 
-def _shortened(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
+def _shortened(value: Any) -> str:
+    text = "" if value is None else str(value)
     return text if len(text) <= _PREVIEW_CHARACTERS else f"{text[:_PREVIEW_CHARACTERS]}..."

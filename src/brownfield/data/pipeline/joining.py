@@ -82,7 +82,7 @@ class Matcher:
         return rows
 
     def _codes(self, columns: Sequence[pa.ChunkedArray], *, learn: bool) -> pa.Array:
-        """Give one value for the key of each row: the key itself, or for several columns a number that stands for it."""
+        """Give one value for the key of each row: the key itself, or a number that stands for several columns."""
         codes = _one(columns[0])
         if learn:
             self._levels = [(codes, codes)]
@@ -122,4 +122,4 @@ def _fits(value: int | None, wanted: pa.DataType) -> bool:
         return False
     signed, bits = pa.types.is_signed_integer(wanted), wanted.bit_width
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return low <= value <= high
+    return bool(low <= value <= high)

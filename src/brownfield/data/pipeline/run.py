@@ -6,7 +6,7 @@ transaction of the store, and the new tables take their names with it: a run tha
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -18,10 +18,11 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
 from brownfield.data.pipeline.tables import TableWriter
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, StoreError
 from brownfield.store import Refused, SourceCounts
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a source's name, the records read so far, and the records in all as far as that can be told."""
 
 
-def run_pipeline(  # noqa: PLR0913 (what a run is made of)
+def run_pipeline(
     integration: "IntegrationSpec",
     connections: "Mapping[str, ConnectionSpec]",
     store: "Store",
@@ -82,12 +83,15 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     )
     try:
         with ExitStack() as writers:
-            run = _Run(integration, connections, store, output, progress or _silent, clock, writers)
+            run = _Run(
+                integration, connections, store, output, progress=progress or _silent, clock=clock, writers=writers
+            )
             for name in order:
                 run.read(name)
             run.commit(run_id)
     except BaseException:
-        store.ledger.finish_run(run_id, "failed")
+        with suppress(StoreError):  # what went wrong first is what is told
+            store.ledger.finish_run(run_id, "failed")
         raise
     return PipelineReport(
         run_id=run_id,
@@ -104,7 +108,7 @@ def _silent(_source: str, _done: int, _total: int | None) -> None:
 
 
 def _reading_order(integration: "IntegrationSpec") -> list[str]:
-    """Sources in an order in which the keys and lookups that a source needs are read before it."""
+    """Order the sources so that the keys and lookups that one needs are read before it."""
     needs: dict[str, set[str]] = {name: set() for name in integration.sources}
     for name, schema in _checked_schemas(integration).items():
         reader = integration.unified[name].from_ if name in integration.unified else name
@@ -166,10 +170,8 @@ class _Table(_Stream):
 
 
 def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") -> Decoded:
-    """Accepted rows with the positions and bytes that they came with."""
-    return Decoded(
-        accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row]))
-    )
+    """Give the accepted rows the positions and bytes that they came with."""
+    return Decoded(accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row])))
 
 
 class _Run:
@@ -181,6 +183,7 @@ class _Run:
         connections: "Mapping[str, ConnectionSpec]",
         store: "Store",
         output: Path,
+        *,
         progress: Progress,
         clock: Clock,
         writers: ExitStack,
@@ -209,12 +212,13 @@ class _Run:
         source = bind_source(self.integration, name, self.connections)
         begun = self.clock.monotonic_ns()
         for pulled in source.read(schema.arrow):
-            accepted, rows, refused = stream.check.check(pulled.origin, pulled.decoded, references)
+            decoded = replace(pulled.decoded, batch=with_timestamps(pulled.decoded.batch, schema))
+            accepted, rows, refused = stream.check.check(pulled.origin, decoded, references)
             stream.refused += refused
             kept.append(accepted.select(self.kept[name]))
             stream.seconds += self._seconds_since(begun)
             for table in tables:
-                self._fill(table, pulled.origin, _of_rows(pulled.decoded, accepted, rows))
+                self._fill(table, pulled.origin, _of_rows(decoded, accepted, rows))
             begun = self.clock.monotonic_ns()
             self.positions[name] = pulled.position
             done = stream.check.rows_in
@@ -225,7 +229,7 @@ class _Run:
             table.check.finish()
 
     def commit(self, run_id: str) -> None:
-        """Make the run's outcome durable: counts, quarantine and positions in one transaction, then the tables' names."""
+        """Make the outcome durable: counts, quarantine and positions in one transaction, then the tables."""
         for table in self.tables.values():
             table.writer.seal()
         name = self.integration.name
@@ -306,7 +310,8 @@ def _columns_kept(integration: "IntegrationSpec") -> dict[str, list[str]]:
             source, _, name = target.partition(".")
             kept[source].add(name)
     return {
-        name: [each for each in integration.contract.schema(name).names if each in columns] for name, columns in kept.items()
+        name: [each for each in integration.contract.schema(name).names if each in columns]
+        for name, columns in kept.items()
     }
 
 

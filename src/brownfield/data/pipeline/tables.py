@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,7 +71,7 @@ class TableWriter:
         finally:
             os.close(descriptor)
 
-    def __enter__(self) -> "TableWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -79,6 +79,7 @@ class TableWriter:
     ) -> None:
         if not self._published:
             self.part.unlink(missing_ok=True)
+        self._writer.close()
         self._file.close()
 
 
@@ -95,7 +96,7 @@ def open_tables(folder: Path) -> "duckdb.DuckDBPyConnection":
     ...     open_tables(Path(folder)).execute("SELECT store_id, count(*) FROM sales GROUP BY 1 ORDER BY 1").fetchall()
     [(1, 2), (2, 1)]
     """
-    import duckdb  # noqa: PLC0415 (takes a while; only those who ask questions need it)
+    import duckdb
 
     connection = duckdb.connect()
     files = sorted(folder.glob("*.parquet"))

@@ -7,18 +7,21 @@ written is refused, not half read.
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from brownfield.data.decoded import Decoded
 from brownfield.data.sources.base import Position, Probe, Pulled
 from brownfield.errors import DeclarationError, SourceUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
+
+    from brownfield.data.decoded import Decoded
 
 __all__ = ["FolderFile"]
 
@@ -52,7 +55,7 @@ class FolderFile:
         """Read the whole file, unless a position says that this very content was read (:class:`Source`)."""
         with self._opened() as stream:
             before = os.fstat(stream.fileno())
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
             position = {"file": self.path, "sha256": digest}
             if after == position:
                 return
@@ -79,9 +82,10 @@ class FolderFile:
             raise SourceUnavailable(
                 f"the file cannot be read ({error.strerror})", where=f"{folder}/{self.path}"
             ) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise SourceUnavailable("this is not a plain file", where=f"{folder}/{self.path}")
         with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceUnavailable("this is not a plain file", where=f"{folder}/{self.path}")
             yield stream
 
     def _check_still(self, before: os.stat_result, now: os.stat_result) -> None:

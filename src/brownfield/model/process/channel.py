@@ -129,6 +129,7 @@ class ModelChannel(asyncio.Protocol):
                     await loop.create_unix_connection(lambda: channel, address)
                 channel.hello = await channel._greeting
         except (OSError, TimeoutError) as error:
+            channel._greeting.cancel()
             channel.close()
             raise WorkerUnavailable("no model process answers on its socket", got=type(error).__name__) from error
         channel._input_names = tuple(tensor.name for tensor in channel.hello.inputs)

@@ -18,10 +18,13 @@ import json
 import math
 import struct
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 __all__ = [
     "ERROR",
@@ -90,9 +93,11 @@ class _Layout:
             start += data_bytes + -data_bytes % 8
         self.tensors = tuple(tensors)
         self.frame_bytes = start
-        self.key = tuple((dtype, shape[1:]) for dtype, shape, _, _ in tensors)
         firsts = {shape[0] if shape else -1 for _, shape, _, _ in tensors}
         self.rows = firsts.pop() if len(firsts) == 1 else -1
+        self.key: Hashable = descriptors
+        if self.rows >= 0:
+            self.key = tuple((dtype, shape[1:]) for dtype, shape, _, _ in tensors)
 
 
 class Frame:

@@ -109,13 +109,15 @@ def _split_header(
             raise DeclarationError(
                 where=f"{file}:1",
                 path=name,
-                expected="a column named like a response field, or like a request field of text, whole numbers or true/false",
+                expected="a response field, or a request field of text, whole numbers or true/false",
                 got="another name or type",
                 next_step=f"Known: {', '.join((*request.names, *response.names))}.",
             )
     if not keys or not values:
         missing = "key" if not keys else "answer"
-        raise DeclarationError(where=f"{file}:1", expected="columns for the key and for the answer", got=f"no {missing}")
+        raise DeclarationError(
+            where=f"{file}:1", expected="columns for the key and for the answer", got=f"no {missing}"
+        )
     return keys, values
 
 

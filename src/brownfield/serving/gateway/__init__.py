@@ -2,7 +2,7 @@
 
 from brownfield.serving.gateway.asgi import asgi_app
 from brownfield.serving.gateway.dataplane import Answer, Dataplane, Unanswered
-from brownfield.serving.gateway.handler import ROUTES, Handler, Route
+from brownfield.serving.gateway.handler import ROUTES, Handler, Limits, Route
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.served import Served, Snapshot, Version
@@ -12,6 +12,7 @@ __all__ = [
     "Answer",
     "Dataplane",
     "Handler",
+    "Limits",
     "Response",
     "Route",
     "Served",

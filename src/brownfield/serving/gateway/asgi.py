@@ -64,10 +64,11 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
     root: str = scope.get("root_path", "")
     if root:
         path = path.removeprefix(root.encode())
-    opened = handler.open(scope["method"], path, dict(scope["headers"]))
+    client = scope.get("client")
+    opened = handler.open(scope["method"], path, dict(scope["headers"]), peer=client[0] if client else None)
     if isinstance(opened, Response):
         return opened
-    body = await _read_body(receive, handler.max_body_bytes)
+    body = await _read_body(receive, handler.limits.body_bytes)
     if body is None:
         return None
     if isinstance(body, int):
@@ -76,7 +77,7 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
 
 
 async def _read_body(receive: Receive, cap_bytes: int) -> bytes | int | None:
-    """The whole body; the number of bytes seen when it passes the cap; None when the caller left."""
+    """Read the whole body: the bytes; the number of bytes seen when it passes the cap; None when the caller left."""
     message = await receive()
     chunks: list[bytes] = []
     size = 0

@@ -172,7 +172,9 @@ class Dataplane:
             else:
                 breaker.abandoned()
             if isinstance(error, Exception) and not isinstance(error, BrownfieldError):
-                _log.exception("the prediction path failed", extra={"integration": served.name})
+                _log.exception(
+                    "the prediction path failed", extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name}
+                )
                 raise ModelFailed("features or model failed unexpectedly") from error
             raise
         finally:
@@ -209,7 +211,7 @@ def _keep_now(served: Served, checked: "Checked", decision: Decision, split: Spl
         served.record(decision, split, checked.rows, checked.columns)
 
 
-_CAUSES: dict[type[BrownfieldError], str] = {
+CAUSES: dict[type[BrownfieldError], str] = {
     _BreakerOpen: "breaker",
     DeadlineExceeded: "deadline",
     ModelFailed: "model",
@@ -220,7 +222,7 @@ _CAUSES: dict[type[BrownfieldError], str] = {
 
 
 def _cause(error: BrownfieldError) -> str:
-    return _CAUSES.get(type(error), "model")
+    return CAUSES.get(type(error), "model")
 
 
 def _blames_model(error: BaseException, *, full_time: bool) -> bool:

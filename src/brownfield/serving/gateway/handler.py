@@ -6,7 +6,7 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,13 +23,33 @@ from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_err
 if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served, Snapshot
 
-__all__ = ["Call", "Handler", "Route"]
+__all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_BODY_CAP_BYTES = 8 * 1024 * 1024
-Authorize = Callable[[bytes | None, str], object]
-"""Raises Unauthenticated or Forbidden for an Authorization header and a permission."""
+
+class Limits(NamedTuple):
+    """What one request may bring at most.
+
+    Parameters
+    ----------
+    body_bytes
+        Longest body.
+    rows
+        Most records.
+    """
+
+    body_bytes: int = 8 * 2**20
+    rows: int = 10_000
+
+
+class Authorize(Protocol):
+    """Lets a request in, or raises Unauthenticated or Forbidden."""
+
+    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> object:
+        """Check an Authorization header for a permission; ``peer`` is the caller's address."""
+        ...
+
 
 _JSON = (b"content-type", b"application/json")
 _V2 = b"/v2"
@@ -79,9 +99,7 @@ class Call:
 
     __slots__ = ("headers", "path", "route", "served", "split")
 
-    def __init__(
-        self, route: "_Bound", headers: Headers, path: bytes, split: Split
-    ) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split) -> None:
         self.route = route.function
         self.served = route.served
         self.headers = headers
@@ -109,8 +127,8 @@ class Handler:
         Answers predictions; its snapshot says what is served.
     authorize
         Checks the Authorization header for a permission; None lets everyone in (loopback only).
-    max_body_bytes
-        Longest body.
+    limits
+        Longest body and most records.
     title
         Name of the workspace, for people.
     """
@@ -120,12 +138,12 @@ class Handler:
         dataplane: Dataplane,
         *,
         authorize: Authorize | None = None,
-        max_body_bytes: int = DEFAULT_BODY_CAP_BYTES,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
         title: str = "brownfield",
         clock: Clock | None = None,
     ) -> None:
         self.dataplane = dataplane
-        self.max_body_bytes = max_body_bytes
+        self.limits = limits
         self.title = title
         self.http = HttpMeter()
         self.draining = False
@@ -145,7 +163,9 @@ class Handler:
         self.dataplane.snapshot = snapshot
         self._index = index
 
-    def open(self, method: str, path: bytes, headers: Headers, started_ns: int = 0) -> Call | Response:
+    def open(
+        self, method: str, path: bytes, headers: Headers, *, peer: str | None = None, started_ns: int = 0
+    ) -> Call | Response:
         """Admit a request by its header fields alone.
 
         Parameters
@@ -156,6 +176,8 @@ class Handler:
             Raw path without the query, exactly as it came (percent signs and all).
         headers
             Fields by lower-case name.
+        peer
+            Address of the caller, where it is known: guessing tokens is bounded by it.
         started_ns
             Monotonic time of the first byte; now by default.
 
@@ -166,8 +188,8 @@ class Handler:
         """
         split = Split(started_ns or self._now_ns())
         try:
-            bound = self._find(method, path, headers)
-            _check_encoding(headers, self.max_body_bytes)
+            bound = self._find(method, path, headers, peer)
+            _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
         return Call(bound, headers, path, split)
@@ -184,7 +206,7 @@ class Handler:
                 call.served.meter.refuse(violation.code for violation in error.violations)
             return self._refusal(error, call.path, split)
         except Exception as error:  # noqa: BLE001 (the last barrier: a failure of ours becomes one logged 500)
-            _log.exception("a request failed", extra={"decision": "none"})
+            _log.exception("a request failed", extra={"event": "BF-GTW-REQUEST-FAILED"})
             return self._refusal(BrownfieldError(str(type(error).__name__)), call.path, split)
         finally:
             self.in_flight -= 1
@@ -197,21 +219,21 @@ class Handler:
         opened = self.open(method, path, headers)
         if isinstance(opened, Response):
             return opened
-        if len(body) > self.max_body_bytes:
+        if len(body) > self.limits.body_bytes:
             return self.too_large(opened)
         return await self.answer(opened, body)
 
     def too_large(self, call: Call) -> Response:
         """Refuse a call whose body turned out longer than the cap."""
-        return self._refusal(_too_large(self.max_body_bytes), call.path, call.split)
+        return self._refusal(_too_large(self.limits.body_bytes), call.path, call.split)
 
-    def _find(self, method: str, path: bytes, headers: Headers) -> _Bound:
+    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> _Bound:
         """Who answers; authentication comes before everything that a stranger could learn from."""
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
         permission = bound.permission if bound else "read"
         if permission is not None and self.authorize is not None:
-            self.authorize(headers.get(b"authorization"), permission)
+            self.authorize(headers.get(b"authorization"), permission, peer=peer)
         if bound is not None:
             return bound
         if methods:
@@ -235,6 +257,7 @@ class Handler:
     async def _predict(self, call: Call, body: bytes) -> Response:
         served, split = _served(call), call.split
         checked = named.decode(served, call.headers, body)
+        self._check_rows(checked.rows)
         split.mark(Stage.VALIDATE, self._now_ns())
         answer = await self.dataplane.predict(served, checked, split)
         text = named.encode(checked, answer)
@@ -243,6 +266,7 @@ class Handler:
     async def _infer(self, call: Call, body: bytes) -> Response:
         served, split = _served(call), call.split
         request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        self._check_rows(checked.rows)
         timeout_us = request.timeout_us
         deadline_ns = split.started_ns + timeout_us * 1000 if timeout_us else 0
         split.mark(Stage.VALIDATE, self._now_ns())
@@ -253,6 +277,13 @@ class Handler:
             headers[0] = (b"content-type", b"application/octet-stream")
             headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))
         return Response(200, headers, payload)
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self.limits.rows:
+            raise InputRefused(
+                [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
+                next_step=f"Send at most {self.limits.rows} records in one request.",
+            )
 
     # --- V2 metadata and health ---
 
@@ -272,9 +303,7 @@ class Handler:
     async def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         served = _served(call)
         ready = not self.draining and served.ready
-        return _json(
-            {"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503
-        )
+        return _json({"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503)
 
     # --- for people and monitors ---
 
@@ -282,7 +311,7 @@ class Handler:
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
     async def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        page = pages.docs_page(self.title, self.dataplane.snapshot)
+        page = pages.docs_page(self.title, self.dataplane.snapshot, call.headers.get(b"host", b""))
         return Response(200, list(pages.PAGE_HEADERS), page.encode())
 
     async def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
@@ -333,7 +362,7 @@ def _not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
     return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")
 
 
-def _check_encoding(headers: Headers, cap_bytes: int) -> None:
+def _check_head(headers: Headers, cap_bytes: int) -> None:
     """Refuse by the header fields what need not be read: compressed bodies, and longer ones than the cap."""
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() not in {b"", b"identity"}:

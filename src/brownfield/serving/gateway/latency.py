@@ -27,9 +27,10 @@ class Stage(IntEnum):
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name.lower() for stage in Stage)
 """Names of the stages as they stand in ``Server-Timing``, in the journal and in the metrics."""
 
-BOUNDS_S: tuple[float, ...] = tuple(
-    round(step * 10.0**power, 6) for power in range(-5, 1) for step in (1.0, 2.0, 5.0)
-) + (10.0,)
+BOUNDS_S: tuple[float, ...] = (
+    *(round(step * 10.0**power, 6) for power in range(-5, 1) for step in (1.0, 2.0, 5.0)),
+    10.0,
+)
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
@@ -92,9 +93,7 @@ class Split:
     def in_us(self) -> dict[str, int]:
         """Microseconds by stage name, stages without time left out: what the journal keeps."""
         return {
-            name: (part_ns + 500) // 1000
-            for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True)
-            if part_ns
+            name: (part_ns + 500) // 1000 for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True) if part_ns
         }
 
 

@@ -2,7 +2,8 @@
 
 On the path there are only list and dict increments; names, labels and text exist at scrape time alone. Labels hold
 integrations, versions and closed lists of reasons, never a worker, a caller or a value, so the number of series is
-bounded by the declaration. Own names come first; the names of other servers' dashboards follow where they mean the same.
+bounded by the declaration. Own names come first; names that other servers' dashboards know follow, where they mean
+the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 
@@ -79,7 +82,9 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
     brownfield_http_responses_total{status="200"} 1
     """
     lines = list(_family("brownfield_http_responses_total", "counter", "HTTP responses by status."))
-    lines += [f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())]
+    lines += [
+        f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
+    ]
     served = [integrations[name] for name in sorted(integrations)]
     for family in (_answers, _refused, _rows, _states, _durations, _stages, _compatible):
         lines.extend(family(served))
@@ -124,7 +129,7 @@ def _rows(served: list["Served"]) -> Iterator[str]:
 
 
 def _states(served: list["Served"]) -> Iterator[str]:
-    states = (
+    states: tuple[tuple[str, str, Callable[[Served], float]], ...] = (
         ("brownfield_model_ready", "1 while the model itself can answer.", lambda one: int(one.model_ready)),
         ("brownfield_ready", "1 while the model or its fallback can answer.", lambda one: int(one.ready)),
         (
@@ -166,7 +171,7 @@ def _stages(served: list["Served"]) -> Iterator[str]:
 
 
 def _compatible(served: list["Served"]) -> Iterator[str]:
-    """The same numbers under the names that Triton's and Seldon's dashboards ask for."""
+    """Give the same numbers under the names that Triton's and Seldon's dashboards ask for."""
     ok = {one.name: sum(n for (_, source, _, _), n in one.meter.answers.items() if source == "model") for one in served}
     failed = {one.name: sum(one.meter.answers.values()) - ok[one.name] for one in served}
 
@@ -178,10 +183,18 @@ def _compatible(served: list["Served"]) -> Iterator[str]:
         ("nv_inference_request_failure", "Answers not by the model.", lambda one: failed[one.name]),
         ("nv_inference_count", "Records answered.", lambda one: one.meter.rows),
         ("nv_inference_request_duration_us", "Whole duration.", lambda one: one.meter.duration.sum_ns // 1000),
-        ("nv_inference_queue_duration_us", "Wait for a worker.", lambda one: stage_us(one, Stage.ADMISSION, Stage.QUEUE)),
+        (
+            "nv_inference_queue_duration_us",
+            "Wait for a worker.",
+            lambda one: stage_us(one, Stage.ADMISSION, Stage.QUEUE),
+        ),
         ("nv_inference_compute_input_duration_us", "Records to tensors.", lambda one: stage_us(one, Stage.FEATURES)),
         ("nv_inference_compute_infer_duration_us", "The engine itself.", lambda one: stage_us(one, Stage.INFER)),
-        ("nv_inference_compute_output_duration_us", "Tensors to records.", lambda one: stage_us(one, Stage.OUTPUT_CHECK)),
+        (
+            "nv_inference_compute_output_duration_us",
+            "Tensors to records.",
+            lambda one: stage_us(one, Stage.OUTPUT_CHECK),
+        ),
         ("seldon_model_infer_total", "Answers of every kind.", lambda one: ok[one.name] + failed[one.name]),
     )
     for name, meaning, read in views:

@@ -5,6 +5,7 @@ The page is made on the server from the contracts alone, without scripts and wit
 
 import base64
 import hashlib
+import re
 import shlex
 from functools import cache
 from importlib.resources import files
@@ -17,7 +18,6 @@ from markupsafe import Markup
 from brownfield import __version__
 from brownfield.contract import openapi
 
-
 if TYPE_CHECKING:
     from brownfield.contract import Field, Schema
     from brownfield.serving.gateway.served import Served, Snapshot
@@ -27,6 +27,8 @@ __all__ = ["PAGE_HEADERS", "docs_page", "example_record", "openapi_document"]
 _TEMPLATES = files("brownfield.serving.gateway") / "templates"
 _STYLE = (_TEMPLATES / "docs.css").read_text("utf-8")
 _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](?::[0-9]{1,5})?")
 
 PAGE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"text/html; charset=utf-8"),
@@ -40,7 +42,7 @@ PAGE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 """Header fields of the page: nothing but its own style sheet may be applied."""
 
 
-def docs_page(title: str, snapshot: "Snapshot") -> str:
+def docs_page(title: str, snapshot: "Snapshot", host: bytes) -> str:
     """Render the page of the workspace.
 
     Parameters
@@ -49,10 +51,17 @@ def docs_page(title: str, snapshot: "Snapshot") -> str:
         Name of the workspace.
     snapshot
         What is served.
+    host
+        Host as the reader's browser names it, for the calls to copy.
     """
-    integrations = [_described(served) for served in snapshot.integrations.values()]
-    return _template().render(title=title, style=Markup(_STYLE),  # noqa: S704 (our own file)
-        integrations=integrations)
+    shown = host.decode("ascii", "replace")
+    address = shown if _HOST.fullmatch(shown) else "127.0.0.1:8080"
+    integrations = [_described(served, address) for served in snapshot.integrations.values()]
+    return _template().render(
+        title=title,
+        style=Markup(_STYLE),  # noqa: S704 (our own file)
+        integrations=integrations,
+    )
 
 
 def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
@@ -67,7 +76,7 @@ def _template() -> jinja2.Template:
     return environment.from_string((_TEMPLATES / "docs.html").read_text("utf-8"))
 
 
-def _described(served: "Served") -> dict[str, Any]:
+def _described(served: "Served", address: str) -> dict[str, Any]:
     body = msgspec.json.encode(example_record(served.request)).decode()
     return {
         "name": served.name,
@@ -80,7 +89,7 @@ def _described(served: "Served") -> dict[str, Any]:
             {"title": "It gives", "rows": [_row(field) for field in served.response.fields]},
         ],
         "curl": f"curl -s -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)} \\\n"
-        f"  http://HOST:PORT/v1/{served.name}/predict",
+        f"  http://{address}/v1/{served.name}/predict",
     }
 
 

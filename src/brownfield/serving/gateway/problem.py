@@ -26,7 +26,7 @@ RETRY_AFTER_S = 1
 _PROBLEM_TYPE = ((b"content-type", b"application/problem+json"),)
 _JSON_TYPE = ((b"content-type", b"application/json"),)
 
-_TITLES: Mapping[int, str] = {
+TITLES: Mapping[int, str] = {
     400: "The request cannot be read",
     401: "A valid token is needed",
     403: "The token's role does not grant this",
@@ -102,7 +102,7 @@ def problem(error: BrownfieldError) -> Response:
     status = status_of(error)
     body: dict[str, object] = {
         "type": f"urn:brownfield:error:{error.code}",
-        "title": _TITLES[status],
+        "title": TITLES[status],
         "status": status,
         "code": error.code,
         "detail": _detail(error, status),
@@ -121,12 +121,12 @@ def v2_error(error: BrownfieldError) -> Response:
     text = _detail(error, status)
     if isinstance(error, InputRefused):
         shown = "; ".join(f"{each.field or 'request'}: {each.rule} ({each.code})" for each in error.violations[:8])
-        text = f"{_TITLES[status]}: {shown}"
+        text = f"{TITLES[status]}: {shown}"
     return Response(status, [*_JSON_TYPE, *_extra_headers(error, status)], msgspec.json.encode({"error": text}))
 
 
 def _detail(error: BrownfieldError, status: int) -> str:
-    """What may be said outside: our own words for refusals, nothing of the inside for failures."""
+    """Say what may be said outside: our own words for refusals, nothing of the inside for failures."""
     if status == 500:  # noqa: PLR2004 (an HTTP status)
         return "The failure was logged for the operator."
     return str(error)

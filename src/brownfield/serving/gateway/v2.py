@@ -68,7 +68,7 @@ class InputTensor(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     data: list[Any] | UnsetType = UNSET
 
 
@@ -76,16 +76,17 @@ class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
     """One entry of ``outputs`` in a request."""
 
     name: str
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
 
 
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON part of an inference request."""
+    """The JSON part of an inference request; ``model_name`` is what kserve's client adds to the protocol."""
 
     inputs: list[InputTensor]
-    id: str | None | UnsetType = UNSET
-    parameters: dict[str, Any] | None | UnsetType = UNSET
-    outputs: list[RequestedOutput] | None | UnsetType = UNSET
+    model_name: str | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+    outputs: list[RequestedOutput] | UnsetType | None = UNSET
 
     @property
     def timeout_us(self) -> int:
@@ -122,10 +123,12 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
     """
     text, binary = _parts(json_length, body)
     request = _read(text)
+    if request.model_name and request.model_name != served.name:
+        _refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
     schema = served.request
     arrays = _arrays(request, binary, schema)
     rows = _rows(arrays, schema)
-    columns = {name: _column(schema.field(name), array) for name, array in arrays.items()}
+    columns: dict[str, Any] = {name: _column(schema.field(name), array) for name, array in arrays.items()}
     _check_outputs(request, served.response)
     return request, schema.rows.check_columns(columns, rows)
 
@@ -134,7 +137,7 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def _read(text: bytes) -> InferRequest:
-    """The JSON part; read quickly when no key can stand in it twice, strictly when in doubt."""
+    """Read the JSON part: quickly when no key can stand in it twice, strictly when in doubt."""
     try:
         request = _decoder.decode(text)
         if text.count(b":") == _keys(request) and b"\\u" not in text:
@@ -148,9 +151,9 @@ def _read(text: bytes) -> InferRequest:
 
 
 def _keys(request: InferRequest) -> int:
-    """Number of keys in the JSON of this request when none is double; each key brings one colon, texts may add some."""
+    """Count the keys in the JSON of this request when none is double; each key brings one colon, texts may add some."""
     entries: list[InputTensor | RequestedOutput] = [*request.inputs, *(request.outputs or ())]
-    keys = 1 + (request.id is not UNSET) + (request.outputs is not UNSET)
+    keys = 1 + sum(member is not UNSET for member in (request.id, request.model_name, request.outputs))
     keys += sum(3 + (entry.data is not UNSET) for entry in request.inputs) + len(request.outputs or ())
     for owner in (request, *entries):
         if owner.parameters is not UNSET:
@@ -184,7 +187,12 @@ def _arrays(request: InferRequest, binary: memoryview, schema: "Schema") -> dict
         if size is None:
             arrays[name] = _from_json(tensor, elements)
             continue
-        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary) or tensor.data is not UNSET:
+        if (
+            isinstance(size, bool)
+            or not isinstance(size, int)
+            or not 0 <= size <= len(binary)
+            or tensor.data is not UNSET
+        ):
             _refuse(name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
         arrays[name] = _from_binary(tensor, elements, binary[:size])
         binary = binary[size:]
@@ -204,7 +212,7 @@ def _check_datatype(field: "Field", datatype: str) -> None:
 
 
 def _elements(field: "Field", shape: "Sequence[int]") -> int:
-    """Number of elements; a dimension below 1 is refused, but for the length of lists that are all empty."""
+    """Count the elements; a dimension below 1 is refused, but for the length of lists that are all empty."""
     if not shape and field.kind == "tensor" and not field.shape:
         return 1
     lists = field.kind == "list" and len(shape) == 2  # noqa: PLR2004 (rows and items)
@@ -296,7 +304,7 @@ def _text_array(texts: "Sequence[str]") -> np.ndarray[Any, Any]:
 
 
 def _rows(arrays: dict[str, np.ndarray[Any, Any]], schema: "Schema") -> int:
-    """Number of records: the first dimension, on which all inputs must agree; 1 when the schema is not batched."""
+    """Count the records by the first dimension, on which all inputs must agree; 1 when the schema is not batched."""
     if not arrays:
         _refuse("", "v2.no_inputs", RejectionCode.TENSOR_MISSING)
     if not schema.batched:
@@ -310,7 +318,7 @@ def _rows(arrays: dict[str, np.ndarray[Any, Any]], schema: "Schema") -> int:
 
 
 def _column(field: "Field", array: np.ndarray[Any, Any]) -> "list[Any] | np.ndarray[Any, Any]":
-    """The array as the values of one field, one per record."""
+    """Give the array as the values of one field, one per record."""
     if field.kind == "tensor":
         return array
     if field.kind == "list":

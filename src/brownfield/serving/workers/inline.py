@@ -31,7 +31,9 @@ class InlinePool:
     [2.0, 2.0]
     """
 
-    def __init__(self, function: Callable[[Tensors], Tensors], *, delay_s: float = 0.0, clock: Clock | None = None):
+    def __init__(
+        self, function: Callable[[Tensors], Tensors], *, delay_s: float = 0.0, clock: Clock | None = None
+    ) -> None:
         self.function = function
         self.delay_s = delay_s
         self.alive = True

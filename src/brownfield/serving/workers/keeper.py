@@ -1,7 +1,7 @@
 """Keeps one model process running and its connection in the pool, for as long as it is wanted.
 
-A process that ends is replaced after a pause that doubles with each quick death; after five quick deaths in a row it is
-quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced.
+A process that ends is replaced, after a pause that doubles with each quick death; after five restarts without a rest
+it is quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced.
 """
 
 import asyncio
@@ -121,24 +121,30 @@ class Keeper:
     async def _keep(self) -> None:
         """Replace the process each time it ends, until there are too many quick deaths."""
         quick_deaths = 0
-        up_since_ns = self._now_ns()
-        while quick_deaths < MAX_QUICK_DEATHS:
+        while True:
             if self.state is WorkerState.READY:
+                up_since_ns = self._now_ns()
                 await self._until_lost()
                 lived_s = (self._now_ns() - up_since_ns) / 1e9
                 quick_deaths = quick_deaths + 1 if lived_s < _QUICK_S else 1
+            else:
+                quick_deaths += 1  # it did not even start
+            if quick_deaths > MAX_QUICK_DEATHS:
+                break
+            self.state = WorkerState.PAUSING
             if quick_deaths > 1:
-                self.state = WorkerState.PAUSING
                 await asyncio.sleep(min(_FIRST_PAUSE_S * 2 ** (quick_deaths - 2), _LONGEST_PAUSE_S))
             self.restarts += 1
             try:
                 await self._bring_up()
-                up_since_ns = self._now_ns()
             except WorkerUnavailable as error:
-                quick_deaths += 1
-                _log.error("a model process did not start", extra={"worker": self._label, "reason": error.code})  # noqa: TRY400 (the cause is known)
+                extra = {"event": "BF-WRK-NOT-STARTED", "worker": self._label, "reason": error.code}
+                _log.error("a model process did not start", extra=extra)
         self.state = WorkerState.QUARANTINED
-        _log.error("a model process is quarantined after quick deaths in a row", extra={"worker": self._label})
+        _log.error(
+            "a model process is quarantined after quick deaths in a row",
+            extra={"event": "BF-WRK-QUARANTINED", "worker": self._label},
+        )
 
     async def _until_lost(self) -> None:
         """Wait for the end of the process; end it when it hangs."""
@@ -150,10 +156,12 @@ class Keeper:
             self._wake.clear()
             patience_ns = round(_PATIENCE_S * 1e9)
             if await self._pool.hung(channel, patience_ns=patience_ns, now_ns=self._now_ns()):
-                _log.error("a model process hangs and is replaced", extra={"worker": self._label})
+                _log.error(
+                    "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
+                )
                 await asyncio.to_thread(process.kill)
                 break
         self._pool.leave(channel)
         channel.close()
         ended = await asyncio.to_thread(process.kill)
-        _log.warning("a model process ended", extra={"worker": self._label, "ended": ended})
+        _log.warning("a model process ended", extra={"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended})

@@ -59,7 +59,7 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, model: Path, threads: int) -> None:
-        import onnxruntime  # noqa: PLC0415 (after the sandbox has closed, and only where a model runs)
+        import onnxruntime  # after the sandbox has closed, and only where a model runs
 
         self.version: str = onnxruntime.__version__
         options = onnxruntime.SessionOptions()

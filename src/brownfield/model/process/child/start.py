@@ -77,9 +77,10 @@ def main(argument: str) -> int:
     except MemoryError:
         return _give_up(ready, "memory", "no memory left within the process's limit")
     hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm))
+    serving = server.Server(listener, engine, hello, options.max_batch_rows)
     os.write(ready, hello)
     os.close(ready)
-    server.Server(listener, engine, hello, options.max_batch_rows).run()
+    serving.run()
     return 0
 
 

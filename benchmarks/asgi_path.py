@@ -1,0 +1,227 @@
+"""What a request costs on the ASGI front with everything on, beside a bare ASGI hello under the same server.
+
+Both run at the same time on the same machine and are loaded in turns by ``wrk``, so their ratio holds although the
+figures move. Everything on: contract check, features, a model in a process of its own, output check, decision, journal,
+metrics, deadline, fallback armed. CPU is that of the whole process tree, per answered request.
+
+    python benchmarks/asgi_path.py [--seconds 4] [--rounds 3]
+"""
+
+import argparse
+import itertools
+import json
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+from onnx import numpy_helper
+
+from brownfield.contract import compile_contract
+from brownfield.data.features import identity
+from brownfield.integration import load_document
+from brownfield.model import Golden, write_bundle
+
+CONTRACT = """
+apiVersion: v3.2.0
+kind: DataContract
+id: mlp
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    properties:
+      - name: x
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [32]}, vendor: brownfield}]
+  - name: response
+    logicalType: object
+    properties:
+      - name: y
+        required: true
+        customProperties: [{property: tensor, value: {dtype: float32, shape: [1]}, vendor: brownfield}]
+"""
+DECLARATION = """
+integration: mlp
+contract: contract.odcs.yaml
+model: {path: bundles/mlp}
+fallback: {deadline_ms: 50, chain: [{constant: {y: [0.5]}}]}
+"""
+HELLO = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = [[%s]]
+function done(summary, latency)
+  local errors = summary.errors
+  local wrong = errors.connect + errors.read + errors.write + errors.timeout + errors.status
+  local p99 = latency:percentile(99)
+  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p99))
+end
+"""
+
+
+def mlp() -> tuple[bytes, np.ndarray, np.ndarray]:
+    """M1 of the notes: a perceptron 32-128-64-1; its bytes, golden inputs and outputs."""
+    rng = np.random.default_rng(0)
+    nodes, initializers, sizes, name = [], [], [32, 128, 64, 1], "x"
+    x = rng.random((4, 32), np.float32)
+    value = x
+    for layer, (inner, outer) in enumerate(itertools.pairwise(sizes)):
+        weight = rng.normal(0, inner**-0.5, (inner, outer)).astype(np.float32)
+        initializers.append(numpy_helper.from_array(weight, f"w{layer}"))
+        nodes.append(onnx.helper.make_node("MatMul", [name, f"w{layer}"], [f"m{layer}"]))
+        name = "y" if outer == 1 else f"r{layer}"
+        nodes.append(onnx.helper.make_node("Sigmoid" if outer == 1 else "Relu", [f"m{layer}"], [name]))
+        value = value @ weight
+        value = 1 / (1 + np.exp(-value)) if outer == 1 else np.maximum(value, 0)
+    graph = onnx.helper.make_graph(
+        nodes,
+        "mlp",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 32])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 1])],
+        initializers,
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString(), x, value.astype(np.float32)
+
+
+def lay_out(folder: Path) -> None:
+    """Write the workspace."""
+    integration = folder / "integrations" / "mlp"
+    integration.mkdir(parents=True)
+    (folder / "brownfield.yaml").write_text("workspace: mlp\n", encoding="utf-8")
+    (integration / "contract.odcs.yaml").write_text(CONTRACT, encoding="utf-8")
+    (integration / "integration.yaml").write_text(DECLARATION, encoding="utf-8")
+    contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
+    model, x, y = mlp()
+    write_bundle(
+        integration / "bundles" / "mlp",
+        name="mlp",
+        version="1",
+        model=model,
+        features=identity(contract.schema("request"), contract.schema("response")),
+        contract=contract,
+        golden=Golden({"x": x}, {"y": y}),
+    )
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(port)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process and its children."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def load(url: str, script: Path, pid: int, connections: int, seconds: int) -> dict[str, float]:
+    """One run of wrk: requests per second, p99 and CPU per request."""
+    before = cpu_s(pid)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", said)
+    assert found, said
+    requests, duration_us, wrong, p99_us = map(int, found.groups())
+    assert requests
+    assert not wrong, f"{wrong} of {requests} requests failed"
+    return {
+        "rps": requests / duration_us * 1e6,
+        "p99_ms": p99_us / 1000,
+        "cpu_us": (cpu_s(pid) - before) / requests * 1e6,
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    values = [round(0.01 * n, 2) for n in range(32)]
+    v2 = {"inputs": [{"name": "x", "shape": [1, 32], "datatype": "FP32", "data": values}]}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lay_out(folder / "shop")
+        (folder / "hello.py").write_text(HELLO, encoding="utf-8")
+        scripts = {}
+        for kind, body in {"named": {"x": values}, "v2": v2}.items():
+            scripts[kind] = folder / f"{kind}.lua"
+            scripts[kind].write_text(SCRIPT % json.dumps(body), encoding="utf-8")
+        ours, bare = free_port(), free_port()
+        served = [sys.executable, "-m", "brownfield", "serve", str(folder / "shop"), "--port", str(ours)]
+        hello = [sys.executable, "-m", "uvicorn", "hello:app", "--port", str(bare), "--no-access-log"]
+        hello += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+        processes = [
+            subprocess.Popen(served, stderr=subprocess.DEVNULL),
+            subprocess.Popen(hello, cwd=folder),
+        ]
+        try:
+            wait_for(ours)
+            wait_for(bare)
+            targets = {
+                "bare ASGI hello": (f"http://127.0.0.1:{bare}/", scripts["named"], processes[1].pid),
+                "named fields": (f"http://127.0.0.1:{ours}/v1/mlp/predict", scripts["named"], processes[0].pid),
+                "V2 JSON": (f"http://127.0.0.1:{ours}/v2/models/mlp/infer", scripts["v2"], processes[0].pid),
+            }
+            report(targets, options.rounds, options.seconds)
+            metrics = urllib.request.urlopen(f"http://127.0.0.1:{ours}/metrics").read().decode()
+            print(*(line for line in metrics.splitlines() if line.startswith("brownfield_answers_total")), sep="\n")
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(30)
+
+
+def report(targets: dict[str, tuple[str, Path, int]], rounds: int, seconds: int) -> None:
+    """Load the targets in turns and print the medians."""
+    print(f"{'':18}{'c':>4}{'requests/s':>12}{'p99 ms':>9}{'CPU us':>9}{'of bare':>9}")
+    for connections in (1, 16):
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
+        for _ in range(rounds):
+            for name, (url, script, pid) in targets.items():
+                runs[name].append(load(url, script, pid, connections, seconds))
+        medians = {
+            name: {key: statistics.median(each[key] for each in those) for key in those[0]}
+            for name, those in runs.items()
+        }
+        for name, figures in medians.items():
+            share = figures["rps"] / medians["bare ASGI hello"]["rps"]
+            print(
+                f"{name:18}{connections:>4}{figures['rps']:>12,.0f}{figures['p99_ms']:>9.2f}"
+                f"{figures['cpu_us']:>9.0f}{share:>9.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Copybooks compile to the bytes that COBOL lays out, or are refused with the line."""
+
+import pytest
+
+from brownfield.data.formats import compile_copybook
+from brownfield.errors import FormatError
+
+FIELDS = [
+    ("PIC X(10)", 10),
+    ("PIC A(3)", 3),
+    ("PIC XX9", 3),
+    ("PIC 9(5)", 5),
+    ("PIC S9(5)V99", 7),
+    ("PICTURE IS S9(5) SIGN IS TRAILING SEPARATE CHARACTER", 6),
+    ("PIC S9(5) LEADING", 5),
+    ("PIC S9(4) COMP", 2),
+    ("PIC 9(5) USAGE IS BINARY", 4),
+    ("PIC S9(10) COMP-4", 8),
+    ("PIC S9(4) COMP-5", 2),
+    ("PIC S9(5)V99 COMP-3", 4),
+    ("PIC 9(4) PACKED-DECIMAL VALUE 12", 3),
+    ("PIC VPP", None),
+    ("PIC X(3) VALUE 'A. B'", 3),
+    ("PIC 9(2) OCCURS 5 TIMES INDEXED BY I", 10),
+]
+
+
+@pytest.mark.parametrize(("clauses", "size"), FIELDS)
+def test_a_field_takes_the_bytes_that_cobol_gives_it(clauses, size):
+    """Lengths follow the standard's rules for each usage."""
+    text = f"01 R. 05 A PIC X. 05 B {clauses}. 05 C PIC X."
+    if size is None:
+        with pytest.raises(FormatError, match="not read yet"):
+            compile_copybook(text)
+        return
+    layout = compile_copybook(text)
+    assert layout.record_bytes == size + 2
+    assert layout.items[-1].offset == size + 1
+
+
+@pytest.mark.parametrize(
+    ("clauses", "word"),
+    [
+        pytest.param("PIC X. 05 B REDEFINES A PIC 9", "REDEFINES", id="B-39-redefines"),
+        pytest.param("PIC 9. 05 B PIC X OCCURS 1 TO 9 TIMES DEPENDING ON A", "DEPENDING", id="B-39-depending"),
+        ("COMP-1", "COMP-1"),
+        ("PIC ZZ9.99", "picture"),
+        ("PIC 9(19)", "18 digits"),
+        ("PIC S9(4) COMP SYNCHRONIZED", "SYNCHRONIZED"),
+        ("PIC X. 66 B RENAMES A", "level 66"),
+        ("PIC X. 01 S. 05 T PIC X", "second record"),
+        ("PIC N(4)", "picture"),
+        ("PIC 9(999999999)", "too long"),
+        ("", "needs a picture"),
+        ("PIC X. 10 B PIC X", "fields below it"),
+    ],
+)
+def test_what_is_not_read_is_refused_with_its_line(clauses, word):
+    """A clause that would shift the fields behind it is never guessed at."""
+    with pytest.raises(FormatError, match=word) as caught:
+        compile_copybook(f"01 R.\n   05 A {clauses}.\n", "r.cpy")
+    assert caught.value.where.startswith("r.cpy:2")
+
+
+def test_fixed_form_with_sequence_numbers_and_comments():
+    """Columns 1 to 6 and 73 to 80 are not code, and an asterisk in column 7 makes a comment."""
+    text = (
+        "000100* A COMMENT.\n"
+        "000200 01  R.                                                           RIGHT\n"
+        "000300     05  STORE-ID   PIC 9(5).                                     RIGHT\n"
+        "000400     88  CLOSED     VALUE 0.                                      RIGHT\n"
+    )
+    assert compile_copybook(text).names == ("store_id",)
+
+
+def test_groups_give_usage_sign_and_repetition_to_what_is_below():
+    """A clause on a group holds for its fields; OCCURS of groups nest."""
+    layout = compile_copybook(
+        """
+        01 R.
+           05 G COMP-3 OCCURS 2.
+              10 A PIC 9(3).
+              10 H OCCURS 3.
+                 15 B PIC 9.
+           05 FILLER PIC X(4).
+           05 Z PIC X.
+        """
+    )
+    found = {item.name: (item.usage, item.offset, item.axes) for item in layout.items}
+    assert found == {"a": ("packed", 0, ((2, 5),)), "b": ("packed", 2, ((2, 5), (3, 1))), "z": ("text", 14, ())}
+
+
+def test_names_that_stand_twice_carry_their_groups():
+    """COBOL tells equal names apart by their groups, and so do the columns."""
+    layout = compile_copybook("01 R. 05 BUYER. 10 ID PIC 9. 05 SELLER. 10 ID PIC 9. 05 DAY PIC 9.")
+    assert layout.names == ("r_buyer_id", "r_seller_id", "day")

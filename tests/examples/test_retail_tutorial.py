@@ -1,0 +1,70 @@
+"""The tutorial's steps give what the tutorial prints."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-integration.md"
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[tuple[str, str]]:
+    """Code blocks of the tutorial: language and content."""
+    return re.findall(r"```(\w+)\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def printed_after(blocks: list[tuple[str, str]], words: str) -> str:
+    """What the tutorial says is printed by the step whose commands hold these words."""
+    position = next(number for number, (_, content) in enumerate(blocks) if words in content)
+    return next(content for language, content in blocks[position:] if language == "text")
+
+
+def run(folder: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python as a reader would, in the folder that holds ``my-chain``."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "COLUMNS": "1000"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_mistake_in_the_contract_is_told_as_printed(blocks, example, tmp_path):
+    """The example passes ``brownfield check``; the tutorial's mistake is answered with the tutorial's words."""
+    shutil.copytree(example, tmp_path / "my-chain")
+    assert run(tmp_path, "-m", "brownfield", "check", "my-chain").returncode == 0
+    contract = tmp_path / "my-chain" / "integrations" / "store-recommendations" / "contract.odcs.yaml"
+    text = contract.read_text(encoding="utf-8")
+    assert text.count('"quantity <= 10 or') == 1
+    contract.write_text(text.replace('"quantity <= 10 or', '"quantitty <= 10 or'), encoding="utf-8")
+    refused = run(tmp_path, "-m", "brownfield", "check", "my-chain")
+    assert refused.returncode == 2
+    assert printed_after(blocks, "brownfield check my-chain") in refused.stdout + refused.stderr
+
+
+@pytest.mark.full
+def test_the_pipeline_prints_what_the_tutorial_shows(blocks, example, laid_out, tmp_path):
+    """The tutorial's own Python, run on the whole zoo, prints the counts that the page shows."""
+    shutil.copytree(example, tmp_path / "my-chain", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "my-chain" / "legacy").symlink_to(laid_out / "legacy")
+    (command,) = [content for _, content in blocks if "run_pipeline" in content]
+    script = re.search(r"<<'END'\n(.*)END\n", command, re.DOTALL)[1]
+    ran = run(tmp_path, "-", text=script)
+    assert ran.stdout == printed_after(blocks, "run_pipeline"), ran.stderr
+
+
+@pytest.mark.full
+def test_the_layout_prints_what_the_tutorial_shows(blocks, zoo, example, tmp_path):
+    """``zoo.py`` prints the rows of each silo as the page shows them."""
+    ran = run(tmp_path, str(example / "zoo.py"), "my-chain")
+    assert ran.stdout == printed_after(blocks, "zoo.py my-chain"), ran.stderr

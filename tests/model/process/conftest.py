@@ -1,0 +1,61 @@
+"""Tiny models, written as text, each in a folder of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from brownfield.model.process import ModelProcess
+
+GRAPHS = {
+    # Ten times the input plus one: every answer tells which question it belongs to.
+    "batched": "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}, float one = {1.0}> "
+    "{ a = Mul(x, ten) y = Add(a, one) }",
+    # Answers with the number of rows that shared the call.
+    "rows": "g (float[n,1] x) => (float[n,1] y) <int64[1] first = {0}> "
+    "{ s = Shape(x) k = Gather(s, first) f = Cast<to = 1>(k) z = Sub(x, x) y = Add(z, f) }",
+    # No common free first dimension: one request at a time.
+    "alone": "g (float[2,2] x, float[k] w) => (float[2] total, float[k] twice) <int64[1] one = {1}> "
+    "{ total = ReduceSum<keepdims = 0>(x, one) twice = Add(w, w) }",
+    "text": 'g (string[n] s) => (string[n] t) { t = StringNormalizer<case_change_action = "UPPER", locale = "C">(s) }',
+    # Takes rows 0 to 2 of a table; fails on any other number.
+    "picky": "g (int64[n] i) => (float[n] y) <float[3] table = {5.0, 6.0, 7.0}> { y = Gather(table, i) }",
+    # Counts to its input.
+    "slow": "g (int64[n] times) => (int64[n] y) <bool go = {1}, int64 one = {1}> {"
+    " most = ReduceMax<keepdims = 0>(times)"
+    " y = Loop(most, go, times) <body = b (int64 i, bool c, int64[n] v) => (bool d, int64[n] w)"
+    " { d = Identity(c) w = Add(v, one) }> }",
+    # As many numbers as asked for, summed.
+    "hungry": "g (int64[1] size) => (float total) { a = ConstantOfShape(size) total = ReduceSum<keepdims = 0>(a) }",
+    "root": "g (float[n,2] x) => (float[n,2] y) { y = Sqrt(x) }",
+}
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder that holds a model of the name, as ``model.onnx``."""
+
+    def write(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + GRAPHS[name])
+        onnx.checker.check_model(model)
+        onnx.save(model, folder / "model.onnx")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def start(model_folder, tmp_path) -> Iterator[Callable[..., ModelProcess]]:
+    """Start a process for a model of the name; it is ended after the test."""
+    started: list[ModelProcess] = []
+
+    def start_model(name: str, **limits) -> ModelProcess:
+        process = ModelProcess.start(model_folder(name), runtime_folder=tmp_path / "run", **limits)
+        started.append(process)
+        return process
+
+    yield start_model
+    for process in started:
+        process.kill()

@@ -1,0 +1,421 @@
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import uvloop
+
+from brownfield.errors import DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
+from brownfield.model.process import ModelChannel, ModelProcess, RunFailed, call
+from brownfield.model.process.frames import ERROR, HELLO, RESPONSE, encode_message, encode_tensors
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request, monkeypatch):
+    """Run a coroutine on the loop of either kind, and close every channel at its end, whatever happens."""
+    opened: list[ModelChannel] = []
+    connected = ModelChannel.connection_made
+
+    def remember(channel: ModelChannel, transport: asyncio.BaseTransport) -> None:
+        opened.append(channel)
+        connected(channel, transport)
+
+    monkeypatch.setattr(ModelChannel, "connection_made", remember)
+
+    async def tidy(coroutine) -> None:
+        try:
+            await coroutine
+        finally:
+            for channel in opened:
+                channel.close()
+            await asyncio.sleep(0)
+
+    def run_on_loop(coroutine) -> None:
+        factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(tidy(coroutine))
+
+    return run_on_loop
+
+
+def _soon_ns(seconds: float) -> int:
+    return time.monotonic_ns() + int(seconds * 1e9)
+
+
+def test_every_caller_gets_its_own_answer(start, run) -> None:
+    """Of thousands of interleaved requests of several sizes on two connections, each gets its own answer."""
+    process = start("batched")
+
+    async def caller(channel: ModelChannel, number: int) -> None:
+        for turn in range(40):
+            rows = 1 + (number + turn) % 5
+            question = np.full((rows, 2), number * 1000 + turn, "f4")
+            answer = await channel.infer({"x": question}, _soon_ns(10))
+            assert answer["y"].tolist() == (question * 10 + 1).tolist()
+
+    async def main() -> None:
+        channels = [await ModelChannel.connect(process.socket_path) for _ in range(2)]
+        await asyncio.gather(*(caller(channels[number % 2], number) for number in range(32)))
+        assert [channel.in_flight for channel in channels] == [0, 0]
+
+    run(main())
+
+
+def test_what_arrives_together_is_computed_together_up_to_the_row_cap(start, run) -> None:
+    """Requests of one turn share calls of at most the declared rows; a request above the cap goes alone and whole."""
+    process = start("rows", max_batch_rows=8)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        requests = [channel.infer({"x": np.zeros((2, 1), "f4")}) for _ in range(16)]
+        answers = await asyncio.gather(*requests)
+        shared = [int(answer["y"][0, 0]) for answer in answers]
+        assert max(shared) == 8
+        assert all(len(answer["y"]) == 2 for answer in answers)
+        large = await channel.infer({"x": np.zeros((20, 1), "f4")})
+        assert large["y"][:, 0].tolist() == [20.0] * 20
+
+    run(main())
+
+
+def test_no_batch_where_none_is_wanted(start, run) -> None:
+    """With a cap of one row every request is computed alone."""
+    process = start("rows", max_batch_rows=1)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        answers = await asyncio.gather(*(channel.infer({"x": np.zeros((1, 1), "f4")}) for _ in range(16)))
+        assert [float(answer["y"][0, 0]) for answer in answers] == [1.0] * 16
+
+    run(main())
+
+
+def test_models_without_rows_answer_one_by_one(start, run) -> None:
+    """A graph without a common free first dimension takes its full shapes, several inputs and outputs in any order."""
+    process = start("alone")
+    assert not process.hello.batched
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        asked = [channel.infer({"w": np.ones(n, "f4"), "x": np.full((2, 2), n, "f4")}) for n in range(4)]
+        for n, answer in enumerate(await asyncio.gather(*asked)):
+            assert answer["total"].tolist() == [2.0 * n, 2.0 * n]
+            assert answer["twice"].tolist() == [2.0] * n
+
+    run(main())
+
+
+def test_texts_travel_both_ways(start, run) -> None:
+    """String tensors of several requests are batched, computed and given back to their callers."""
+    process = start("text")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        asked = [channel.infer({"s": np.array([f"kö{n}", "x" * n], dtype=object)}) for n in range(1, 5)]
+        for n, answer in enumerate(await asyncio.gather(*asked), start=1):
+            assert answer["t"].tolist() == [f"Kö{n}", "X" * n]
+
+    run(main())
+
+
+def test_large_tensors_pass_in_pieces(start, run) -> None:
+    """Tensors of megabytes, many at once, arrive whole."""
+    process = start("batched", max_batch_rows=10**6)
+    question = np.arange(400_000, dtype="f4").reshape(-1, 2) % 1000
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        for answer in await asyncio.gather(*(channel.infer({"x": question + n}) for n in range(5))):
+            first = answer["y"][0, 0]
+            assert np.array_equal(answer["y"], question * 10 + first)
+
+    run(main())
+
+
+def test_f05_one_bad_request_does_not_harm_its_batch_mates(start, run) -> None:
+    """F-05: in a batch whose call fails, only the request at fault gets the error, which holds no value of it."""
+    process = start("picky")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        asked = [channel.infer({"i": np.array([n])}) for n in (0, 1, 99173, 2)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [answers[n]["y"].tolist() for n in (0, 1, 3)] == [[5.0], [6.0], [7.0]]
+        assert isinstance(answers[2], RunFailed)
+        assert answers[2].cause == "run"
+        assert "INVALID_ARGUMENT in operator Gather" in str(answers[2])
+        assert "99173" not in str(answers[2])
+
+    run(main())
+    assert "99173" not in process.complaints
+
+
+def test_f12_memory_beyond_the_limit_fails_one_request(start, run) -> None:
+    """F-12: a request that asks for more memory than the process may have gets an error; the process answers on."""
+    process = start("hungry", memory_mib=700)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        with pytest.raises(RunFailed) as refusal:
+            await channel.infer({"size": np.array([10**9])})
+        assert refusal.value.cause == "memory"
+        assert (await channel.infer({"size": np.array([10])}))["total"].tolist() == 0.0
+
+    run(main())
+    assert process.alive
+
+
+def test_wrong_tensors_are_the_callers_error(start, run) -> None:
+    """A missing tensor, a wrong type and one that cannot travel fail that request alone."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        with pytest.raises(ModelFailed, match="x: a tensor is missing"):
+            await channel.infer({"z": np.zeros((1, 2), "f4")})
+        with pytest.raises(ModelFailed, match="complex64"):
+            await channel.infer({"x": np.zeros((1, 2), "c8")})
+        with pytest.raises(RunFailed, match="INVALID_ARGUMENT"):
+            await channel.infer({"x": np.zeros((1, 2), "f8")})
+        with pytest.raises(RunFailed, match="INVALID_ARGUMENT"):
+            await channel.infer({"x": np.zeros((1, 3), "f4")})
+        assert (await channel.infer({"x": np.zeros((1, 2), "f4")}))["y"].tolist() == [[1.0, 1.0]]
+
+    run(main())
+
+
+def test_f01_f02_a_killed_process_fails_every_caller_at_once(start, run) -> None:
+    """F-01, F-02, R-02: kill -9 under 32 callers fails each pending call with WorkerUnavailable within 20 ms."""
+    process = start("slow")
+
+    async def main() -> None:
+        lost: list[float] = []
+        channel = await ModelChannel.connect(process.socket_path, on_lost=lambda: lost.append(time.monotonic()))
+        asked = [channel.infer({"times": np.array([10**12])}, _soon_ns(30)) for _ in range(32)]
+        await asyncio.sleep(0.1)
+        assert channel.in_flight == 32
+        os.kill(process.pid, signal.SIGKILL)
+        began = time.monotonic()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(answer, WorkerUnavailable) for answer in answers)
+        assert len(lost) == 1
+        assert lost[0] - began < 1.0  # the figure itself is measured by benchmarks/hop.py
+        assert channel.in_flight == 0
+        assert not channel.connected
+        with pytest.raises(WorkerUnavailable, match="gone"):
+            channel.infer({"times": np.array([1])})
+
+    run(main())
+    assert process.wait(5) == "SIGKILL"
+
+
+def test_r04_a_stopped_process_costs_no_more_than_the_deadline(start, run) -> None:
+    """F-06, R-04: with the process stopped by SIGSTOP, every request ends by its deadline, the later ones later."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        os.kill(process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        limits = [0.15, 0.05, 0.1]
+        asked = [channel.infer({"x": np.zeros((1, 2), "f4")}, _soon_ns(limit)) for limit in limits]
+
+        async def taken(future) -> float:
+            with pytest.raises(DeadlineExceeded):
+                await future
+            return time.monotonic() - began
+
+        for limit, seconds in zip(limits, await asyncio.gather(*map(taken, asked)), strict=True):
+            assert limit <= seconds + 0.001
+        os.kill(process.pid, signal.SIGCONT)
+        assert (await channel.infer({"x": np.zeros((1, 2), "f4")}, _soon_ns(10)))["y"].tolist() == [[1.0, 1.0]]
+
+    run(main())
+
+
+def test_requests_past_their_deadline_are_not_computed(start, run) -> None:
+    """A request whose deadline passes while the model is busy is refused by the process without a call."""
+    process = start("slow")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        first = channel.infer({"times": np.array([200_000])})
+        await asyncio.sleep(0.01)
+        late = channel.infer({"times": np.array([10**12])}, _soon_ns(0.001))
+        assert (await first)["y"].tolist() == [400_000]
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert (await channel.infer({"times": np.array([3])}, _soon_ns(10)))["y"].tolist() == [6]
+
+    run(main())
+
+
+def test_a_cancelled_caller_costs_nothing(start, run) -> None:
+    """Callers that leave are forgotten; their late answers are dropped and the others' arrive."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        asked = [channel.infer({"x": np.full((1, 2), n, "f4")}) for n in range(10)]
+        for future in asked[::2]:
+            future.cancel()
+        answers = await asyncio.gather(*asked[1::2])
+        assert [float(answer["y"][0, 0]) for answer in answers] == [11.0, 31.0, 51.0, 71.0, 91.0]
+        await channel.infer({"x": np.zeros((1, 2), "f4")})
+        assert channel.in_flight == 0
+
+    run(main())
+
+
+def test_a_process_that_does_not_read_is_overloaded_not_queued(start, run) -> None:
+    """When the process does not read, requests are refused at once instead of piling up in memory."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        os.kill(process.pid, signal.SIGSTOP)
+        question = np.zeros((10**6, 2), "f4")
+        asked = [channel.infer({"x": question}) for _ in range(10)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded):
+            channel.infer({"x": question})
+        os.kill(process.pid, signal.SIGCONT)
+        assert len(await asyncio.gather(*asked)) == 10
+        assert channel.infer({"x": np.zeros((1, 2), "f4")}) is not None
+
+    run(main())
+
+
+def test_f16_sigterm_finishes_what_has_arrived(start, run) -> None:
+    """F-16: after SIGTERM every request that had been sent is answered, and the exit status is 0."""
+    process = start("slow", max_batch_rows=1)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        asked = [channel.infer({"times": np.array([50_000])}) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        os.kill(process.pid, signal.SIGTERM)
+        for answer in await asyncio.gather(*asked):
+            assert answer["y"].tolist() == [100_000]
+
+    run(main())
+    assert process.wait(5) == "exit 0"
+
+
+def test_f08_garbage_closes_that_connection_only(start) -> None:
+    """F-08: a connection that sends no frames, or frames that are no requests, is closed; the others are served on."""
+    process = start("batched")
+    for garbage in (b"GET / HTTP/1.1\r\n\r\n" * 10, encode_message(ERROR, 1, {}), b"\xff" * 64):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(process.socket_path))
+            connection.sendall(garbage)
+            received = b""
+            while piece := _receive(connection):
+                received += piece
+            assert b'"inputs"' in received
+    assert call(process.socket_path, {"x": np.zeros((1, 2), "f4")})["y"].tolist() == [[1.0, 1.0]]
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+HELLO_OF_A_LIAR = {
+    "inputs": [{"name": "x", "dtype": "float32", "shape": [None]}],
+    "outputs": [{"name": "y", "dtype": "float32", "shape": [None]}],
+    "batched": True,
+    "engine": "liar",
+    "engine_version": "1",
+    "threads": 1,
+    "max_batch_rows": 1,
+    "pid": 1,
+    "resident_mib": 1.0,
+    "sandbox": {"layers": {}, "warnings": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("greeting", "answer", "error"),
+    [
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"\xff" * 64, WorkerUnavailable),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"", WorkerUnavailable),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"".join(encode_tensors(RESPONSE, 1, 0, [])), ModelFailed),
+        (encode_message(HELLO, 0, {"pid": 1}), b"", WorkerUnavailable),
+        (encode_message(ERROR, 0, {}), b"", WorkerUnavailable),
+        (b"", b"", WorkerUnavailable),
+    ],
+    ids=["garbage", "silence", "too few tensors", "half a greeting", "no greeting", "nothing"],
+)
+def test_f08_a_process_that_lies_is_unavailable(greeting, answer, error, tmp_path, run) -> None:
+    """F-08: garbage, silence or half a greeting from the process becomes a typed error for the caller."""
+    path = tmp_path / "liar.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def lie() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(BrokenPipeError):
+                connection.sendall(greeting)
+                if len(greeting) > 100:
+                    connection.recv(4096)
+                connection.sendall(answer)
+
+        liar = threading.Thread(target=lie)
+        liar.start()
+
+        async def main() -> None:
+            async def ask() -> None:
+                channel = await ModelChannel.connect(path)
+                await channel.infer({"x": np.zeros(1, "f4")}, _soon_ns(5))
+
+            with pytest.raises(error):
+                await ask()
+
+        run(main())
+        liar.join()
+
+
+def test_nobody_there_is_unavailable(tmp_path, run) -> None:
+    """Connecting to a socket that is not there is a typed error, with and without an event loop."""
+
+    async def main() -> None:
+        with pytest.raises(WorkerUnavailable):
+            await ModelChannel.connect(tmp_path / "nobody.sock")
+
+    run(main())
+    with pytest.raises(WorkerUnavailable):
+        call(tmp_path / "nobody.sock", {})
+
+
+def test_paths_longer_than_an_address_work_on_a_loop(model_folder, tmp_path, run) -> None:
+    """A channel reaches a socket whose path is longer than the 107 bytes of an address."""
+    with ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / ("deep" * 30)) as process:
+
+        async def main() -> None:
+            channel = await ModelChannel.connect(process.socket_path)
+            assert (await channel.infer({"x": np.zeros((1, 2), "f4")}))["y"].tolist() == [[1.0, 1.0]]
+
+        run(main())
+
+
+def test_an_answer_says_where_the_time_went(start, run) -> None:
+    """A reply carries the microseconds spent waiting and in the engine."""
+    process = start("slow", max_batch_rows=1)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        first, second = await asyncio.gather(*(channel.infer({"times": np.array([20_000])}) for _ in range(2)))
+        assert first.run_us > 100
+        assert second.queue_us >= first.run_us * 0.9
+
+    run(main())

@@ -1,0 +1,198 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from brownfield.errors import WorkerUnavailable
+from brownfield.model.process import ModelProcess, SandboxPolicy, StartFailed, call
+from brownfield.model.process import sandbox as sandbox_module
+
+
+def test_a_started_model_says_what_it_is(start) -> None:
+    """The greeting names tensors, engine, threads as read back, limits and what confines the process."""
+    process = start("batched", threads=2, memory_mib=600, max_batch_rows=8)
+    hello = process.hello
+    assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in hello.inputs] == [("x", "float32", (None, 2))]
+    assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in hello.outputs] == [("y", "float32", (None, 2))]
+    assert (hello.batched, hello.threads, hello.max_batch_rows) == (True, 2, 8)
+    assert (hello.engine, hello.pid) == ("onnxruntime", process.pid)
+    assert process.alive
+    assert process.ended == ""
+    assert 10 < hello.resident_mib < 600
+    assert "600 MiB" in hello.sandbox["layers"]["limits"]
+    assert hello.sandbox["layers"]["seccomp"] == "no sockets, processes, programs, tracing"
+
+
+def test_threads_are_as_many_as_declared(start) -> None:
+    """One thread declared is one thread in the whole process: no pool of the engine or of BLAS stands beside it."""
+    process = start("batched", threads=1)
+    call(process.socket_path, {"x": np.zeros((1, 2), "f4")})
+    assert psutil.Process(process.pid).num_threads() == 1
+
+
+def test_s37_sockets_are_private(start) -> None:
+    """S-37: the socket has mode 0600 and a random name, its folder 0700; a folder open to others is refused."""
+    process = start("batched")
+    assert stat.S_IMODE(process.socket_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(process.socket_path.parent.stat().st_mode) == 0o700
+    process.socket_path.parent.chmod(0o755)
+    with pytest.raises(StartFailed, match="not private") as refusal:
+        start("batched")
+    assert refusal.value.cause == "sandbox"
+
+
+def test_nothing_of_the_parent_is_inherited(start, monkeypatch) -> None:
+    """The process has none of the parent's environment and none of its files."""
+    monkeypatch.setenv("POS_PASSWORD", "secret")
+    with open(os.devnull, "rb") as held:  # noqa: PTH123 (a descriptor to be inherited or not)
+        os.set_inheritable(held.fileno(), True)
+        process = psutil.Process(start("batched").pid)
+        environment = process.environ()
+        assert "POS_PASSWORD" not in environment
+        assert environment["OMP_NUM_THREADS"] == "1"
+        opened = {str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+        assert os.devnull not in opened
+
+
+def test_stop_is_graceful_and_kill_is_named(start) -> None:
+    """Stop ends with exit 0, kill with SIGKILL; both leave neither process nor socket."""
+    stopped, killed = start("batched"), start("batched")
+    assert stopped.stop() == "exit 0"
+    assert killed.kill() == "SIGKILL"
+    for process in (stopped, killed):
+        assert not process.alive
+        assert not process.socket_path.exists()
+        assert not psutil.pid_exists(process.pid)
+        assert process.resident_mib == 0
+        assert process.stop() == process.ended
+
+
+def test_f06_a_stopped_process_is_killed_after_the_grace(start) -> None:
+    """F-06: a process that does not run any more is killed when the grace is over."""
+    process = start("batched")
+    os.kill(process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert process.stop(grace_s=0.2) == "SIGKILL"
+    assert time.monotonic() - began < 5
+
+
+def test_f26_a_model_that_does_not_load_is_refused(tmp_path) -> None:
+    """F-26: a file that is no model gives a typed refusal with the engine's reason, and no process is left."""
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(StartFailed) as refusal:
+        ModelProcess.start(tmp_path, runtime_folder=tmp_path / "run")
+    assert refusal.value.cause == "load"
+    assert "INVALID_PROTOBUF" in str(refusal.value)
+    assert isinstance(refusal.value, WorkerUnavailable)
+    assert _children() == []
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("memory_mib", [8, 25, 45])
+def test_f12_too_little_memory_ends_only_the_child(memory_mib, tmp_path, model_folder) -> None:
+    """F-12: a model that does not fit its memory gives a typed refusal; this process is not touched."""
+    with pytest.raises(StartFailed) as refusal:
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", memory_mib=memory_mib)
+    assert refusal.value.cause == "memory"
+    assert _children() == []
+
+
+def test_a_model_that_takes_too_long_to_load_is_refused(tmp_path, model_folder) -> None:
+    """The time to become ready is bounded, and the process is gone when it is over."""
+    with pytest.raises(StartFailed) as refusal:
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", ready_timeout_s=0.001)
+    assert refusal.value.cause == "timeout"
+    assert _children() == []
+
+
+def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> None:
+    """F-14: an interpreter that dies by a signal is refused with the signal's name and its last words."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text(
+        f"#!{sys.executable}\nimport os, sys\nsys.stderr.write('boom')\nsys.stderr.flush()\nos.abort()\n"
+    )
+    interpreter.chmod(0o700)
+    with pytest.raises(StartFailed, match=r"SIGABRT.*boom") as refusal:
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", python=interpreter)
+    assert (refusal.value.cause, refusal.value.ended) == ("crash", "SIGABRT")
+
+
+def test_a_strict_policy_is_kept_by_the_process(tmp_path, model_folder, monkeypatch) -> None:
+    """A strict policy starts where every layer holds, and the greeting carries no warning."""
+    if sandbox_module.landlock_abi() == 0:
+        pytest.skip("this kernel lacks Landlock, so that a strict policy refuses")
+    folder = model_folder("batched")
+    with ModelProcess.start(folder, runtime_folder=tmp_path / "run", sandbox=SandboxPolicy(strict=True)) as process:
+        assert process.hello.sandbox["warnings"] == []
+    assert not process.alive
+
+
+def test_paths_longer_than_an_address_work(tmp_path, model_folder) -> None:
+    """A socket whose path is longer than the 107 bytes of an address is bound and reached all the same."""
+    runtime = tmp_path / ("deep" * 30)
+    with ModelProcess.start(model_folder("batched"), runtime_folder=runtime) as process:
+        answer = call(process.socket_path, {"x": np.zeros((1, 2), "f4")})
+    assert answer["y"].tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", ["batched", "slow"], ids=["idle", "in native code"])
+def test_f15_no_orphan_outlives_its_parent(name, tmp_path, model_folder) -> None:
+    """F-15: when the parent is killed, the process ends at once, even in the middle of a call."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT), str(model_folder(name)), str(tmp_path / "run"), name],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    child.wait(timeout=5)
+
+
+PARENT = """
+    import sys, time
+    from pathlib import Path
+    import numpy as np
+    from brownfield.model.process import ModelProcess
+    from brownfield.model.process import channel
+    process = ModelProcess.start(Path(sys.argv[1]), runtime_folder=Path(sys.argv[2]))
+    if sys.argv[3] == "slow":
+        import threading
+        endless = {"times": np.array([10**12])}
+        threading.Thread(target=channel.call, args=(process.socket_path, endless), daemon=True).start()
+        time.sleep(0.3)
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_f11_memory_comes_back_with_the_process(start) -> None:
+    """F-11: what a model holds is seen from outside, and is gone with its process."""
+    process = start("hungry")
+    small = process.resident_mib
+    call(process.socket_path, {"size": np.array([50_000_000])})
+    assert process.resident_mib > small
+    process.stop()
+    assert process.resident_mib == 0
+
+
+def test_complaints_keep_the_end_only(start) -> None:
+    """What a process writes to stderr is kept up to 16 KiB."""
+    process = start("batched")
+    for _ in range(3):
+        process._complaints._kept = (process._complaints._kept + b"x" * 10000)[-16 * 1024 :]
+    assert len(process.complaints) == 16 * 1024
+
+
+def _children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "child/__main__.py" in " ".join(child.cmdline())]

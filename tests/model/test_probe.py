@@ -1,0 +1,156 @@
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+
+from brownfield.errors import BundleRefused
+from brownfield.model.probe import PROBE_RULES, probe
+
+BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
+ENDLESS = (
+    "g (int64[n] x) => (int64[n] y) <bool go = {1}, int64 one = {1}, int64 most = {1000000000000}> {"
+    " y = Loop(most, go, x) <body = b (int64 i, bool c, int64[n] v) => (bool d, int64[n] w)"
+    " { d = Identity(c) w = Add(v, one) }> }"
+)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A folder with a model, and golden records of it."""
+
+    def make(graph: str, inputs: dict | None, outputs: dict | None = None) -> SimpleNamespace:
+        model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + graph)
+        onnx.save(model, tmp_path / "model.onnx")
+        golden = None if inputs is None else SimpleNamespace(inputs=inputs, outputs=outputs or {})
+        return SimpleNamespace(folder=tmp_path, golden=golden)
+
+    return make
+
+
+def test_a_model_that_answers_as_before_passes(bundle) -> None:
+    """The report gives what was measured, and that records do not depend on their batch."""
+    x = np.arange(6, dtype="f4").reshape(3, 2)
+    report = probe(bundle(BATCHED, {"x": x}, {"y": x * 10}), memory_mib=600)
+    assert report.largest_difference == 0
+    assert report.batch_isolated is True
+    assert report.load_s > 0
+    assert report.answer_s > 0
+    assert report.peak_mib > 10
+    assert report.hello.threads == 1
+    assert not _children()
+
+
+def test_small_differences_of_the_arithmetic_pass(bundle) -> None:
+    """Numbers may differ within the tolerance, and the largest difference is reported."""
+    x = np.ones((2, 2), "f4")
+    report = probe(bundle(BATCHED, {"x": x}, {"y": x * 10 + np.float32(0.001)}))
+    assert report.largest_difference == pytest.approx(0.001, abs=1e-5)
+
+
+def test_without_golden_records_only_loading_is_tried(bundle) -> None:
+    """A bundle without golden records is loaded, and the report warns that nothing was compared."""
+    report = probe(bundle(BATCHED, None))
+    assert "the bundle has no golden records: nothing was compared" in report.warnings
+    assert report.batch_isolated is None
+
+
+X = np.array([[1.0, 2.0], [3.0, 4.0]], "f4")
+HUGE = "g (int64[1] x) => (float[k] y) { y = ConstantOfShape(x) }"
+
+
+@pytest.mark.parametrize(
+    ("rule", "graph", "inputs", "outputs", "limits"),
+    [
+        ("probe-mismatch", BATCHED, {"x": X}, {"y": X}, {}),
+        ("probe-shape", BATCHED, {"x": X}, {"y": (X * 10)[:1]}, {}),
+        ("probe-shape", BATCHED, {"x": X}, {"y": (X * 10).astype("f8")}, {}),
+        ("probe-shape", BATCHED, {"x": X}, {"z": X * 10}, {}),
+        ("probe-nan", "g (float[n,2] x) => (float[n,2] y) { y = Sqrt(x) }", {"x": -X}, {"y": -X}, {}),
+        ("probe-timeout", ENDLESS, {"x": np.array([1])}, {"y": np.array([1])}, {"timeout_s": 1.0}),
+        ("probe-memory", HUGE, {"x": np.array([10**9])}, {"y": np.zeros(1, "f4")}, {"memory_mib": 700}),
+        ("probe-run", BATCHED, {"x": X[:, :1]}, {"y": X}, {}),
+        ("probe-run", BATCHED, {"z": X}, {"y": X}, {}),
+        ("probe-load", "g (float[n,2] x) => (float[n,2] y) { y = NoSuchOperator(x) }", {"x": X}, {"y": X}, {}),
+    ],
+    ids=["F-27", "rows", "type", "name", "F-09", "B-56 time", "B-56 memory", "input shape", "input name", "F-26"],
+)
+def test_a_model_that_fails_its_trial_is_refused(rule, graph, inputs, outputs, limits, bundle) -> None:
+    """Each way to fail has a rule of its own, known to the list, and leaves no process behind."""
+    with pytest.raises(BundleRefused) as refusal:
+        probe(bundle(graph, inputs, outputs), **limits)
+    assert refusal.value.rule == rule
+    assert rule in PROBE_RULES
+    assert not _children()
+
+
+def test_f27_the_differing_records_are_named(bundle) -> None:
+    """F-27: the refusal says which golden records differ, and not what they hold."""
+    recorded = X * 10
+    recorded[1] = 77777
+    with pytest.raises(BundleRefused, match=r"output 'y' differs from its record \(golden records 1\)") as refusal:
+        probe(bundle(BATCHED, {"x": X}, {"y": recorded}))
+    assert "77777" not in str(refusal.value)
+
+
+def test_f14_a_crash_names_its_signal(bundle) -> None:
+    """F-14: a process that dies of SIGSEGV while it answers is refused with the signal's name."""
+
+    def hit() -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for child in _children():
+                if child.num_threads() and child.cpu_times().user > 0.3:
+                    os.kill(child.pid, signal.SIGSEGV)
+                    return
+            time.sleep(0.02)
+
+    fate = threading.Thread(target=hit)
+    fate.start()
+    with pytest.raises(BundleRefused, match="SIGSEGV") as refusal:
+        probe(bundle(ENDLESS, {"x": np.array([1])}, {"y": np.array([1])}))
+    fate.join()
+    assert refusal.value.rule == "probe-crash"
+
+
+def test_a_model_whose_records_depend_on_their_batch_is_found(bundle) -> None:
+    """A graph whose answer depends on the other rows is reported, so that its requests never share a batch."""
+    graph = (
+        "g (float[n,1] x) => (float[n,1] y) <int64[1] zero = {0}> "
+        "{ s = ReduceMax<axes = [0], keepdims = 1>(x) y = Div(x, s) }"
+    )
+    x = np.array([[1.0], [2.0]], "f4")
+    report = probe(bundle(graph, {"x": x}, {"y": x / 2}))
+    assert report.batch_isolated is False
+    assert "an answer depends on the other records of its batch: requests must not share batches" in report.warnings
+
+
+def test_whole_numbers_and_texts_must_be_equal(bundle) -> None:
+    """Tolerance is for fractions: a whole number that is off by one is a mismatch."""
+    graph = "g (int64[n] x) => (int64[n] y) { y = Identity(x) }"
+    x = np.array([10**6, 2])
+    assert probe(bundle(graph, {"x": x}, {"y": x})).largest_difference == 0
+    with pytest.raises(BundleRefused) as refusal:
+        probe(bundle(graph, {"x": x}, {"y": x + 1}))
+    assert refusal.value.rule == "probe-mismatch"
+    texts = np.array(["a", "b"], dtype=object)
+    graph = "g (string[n] x) => (string[n] y) { y = Identity(x) }"
+    assert probe(bundle(graph, {"x": texts}, {"y": texts})).batch_isolated is True
+
+
+def _children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "child/__main__.py" in " ".join(child.cmdline())]
+
+
+def test_every_rule_stands_in_the_documentation() -> None:
+    """The page on where a model runs names exactly the rules of the probe, with their meanings."""
+    page = Path(__file__).parents[2] / "docs/explanation/where-a-model-runs.md"
+    rows = [line.split("|") for line in page.read_text().splitlines() if line.startswith("| `probe-")]
+    documented = {row[1].strip(" `"): row[2].strip().split(";")[0].rstrip(".") for row in rows}
+    assert documented == {rule: meaning.rstrip(".") for rule, meaning in PROBE_RULES.items()}

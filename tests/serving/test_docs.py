@@ -1,0 +1,55 @@
+"""The reference page says what the code does."""
+
+import re
+from pathlib import Path
+
+from brownfield.serving.gateway import ROUTES
+from brownfield.serving.gateway.latency import STAGE_NAMES
+from brownfield.serving.gateway.metrics import HttpMeter, exposition
+from brownfield.serving.gateway.problem import TITLES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Cells of the first table under a heading."""
+    section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table
+    return [[cell.strip(" `") for cell in line.strip("|\n").split(" | ")] for line in table[0].splitlines()[2:]]
+
+
+def test_the_page_lists_the_table_of_routes():
+    """Method, path and permission, in the order of the table."""
+    assert [tuple(row[:3]) for row in rows("Routes")] == [
+        (route.method, route.path, route.permission or "none") for route in ROUTES
+    ]
+
+
+def test_the_page_lists_the_stages():
+    """Every stage of Server-Timing, in order."""
+    assert [row[0] for row in rows("Server-Timing")] == list(STAGE_NAMES)
+
+
+def test_the_page_lists_the_statuses_of_refusals():
+    """Every status that a refusal can have."""
+    assert [int(row[0]) for row in rows("Refusals")] == sorted(TITLES)
+
+
+def test_the_page_lists_the_metrics(served):
+    """Own names with their types in the table, the others' names in the text below."""
+    families = dict(re.findall(r"# TYPE (\S+) (\S+)", exposition({"till": served}, HttpMeter())))
+    own = {name: kind for name, kind in families.items() if name.startswith("brownfield_")}
+    assert {row[0]: row[1] for row in rows("Metrics")} == own
+    for name in families.keys() - own.keys():
+        assert f"`{name}`" in PAGE
+
+
+def test_the_page_names_every_cause():
+    """Those that a decision can carry."""
+    from brownfield.serving.gateway.dataplane import CAUSES
+
+    assert set(re.findall(r"^\| `(\w+)` \| ", PAGE.split("| cause |")[1].split("\n\n")[0], re.MULTILINE)) == {
+        *CAUSES.values(),
+        "no_model",
+    }

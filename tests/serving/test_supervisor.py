@@ -1,0 +1,207 @@
+"""A served workspace under faults: real processes, real signals, callers that never pause."""
+
+import json
+import os
+import signal
+import socket
+import time
+
+import httpx
+import psutil
+import pytest
+
+from brownfield.errors import DeclarationError, StoreError
+from brownfield.integration import load_workspace
+from brownfield.security import new_token
+from brownfield.serving import Supervisor
+from brownfield.store import read_journal, workspace_lock
+
+
+def by_model(answer):
+    return answer["decision"]["source"] == "model"
+
+
+def by_fallback(answer):
+    return answer["decision"]["source"] == "constant"
+
+
+def test_killing_the_only_worker_fails_no_request(risk, serving, traffic, tmp_path):
+    """F-02, R-01, R-03: the fallback answers at once, says why, and the model is back by itself."""
+    running = serving(risk.workspace(tmp_path))
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    killed_at = time.monotonic()
+    os.kill(running.model_pids()[0], signal.SIGKILL)
+    first_fallback = callers.wait_for(lambda answer: by_fallback(answer) and answer["prediction"] == {"y": [0.5]})
+    assert callers.history
+    back_at = callers.wait_for(lambda answer: by_model(answer) and time.monotonic() > first_fallback)
+    callers.end()
+    assert callers.failures == []
+    causes = {answer["decision"]["cause"] for _, _, answer in callers.history}
+    assert causes <= {"", "worker"}
+    assert first_fallback - killed_at < 1
+    assert back_at - killed_at < 10
+    assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} == {(10.0,), (0.5,)}
+
+
+def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_path):
+    """F-06, R-04: every caller gets an answer by the deadline, the process is ended and another takes its place."""
+    running = serving(risk.workspace(tmp_path, deadline_ms=100))
+    [pid] = running.model_pids()
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    os.kill(pid, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    first_fallback = callers.wait_for(lambda answer: answer["decision"]["cause"] == "deadline")
+    callers.wait_for(lambda answer: by_model(answer) and time.monotonic() > stopped_at + 0.5)
+    callers.end()
+    assert callers.failures == []
+    assert first_fallback - stopped_at < 1
+    assert running.model_pids() != [pid]
+    assert max(ended - began for began, ended, _ in callers.history) < 1
+
+
+def test_a_drain_fails_no_request(risk, traffic, tmp_path, serving):
+    """F-16: on SIGTERM readiness goes first, what was accepted is answered, and the exit status is 0."""
+    running = serving(risk.workspace(tmp_path))
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.ready_status() in {503, None}
+    callers.end()
+    assert callers.failures == []
+    assert callers.history
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param([signal.SIGTERM], id="F-16"),
+        pytest.param([signal.SIGINT, signal.SIGTERM], id="F-17", marks=pytest.mark.full),
+    ],
+)
+def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals):
+    """F-16, F-17: also when a second signal follows at once; nothing is left running, every decision is kept."""
+    folder = risk.workspace(tmp_path)
+    running = serving(folder)
+    models = running.model_pids()
+    given = [running.predict([n, 0, 0, 0])["decision"]["id"] for n in range(3)]
+    for number in signals:
+        running.process.send_signal(number)
+    assert running.process.wait(20) == 0, running.log
+    assert models
+    assert not any(psutil.pid_exists(pid) for pid in models)
+    assert not list((folder / "var" / "run").glob("*.sock"))
+    assert read_journal(folder / "var" / "journal" / "risk")["decision"].to_pylist() == given
+    assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
+
+
+def test_declared_tokens_are_asked_for(risk, serving, tmp_path, monkeypatch):
+    """S-01: on loopback as well, once there is one; health stays open."""
+    folder = risk.workspace(tmp_path)
+    token = new_token().reveal()
+    monkeypatch.setenv("TILL_TOKEN", token)
+    text = "workspace: risk\naccess: {tokens: [{name: till, role: caller, token: {env: TILL_TOKEN}}]}\n"
+    (folder / "brownfield.yaml").write_text(text, encoding="utf-8")
+    running = serving(folder)
+    url = f"{running.url}/v1/risk/predict"
+    assert httpx.post(url, json={"x": [1, 2, 3, 4]}).status_code == 401
+    assert httpx.post(url, json={"x": [1, 2, 3, 4]}, headers={"Authorization": "Bearer bf_wrong"}).status_code == 401
+    answer = httpx.post(url, json={"x": [1, 2, 3, 4]}, headers={"Authorization": f"Bearer {token}"})
+    assert answer.json()["prediction"] == {"y": [10.0]}
+    assert running.ready_status() == 200
+    assert token not in running.log
+
+
+def test_a_listener_beyond_loopback_needs_a_token(risk, tmp_path):
+    """S-01: refused before anything listens, with what to do."""
+    risk.declare(tmp_path, model_path=None)
+    with pytest.raises(DeclarationError, match=r"access\.tokens"):
+        Supervisor(load_workspace(tmp_path), host="0.0.0.0", port=0).run()  # noqa: S104 (it is refused)
+
+
+def test_a_port_that_is_taken_is_named(risk, tmp_path):
+    """With what to do about it, and nothing is left running."""
+    risk.declare(tmp_path, model_path=None)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(DeclarationError, match="a free address"):
+        Supervisor(load_workspace(tmp_path), port=taken.getsockname()[1]).run()
+
+
+def test_a_second_supervisor_is_refused(risk, tmp_path):
+    """Two on one workspace would write the same journals; the words say what to do."""
+    risk.declare(tmp_path, model_path=None)
+    with workspace_lock(tmp_path), pytest.raises(StoreError, match="being served already"):
+        Supervisor(load_workspace(tmp_path), port=0).run()
+
+
+def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
+    """F-72, R-07: a broken declaration or bundle changes nothing; a good one is swapped in without a failed request."""
+    folder = risk.workspace(tmp_path)
+    running = serving(folder)
+    callers = traffic(running, callers=2)
+    callers.wait_for(by_model)
+    declaration = folder / "integrations" / "risk" / "integration.yaml"
+    good = declaration.read_text(encoding="utf-8")
+
+    declaration.write_text(good + "colour: red\n", encoding="utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    time.sleep(0.3)
+    risk.declare(folder, model_path="bundles/none")
+    os.kill(running.pid, signal.SIGHUP)
+    time.sleep(0.3)
+    assert {answer["decision"]["version"] for *_, answer in callers.history} == {"1"}
+
+    risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
+    risk.declare(folder, model_path="bundles/two")
+    os.kill(running.pid, signal.SIGHUP)
+    swapped_at = callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
+    time.sleep(0.2)
+    callers.end()
+    assert callers.failures == []
+    assert all(by_model(answer) for *_, answer in callers.history)
+    answers = {(answer["decision"]["version"], *answer["prediction"]["y"]) for *_, answer in callers.history}
+    assert answers == {("1", 10.0), ("2", 20.0)}
+    assert all(answer["decision"]["version"] == "2" for began, _, answer in callers.history if began > swapped_at)
+    until = time.monotonic() + 10
+    while len(running.model_pids()) > 1:
+        assert time.monotonic() < until, "the old version's process is still there"
+        time.sleep(0.05)
+
+
+@pytest.mark.full
+def test_a_bundle_that_does_not_answer_as_recorded_is_not_served(risk, serving, tmp_path):
+    """F-27: the probe refuses it before any caller sees it; the fallback answers."""
+    risk.write_model(tmp_path, "one", "1", risk.model(weight=3.0), weight=1.0)
+    risk.declare(tmp_path)
+    running = serving(tmp_path)
+    answer = running.predict([1, 2, 3, 4])
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "no_model")
+
+
+@pytest.mark.full
+def test_a_model_that_answers_nan_is_answered_for(risk, serving, tmp_path):
+    """F-09: the logarithm of a negative number never reaches a caller."""
+    risk.write_model(tmp_path, "one", "1", risk.model(0.25, then="Log"), weight=0.0)
+    risk.declare(tmp_path)
+    running = serving(tmp_path)
+    assert by_model(running.predict([1, 1, 1, 1]))
+    answer = running.predict([-1, 0, 0, 0])
+    assert answer["prediction"] == {"y": [0.5]}
+    assert answer["decision"]["cause"] == "output"
+
+
+def test_without_a_model_the_fallback_serves_at_once(risk, serving, tmp_path):
+    """Contract before model."""
+    risk.declare(tmp_path, model_path=None)
+    running = serving(tmp_path)
+    answer = running.predict([1, 2, 3, 4])
+    assert answer["decision"] | {"id": ""} == {
+        "id": "",
+        "integration": "risk",
+        "source": "constant",
+        "version": "",
+        "reason": "FALLBACK",
+        "degraded": True,
+        "contract": "risk@1.0.0",
+        "cause": "no_model",
+    }

@@ -1,0 +1,275 @@
+"""``brownfield check``: what it finds, at which level, and that it never fails itself."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from brownfield.workspace.check import CheckReport, check
+
+CONTRACT = """\
+apiVersion: v3.2.0
+kind: DataContract
+id: reorder
+version: 1.0.0
+status: active
+schema:
+  - name: stock
+    logicalType: object
+    properties:
+      - {name: store_id, logicalType: integer, primaryKey: true}
+  - name: request
+    logicalType: object
+    properties:
+      - {name: store_id, logicalType: integer, required: true}
+  - name: response
+    logicalType: object
+    properties:
+      - {name: score, logicalType: number, required: true, logicalTypeOptions: {minimum: 0, maximum: 1}}
+"""
+INTEGRATION = """\
+integration: reorder
+purpose: Say what to reorder.
+owner: logistics
+contract: contract.odcs.yaml
+sources:
+  stock: {lookup: store_id, connection: pos, table: stock}
+model: bundles/reorder
+fallback: {deadline_ms: 50, chain: [{table: usual.csv}, {constant: {score: 0.5}}]}
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace of which only the bundle is missing."""
+    (tmp_path / "brownfield.yaml").write_text("workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n")
+    (tmp_path / "pos.db").touch()
+    lay_out(tmp_path, "reorder")
+    return tmp_path
+
+
+def lay_out(folder: Path, name: str) -> Path:
+    home = folder / "integrations" / name
+    home.mkdir(parents=True)
+    (home / "integration.yaml").write_text(INTEGRATION.replace("integration: reorder", f"integration: {name}"))
+    (home / "contract.odcs.yaml").write_text(CONTRACT)
+    (home / "usual.csv").write_text("store_id,score\n1,0.25\n")
+    return home
+
+
+def change(folder: Path, old: str, new: str, file: str = "integrations/reorder/integration.yaml") -> CheckReport:
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    return check(folder)
+
+
+def found(report: CheckReport) -> list[tuple[str, str, str]]:
+    return [(finding.level, finding.where, finding.path) for finding in report.findings]
+
+
+def test_a_sound_workspace_passes(workspace: Path) -> None:
+    """Only the missing bundle is mentioned, and it stops nothing."""
+    report = check(workspace)
+    assert report.passed
+    assert report.integrations == ("reorder",)
+    assert found(report) == [("warning", "integrations/reorder/integration.yaml:7", "model")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("owner: logistics\n", "", ("warning", "integrations/reorder/integration.yaml:1", "")),
+        ("purpose: Say what to reorder.\n", "", ("warning", "integrations/reorder/integration.yaml:1", "")),
+        (
+            "chain: [{table: usual.csv}, {constant: {score: 0.5}}]",
+            "chain: [previous_version]",
+            ("warning", "integrations/reorder/integration.yaml:8", "fallback"),
+        ),
+        (
+            "chain: [{table",
+            "chain: [previous_version, {table",
+            ("notice", "integrations/reorder/integration.yaml:8", "fallback.chain[0]"),
+        ),
+        (
+            "model: bundles/reorder",
+            "model: bundles/reorder\nrollout: {steps: [setWeight: 5]}",
+            ("notice", "integrations/reorder/integration.yaml:8", "rollout"),
+        ),
+        (
+            "model: bundles/reorder",
+            "model: bundles/reorder\nmonitors: {drift: {}}",
+            ("notice", "integrations/reorder/integration.yaml:8", "monitors"),
+        ),
+        (
+            "bundles/reorder",
+            "'models:/reorder@champion'",
+            ("notice", "integrations/reorder/integration.yaml:7", "model"),
+        ),
+        (
+            "bundles/reorder",
+            "{path: bundles/reorder, cache: {ttl_s: 5}}",
+            ("notice", "integrations/reorder/integration.yaml:7", "model.cache"),
+        ),
+        (
+            "model:",
+            "constraints: {accuracy: {metric: recall, max_drop: 0.1}}\nmodel:",
+            ("notice", "integrations/reorder/integration.yaml:7", "constraints.accuracy"),
+        ),
+        (
+            "connection: pos, table: stock}",
+            "chain: [{connection: pos, table: stock}, {snapshot: last_good, max_age_h: 1}]}",
+            ("notice", "integrations/reorder/integration.yaml:6", "sources.stock.chain[1]"),
+        ),
+        ("model: bundles/reorder\n", "", ("notice", "integrations/reorder/integration.yaml:1", "")),
+    ],
+)
+def test_what_a_careful_reader_would_ask(workspace: Path, old: str, new: str, expected: tuple[str, str, str]) -> None:
+    """Each omission is a warning, each part that this release does not act on a notice, at its line."""
+    report = change(workspace, old, new)
+    assert report.passed
+    assert expected in found(report)
+
+
+def test_mistakes_are_findings(workspace: Path) -> None:
+    """B-66, B-68: mistakes in the declaration are errors in the report, with all parts of the message."""
+    report = change(workspace, "fallback: {deadline_ms: 50", "falback: {}\nfallback: {deadline_ms: 50 ms")
+    assert not report.passed
+    assert report.integrations == ()
+    assert found(report) == [
+        ("error", "integrations/reorder/integration.yaml:8", "falback"),
+        ("error", "integrations/reorder/integration.yaml:9", "fallback.deadline_ms"),
+    ]
+    assert report.findings[0].next_step == "Did you mean fallback?"
+    assert str(report.findings[1]) == (
+        "integrations/reorder/integration.yaml:9: error: fallback.deadline_ms: "
+        "expected a whole number in [1, 600000], got the text '50 ms'. "
+        "The unit stands in the key: write a plain number of milliseconds."
+    )
+
+
+def test_a_listener_beyond_loopback_needs_tokens(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S-01: a listener that others can reach is an error until somebody is named who may call."""
+    report = change(workspace, "workspace: shop\n", "workspace: shop\nserving: {host: 0.0.0.0}\n", "brownfield.yaml")
+    assert ("error", "brownfield.yaml:2", "serving.host") in found(report)
+    monkeypatch.setenv("BF_TEST_TILL", "geheim")
+    access = "access: {tokens: [{name: till, role: caller, token: {env: BF_TEST_TILL}}]}\n"
+    assert change(workspace, "serving:", f"{access}serving:", "brownfield.yaml").passed
+
+
+def test_secrets_that_are_not_there_or_too_open(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S-37: a token that cannot be read, or that others can read, is a warning that does not show it."""
+    monkeypatch.delenv("BF_TEST_TILL", raising=False)
+    (workspace / "token").write_text("geheim\n")
+    (workspace / "token").chmod(0o644)
+    access = (
+        "access:\n  tokens:\n"
+        "    - {name: till, role: caller, token: {env: BF_TEST_TILL}}\n"
+        "    - {name: ops, role: operator, token: {file: token}}\n"
+    )
+    report = change(workspace, "connections:", f"{access}connections:", "brownfield.yaml")
+    paths = [path for _, _, path in found(report)]
+    assert paths[:2] == ["access.tokens[0].token", "access.tokens[1].token"]
+    assert "geheim" not in report.to_json().decode()
+    (workspace / "token").chmod(0o600)
+    assert "access.tokens[1].token" not in [path for _, _, path in found(check(workspace))]
+
+
+def test_places_that_are_not_there(workspace: Path) -> None:
+    """A database that is not where it should be is a warning: the check may run elsewhere."""
+    (workspace / "pos.db").unlink()
+    assert ("warning", "brownfield.yaml:3", "connections.pos.path") in found(check(workspace))
+    report = change(workspace, "path: pos.db", "path: {env: BF_TEST_NOWHERE}", "brownfield.yaml")
+    assert any("BF_TEST_NOWHERE" in str(finding) for finding in report.findings)
+    assert report.passed
+
+
+def test_a_folder_that_is_passed_over(workspace: Path) -> None:
+    """A misspelt integration.yaml is not silently no integration at all."""
+    home = lay_out(workspace, "second")
+    (home / "integration.yaml").rename(home / "integrations.yaml")
+    report = check(workspace)
+    assert report.integrations == ("reorder",)
+    assert any("integrations/second has no integration.yaml" in finding.message for finding in report.findings)
+
+
+def test_a_fallback_table_is_read_to_its_last_cell(workspace: Path) -> None:
+    """An answer that the contract does not admit is an error before anyone asks for it."""
+    report = change(workspace, "1,0.25", "1,0.25\n2,7", "integrations/reorder/usual.csv")
+    assert found(report)[0][0] == "error"
+    assert "usual.csv:3" in str(report.findings[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "layout"),
+    [
+        pytest.param("format: copybook, layout: stock.cpy", b"       01 A.\n          05 B PIC QQQ.\n", id="copybook"),
+        pytest.param("format: copybook, layout: stock.cpy", b"\xff\xfe", id="not-utf-8"),
+        pytest.param("format: fixed_width, layout: stock.cpy", b"nix\n", id="layout"),
+        pytest.param("format: csv, encoding: nix", b"", id="character-set"),
+        pytest.param(
+            "format: copybook, layout: stock.cpy, code_page: cp99999", b"       01 A PIC X.\n", id="code-page"
+        ),
+    ],
+)
+def test_a_format_must_open(workspace: Path, options: str, layout: bytes) -> None:
+    """A copybook, layout or character set that cannot be used is an error before the first byte is read."""
+    (workspace / "integrations/reorder/stock.cpy").write_bytes(layout)
+    report = change(workspace, "connection: pos, table: stock", f"connection: drop, path: STOCK, {options}")
+    report = change(workspace, "connections:", "connections:\n  drop: {kind: folder, path: .}", "brownfield.yaml")
+    errors = [finding for finding in report.findings if finding.level == "error"]
+    assert len(errors) == 1
+    assert "sources.stock" in errors[0].path or errors[0].where.startswith("stock.cpy")
+
+
+def test_a_features_file_must_fit_the_contract(workspace: Path) -> None:
+    """Features of a field that the request does not have are an error at the line of the features file."""
+    (workspace / "integrations/reorder/features.yaml").write_text(
+        "inputs:\n  - {field: nix, tensor: x, encode: scale}\n"
+    )
+    report = change(workspace, "model:", "features: features.yaml\nmodel:")
+    assert not report.passed
+    assert report.findings[0].where.startswith("integrations/reorder/features.yaml:")
+
+
+def test_a_folder_that_is_no_bundle(workspace: Path) -> None:
+    """A model folder without a manifest is an error: nothing in it may be loaded."""
+    (workspace / "integrations/reorder/bundles/reorder").mkdir(parents=True)
+    assert ("error", "model") in [(level, path) for level, _, path in found(check(workspace))]
+
+
+def test_the_report_as_json(workspace: Path) -> None:
+    """Machines read the same report: one object with its verdict and its findings."""
+    report = msgspec.json.decode(check(workspace).to_json())
+    assert set(report) == {"passed", "folder", "integrations", "findings"}
+    assert set(report["findings"][0]) == {"level", "where", "path", "message", "next_step"}
+    assert report["passed"] is True
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"workspace: [", b"\x00", b"- a", b"workspace: !x y"])
+def test_nothing_makes_the_check_fail(workspace: Path, content: bytes) -> None:
+    """B-20: whatever stands in a file, the check ends with a finding."""
+    for name in ("integrations/reorder/contract.odcs.yaml", "integrations/reorder/integration.yaml", "brownfield.yaml"):
+        (workspace / name).write_bytes(content)
+        assert not check(workspace).passed
+
+
+def test_an_empty_workspace_says_what_is_missing(tmp_path: Path) -> None:
+    """Without integrations there is nothing to serve, and the check says where to add one."""
+    (tmp_path / "brownfield.yaml").write_text("workspace: shop\n")
+    assert [str(finding) for finding in check(tmp_path).findings] == [
+        "brownfield.yaml:1: warning: no integration is declared. Add integrations/NAME/integration.yaml."
+    ]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(30)
+def test_two_hundred_integrations(workspace: Path) -> None:
+    """B-73: two hundred integrations are checked, each finding at its own (benchmarks/declaration.py has the time)."""
+    fields = "".join(f"      - {{name: f{number}, logicalType: number}}\n" for number in range(80))
+    for number in range(199):
+        home = lay_out(workspace, f"reorder-{number}")
+        (home / "contract.odcs.yaml").write_text(CONTRACT.replace("  - name: response", f"{fields}  - name: response"))
+    report = check(workspace)
+    assert len(report.integrations) == 200
+    assert len({finding.where for finding in report.findings}) == 200
