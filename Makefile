@@ -1,5 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; each sets up everything it needs in .venv.
 PYTHON ?= python3
+# onnxruntime reports home unless it is told not to before it is imported; the platform's own model processes do this too.
+export ORT_DISABLE_TELEMETRY := 1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that only carry data or models are installed without their dependencies: none is needed to read the files.

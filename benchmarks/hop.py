@@ -1,7 +1,8 @@
 """What the hop to a model's own process costs: paired with the same model called in process, on the same machine.
 
 Model M1 (32 numbers, MLP 32-128-64-1). Interleaved rounds, medians of the rounds:
-one caller's round trip; 16 callers' throughput; the moment at which a killed process is noticed.
+one caller's round trip, beside a bare socket's (on an idle virtual machine most of it is waking the other core);
+16 callers' throughput; the moment at which a killed process is noticed.
 The engine is imported in a process of the benchmark's own (the reference), never in this one.
 
 Run: ``python benchmarks/hop.py [--rounds 5]``.
@@ -12,6 +13,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -44,6 +46,29 @@ for line in sys.stdin:
         took.append(time.perf_counter() - began)
     print(json.dumps([float(np.percentile(took, 50)), float(np.percentile(took, 99)), calls / sum(took)]), flush=True)
 """
+
+
+ECHO = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as end:
+    while data := end.recv(4096):
+        end.send(data)
+"""
+
+
+def bare_round_trip() -> float:
+    """Median seconds of 176 bytes to another process and back, without anything of ours: the floor of any hop."""
+    ours, theirs = socket.socketpair()
+    with ours, subprocess.Popen([sys.executable, "-c", ECHO, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
+        theirs.close()
+        took = []
+        for _ in range(CALLS):
+            began = time.perf_counter()
+            ours.send(b"x" * 176)
+            ours.recv(4096)
+            took.append(time.perf_counter() - began)
+        ours.shutdown(socket.SHUT_RDWR)
+    return statistics.median(took)
 
 
 def write_model(path: Path) -> None:
@@ -110,11 +135,13 @@ async def measure(folder: Path, reference: subprocess.Popen[str], rounds: int) -
             reference.stdin.write(f"{CALLS}\n")
             reference.stdin.flush()
             p50, p99, rate = json.loads(reference.stdout.readline())
+            bare = bare_round_trip()
             took = await one_caller(channel)
             for name, value in {
                 "in process, one call, p50 us": p50 * 1e6,
                 "in process, one call, p99 us": p99 * 1e6,
                 "in process, calls/s": rate,
+                "bare socket round trip, p50 us": bare * 1e6,
                 "hop, 1 caller, p50 us": float(np.percentile(took, 50)) * 1e6,
                 "hop, 1 caller, p99 us": float(np.percentile(took, 99)) * 1e6,
                 "hop, 16 callers, calls/s": await many_callers(channel),

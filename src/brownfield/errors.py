@@ -58,6 +58,7 @@ class RejectionCode(StrEnum):
     FIELD_NULL = "BF-FLD-003"
     FIELD_TYPE = "BF-FLD-004"
     FIELD_INEXACT = "BF-FLD-005"
+    FIELD_ZONE = "BF-FLD-006"
 
     RULE_RANGE = "BF-RUL-001"
     RULE_ENUM = "BF-RUL-002"

@@ -323,7 +323,24 @@ def _body(data) -> None:
     assert verdicts[0] == verdicts[1]
 
 
-CASES = pytest.mark.parametrize("case", [_one_record, _columns, _body], ids=["one-record", "columns", "body"])
+def _plain_columns(data) -> None:
+    schema = data.draw(schemas())
+    size = data.draw(st.integers(1, 3))
+    records = [{field.name: _value(data.draw, field, wild=True) for field in schema.fields} for _ in range(size)]
+    columns = {field.name: [record[field.name] for record in records] for field in schema.fields}
+    verdicts = []
+    for work in (lambda: schema.rows.check(records), lambda: schema.rows.check_columns(columns, size)):
+        try:
+            checked = work()
+            verdicts.append([checked.record(row) for row in range(size)])
+        except InputRefused as refused:
+            verdicts.append(refused.violations)
+    assert repr(verdicts[0]) == repr(verdicts[1])
+
+
+CASES = pytest.mark.parametrize(
+    "case", [_one_record, _columns, _body, _plain_columns], ids=["record", "columns", "body", "lists"]
+)
 
 
 @CASES

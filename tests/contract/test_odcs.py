@@ -133,6 +133,12 @@ CONTRADICTIONS = {
     "format-of-text": {"name": "q", "logicalType": "string", "logicalTypeOptions": {"format": "email"}},
     "nested-object": {"name": "q", "logicalType": "object"},
     "unknown-relationship": _integer(relationships=[{"to": "nowhere.key"}]),
+    "unique-float-items": {
+        "name": "q",
+        "logicalType": "array",
+        "logicalTypeOptions": {"uniqueItems": True},
+        "items": {"logicalType": "number"},
+    },
     "unique-float": {"name": "q", "logicalType": "number", "unique": True},
     "metric-not-computed": _integer(quality=[{"type": "library", "metric": "nullValues", "mustBe": 0}]),
 }

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brownfield.contract import JsonLimits, compile_contract, parse_json
+from brownfield.contract.strict_json import read_strictly
 from brownfield.errors import InputRefused, RejectionCode
 
 BAD = {
@@ -133,3 +134,29 @@ def test_brackets_in_texts_are_no_depth() -> None:
     """Brackets inside texts do not count as nesting, quotes inside them do not end them."""
     text = '\\"' + "[{" * 40
     assert parse_json(f'["{text}"]'.encode()) == ['"' + "[{" * 40]
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False)
+TREES = st.recursive(
+    SCALARS | st.text(max_size=3) | st.sampled_from(["a:b", "\0", "\ud800", "😀"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "b:", "c\0"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, st.booleans(), st.data())
+def test_the_fast_reader_agrees_with_the_strict_one(tree, ascii_only, data) -> None:
+    """Whether the fast reader vouches for a document or not, the value or the refusal is that of the strict reader."""
+    text = json.dumps(tree, ensure_ascii=ascii_only)
+    if data.draw(st.booleans()):
+        text = text.replace('"b:"', '"a"').replace("a:b", "a\\u003ab")
+    body = text.encode(errors="surrogatepass")
+    limits = JsonLimits(depth=3, keys=2)
+    results = []
+    for read in (parse_json, read_strictly):
+        try:
+            results.append(repr(read(body, limits)))
+        except InputRefused as refused:
+            results.append(refused.violations)
+    assert results[0] == results[1]

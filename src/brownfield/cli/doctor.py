@@ -25,6 +25,7 @@ def _doctor(
 
     if backup is not None and restore is not None:
         raise typer.BadParameter("either --backup or --restore")
+    result: object
     if backup is not None:
         result = doctor.backup(folder, backup)
     elif restore is not None:

@@ -249,10 +249,10 @@ class ColumnChecker:
         column = work.unfit(column, ticks.inexact, "exact", RejectionCode.FIELD_INEXACT)
         if ticks.naive:
             if self.field.zone is None:
-                column = work.unfit(column, pc.is_valid(column), "zone", RejectionCode.DECODE_ZONE)
+                column = work.unfit(column, pc.is_valid(column), "zone", RejectionCode.FIELD_ZONE)
             else:
                 shifted, unclear, outside = localised(column, self.field.zone)
-                column = work.unfit(shifted, unclear, "zone", RejectionCode.DECODE_ZONE)
+                column = work.unfit(shifted, unclear, "zone", RejectionCode.FIELD_ZONE)
                 column = work.unfit(column, outside, "type", RejectionCode.FIELD_TYPE)
         return column.cast(pa.timestamp("us", tz="UTC"))
 

@@ -121,7 +121,11 @@ def _vector(node: Node) -> dict[str, Any]:
 
 
 def _array(node: Node) -> dict[str, Any]:
-    return {"item": read_field(node.at("items"), is_item=True)}
+    item = read_field(node.at("items"), is_item=True)
+    options = node.maybe("logicalTypeOptions")
+    if item.kind == "number" and options is not None and options.is_set("uniqueItems"):
+        raise options.at("uniqueItems").refuse("no uniqueItems on floating-point numbers")
+    return {"item": item}
 
 
 def _options(node: Node, logical: str) -> dict[str, Any]:

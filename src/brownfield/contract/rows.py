@@ -15,8 +15,8 @@ import numpy as np
 from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
 from brownfield.contract.rules import RangeRule
-from brownfield.contract.strict_json import JsonLimits, parse_json, refuse_json, shown_key
-from brownfield.contract.structs import is_tight, row_decoder
+from brownfield.contract.strict_json import JsonLimits, read_strictly, refuse_json, shown_key
+from brownfield.contract.structs import column_reader, is_tight, row_decoder
 from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.types import Columns, Record
@@ -89,6 +89,8 @@ class RowChecker:
         self._positions = {name: position for position, name in enumerate(schema.names)}
         self._read = row_decoder(schema)
         self._finish = [_finisher(checker, batched=schema.batched) for checker in self.checkers]
+        self._readers = [column_reader(each) for each in schema.fields]
+        self._finished = all(finish is list for finish in self._finish)
         self._texts = [index for index, each in enumerate(schema.fields) if _holds_colons(each)]
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
@@ -111,7 +113,7 @@ class RowChecker:
         checked = self._decode_fast(body)
         if checked is not None:
             return checked
-        value = parse_json(body, self.limits)
+        value = read_strictly(body, self.limits)
         single = isinstance(value, dict)
         records = [value] if single else value
         if not isinstance(records, list) or not records:
@@ -169,12 +171,15 @@ class RowChecker:
         raw = list(zip(*map(msgspec.structs.astuple, records), strict=True))
         if not self._keys_are_single(body, raw, rows):
             return None
-        columns: dict[str, Any] = {}
-        for name, values, finish in zip(self._order, raw, self._finish, strict=True):
-            column = finish(values)
-            if column is None:
-                return None
-            columns[name] = column
+        if self._finished:
+            columns = dict(zip(self._order, map(list, raw), strict=True))
+        else:
+            columns = {}
+            for name, values, finish in zip(self._order, raw, self._finish, strict=True):
+                column = finish(values)
+                if column is None:
+                    return None
+                columns[name] = column
         for rule, truths_of in self._rules:
             truths = truths_of(columns, rows)
             if False in truths or (None in truths and not rule.null_passes):
@@ -185,7 +190,7 @@ class RowChecker:
         # A key brings one colon, and those in its name. As many colons in the body as the fields that are there and
         # their texts account for: no key stands twice. (Escaped colons were sent to the strict reader before.)
         colons = body.count(b":") - rows * self._weight
-        if not colons and not any(msgspec.UNSET in raw[index] for index in self._optional):
+        if not colons and not (self._optional and any(msgspec.UNSET in raw[index] for index in self._optional)):
             return True
         absent = sum(self._weights[index] * raw[index].count(msgspec.UNSET) for index in self._optional)
         return colons == sum(_colons(value) for index in self._texts for value in raw[index]) - absent
@@ -253,6 +258,10 @@ class RowChecker:
             if _accepts_array(values, checker):
                 return values
             values = values.tolist()
+        read = self._readers[position]
+        accepted = read(values) if read is not None else None
+        if accepted is not None:
+            return accepted
         out = []
         for row, value in enumerate(values):
             accepted, breaks = checker.check(value)

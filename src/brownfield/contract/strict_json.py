@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import msgspec
+import numpy as np
+
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
 __all__ = ["JsonLimits", "parse_json"]
@@ -36,8 +39,9 @@ class JsonLimits:
 _DEFAULT = JsonLimits()
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 # A string that is never closed ends with the body, so that every quote is looked at once.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_SUSPECT_BYTES = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _INT64_LOW, _UINT64_HIGH = -(2**63), 2**64 - 1
 _INTEGER_DIGITS = 20
 _SHOWN_KEY = 64
@@ -71,6 +75,17 @@ def parse_json(body: bytes, limits: JsonLimits = _DEFAULT) -> Any:
     Traceback (most recent call last):
     brownfield.errors.InputRefused: record 0: quantity: BF-JSON-006 (rule json.duplicate_key)
     """
+    try:
+        value = msgspec.json.decode(body)
+        if not (b"\\" in body and _SUSPECT_BYTES.search(body)):
+            return _without_doubt(body, value, limits)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Doubt):
+        pass  # the strict reader below says what is wrong, if anything is
+    return read_strictly(body, limits)
+
+
+def read_strictly(body: bytes, limits: JsonLimits) -> Any:
+    """Parse as :func:`parse_json` does, by the reader that looks at everything."""
     text = _text(body)
     _check_depth(body, limits.depth)
     try:
@@ -86,6 +101,52 @@ def parse_json(body: bytes, limits: JsonLimits = _DEFAULT) -> Any:
     if _SUSPECT_ESCAPE.search(text):
         _check_texts(value)
     return value
+
+
+class _Doubt(Exception):
+    """The fast reader cannot vouch for the document."""
+
+
+def _without_doubt(body: bytes, value: Any, limits: JsonLimits) -> Any:
+    # Each key brings one colon; a key that stood twice is in the body but not in the value, and the counts differ.
+    # Escaped colons were sent to the strict reader before.
+    if body.count(b":") != _colons(value, limits.depth, limits.keys):
+        raise _Doubt
+    return value
+
+
+def _colons(value: Any, depth: int, keys: int) -> int:
+    """Colons that a value accounts for in its text; never more than there are."""
+    if isinstance(value, str):
+        return value.count(":")
+    if isinstance(value, int):
+        return _colons_in_numbers([value])
+    if not isinstance(value, dict | list):
+        return 0
+    if not depth or (isinstance(value, dict) and len(value) > keys):
+        raise _Doubt
+    if isinstance(value, dict):
+        return sum(1 + key.count(":") + _colons(each, depth - 1, keys) for key, each in value.items())
+    return _colons_in_list(value, depth - 1, keys)
+
+
+def _colons_in_list(values: list[Any], depth: int, keys: int) -> int:
+    # Lists of one kind are looked at as a whole; a list of several kinds raises TypeError there.
+    first = values[0] if values else None
+    try:
+        if isinstance(first, int | float):
+            return _colons_in_numbers(values)
+        if isinstance(first, str):
+            return "".join(values).count(":")
+    except TypeError:
+        raise _Doubt from None
+    return sum(_colons(each, depth, keys) for each in values)
+
+
+def _colons_in_numbers(values: list[Any]) -> int:
+    if min(values) < _INT64_LOW or max(values) > _UINT64_HIGH:
+        raise _Doubt
+    return 0
 
 
 def refuse_json(what: str, code: RejectionCode, field: str = "", row: int = 0) -> NoReturn:
@@ -114,15 +175,12 @@ def _text(body: bytes) -> str:
 def _check_depth(body: bytes, most: int) -> None:
     if body.count(b"[") + body.count(b"{") <= most:
         return
-    depth = 0
-    for found in _TOKENS.finditer(body):
-        first = found[0][0]
-        if first in b"[{":
-            depth += 1
-            if depth > most:
-                refuse_json("depth", RejectionCode.JSON_DEPTH)
-        elif first in b"]}":
-            depth -= 1
+    letters = np.frombuffer(_STRING.sub(b"", body), np.uint8)
+    opened = (letters == ord("[")) | (letters == ord("{"))
+    closed = (letters == ord("]")) | (letters == ord("}"))
+    depth = np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32)
+    if len(depth) and depth.max() > most:
+        refuse_json("depth", RejectionCode.JSON_DEPTH)
 
 
 def _object(pairs: list[tuple[str, Any]], most: int) -> dict[str, Any]:

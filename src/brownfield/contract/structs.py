@@ -6,6 +6,7 @@ again by the strict reader, which knows every rule and names every break.
 
 from collections.abc import Callable
 from datetime import date
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from brownfield.contract.patterns import MAX_TEXT, compile_pattern
 from brownfield.contract.tensors import nested_type
 from brownfield.contract.values import EXACT_INTEGER, integer_bounds
 
-__all__ = ["is_tight", "row_decoder"]
+__all__ = ["column_reader", "is_tight", "row_decoder"]
 
 _INT64_HIGH = 2**63 - 1
 
@@ -50,6 +51,42 @@ def row_decoder(schema: Schema) -> Callable[[bytes], Any]:
         gc=any(field.kind in ("list", "tensor") for field in schema.fields),
     )
     return msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]  # made just above
+
+
+def column_reader(field: Field) -> Callable[[Any], list[Any] | None] | None:
+    """Reader of a whole column of plain values; it gives None in doubt, and there is none for a field with more rules.
+
+    Parameters
+    ----------
+    field
+        The field of the column.
+
+    Examples
+    --------
+    >>> read = column_reader(Field(name="q", kind="integer", dtype="int64", required=True, minimum=1))
+    >>> read([1, 2]), read([1, 0])
+    ([1, 2], None)
+    """
+    if not is_tight(field) or field.null_policy == "impute":
+        return None
+    value = _tight(field) if field.required else _tight(field) | None
+    kind: Any = list[value]  # type: ignore[valid-type]  # made at run time
+    texts = (field.item or field).kind == "string"
+
+    def read(values: Any) -> list[Any] | None:
+        try:
+            accepted: list[Any] = msgspec.convert(values, kind, strict=True)
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            return None
+        if not texts:
+            return accepted
+        try:
+            flat = chain.from_iterable(filter(None, accepted)) if field.item is not None else filter(None, accepted)
+            return None if b"\0" in "".join(flat).encode() else accepted
+        except UnicodeEncodeError:
+            return None
+
+    return read
 
 
 def is_tight(field: Field) -> bool:

@@ -252,7 +252,7 @@ def _timestamp(value: Any, field: Field) -> datetime:
         if isinstance(value, datetime):
             return localise(value, field.zone)
     except ZoneUnclear:
-        raise Unfit("zone", RejectionCode.DECODE_ZONE) from None
+        raise Unfit("zone", RejectionCode.FIELD_ZONE) from None
     except ValueError:
         raise Unfit(*_NOT_OF_KIND) from None
     raise Unfit(*_NOT_OF_KIND)

@@ -7,6 +7,7 @@ Refused: a file written by a newer Brownfield, a torn or corrupt one, one that a
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = ["Database", "MigrationPlan", "check_whole", "copy_database", "migrati
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_LINE = re.compile(r"\S+ (?:-> )?\S+ +\S+ +\S+ (?P<pid>\d+) [0-9a-f]+:[0-9a-f]+:(?P<inode>\d+) ")
+_ONE_MIGRATION = threading.Lock()  # the operations that Alembic's steps import are one per process
 _RESTORE = "Restore the last backup with `brownfield doctor --restore FILE`."
 
 
@@ -103,6 +105,8 @@ def open_database(path: Path, *, clock: Clock, busy_timeout_ms: int = 5000) -> D
         with closing(_sqlite(path, busy_timeout_ms)) as connection:
             _check_whole(path, connection)
         plan = migration_plan(path)
+        if plan.steps:
+            _backup_beside(path, plan.current or "empty", clock)
     except sqlite3.Error as error:
         raise _store_error(path, error, busy_timeout_ms) from error
     except OSError as error:
@@ -112,7 +116,6 @@ def open_database(path: Path, *, clock: Clock, busy_timeout_ms: int = 5000) -> D
     database = Database(path, busy_timeout_ms=busy_timeout_ms)
     if plan.steps:
         try:
-            _backup_beside(path, plan.current or "empty", clock)
             _migrate(database)
         except BaseException:
             database.close()
@@ -204,8 +207,6 @@ def _create(path: Path) -> None:
             _migrate(database)
         finally:
             database.close()
-        with closing(sqlite3.connect(part)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")
         _fsync(part)
         with suppress(FileExistsError):  # another process was first; its store is as good as ours
             os.link(part, path)
@@ -217,7 +218,7 @@ def _create(path: Path) -> None:
 
 def _migrate(database: Database) -> None:
     scripts = ScriptDirectory(str(_MIGRATIONS))
-    with database.write() as connection:
+    with _ONE_MIGRATION, database.write() as connection:
         context = MigrationContext.configure(connection)
         with Operations.context(context):
             for step in _steps(scripts, context.get_current_revision(), database.path):
@@ -238,9 +239,12 @@ def _sqlite(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
 
 def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse an empty or half-readable file: a store is created whole, so it is a torn one."""
+    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+    log = path.with_name(path.name + "-wal")
+    cut = path.stat().st_size % page_bytes != 0 and not (log.exists() and log.stat().st_size)
     findings = connection.execute("PRAGMA quick_check(1)").fetchall()
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if findings != [("ok",)] or "alembic_version" not in tables:
+    if cut or findings != [("ok",)] or "alembic_version" not in tables:
         raise StoreError("the file is torn, corrupt or no store", where=str(path), next_step=_RESTORE)
 
 

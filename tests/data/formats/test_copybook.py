@@ -133,7 +133,13 @@ def test_a_wanted_column_that_the_copybook_lacks_names_the_nearest():
 
 @pytest.mark.parametrize(
     ("clauses", "wanted"),
-    [("PIC 9V9", pa.int64()), ("PIC 9 OCCURS 2", pa.int64()), ("PIC 9", pa.list_(pa.int64())), ("PIC S9", pa.string()), ("PIC 9", pa.bool_())],
+    [
+        ("PIC 9V9", pa.int64()),
+        ("PIC 9 OCCURS 2", pa.int64()),
+        ("PIC 9", pa.list_(pa.int64())),
+        ("PIC S9", pa.string()),
+        ("PIC 9", pa.bool_()),
+    ],
 )
 def test_a_picture_that_cannot_become_the_wanted_type_is_refused(clauses, wanted):
     """Digits are never cut off, and lists come from OCCURS alone."""
@@ -163,7 +169,11 @@ def numeric_fields(draw):
     digits = draw(st.integers(1, 18))
     scale = draw(st.integers(0, min(digits, 4)))
     signed = draw(st.booleans())
-    usage = draw(st.sampled_from(["", "COMP-3", "COMP", "COMP-5", "SIGN LEADING", "SIGN TRAILING SEPARATE", "SIGN LEADING SEPARATE"]))
+    usage = draw(
+        st.sampled_from(
+            ["", "COMP-3", "COMP", "COMP-5", "SIGN LEADING", "SIGN TRAILING SEPARATE", "SIGN LEADING SEPARATE"]
+        )
+    )
     limit = 10**digits - 1
     values = draw(st.lists(st.integers(-limit if signed else 0, limit), min_size=1, max_size=4))
     whole = f"9({digits - scale})" if digits > scale else ""
@@ -179,7 +189,9 @@ def test_decoding_undoes_encoding_and_encoding_undoes_decoding(field, page, orde
     exact = all(abs(value) < 2**53 for value in values)
     if scale and not exact:
         values = [value % 2**40 for value in values]
-    column = pa.array([float(Decimal(value).scaleb(-scale)) for value in values]) if scale else pa.array(values, pa.int64())
+    column = (
+        pa.array([float(Decimal(value).scaleb(-scale)) for value in values]) if scale else pa.array(values, pa.int64())
+    )
     batch = pa.record_batch({"k": ["a"] * len(values), "f": column})
     encoded = b"".join(book.encode([batch]))
     (decoded,) = book.decode(io.BytesIO(encoded), batch.schema)
@@ -223,7 +235,10 @@ def test_the_batch_size_changes_nothing():
     def everything(batch_rows):
         rows, rejects = [], []
         for decoded in book.decode(io.BytesIO(data), pa.schema([("f", pa.int64())]), batch_rows):
-            rows += [(decoded.position(row), decoded.raw(row), value["f"]) for row, value in enumerate(decoded.batch.to_pylist())]
+            rows += [
+                (decoded.position(row), decoded.raw(row), value["f"])
+                for row, value in enumerate(decoded.batch.to_pylist())
+            ]
             rejects += decoded.rejects
         return rows, rejects
 

@@ -129,7 +129,14 @@ def test_b_37_a_one_byte_character_set_is_read_as_declared():
 
 @pytest.mark.parametrize(
     "dialect",
-    [{"delimiter": ""}, {"delimiter": "\n"}, {"quote": ","}, {"encoding": "utf-16"}, {"encoding": "cp037"}, {"encoding": "no"}],
+    [
+        {"delimiter": ""},
+        {"delimiter": "\n"},
+        {"quote": ","},
+        {"encoding": "utf-16"},
+        {"encoding": "cp037"},
+        {"encoding": "no"},
+    ],
 )
 def test_a_dialect_that_cannot_be_is_refused(dialect):
     """Contradicting marks and character sets without ASCII are errors of the declaration."""
@@ -139,7 +146,11 @@ def test_a_dialect_that_cannot_be_is_refused(dialect):
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=8)
 ROWS = st.lists(
-    st.tuples(st.integers(-(2**63), 2**63 - 1) | st.none(), st.floats(allow_nan=False, allow_infinity=False) | st.none(), TEXT | st.none()),
+    st.tuples(
+        st.integers(-(2**63), 2**63 - 1) | st.none(),
+        st.floats(allow_nan=False, allow_infinity=False) | st.none(),
+        TEXT | st.none(),
+    ),
     max_size=6,
 )
 

@@ -75,7 +75,7 @@ def _bind_place(
     location = connection.location(_workspace_folder(integration))
     if place.table is not None:
         return SqliteTable(location, place.table, key)
-    text = _layout(integration, location, place)
+    text = _layout(integration, place)
     return FolderFile(location, place.path or "", open_format(place.format or "", place.options, text).decode)
 
 
@@ -83,20 +83,17 @@ def _workspace_folder(integration: IntegrationSpec) -> Path:
     return integration.folder.parents[1]
 
 
-def _layout(integration: IntegrationSpec, folder: Path, place: Location) -> str | None:
-    """Read a format's layout file: the integration's own, or else the one that lies with the data."""
+def _layout(integration: IntegrationSpec, place: Location) -> str | None:
+    """Read a format's layout file, which belongs to the declaration."""
     name = getattr(place.options, "layout", None)
     if name is None:
         return None
-    for root in (integration.folder, folder):
-        if (root / name).is_file():
-            if not (root / name).resolve().is_relative_to(root.resolve()):
-                raise DeclarationError(path="layout", expected="a file inside its folder", got="one outside")
-            text: str = (root / name).read_text(encoding="utf-8")
-            return text
-    raise DeclarationError(
-        path="layout", expected=f"{name} in the integration's folder or with the data", got="no such file"
-    )
+    try:
+        return integration.file(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise DeclarationError(
+            where=str(integration.folder), path="layout", expected=f"a text file {name}", got="none that can be read"
+        ) from None
 
 
 def open_format(name: str, options: Any, layout: str | None = None) -> Format:
@@ -124,8 +121,6 @@ def open_format(name: str, options: Any, layout: str | None = None) -> Format:
     if name == "fixed_width":
         return FixedWidth(read_layout(layout or "", file), **_known(FixedWidth, given))
     if name == "copybook":
-        if given.get("record_format", "F") not in ("F", "FB"):
-            raise DeclarationError(path="record_format", expected="F or FB", got=given["record_format"])
         return Copybook(compile_copybook(layout or "", file), **_known(Copybook, given))
     raise DeclarationError(path="format", expected="csv, fixed_width or copybook", got=name)
 

@@ -183,8 +183,6 @@ class _Seen:
         return len(self.fields) == 1 and pa.types.is_integer(column.type) and column.null_count == 0
 
 
-def _shortened(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
+def _shortened(value: Any) -> str:
+    text = "" if value is None else str(value)
     return text if len(text) <= _PREVIEW_CHARACTERS else f"{text[:_PREVIEW_CHARACTERS]}..."

@@ -6,7 +6,7 @@ transaction of the store, and the new tables take their names with it: a run tha
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -22,7 +22,7 @@ from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
 from brownfield.data.pipeline.tables import TableWriter
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, StoreError
 from brownfield.store import Refused, SourceCounts
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def run_pipeline(
                 run.read(name)
             run.commit(run_id)
     except BaseException:
-        store.ledger.finish_run(run_id, "failed")
+        with suppress(StoreError):  # what went wrong first is what is told
+            store.ledger.finish_run(run_id, "failed")
         raise
     return PipelineReport(
         run_id=run_id,

@@ -79,6 +79,7 @@ class TableWriter:
     ) -> None:
         if not self._published:
             self.part.unlink(missing_ok=True)
+        self._writer.close()
         self._file.close()
 
 

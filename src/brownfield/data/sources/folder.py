@@ -82,9 +82,10 @@ class FolderFile:
             raise SourceUnavailable(
                 f"the file cannot be read ({error.strerror})", where=f"{folder}/{self.path}"
             ) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise SourceUnavailable("this is not a plain file", where=f"{folder}/{self.path}")
         with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceUnavailable("this is not a plain file", where=f"{folder}/{self.path}")
             yield stream
 
     def _check_still(self, before: os.stat_result, now: os.stat_result) -> None:

@@ -29,7 +29,7 @@ __all__ = ["PAGE_ROWS", "SqliteTable"]
 PAGE_ROWS = 65_536
 _BUSY_S = 5.0
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_LOOKING = {"table_xinfo", "query_only"}
+_LOOKING = {"table_xinfo"}
 _HIDDEN = 1
 """``hidden`` in ``table_xinfo`` of a virtual table's own columns."""
 
@@ -123,17 +123,17 @@ class _Pages:
             page = rows[: self.source.page_rows]
             if not page:
                 return
-            last = self._key(page[-1])
-            if len(rows) > len(page) and self._key(rows[-1]) == last:
-                raise DeclarationError(
-                    where=f"{self.source.path.name}: table {self.source.table}",
-                    path="cursor.key",
-                    expected="columns that together name a row once",
-                    got=f"two rows with one {', '.join(self.shape.key)}",
+            before, last = last, self._key(page[-1])
+            more = len(rows) > len(page)
+            if last == before or (more and not all(_is_comparable(value) for value in page[-1][len(self.columns) :])):
+                raise self._refused("a key of numbers and texts", "binary values or texts that are not UTF-8")
+            if more and self._key(rows[-1]) == last:
+                raise self._refused(
+                    "columns that together name a row once", f"two rows with one {', '.join(self.shape.key)}"
                 )
             done += len(page)
             yield self._pulled(page, lambda row: self._position(self._key(row)), {"after": last}, done)
-            if len(rows) == len(page):
+            if not more:
                 return
 
     def without_key(self, connection: sqlite3.Connection) -> Pulled | None:
@@ -181,17 +181,19 @@ class _Pages:
         decoded = Decoded(batch, lambda row: position(page[row]), lambda row: self._raw(page[row]), rejects)
         return Pulled(self.source.table, decoded, after, min(done / self.total, 1.0))
 
+    def _refused(self, expected: str, got: str) -> DeclarationError:
+        where = f"{self.source.path.name}: table {self.source.table}"
+        return DeclarationError(where=where, path="cursor.key", expected=expected, got=got)
+
     def _key(self, row: Row) -> list[Any]:
-        return [
-            value.decode(errors="replace") if isinstance(value, bytes) else value for value in row[len(self.columns) :]
-        ]
+        return [_readable(value) for value in row[len(self.columns) :]]
 
     def _position(self, key: Sequence[Any]) -> str:
-        return ", ".join(f"{name}={value}" for name, value in zip(self.shape.key, key, strict=True))
+        spelt = (msgspec.json.encode(value).decode() for value in key)
+        return ", ".join(f"{name}={value}" for name, value in zip(self.shape.key, spelt, strict=True))
 
     def _raw(self, row: Row) -> bytes:
-        values = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in row]
-        return msgspec.json.encode(dict(zip(self.wanted.names, values, strict=False)))
+        return msgspec.json.encode(dict(zip(self.wanted.names, map(_readable, row), strict=False)))
 
 
 class _Translated:
@@ -281,6 +283,19 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str) -> Declarat
 def _count(connection: sqlite3.Connection, shape: _Shape) -> int:
     (rows,) = connection.execute(f"SELECT count(*) FROM {shape.quoted}").fetchone()  # noqa: S608 (from the catalogue, quoted)
     return int(rows)
+
+
+def _readable(value: Any) -> Any:
+    """Turn the bytes of a text into the text; bytes that are no UTF-8 are spelt out."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def _is_comparable(value: Any) -> bool:
+    """Tell whether a key can be handed back to SQLite as it is: a number, or a text in UTF-8."""
+    try:
+        return not isinstance(value, bytes) or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _quoted(name: str) -> str:

@@ -81,6 +81,7 @@ class Server:
         self._connections: dict[int, _Connection] = {}
         self._waiting: dict[Hashable, deque[_Request]] = {}
         self._waiting_count = 0
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))  # recv() would map and unmap 256 KiB per call: 20 us
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._epoll.register(listener.fileno(), select.EPOLLIN)
@@ -135,7 +136,7 @@ class Server:
 
     def _receive(self, connection: _Connection) -> None:
         try:
-            data = connection.socket.recv(_RECEIVE_BYTES)
+            data = bytes(self._buffer[: connection.socket.recv_into(self._buffer)])
         except BlockingIOError:
             return
         except OSError:

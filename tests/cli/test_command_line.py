@@ -1,0 +1,143 @@
+"""The command line as a person or a script meets it: real processes, exit codes, streams."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brownfield.cli.output import printable, show_error
+from brownfield.errors import DeclarationError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
+BUNDLE = EXAMPLE / "integrations" / "store-recommendations" / "bundles" / "store-recommender"
+
+
+def brownfield(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "brownfield", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_new_workspace_passes_its_own_check(tmp_path: Path) -> None:
+    """What ``init`` writes passes ``check``: exit code 0, the result on standard output."""
+    begun = brownfield("init", tmp_path / "shop")
+    checked = brownfield("check", tmp_path / "shop", "--json")
+    assert begun.returncode == 0, begun.stderr
+    assert checked.returncode == 0, checked.stdout
+    assert json.loads(checked.stdout)["passed"] is True
+
+
+def test_init_does_not_overwrite_a_workspace(tmp_path: Path) -> None:
+    """A second ``init`` in the same folder is refused with exit code 2 and changes nothing."""
+    brownfield("init", tmp_path / "shop")
+    before = {path: path.read_bytes() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
+    again = brownfield("init", tmp_path / "shop")
+    assert again.returncode == 2
+    assert "Traceback" not in again.stderr
+    assert before == {path: path.read_bytes() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
+
+
+def test_b66_a_typing_error_in_a_declaration_is_exit_code_2_with_the_nearest_key(tmp_path: Path) -> None:
+    """B-66: ``falback`` is named with file, line and the key that was meant."""
+    brownfield("init", tmp_path / "shop")
+    (declaration,) = (tmp_path / "shop" / "integrations").glob("*/integration.yaml")
+    declaration.write_text(declaration.read_text().replace("fallback:", "falback:"))
+    checked = brownfield("check", tmp_path / "shop")
+    assert checked.returncode == 2
+    assert re.search(r"integration\.yaml:\d+", checked.stdout)
+    assert "falback" in checked.stdout
+    assert "fallback" in checked.stdout.replace("falback", "")
+
+
+def test_the_schema_for_editors_is_a_json_schema() -> None:
+    """``check --schema`` prints JSON Schema that knows the keys of the declaration."""
+    printed = brownfield("check", "--schema")
+    assert printed.returncode == 0, printed.stderr
+    assert "fallback" in json.dumps(json.loads(printed.stdout))
+
+
+def test_a_sound_bundle_is_examined_and_probed() -> None:
+    """``bundle --probe`` verifies the shipped bundle and runs its golden records in a child process."""
+    examined = brownfield("bundle", BUNDLE, "--probe", "--json")
+    assert examined.returncode == 0, examined.stderr
+    told = json.loads(examined.stdout)
+    manifest = json.loads((BUNDLE / "manifest.json").read_text())
+    assert (told["name"], told["version"]) == (manifest["name"], manifest["version"])
+    assert told["probe"]["largest_difference"] < 1e-4
+
+
+def test_b62_a_changed_bundle_is_a_finding(tmp_path: Path) -> None:
+    """B-62: one changed byte of the model is exit code 1, named by its rule, without a traceback."""
+    copy = tmp_path / "bundle"
+    copy.mkdir()
+    for file in BUNDLE.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    model = bytearray((copy / "model.onnx").read_bytes())
+    model[-1] ^= 1
+    (copy / "model.onnx").write_bytes(model)
+    examined = brownfield("bundle", copy, "--json")
+    assert examined.returncode == 1
+    assert json.loads(examined.stderr)["error"]["code"] == "BF-ERR-BUNDLE"
+
+
+def test_doctor_backs_up_and_restores(tmp_path: Path) -> None:
+    """``doctor --backup`` then ``--restore`` brings a changed declaration back."""
+    shop = tmp_path / "shop"
+    brownfield("init", shop)
+    original = (shop / "brownfield.yaml").read_text()
+    backed = brownfield("doctor", shop, "--backup", tmp_path / "backup.zip")
+    (shop / "brownfield.yaml").write_text(original + "# changed\n")
+    restored = brownfield("doctor", shop, "--restore", tmp_path / "backup.zip")
+    assert (backed.returncode, restored.returncode) == (0, 0), backed.stderr + restored.stderr
+    assert (shop / "brownfield.yaml").read_text() == original
+
+
+def test_doctor_says_what_the_host_can_do(tmp_path: Path) -> None:
+    """``doctor --json`` names the cores this process may use."""
+    brownfield("init", tmp_path / "shop")
+    examined = brownfield("doctor", tmp_path / "shop", "--json")
+    assert examined.returncode == 0, examined.stderr
+    assert "cores" in examined.stdout
+
+
+@pytest.mark.parametrize("arguments", [("check", "--nonsense"), ("fly",), ("bundle",)])
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    """Unknown options, verbs and missing arguments end with 2 and a hint, not with a traceback."""
+    used = brownfield(*arguments)
+    assert used.returncode == 2
+    assert "Traceback" not in used.stderr
+
+
+def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
+    """A workspace that never ran has no audit log, and the message says when it begins."""
+    brownfield("init", tmp_path / "shop")
+    asked = brownfield("audit", tmp_path / "shop")
+    assert asked.returncode == 2
+    assert "no store yet" in asked.stderr
+
+
+def test_init_deploy_writes_the_unit_and_the_container_file(tmp_path: Path) -> None:
+    """``init --deploy`` writes both files, and they name this workspace's command."""
+    done = brownfield("init", tmp_path / "shop", "--deploy")
+    assert done.returncode == 0, done.stderr
+    written = "".join(path.read_text() for path in (tmp_path / "shop" / "deploy").iterdir())
+    assert "[Service]" in written
+    assert "HEALTHCHECK" in written
+    assert "serve" in written
+
+
+def test_s20_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """S-20: escape sequences and direction marks in foreign text are printed as replacement characters."""
+    show_error(DeclarationError("bad \x1b[31mname\u202e", where="a\x07.yaml"), as_json=False)
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "\x07" not in shown
+    assert printable("plain text: 100 %") == "plain text: 100 %"
