@@ -11,8 +11,8 @@ SECOND_NS = 1_000_000_000
 def opened() -> Breaker:
     """A breaker that opened at time 0."""
     breaker = Breaker()
-    for _ in range(5):
-        breaker.failed(0)
+    for step in range(5):
+        breaker.failed((step - 4) * SECOND_NS)
     return breaker
 
 
@@ -49,6 +49,34 @@ def test_fewer_failures_than_successes_leave_it_closed():
         breaker.succeeded(step)
         breaker.failed(step)
     assert breaker.closed
+
+
+def test_a_stall_of_a_busy_model_leaves_it_closed():
+    """Thirty late answers among thousands a second are one stall of the machine, not a failing model."""
+    for before in (0, 5000):
+        breaker = Breaker()
+        for step in range(before):
+            breaker.succeeded(step * 100_000)
+        for step in range(30):
+            breaker.failed(500_000_000 + step * 1_000_000)
+        for step in range(5000):
+            breaker.succeeded(600_000_000 + step * 100_000)
+        for step in range(30):
+            breaker.failed(2 * SECOND_NS + step * 1_000_000)
+        assert breaker.closed
+
+
+def test_a_busy_model_that_goes_on_failing_opens_it():
+    """A quarter of a second after the first failure."""
+    breaker, now_ns = Breaker(), 0
+    for step in range(10_000):
+        now_ns = step * 100_000
+        breaker.succeeded(now_ns)
+    since_ns = now_ns
+    while breaker.closed:
+        now_ns += 100_000
+        breaker.failed(now_ns)
+    assert 0.25 <= (now_ns - since_ns) / SECOND_NS < 0.26
 
 
 def test_one_trial_at_a_time_and_its_success_closes_it():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation, WorkerUnavailable
+from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway import Dataplane, Snapshot, Split, Unanswered
 from brownfield.types import Reason
@@ -103,6 +104,7 @@ def test_a_caller_cannot_stretch_the_declared_deadline(served, pool):
 
 def test_an_open_breaker_answers_without_asking_the_model(served, pool):
     """After five failures the model is left alone."""
+    served.champion.breaker = Breaker(sustained_s=0)
     pool.function = breaks(ModelFailed("op"))
     causes = [ask(served).decision.cause for _ in range(8)]
     assert causes == ["model"] * 5 + ["breaker"] * 3

@@ -118,7 +118,7 @@ class Journal:
         self._classes = {field.name: field.classification for field in contract.schema("request").fields}
         self._buffer: deque[_Entry] = deque()
         self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
-        self._second = 0
+        self._second = -1
         self._offered = 0
         self._quota = 0
         self._rate = 1.0

@@ -27,6 +27,7 @@ _MANIFEST = "manifest.json"
 _MANIFEST_CAP_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_END_RECORD_BYTES = 22
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
@@ -152,7 +153,9 @@ def _is_plain(name: str) -> bool:
 def _check_no_gaps(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], path: Path) -> None:
     """Members must follow one another from the first byte to the directory, and nothing may follow the directory."""
     file = archive.fp
-    if file is None or archive.comment:
+    assert file is not None  # noqa: S101 (for the type checker: it is open)
+    file.seek(-_END_RECORD_BYTES, os.SEEK_END)
+    if file.read(4) != b"PK\5\6":
         raise _refusal(path, "there is something behind the end")
     at = 0
     for info in infos:

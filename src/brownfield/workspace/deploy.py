@@ -62,7 +62,7 @@ RestrictSUIDSGID=true
 LockPersonality=true
 RemoveIPC=true
 SystemCallArchitectures=native
-SystemCallFilter=@system-service @sandbox
+SystemCallFilter=@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallErrorNumber=EPERM
 
 [Install]

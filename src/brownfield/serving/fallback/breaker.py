@@ -11,8 +11,10 @@ class Breaker:
     """Says whether a model version may be asked, from the outcomes of its last calls.
 
     Closed, it opens when at least ``minimum_calls`` of the last ``window`` calls fell into the last ``within_s``
-    seconds and at least half of those failed. Open, it lets one call through after ``open_s`` seconds; that call
-    closes it, or opens it for twice as long, up to ``longest_open_s``. It reads no clock: every method takes the time.
+    seconds and at least half of those failed. At thousands of calls a second such a window is over in a blink, and one
+    stall of the machine is no reason: so failures must also have come for ``sustained_s`` seconds, counted from the
+    last time when the window held none. Open, it lets one call through after ``open_s`` seconds; that call closes it,
+    or opens it for twice as long, up to ``longest_open_s``. It reads no clock: every method takes the time.
 
     Parameters
     ----------
@@ -22,12 +24,14 @@ class Breaker:
         Fewest calls to judge by.
     within_s
         Age in seconds beyond which a call no longer counts.
+    sustained_s
+        Shortest time in seconds from the first of these failures to the one that opens it.
     open_s, longest_open_s
         First and longest time in seconds for which nothing is let through.
 
     Examples
     --------
-    >>> breaker = Breaker(minimum_calls=2)
+    >>> breaker = Breaker(minimum_calls=2, sustained_s=0)
     >>> breaker.failed(0), breaker.failed(1)
     (None, None)
     >>> breaker.allows(2), breaker.allows(5_000_000_002), breaker.allows(5_000_000_003)
@@ -45,6 +49,8 @@ class Breaker:
         "_opened_for_ns",
         "_probing",
         "_retry_ns",
+        "_since_ns",
+        "_sustained_ns",
         "_within_ns",
         "openings",
     )
@@ -55,14 +61,17 @@ class Breaker:
         window: int = 20,
         minimum_calls: int = 5,
         within_s: float = 10.0,
+        sustained_s: float = 0.25,
         open_s: float = 5.0,
         longest_open_s: float = 60.0,
     ) -> None:
         self._calls: deque[tuple[int, bool]] = deque(maxlen=window)
         self._minimum_calls = minimum_calls
         self._within_ns = round(within_s * _SECOND_NS)
+        self._sustained_ns = round(sustained_s * _SECOND_NS)
         self._open_ns = round(open_s * _SECOND_NS)
         self._longest_open_ns = round(longest_open_s * _SECOND_NS)
+        self._since_ns = 0
         self._opened_for_ns = 0
         self._retry_ns = 0
         self._probing = False
@@ -94,9 +103,12 @@ class Breaker:
             if self._probing:
                 self._open(now_ns, min(2 * self._opened_for_ns, self._longest_open_ns))
             return
+        if all(well for _, well in self._calls):
+            self._since_ns = now_ns
         self._calls.append((now_ns, False))
         recent = [well for at_ns, well in self._calls if now_ns - at_ns <= self._within_ns]
-        if len(recent) >= self._minimum_calls and 2 * recent.count(False) >= len(recent):
+        mostly_bad = len(recent) >= self._minimum_calls and 2 * recent.count(False) >= len(recent)
+        if mostly_bad and now_ns - self._since_ns >= self._sustained_ns:
             self._open(now_ns, self._open_ns)
 
     def abandoned(self) -> None:

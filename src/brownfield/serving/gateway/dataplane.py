@@ -166,8 +166,8 @@ class Dataplane:
             response = _in_contract(version, served, checked, inference.outputs)
             split.mark(Stage.OUTPUT_CHECK, now_ns())
         except BaseException as error:
-            full_time = deadline_ns - split.started_ns >= served.deadline_ns
-            if _blames_model(error, full_time=full_time):
+            given_ns = deadline_ns - entered_ns
+            if _blames_model(error, fair=2 * given_ns >= served.deadline_ns):
                 breaker.failed(now_ns())
             else:
                 breaker.abandoned()
@@ -225,13 +225,15 @@ def _cause(error: BrownfieldError) -> str:
     return CAUSES.get(type(error), "model")
 
 
-def _blames_model(error: BaseException, *, full_time: bool) -> bool:
-    """Whether the breaker counts it: not when the caller left or gave too little time, nor when a worker died.
+def _blames_model(error: BaseException, *, fair: bool) -> bool:
+    """Whether the breaker counts it: not when the caller left, nor when a worker died.
 
-    The pool knows by itself that a worker is gone; its replacement must not wait for a breaker.
+    A late answer counts when the model was given a fair time: half of the declared deadline or more, which neither the
+    caller nor a stall before the model had used up. The pool knows by itself that a worker is gone; its replacement
+    must not wait for a breaker.
     """
     if isinstance(error, DeadlineExceeded):
-        return full_time
+        return fair
     return isinstance(error, Exception) and not isinstance(error, WorkerUnavailable | Overloaded | InputRefused)
 
 

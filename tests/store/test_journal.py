@@ -1,0 +1,321 @@
+"""Decision records: cheap to append, bounded, masked, sampled with a known rate, readable after any end."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from brownfield.contract import compile_contract
+from brownfield.errors import NotFound
+from brownfield.store import Journal, JournalPolicy, read_journal
+from brownfield.types import Decision, Reason
+
+EVERYTHING = JournalPolicy(inputs_share=1.0)
+FIELDS = {"store_id": "", "customer": "pii", "note": "confidential", "shelf": "public"}
+
+
+def contract():
+    """A request with open and classified fields."""
+    properties = [
+        {"name": name, "logicalType": "string", **({"classification": word} if word else {})}
+        for name, word in FIELDS.items()
+    ]
+    schema = [{"name": name, "logicalType": "object", "properties": properties} for name in ("request", "response")]
+    return compile_contract(
+        {
+            "apiVersion": "v3.2.0",
+            "kind": "DataContract",
+            "id": "shop",
+            "version": "1.0.0",
+            "status": "active",
+            "schema": schema,
+        }
+    )
+
+
+def decision(number=0, *, degraded=False, reason=Reason.STATIC):
+    """The number-th decision."""
+    return Decision(
+        id=f"{number:016x}",
+        integration="shop",
+        source="constant" if degraded else "model",
+        version="" if degraded else "1.0.0",
+        reason=Reason.FALLBACK if degraded else reason,
+        degraded=degraded,
+        contract="shop@1.0.0",
+        cause="worker" if degraded else "",
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the journal of the test lies."""
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def journal(folder, clock):
+    """Open a journal with a policy."""
+    opened = []
+
+    def _open(policy=EVERYTHING, integration="shop"):
+        opened.append(Journal(folder, integration=integration, contract=contract(), clock=clock, policy=policy))
+        return opened[-1]
+
+    yield _open
+    for each in opened:
+        each.close()
+
+
+def test_a_decision_comes_back_whole(journal, folder, clock):
+    """Everything an operator asks later is in the record: who, why, which version, when, how long."""
+    kept = journal()
+    clock.advance(2.5)
+    kept.append(decision(7), {"decode": 12, "infer": 180}, 3, {"store_id": ["a", "b", "c"]})
+    kept.append(decision(8, degraded=True), {}, 1)
+    kept.close()
+    first, second = read_journal(folder).to_pylist()
+    assert first["at_utc"] == clock.now_utc()
+    assert (first["integration"], first["decision"], first["source"]) == ("shop", f"{7:016x}", "model")
+    assert (first["version"], first["reason"], first["contract"], first["rows"]) == ("1.0.0", "STATIC", "shop@1.0.0", 3)
+    assert (first["latency_us"], first["rate"]) == ([("decode", 12), ("infer", 180)], 1.0)
+    assert json.loads(first["inputs"]) == {"store_id": ["a", "b", "c"]}
+    assert (second["degraded"], second["cause"], second["inputs"]) == (True, "worker", None)
+
+
+def test_i11_classified_values_never_reach_the_buffer_or_the_disk(journal, folder):
+    """I11, S-19: classified and undeclared fields are masked before they are buffered; open ones are kept."""
+    kept = journal()
+    inputs = {name: [f"CANARY{name}"] for name in (*FIELDS, "undeclared")}
+    kept.append(decision(), {}, 1, inputs)
+    assert "CANARYcustomer" not in repr(kept._buffer)
+    kept.close()
+    shown = json.loads(read_journal(folder)["inputs"][0].as_py())
+    assert shown == {
+        "store_id": ["CANARYstore_id"],
+        "customer": ["XXXXXXxxxxxxxx"],
+        "note": ["XXXXXXxxxx"],
+        "shelf": ["CANARYshelf"],
+        "undeclared": ["XXXXXXxxxxxxxxxx"],
+    }
+
+
+def test_inputs_are_capped_and_tensors_shown_by_shape(journal, folder):
+    """A huge request costs the journal no more than a few rows; a tensor too large to keep shows its shape."""
+    kept = journal()
+    kept.append(decision(), {}, 500, {"store_id": ["1"] * 500, "shelf": np.zeros((500, 3, 224, 224), np.float32)})
+    kept.append(decision(), {}, 2, {"shelf": np.array([[1.5, np.nan], [2.0, 3.0]]), "customer": np.ones((2, 2))})
+    kept.close()
+    first, second = (json.loads(text) for text in read_journal(folder)["inputs"].to_pylist())
+    assert first == {"store_id": ["1"] * 16, "shelf": "float32 [500, 3, 224, 224]"}
+    assert second == {"shelf": [[1.5, None], [2.0, 3.0]], "customer": "float64 [2, 2]"}
+
+
+def test_inputs_are_kept_of_the_declared_share(journal, folder):
+    """Of 20,000 decisions, inputs of one per cent are kept, within what chance allows."""
+    kept = journal(JournalPolicy(envelopes_per_s=10**9))
+    for number in range(20_000):
+        kept.append(decision(number), {}, 1, {"store_id": ["1"]})
+    kept.close()
+    table = read_journal(folder)
+    assert table.num_rows == 20_000
+    assert 140 <= 20_000 - table["inputs"].null_count <= 265  # 1 %, four and a half standard deviations
+
+
+def test_a_flood_is_sampled_with_its_rate(journal, folder, clock):
+    """Above the limit a uniform sample is kept, and counting each record 1 / rate times gives the true number."""
+    kept = journal(JournalPolicy(envelopes_per_s=100, inputs_share=0))
+    for _ in range(5):
+        for number in range(5000):
+            kept.append(decision(number), {}, 1)
+        clock.advance(1)
+        kept.flush()
+    kept.close()
+    table = read_journal(folder)
+    rates = table["rate"].to_numpy()
+    assert 500 <= table.num_rows <= 1500
+    assert rates.min() < 0.05
+    assert 20_000 < (1 / rates).sum() < 30_000
+
+
+def test_fallbacks_and_refusals_are_always_kept(journal, folder):
+    """However great the flood, no degraded answer and no refusal is sampled away."""
+    kept = journal(JournalPolicy(envelopes_per_s=10, inputs_share=0))
+    for number in range(2000):
+        kept.append(decision(number), {}, 1)
+        if number % 10 == 0:
+            kept.append(decision(number, degraded=True), {}, 1)
+            kept.append(decision(number, reason=Reason.ERROR), {}, 1)
+    kept.close()
+    reasons = read_journal(folder)["reason"].to_pylist()
+    assert (reasons.count("FALLBACK"), reasons.count("ERROR")) == (200, 200)
+    assert reasons.count("STATIC") < 200
+
+
+def test_the_rate_recovers_after_a_quiet_second(journal, clock):
+    """One busy second does not thin out the decisions of a quiet one."""
+    kept = journal(JournalPolicy(envelopes_per_s=10, inputs_share=0))
+    for number in range(1000):
+        kept.append(decision(number), {}, 1)
+    clock.advance(2)
+    for number in range(10):
+        kept.append(decision(number), {}, 1)
+    assert [entry[4] for entry in kept._buffer][-10:] == [1.0] * 10
+
+
+def test_memory_is_bounded_and_losses_are_counted(journal):
+    """When nobody flushes, the buffer stays at its bound and says how many were lost."""
+    kept = journal(JournalPolicy(envelopes_per_s=10**9, buffer_entries=100))
+    for number in range(250):
+        kept.append(decision(number), {}, 1)
+    assert (len(kept._buffer), kept.dropped) == (100, 150)
+
+
+def test_segments_rotate_by_age_and_size(journal, folder, clock):
+    """A segment ends when it is old or large enough; all of them are read as one, in order of time."""
+    kept = journal(JournalPolicy(segment_s=60, segment_mib=0.001))
+    for number in range(3):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+        clock.advance(61)
+        kept.flush()
+    assert len(list(folder.glob("*.arrows"))) == 3
+    for number in range(3, 100):
+        kept.append(decision(number, reason=Reason.SPLIT), {str(number): number}, 1)
+    kept.flush()
+    assert len(list(folder.glob("*.arrows"))) == 4
+    assert list(folder.glob("*.part")) == []
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(100)]
+
+
+def test_old_and_excess_segments_are_deleted(journal, folder, clock):
+    """Retention goes by days and by bytes, oldest first, and never touches another integration's segments."""
+    journal(integration="other").append(decision(99), {}, 1)
+    kept = journal(JournalPolicy(segment_s=60, keep_days=1))
+    for number in range(4):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+        clock.advance(43_000)
+        kept.flush()
+    kept.append(decision(4), {}, 1)
+    kept.close()
+    assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{number:016x}" for number in (2, 3, 4)]
+    small = journal(JournalPolicy(keep_mib=0))
+    small.append(decision(5), {}, 1)
+    small.close()
+    assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
+
+
+@pytest.mark.parametrize("end", ["append-garbage", "cut"])
+def test_f61_a_torn_segment_gives_what_was_flushed(journal, folder, end):
+    """F-61: cut anywhere or followed by garbage, a segment gives every whole batch, and is named as torn."""
+    kept = journal()
+    ends = []
+    for number in range(3):
+        kept.append(decision(number), {"infer": 5}, 1)
+        kept.flush()
+        ends.append(next(folder.iterdir()).stat().st_size)
+    [path] = folder.iterdir()
+    whole = path.read_bytes()
+    if end == "append-garbage":
+        path.write_bytes(whole + b"\x17" * 100)
+        table = read_journal(folder)
+        assert table.num_rows == 3
+        assert json.loads(table.schema.metadata[b"torn"]) == [path.name]
+        return
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        table = read_journal(folder)
+        assert table.num_rows == sum(length >= stop for stop in ends)
+        assert json.loads(table.schema.metadata[b"torn"]) in ([path.name], [])
+
+
+_APPENDER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_journal import contract, decision
+from brownfield.clock import SystemClock
+from brownfield.store import Journal
+journal = Journal(Path(sys.argv[1]), integration="shop", contract=contract(), clock=SystemClock())
+number = 0
+while True:
+    for _ in range(50):
+        journal.append(decision(number, degraded=True), {"infer": 5}, 1)
+        number += 1
+    journal.flush()
+    print(number, flush=True)
+"""
+
+
+def test_f40_after_kill_9_every_flushed_decision_is_there(folder):
+    """F-40: a killed process leaves a segment that reads up to the last flush, and a new one begins beside it."""
+    command = [sys.executable, "-c", _APPENDER, str(folder), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        for _ in range(10):
+            flushed = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+    ids = read_journal(folder)["decision"].to_pylist()
+    assert ids[:flushed] == [f"{number:016x}" for number in range(flushed)]
+    assert len(ids) == len(set(ids))
+
+
+def test_f59_a_full_disk_costs_decisions_and_nothing_else(journal, folder, clock, monkeypatch):
+    """F-59: what the disk refuses is counted and cut off; with space again a new segment begins."""
+    kept = journal()
+    kept.append(decision(0), {}, 1)
+    kept.flush()
+    real, left = kept._segments._write_all, [40]
+
+    def full(content):
+        real(content[: left[0]])
+        if len(content) > left[0]:
+            kept._segments._written_bytes -= left[0]
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept._segments, "_write_all", full)
+    for number in range(1, 4):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+    assert kept.dropped == 3
+    monkeypatch.undo()
+    clock.advance(1)
+    kept.append(decision(4), {}, 1)
+    kept.close()
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{0:016x}", f"{4:016x}"]
+
+
+def test_f59_a_folder_that_cannot_be_made_is_no_error(tmp_path, clock):
+    """F-59: a journal that cannot begin counts its losses; serving goes on."""
+    (tmp_path / "file").write_text("")
+    kept = Journal(tmp_path / "file" / "journal", integration="shop", contract=contract(), clock=clock)
+    kept.append(decision(), {}, 1)
+    kept.close()
+    assert kept.dropped == 1
+
+
+def test_s37_segments_are_private(journal, folder):
+    """S-37: the folder is 0700 and every segment 0600."""
+    journal().append(decision(), {}, 1)
+    kept = journal()
+    kept.append(decision(), {}, 1)
+    kept.close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_an_empty_journal_reads_as_an_empty_table(folder, journal):
+    """Before the first decision there is a table without rows; without the folder there is a clear error."""
+    with pytest.raises(NotFound):
+        read_journal(folder)
+    folder.mkdir()
+    assert isinstance(read_journal(folder), pa.Table)
+    assert read_journal(folder).num_rows == 0
