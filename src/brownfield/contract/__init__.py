@@ -10,6 +10,7 @@ from brownfield.contract.documents import json_schema, openapi
 from brownfield.contract.fields import Contract, Field, Schema
 from brownfield.contract.odcs import compile_contract
 from brownfield.contract.rows import Checked, RowChecker
+from brownfield.contract.rules import RowCountRule, UniqueRule
 from brownfield.contract.strict_json import JsonLimits, parse_json
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ __all__ = [
     "JsonLimits",
     "Rejection",
     "RowChecker",
+    "RowCountRule",
     "Schema",
+    "UniqueRule",
     "compile_contract",
     "json_schema",
     "openapi",

@@ -46,7 +46,7 @@ class Refused:
     raw
         Its bytes as the source gave them; kept up to ``RAW_CAP_BYTES``.
     preview
-        Field to masked text (:func:`brownfield.security.mask_record`); never the values themselves.
+        Field to text, masked by the field's classification (:func:`brownfield.store.mask_value`).
     stage
         ``decode``, ``check`` or ``ready``.
     """

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brownfield.contract.rules import RowCountRule, UniqueRule
+from brownfield.contract import RowCountRule, UniqueRule
 from brownfield.errors import InputRefused, Violation
-from brownfield.store import Refused
+from brownfield.store import Refused, mask_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["StreamCheck"]
 
 _PREVIEW_CHARACTERS = 64
-_MASK = "***"
 
 
 class StreamCheck:
@@ -49,7 +48,7 @@ class StreamCheck:
         self.rows_in = 0
         self.accepted = 0
         self.by_rule: Counter[tuple[str, str]] = Counter()
-        self._masked = frozenset(field.name for field in schema.fields if field.classification)
+        self._classes = {field.name: field.classification for field in schema.fields}
         self._seen = [(rule, _Seen(rule.fields)) for rule in schema.set_rules if isinstance(rule, UniqueRule)]
 
     @property
@@ -117,7 +116,7 @@ class StreamCheck:
     ) -> Iterable[Refused]:
         rows = sorted(refused)
         for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
-            preview = {name: _MASK if name in self._masked else _shortened(value) for name, value in record.items()}
+            preview = {name: _shortened(mask_value(value, self._classes.get(name))) for name, value in record.items()}
             yield self._entry(origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview)
 
     def _entry(
