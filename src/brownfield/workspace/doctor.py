@@ -51,10 +51,10 @@ class Examination:
     store: MigrationPlan
 
     def __str__(self) -> str:
-        revision = self.store.current or "none yet"
-        pending = f", {len(self.store.steps)} migrations to run" if self.store.current and self.store.steps else ""
-        facts = ", ".join(f"{name}={getattr(self.host, name)}" for name in self.host.__slots__)
-        return f"host: {facts}\nstore: revision {revision}{pending}, whole"
+        store = "none yet" if self.store.current is None else f"revision {self.store.current}, whole"
+        if self.store.current and self.store.steps:
+            store += f", {len(self.store.steps)} migrations to run"
+        return "\n".join([*(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__), f"store: {store}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,11 @@ class Restore:
     def __str__(self) -> str:
         aside = f"; what was there before lies in {self.replaced}" if self.replaced else ""
         return f"{self.workspace}: restored the backup of {self.made_utc}{aside}"
+
+
+def _shown(host: HostFacts, name: str) -> str:
+    value = getattr(host, name)
+    return " ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
 
 def examine(workspace: Path) -> Examination:
