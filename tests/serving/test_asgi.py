@@ -120,6 +120,13 @@ def test_a_cancelled_server_task_stays_cancelled(handler, served, pool):
     asyncio.run(run())
 
 
+def test_while_draining_answers_ask_callers_to_go(handler):
+    """They reconnect elsewhere instead of being cut off."""
+    handler.draining = True
+    sent, _ = asyncio.run(call(asgi_app(handler), scope("/v2", "GET"), body(b"")))
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"
+
+
 def test_it_mounts_below_a_path(handler):
     """Starlette and others put their own prefix before ours."""
     mounted = {**scope("/models/v2", "GET"), "root_path": "/models"}

@@ -170,12 +170,6 @@ def test_a_workspace_without_integrations_is_not_ready(make_client):
     assert ask(make_client(), "GET", "/v2/health/ready")[0] == 503
 
 
-def test_while_draining_answers_ask_callers_to_go(client, handler):
-    """They reconnect elsewhere instead of being cut off."""
-    handler.draining = True
-    assert ask(client, "POST", "/v1/till/predict", {"store_id": 1, "items": []})[1][b"connection"] == b"close"
-
-
 def test_a_failure_of_ours_is_a_500_without_the_inside(client, handler, monkeypatch, caplog):
     """S-13: logged for the operator, nothing said outside; a bug is not the caller's business."""
 

@@ -6,23 +6,21 @@ swapped in; when anything is refused, everything stays as it was and the log say
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
 import uvloop
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
-from brownfield.serving.gateway import Dataplane, Handler, Limits, Snapshot, Split, asgi_app
+from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Snapshot, Split
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.store import Journal, workspace_lock
 
@@ -36,7 +34,6 @@ __all__ = ["Supervisor"]
 _log = logging.getLogger(__name__)
 
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
-_BACKLOG = 2048
 _FLUSH_EVERY_S = 1.0
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _KEEP_ALIVE_S = 75
@@ -125,42 +122,33 @@ class Supervisor:
 
     async def _listen(self) -> None:
         listener = _bind(self._host, self._port)
-        config = uvicorn.Config(
-            asgi_app(self._handler),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(self._drain_s)),
-        )
         address, port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         _log.info(
             "serving",
             extra={"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": len(self._loaded)},
         )
-        self._server = _Server(config, lambda: self._on_ready(f"http://{shown}:{port}"))
+        self._door = Door(self._handler)
+        self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        await self._server.serve(sockets=[listener])
+        await self._door.start(listener)
+        self._on_ready(f"http://{shown}:{port}")
+        await self._ended.wait()
+        await self._door.drain(self._drain_s)
 
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second."""
         if self._ending:
-            self._server.should_exit = self._server.force_exit = True
+            self._ended.set()
+            self._door.abort()
             return
         self._ending = True
         self._handler.draining = True
         _log.info("draining", extra={"event": "BF-SRV-DRAINING", "in_flight": self._handler.in_flight})
-        asyncio.get_running_loop().call_later(_NOTICE_S, setattr, self._server, "should_exit", True)
+        asyncio.get_running_loop().call_later(_NOTICE_S, self._ended.set)
 
     def _reload_soon(self) -> None:
         self._reload_task = asyncio.get_running_loop().create_task(self.reload())
@@ -196,24 +184,6 @@ class Supervisor:
         """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
         used = {id(one.keeper) for one in kept.values()}
         await asyncio.gather(*(one.keeper.end() for one in old.values() if one.keeper and id(one.keeper) not in used))
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without hands on signals: the supervisor drains."""
-
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self._on_started()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
 
 
 class _Journals:

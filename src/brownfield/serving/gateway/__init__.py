@@ -3,6 +3,8 @@
 from brownfield.serving.gateway.asgi import asgi_app
 from brownfield.serving.gateway.dataplane import Answer, Dataplane, Unanswered
 from brownfield.serving.gateway.handler import ROUTES, Handler, Limits, Route
+from brownfield.serving.gateway.http import Door
+from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.served import Served, Snapshot, Version
@@ -11,7 +13,9 @@ __all__ = [
     "ROUTES",
     "Answer",
     "Dataplane",
+    "Door",
     "Handler",
+    "HttpLimits",
     "Limits",
     "Response",
     "Route",

@@ -46,11 +46,14 @@ def asgi_app(handler: Handler) -> App:
         if response is None:
             return
         body = response.body
+        headers = [*response.headers, (b"content-length", b"%d" % len(body))]
+        if handler.draining:
+            headers.append((b"connection", b"close"))
         await send(
             {
                 "type": "http.response.start",
                 "status": response.status,
-                "headers": [*response.headers, (b"content-length", b"%d" % len(body))],
+                "headers": headers,
             }
         )
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -149,7 +149,7 @@ class Handler:
         self.draining = False
         self.in_flight = 0
         self.authorize = authorize
-        self._now_ns = (clock or SystemClock()).monotonic_ns
+        self.now_ns = (clock or SystemClock()).monotonic_ns
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
 
@@ -186,7 +186,7 @@ class Handler:
         Call or Response
             A call to be answered with the body, or the refusal.
         """
-        split = Split(started_ns or self._now_ns())
+        split = Split(started_ns or self.now_ns())
         try:
             bound = self._find(method, path, headers, peer)
             _check_head(headers, self.limits.body_bytes)
@@ -197,7 +197,7 @@ class Handler:
     async def answer(self, call: Call, body: bytes) -> Response:
         """Answer an admitted request with its body."""
         split = call.split
-        split.mark(Stage.NETWORK_IN, self._now_ns())
+        split.mark(Stage.NETWORK_IN, self.now_ns())
         self.in_flight += 1
         try:
             response = await call.route(call, body)
@@ -210,7 +210,7 @@ class Handler:
             return self._refusal(BrownfieldError(str(type(error).__name__)), call.path, split)
         finally:
             self.in_flight -= 1
-        split.mark(Stage.SERIALIZE, self._now_ns())
+        split.mark(Stage.SERIALIZE, self.now_ns())
         self._finish(response, split)
         return response
 
@@ -222,6 +222,10 @@ class Handler:
         if len(body) > self.limits.body_bytes:
             return self.too_large(opened)
         return await self.answer(opened, body)
+
+    def refuse(self, error: BrownfieldError, path: bytes = b"", started_ns: int = 0) -> Response:
+        """Refuse for a front what it refuses itself, in the words of the path (V2 or problem), and count it."""
+        return self._refusal(error, path, Split(started_ns or self.now_ns()))
 
     def too_large(self, call: Call) -> Response:
         """Refuse a call whose body turned out longer than the cap."""
@@ -242,14 +246,12 @@ class Handler:
 
     def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
         response = v2_error(error) if path.startswith(_V2) else problem(error)
-        split.mark(Stage.VALIDATE, self._now_ns())
+        split.mark(Stage.VALIDATE, self.now_ns())
         self._finish(response, split)
         return response
 
     def _finish(self, response: Response, split: Split) -> None:
         response.headers.append((b"server-timing", split.header().encode()))
-        if self.draining:
-            response.headers.append((b"connection", b"close"))
         self.http.observe(response.status)
 
     # --- predictions ---
@@ -258,7 +260,7 @@ class Handler:
         served, split = _served(call), call.split
         checked = named.decode(served, call.headers, body)
         self._check_rows(checked.rows)
-        split.mark(Stage.VALIDATE, self._now_ns())
+        split.mark(Stage.VALIDATE, self.now_ns())
         answer = await self.dataplane.predict(served, checked, split)
         text = named.encode(checked, answer)
         return Response(200, [_JSON, (b"brownfield-decision", answer.decision.id.encode())], text)
@@ -269,7 +271,7 @@ class Handler:
         self._check_rows(checked.rows)
         timeout_us = request.timeout_us
         deadline_ns = split.started_ns + timeout_us * 1000 if timeout_us else 0
-        split.mark(Stage.VALIDATE, self._now_ns())
+        split.mark(Stage.VALIDATE, self.now_ns())
         answer = await self.dataplane.predict(served, checked, split, deadline_ns)
         payload, json_length = v2.encode(served, request, answer)
         headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
@@ -371,7 +373,7 @@ def _check_head(headers: Headers, cap_bytes: int) -> None:
             next_step="Send the body without Content-Encoding.",
         )
     length = headers.get(b"content-length")
-    if length is not None and (not length.isdigit() or int(length) > cap_bytes):
+    if length is not None and not (length.strip().isdigit() and int(length) <= cap_bytes):
         raise _too_large(cap_bytes)
 
 

@@ -20,7 +20,7 @@ from brownfield.errors import (
 from brownfield.serving.gateway.messages import Response
 from brownfield.types import Decision
 
-__all__ = ["MethodNotAllowed", "problem", "status_of", "v2_error"]
+__all__ = ["HttpFault", "MethodNotAllowed", "problem", "status_of", "v2_error"]
 
 RETRY_AFTER_S = 1
 _PROBLEM_TYPE = ((b"content-type", b"application/problem+json"),)
@@ -32,11 +32,15 @@ TITLES: Mapping[int, str] = {
     403: "The token's role does not grant this",
     404: "There is nothing of that name",
     405: "The method does not apply here",
+    408: "The request came too slowly",
     413: "The request is too large",
     415: "The media type or encoding is not supported",
+    417: "The expectation cannot be met",
     422: "The records break the contract",
+    431: "The head of the request is too large",
     500: "The platform failed",
     503: "No answer can be given just now",
+    505: "This version of HTTP is not spoken",
 }
 
 _STATUS_BY_CODE: Mapping[RejectionCode, int] = {
@@ -63,6 +67,29 @@ class MethodNotAllowed(BrownfieldError):
         self.allowed = allowed
 
 
+class HttpFault(BrownfieldError):
+    """A request that breaks HTTP or a bound of the door; the connection ends with its refusal.
+
+    Parameters
+    ----------
+    what
+        In words.
+    status
+        HTTP status of the refusal.
+
+    Examples
+    --------
+    >>> HttpFault("a request needs exactly one Host field").status
+    400
+    """
+
+    code = "BF-ERR-HTTP"
+
+    def __init__(self, what: str, status: int = 400) -> None:
+        super().__init__(what)
+        self.status = status
+
+
 def status_of(error: BrownfieldError) -> int:
     """HTTP status of an error.
 
@@ -75,6 +102,8 @@ def status_of(error: BrownfieldError) -> int:
     """
     if isinstance(error, InputRefused):
         return min(_status_of_violation(violation) for violation in error.violations)
+    if isinstance(error, HttpFault):
+        return error.status
     for kind, status in _STATUS_BY_ERROR:
         if isinstance(error, kind):
             return status

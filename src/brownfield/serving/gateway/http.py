@@ -1,0 +1,157 @@
+"""The prediction door: HTTP/1.1 on uvloop and llhttp, bounded and timed from the first byte of every connection.
+
+Connections come in; answers of the :class:`~brownfield.serving.gateway.Handler` go out. Refused are more connections
+than the bound, requests that break HTTP, and callers who are slower than the limits. One timer serves all time-outs.
+"""
+
+import asyncio
+import contextlib
+import resource
+import socket
+import ssl
+import time
+from email.utils import formatdate
+from pathlib import Path
+
+from brownfield.errors import Unavailable
+from brownfield.serving.gateway.handler import Handler
+from brownfield.serving.gateway.http_connection import Connection
+from brownfield.serving.gateway.http_limits import HttpLimits
+
+__all__ = ["Door"]
+
+_BACKLOG = 2048
+_SLACK = 64  # connections beyond the bound that are told so, politely, at the same time
+_SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
+
+
+class Door:
+    r"""Listens, and answers through a handler.
+
+    Parameters
+    ----------
+    handler
+        The transport-free handler.
+    limits
+        Bounds of connections.
+    tls
+        Context with the certificate; TLS 1.2 is the least. None for plain text.
+
+    Attributes
+    ----------
+    ticks, tick_s
+        The door's own coarse clock: how often the timer has run, and its period in seconds.
+    date_line
+        The ``Date`` field of this second.
+    draining
+        Whether every answer ends its connection.
+
+    Examples
+    --------
+    >>> from brownfield.serving.gateway import Dataplane, Snapshot
+    >>> async def answer() -> bytes:
+    ...     door = Door(Handler(Dataplane(Snapshot({}))))
+    ...     listener = socket.create_server(("127.0.0.1", 0))
+    ...     address = listener.getsockname()
+    ...     await door.start(listener)
+    ...     reader, writer = await asyncio.open_connection(*address)
+    ...     writer.write(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
+    ...     line = await reader.readline()
+    ...     writer.close()
+    ...     await door.drain(1.0)
+    ...     return line
+    >>> asyncio.run(answer())
+    b'HTTP/1.1 200 OK\r\n'
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        limits: HttpLimits = HttpLimits(),  # noqa: B008 (frozen)
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        if tls is not None and tls.minimum_version < ssl.TLSVersion.TLSv1_2:
+            raise ValueError("the TLS context must not go below TLS 1.2")
+        self.handler = handler
+        self.limits = limits
+        self.ticks = 0
+        self.tick_s = limits.tick_s
+        self.draining = False
+        self.date_line = b""
+        self._tls = tls
+        self._connections: set[Connection] = set()
+        self._most = limits.connections
+        self._empty = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return len(self._connections)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Answer on a bound socket, which the door takes over."""
+        self._loop = asyncio.get_running_loop()
+        self._most = min(self.limits.connections, _descriptors_left())
+        self._tick()
+        self._server = await self._loop.create_server(
+            lambda: Connection(self),
+            sock=listener,
+            backlog=_BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=self.limits.header_s if self._tls else None,
+        )
+
+    async def drain(self, longest_s: float) -> None:
+        """Accept no more, answer what is under way, and end; what takes longer than ``longest_s`` is cut off."""
+        self.draining = True
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.drain()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), longest_s)
+        self.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.sleep(0)
+
+    def abort(self) -> None:
+        """Cut off what is still under way."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    # What follows is called by connections and by the timer.
+
+    def enter(self, connection: Connection) -> None:
+        """Take in a new connection, or refuse it when there are too many."""
+        full = len(self._connections) >= self._most
+        if full and len(self._connections) >= self._most + _SLACK:
+            connection.abort()
+            return
+        self._connections.add(connection)
+        if full or self.draining:
+            busy = Unavailable("there are too many connections", next_step="Try again in a moment.")
+            connection.refuse(self.handler.refuse(busy))
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+        if self.draining and not self._connections:
+            self._empty.set()
+
+    def _tick(self) -> None:
+        self.ticks += 1
+        self.date_line = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
+        for connection in tuple(self._connections):
+            connection.sweep()
+        self._timer = self._loop.call_later(self.tick_s, self._tick)
+
+
+def _descriptors_left() -> int:
+    """How many connections the process may open and still have descriptors for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 2**31
+    return max(1, soft - sum(1 for _ in Path("/proc/self/fd").iterdir()) - _SPARE_DESCRIPTORS - _SLACK)

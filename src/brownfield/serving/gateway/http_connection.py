@@ -1,0 +1,490 @@
+"""One HTTP/1.1 connection of the door: bytes in, answers of the handler out, in the order of the requests.
+
+llhttp does all the parsing. Bytes that come while a request is being answered are held unparsed, so what a caller
+can make us keep is bounded by bytes. The handler's coroutine is stepped by hand: one that never waits (refusals,
+fallbacks, pages) costs no task, one that waits for a model is stepped on by the callback of the very future it awaits.
+A refusal that leaves the rest of a request unread ends the connection, after a moment in which that rest is discarded,
+so that the caller sees the refusal and not a reset.
+"""
+
+import asyncio
+import math
+import re
+from collections import deque
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+
+from brownfield.errors import BrownfieldError
+from brownfield.serving.gateway.handler import Call
+from brownfield.serving.gateway.http_limits import SINGLE_FIELDS
+from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from brownfield.serving.gateway.http import Door
+
+__all__ = ["Connection"]
+
+_SLICE_BYTES = 4096  # fed to the parser at a time: bounds how many pipelined requests are parsed ahead
+_HELD_BYTES = 64 * 1024  # unparsed bytes beyond which the socket is not read
+_SMALL_BODY_BYTES = 64 * 1024  # of a refused request: read and forgotten, so that the connection can be kept
+_JOIN_BYTES = 64 * 1024  # longest body that is copied behind its head to go out in one piece
+_BYTES_PER_CHUNK = 512  # a body of the longest length may come in chunks of this size, and some more
+_FREE_CHUNKS = 1000
+_LINGER_S = 2.0
+_HALF_CLOSED_S = 1.0
+
+_NEW, _IDLE, _HEAD, _BODY = range(4)
+_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
+
+
+class _Final(Exception):
+    """Raised through the parser: nothing after this request is read."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection; made and kept by the :class:`~brownfield.serving.gateway.http.Door`."""
+
+    __slots__ = (
+        "_body",
+        "_chunks",
+        "_coroutine",
+        "_door",
+        "_ending",
+        "_eof",
+        "_fields",
+        "_final",
+        "_handler",
+        "_head_bytes",
+        "_head_only",
+        "_headers",
+        "_held",
+        "_keep",
+        "_left",
+        "_old",
+        "_opened",
+        "_owes_continue",
+        "_parser",
+        "_parsing",
+        "_peer",
+        "_queue",
+        "_reading",
+        "_received",
+        "_repeated",
+        "_since",
+        "_started_ns",
+        "_stuck_bytes",
+        "_target",
+        "_transport",
+        "_unwritable",
+        "_version",
+        "_waiting",
+    )
+
+    def __init__(self, door: "Door") -> None:
+        self._door = door
+        self._handler = door.handler
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._body: bytes | bytearray = b""
+        self._opened: Call | Response
+        self._left = self._received = 0
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._parsing = _NEW
+        self._since = door.ticks
+        self._held = bytearray()
+        self._queue: deque[tuple[Call | Response, bytes, bool, bool, bool]] = deque()
+        self._coroutine: Coroutine[Any, Any, Response] | None = None
+        self._waiting: asyncio.Future[Any] | None = None
+        self._reading = True
+        self._unwritable = False
+        self._eof = False
+        self._final = False
+        self._ending = False
+        self._owes_continue = False
+        self._stuck_bytes = 0
+        self._peer: str | None = None
+        self._keep = True
+        self._head_only = False
+        self._old = False
+
+    # --- the transport's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse at once when there are too many."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) and peer else None
+        self._door.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Forget everything; the work for a caller who left is cancelled."""
+        self._final = self._ending = True
+        self._parser = None  # it refers to this connection
+        self._queue.clear()
+        self._held.clear()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._door.leave(self)
+
+    def eof_received(self) -> bool:
+        """Answer what was asked completely, then end: a caller may close its sending side alone."""
+        self._eof = True
+        if self._coroutine is None and not self._unwritable:
+            return False
+        self._since = self._door.ticks
+        return True
+
+    def pause_writing(self) -> None:
+        """Begin nothing more until the caller has read what was answered."""
+        self._unwritable = True
+        self._since = self._door.ticks
+        self._stuck_bytes = self._transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._unwritable = False
+        self._since = self._door.ticks
+        if not self._ending:
+            self._pump()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse and answer, or hold the bytes until what came before is answered."""
+        if self._final:
+            return  # discarded
+        if self._coroutine is not None or self._unwritable:
+            self._held += data
+            if len(self._held) > _HELD_BYTES and self._reading:
+                self._reading = False
+                self._transport.pause_reading()
+            return
+        if len(data) > _SLICE_BYTES and not (self._parsing == _BODY and len(data) <= self._left - self._received):
+            self._held += data
+        else:
+            self._feed(data)
+        self._pump()
+
+    # --- from bytes to requests ---
+
+    def _feed(self, data: bytes) -> None:
+        before, at = self._parsing, 0
+        while not self._final:
+            try:
+                self._parser.feed_data(data[at:] if at else data)
+            except httptools.HttpParserUpgrade as upgrade:  # not taken up; what follows is the next request
+                at += upgrade.args[0]
+                if at < len(data):
+                    continue
+            except httptools.HttpParserCallbackError as error:
+                if not isinstance(error.__context__, _Final):
+                    raise
+            except httptools.HttpParserError as error:
+                self._malformed(error, data[at:] if before <= _IDLE else b"")
+            break
+        if self._parsing == _HEAD and not self._final:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._door.limits.head_bytes + _SLICE_BYTES:
+                self._end_with(HttpFault("the head of the request is too long", 431))
+
+    def _malformed(self, error: httptools.HttpParserError, start: bytes) -> None:
+        """Refuse what is no HTTP, after the requests before it; what follows a last request is left unread."""
+        last = self._queue[-1] if self._queue else None
+        if last is not None and not last[2]:
+            self._final = True
+        elif isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(start.lstrip(b"\r\n")):
+            self._end_with(MethodNotAllowed("GET, HEAD, POST"))
+        else:
+            self._end_with(HttpFault("this is no HTTP/1.1 request"))
+
+    def _end_with(self, error: BrownfieldError | Response) -> None:
+        """Refuse, and read nothing more from this connection."""
+        if isinstance(error, BrownfieldError):
+            error = self._handler.refuse(error, _path(self._target) if self._parsing >= _HEAD else b"")
+        head_only = self._parsing == _BODY and bool(self._parser.get_method() == b"HEAD")
+        self._final = True
+        self._parsing = _IDLE
+        self._body = b""
+        self._queue.append((error, b"", False, head_only, False))
+
+    def _stop(self, error: BrownfieldError | Response) -> None:
+        """End with a refusal from within the parser."""
+        self._end_with(error)
+        raise _Final
+
+    # What follows is called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request."""
+        self._parsing = _HEAD
+        self._since = self._door.ticks
+        self._started_ns = self._handler.now_ns()
+        self._target = b""
+        self._headers = {}
+        self._repeated = False
+        self._fields = 0
+        self._head_bytes = 0
+        self._received = 0
+        self._body = b""
+
+    def on_url(self, part: bytes) -> None:
+        """Take the target, or a part of it."""
+        self._target += part
+        self._received += len(part)
+        if len(self._target) > self._door.limits.target_bytes:
+            self._stop(HttpFault("the target of the request is too long"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header field; trailers are counted and forgotten."""
+        self._fields += 1
+        if self._parsing == _BODY:
+            self._head_bytes += len(name) + len(value)
+            if self._fields > self._door.limits.fields or self._head_bytes > self._door.limits.head_bytes:
+                self._stop(HttpFault("the trailers of the request are too long", 431))
+            return
+        self._received += len(name) + len(value) + 4
+        name = name.lower()
+        if name in self._headers and name in SINGLE_FIELDS:
+            self._repeated = True
+        self._headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Admit or refuse the request by its head."""
+        headers, parser = self._headers, self._parser
+        self._parsing = _BODY
+        self._since = self._door.ticks
+        method = parser.get_method()
+        self._version = version = parser.get_http_version()
+        limits = self._door.limits
+        if self._received > limits.head_bytes or self._fields > limits.fields:
+            self._stop(HttpFault("the head of the request is too long", 431))
+        chunked = b"transfer-encoding" in headers
+        expects = b"expect" in headers
+        if self._repeated or chunked or expects or version != "1.1" or b"host" not in headers or method == b"CONNECT":
+            self._check_head(method)
+        length = headers.get(b"content-length")
+        self._left = int(length) if length is not None else 0
+        self._received = 0
+        self._chunks = 0
+        self._opened = opened = self._handler.open(
+            _METHODS.get(method) or method.decode(),
+            _path(self._target),
+            headers,
+            peer=self._peer,
+            started_ns=self._started_ns,
+        )
+        expects = expects and version == "1.1" and (chunked or self._left > 0)
+        if isinstance(opened, Response) and (chunked or expects or self._left > _SMALL_BODY_BYTES):
+            self._stop(opened)
+        self._owes_continue = expects
+
+    def _check_head(self, method: bytes) -> None:
+        """Refuse a head that two readers could read in two ways, or that asks for what is not given."""
+        headers = self._headers
+        if self._version not in {"1.1", "1.0"}:
+            self._stop(HttpFault("HTTP/1.1 and HTTP/1.0 are spoken here", 505))
+        if self._repeated:
+            self._stop(HttpFault("a header field that may stand once stands twice"))
+        if self._version == "1.1" and b"host" not in headers:
+            self._stop(HttpFault("a request needs exactly one Host field"))
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and (self._version == "1.0" or coding.strip().lower() != b"chunked"):
+            self._stop(HttpFault("of transfer codings only chunked is taken, in HTTP/1.1"))
+        if self._version == "1.1" and headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
+            self._stop(HttpFault("only 100-continue can be expected", 417))
+        if method == b"CONNECT":
+            self._stop(MethodNotAllowed("GET, HEAD, POST"))
+
+    def on_chunk_header(self) -> None:
+        """Count the chunks."""
+        self._chunks += 1
+        if self._chunks > _FREE_CHUNKS + self._handler.limits.body_bytes // _BYTES_PER_CHUNK:
+            self._stop(HttpFault("the body comes in too many chunks"))
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body, up to the cap; of a refused request nothing is kept."""
+        self._received += len(data)
+        opened = self._opened
+        if isinstance(opened, Response):
+            return
+        if self._received > self._handler.limits.body_bytes:
+            self._stop(self._handler.too_large(opened))
+        if not self._body:
+            self._body = data
+        elif isinstance(self._body, bytearray):
+            self._body += data
+        else:
+            self._body = bytearray(self._body + data)
+
+    def on_message_complete(self) -> None:
+        """Queue the request behind those before it."""
+        body = self._body
+        parser = self._parser
+        self._parsing = _IDLE
+        self._owes_continue = False
+        self._body = b""
+        self._queue.append(
+            (
+                self._opened,
+                bytes(body) if isinstance(body, bytearray) else body,
+                parser.should_keep_alive(),
+                parser.get_method() == b"HEAD",
+                self._version == "1.0",
+            )
+        )
+
+    # --- from requests to answers ---
+
+    def _pump(self) -> None:
+        """Answer what is queued and parse what is held, until something must be waited for."""
+        while self._coroutine is None and not self._unwritable and not self._ending:
+            if self._queue:
+                self._begin(*self._queue.popleft())
+            elif self._held and not self._final:
+                size = max(_SLICE_BYTES, self._left - self._received) if self._parsing == _BODY else _SLICE_BYTES
+                data = bytes(self._held[:size])
+                del self._held[:size]
+                self._feed(data)
+            else:
+                if self._owes_continue and not self._received:
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._owes_continue = False
+                if self._eof or (self._door.draining and self._parsing <= _IDLE):
+                    self._transport.close()
+                break
+        if not self._reading and len(self._held) < _HELD_BYTES and not self._ending:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _begin(self, opened: Call | Response, body: bytes, keep: bool, head_only: bool, old: bool) -> None:  # noqa: FBT001
+        self._keep, self._head_only, self._old = keep, head_only, old
+        if isinstance(opened, Response):
+            self._respond(opened)
+            return
+        self._coroutine = self._handler.answer(opened, body)
+        self._step()
+
+    def _step(self, resumed: object = None) -> None:
+        """Run the handler until it answers or waits: then the future that it waits for calls this again."""
+        coroutine = self._coroutine
+        assert coroutine is not None  # noqa: S101 (only called while there is one)
+        try:
+            future = coroutine.send(None)
+        except StopIteration as done:
+            self._coroutine = self._waiting = None
+            self._respond(done.value)
+            if resumed is not None:
+                self._pump()
+        except asyncio.CancelledError:  # the caller left, or what it waited for was given up
+            self._coroutine = self._waiting = None
+            self._transport.abort()
+        else:
+            self._waiting = future
+            if future is None:  # a bare yield: once around the loop
+                asyncio.get_running_loop().call_soon(self._step, coroutine)
+                return
+            future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
+            future.add_done_callback(self._step)
+
+    def _respond(self, response: Response) -> None:
+        transport = self._transport
+        self._since = self._door.ticks
+        if transport.is_closing():
+            return
+        ends = not self._keep or self._door.draining or self._handler.draining
+        body = response.body
+        parts = [_STATUS_LINES[response.status], self._door.date_line]
+        for name, value in response.headers:
+            parts += (name, b": ", value, b"\r\n")
+        if ends:
+            parts.append(b"connection: close\r\n")
+        elif self._old:
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        if self._head_only:
+            transport.write(b"".join(parts))
+        elif len(body) <= _JOIN_BYTES:
+            parts.append(body)
+            transport.write(b"".join(parts))
+        else:
+            transport.write(b"".join(parts))
+            transport.write(body)
+        if ends:
+            self._end()
+
+    def _end(self) -> None:
+        """Close; when more of the caller's bytes may come, tell it so and discard them for a moment."""
+        self._ending = True
+        unread = self._final or bool(self._held)
+        self._final = True
+        self._held.clear()
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+        if unread and not self._eof and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # --- the door's side ---
+
+    def refuse(self, response: Response) -> None:
+        """Answer before anything was read, and end."""
+        self._final = True
+        self._keep = False
+        self._respond(response)
+
+    def drain(self) -> None:
+        """End when nothing is under way; otherwise after the answer."""
+        if self._coroutine is None and not self._unwritable and self._parsing <= _IDLE and not self._ending:
+            self._ending = self._final = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._transport.abort()
+
+    def sweep(self) -> None:
+        """End what is overdue; called by the door's one timer."""
+        if (self._door.ticks - self._since) * self._door.tick_s <= self._patience_s():
+            return
+        if self._coroutine is not None or self._unwritable or self._ending:
+            self._transport.abort()
+        elif self._parsing <= _IDLE:
+            self._transport.close()
+        else:
+            self._end_with(HttpFault("the request came too slowly", 408))
+            self._pump()
+
+    def _patience_s(self) -> float:
+        """How long the caller may take for what it does now."""
+        limits = self._door.limits
+        if self._coroutine is not None:  # bounded by the deadline of the request
+            return _HALF_CLOSED_S if self._eof else math.inf
+        if self._unwritable:
+            read_bytes = self._stuck_bytes - self._transport.get_write_buffer_size()
+            return limits.write_s + read_bytes / limits.slowest_bytes_per_s
+        if self._ending:
+            return limits.write_s if self._transport.get_write_buffer_size() else _LINGER_S
+        if self._parsing == _IDLE:
+            return limits.idle_s
+        if self._parsing == _BODY:
+            return limits.body_s + self._received / limits.slowest_bytes_per_s
+        return limits.header_s
+
+
+def _path(target: bytes) -> bytes:
+    """Path of a request target, raw as it came; of ``http://host/path`` as well."""
+    if target[:1] == b"/":
+        if b"?" in target or b"#" in target:
+            return target.partition(b"#")[0].partition(b"?")[0]
+        return target
+    try:
+        return httptools.parse_url(target).path or b"/"
+    except httptools.HttpParserInvalidURLError:
+        return target

@@ -1,0 +1,56 @@
+"""What one HTTP connection may bring, and how long it may take."""
+
+from typing import NamedTuple
+
+__all__ = ["SINGLE_FIELDS", "HttpLimits"]
+
+SINGLE_FIELDS = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"inference-header-content-length",
+        b"transfer-encoding",
+    }
+)
+"""Header fields that change what a request means: standing there twice, two readers could read two requests."""
+
+
+class HttpLimits(NamedTuple):
+    """Bounds of the door; the longest body is the handler's own (:class:`~brownfield.serving.gateway.Limits`).
+
+    Parameters
+    ----------
+    connections
+        Most connections at a time; fewer where the process may not open so many descriptors.
+    head_bytes, target_bytes, fields
+        Longest head of a request in bytes (trailers included), longest request target in it, most header fields.
+    header_s
+        Seconds from the first byte of a request, or from connecting, to the end of its head.
+    body_s
+        Seconds from there to the end of its body, and a second more for every ``slowest_bytes_per_s`` received.
+    write_s
+        Seconds for which a caller may leave an answer unread, and a second more for every ``slowest_bytes_per_s`` read.
+    idle_s
+        Seconds for which a connection is kept between requests.
+    slowest_bytes_per_s
+        Rate below which a caller is not waited for.
+    """
+
+    connections: int = 8192
+    head_bytes: int = 32 * 1024
+    target_bytes: int = 8 * 1024
+    fields: int = 100
+    header_s: float = 5.0
+    body_s: float = 10.0
+    write_s: float = 30.0
+    idle_s: float = 75.0
+    slowest_bytes_per_s: int = 16 * 1024
+
+    @property
+    def tick_s(self) -> float:
+        """How often the door looks for what is overdue: twice a second, more often only under short limits."""
+        return min(0.5, self.header_s / 4, self.body_s / 4, self.write_s / 4, self.idle_s / 4)
