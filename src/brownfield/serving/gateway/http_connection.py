@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_received",
         "_repeated",
+        "_replay",
         "_since",
         "_started_ns",
         "_stuck_bytes",
@@ -112,6 +113,7 @@ class Connection(asyncio.Protocol):
         self._peer: str | None = None
         self._keep = True
         self._head_only = False
+        self._replay = b""
         self._old = False
 
     # --- the transport's side ---
@@ -179,13 +181,16 @@ class Connection(asyncio.Protocol):
                 self._parser.feed_data(data[at:] if at else data)
             except httptools.HttpParserUpgrade as upgrade:  # not taken up; what follows is the next request
                 at += upgrade.args[0]
+                if self._replay:
+                    data, at, self._replay = self._replay + data[at:], 0, b""
+                    self._parser = httptools.HttpRequestParser(self)
                 if at < len(data):
                     continue
             except httptools.HttpParserCallbackError as error:
                 if not isinstance(error.__context__, _Final):
                     raise
             except httptools.HttpParserError as error:
-                self._malformed(error, data[at:] if before <= _IDLE else b"")
+                self._malformed(error, data if before <= _IDLE and not self._queue else b"")
             break
         if self._parsing == _HEAD and not self._final:
             self._head_bytes += len(data)
@@ -268,6 +273,9 @@ class Connection(asyncio.Protocol):
         if self._repeated or chunked or expects or version != "1.1" or b"host" not in headers or method == b"CONNECT":
             self._check_head(method)
         length = headers.get(b"content-length")
+        if b"upgrade" in headers and (chunked or length is not None) and parser.should_upgrade():
+            self._replay = self._without_upgrade(method)
+            return
         self._left = int(length) if length is not None else 0
         self._received = 0
         self._chunks = 0
@@ -279,9 +287,21 @@ class Connection(asyncio.Protocol):
             started_ns=self._started_ns,
         )
         expects = expects and version == "1.1" and (chunked or self._left > 0)
-        if isinstance(opened, Response) and (chunked or expects or self._left > _SMALL_BODY_BYTES):
+        if isinstance(opened, Response) and (
+            chunked or expects or self._left > min(_SMALL_BODY_BYTES, self._handler.limits.body_bytes)
+        ):
             self._stop(opened)
         self._owes_continue = expects
+
+    def _without_upgrade(self, method: bytes) -> bytes:
+        """Give the head as a caller would send it who wants no upgrade: of one who does, the parser skips the body."""
+        headers = dict(self._headers)
+        del headers[b"upgrade"]
+        connection = {option.strip().lower() for option in headers.pop(b"connection", b"").split(b",")} - {b"upgrade"}
+        lines = [method + b" " + self._target + b" HTTP/" + self._version.encode()]
+        lines += [name + b": " + value for name, value in headers.items()]
+        lines.append(b"connection: " + b", ".join(sorted(connection)))
+        return b"\r\n".join([*lines, b"", b""])
 
     def _check_head(self, method: bytes) -> None:
         """Refuse a head that two readers could read in two ways, or that asks for what is not given."""
@@ -323,6 +343,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Queue the request behind those before it."""
+        if self._replay:
+            return
         body = self._body
         parser = self._parser
         self._parsing = _IDLE

@@ -1,0 +1,706 @@
+"""The prediction door, spoken to byte by byte over real sockets."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import re
+import resource
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import uvloop
+
+from brownfield.serving.gateway import Door, HttpLimits, Limits
+
+BODY = json.dumps({"store_id": 1, "items": ["MILK"]}).encode()
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: till\r\n\r\n"
+
+
+def post(body=BODY, *fields, path=b"/v1/till/predict", version=b"1.1", length=True):
+    """A POST with these header lines."""
+    lines = [b"POST %b HTTP/%b" % (path, version), b"Host: till", *fields]
+    if length:
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def chunked(*pieces):
+    """A chunked body."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+class Answer(SimpleNamespace):
+    """Status, header fields by lower-case name, body."""
+
+
+def read_answer(reader, *, head=False):
+    """One answer; None at the end of the connection."""
+    line = reader.readline()
+    if not line:
+        return None
+    fields = {}
+    while (field := reader.readline().strip()) != b"":
+        name, _, value = field.partition(b": ")
+        fields[name.lower()] = value
+    status = int(line.split()[1])
+    body = b"" if head or status == 100 else reader.read(int(fields[b"content-length"]))
+    return Answer(status=status, fields=fields, body=body)
+
+
+class Running:
+    """A door on a loop of its own in a thread."""
+
+    def __init__(self, handler, **options):
+        self.door = Door(handler, **options)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self._listener.getsockname()
+        self._ready, self._thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _run(self):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self):
+        self.loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self.problems = []
+        self.loop.set_exception_handler(lambda _, context: self.problems.append(context))
+        await self.door.start(self._listener)
+        self._ready.set()
+        await self._end.wait()
+        await self.door.drain(5)
+        self.left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    def call(self, function, *arguments):
+        """Run a function in the door's loop."""
+        done = threading.Event()
+        self.loop.call_soon_threadsafe(lambda: (function(*arguments), done.set()))
+        assert done.wait(10)
+
+    def close(self):
+        """Drain and end."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._end.set)
+            self._thread.join(10)
+        assert not self._thread.is_alive()
+        assert self.problems == []
+        assert self.left == []
+
+    def connect(self):
+        """A connected socket."""
+        return socket.create_connection(self.address, timeout=10)
+
+    def exchange(self, *parts, head=False, pause_s=0.0):
+        """Send the parts, close the sending side, and read every answer until the end of the connection."""
+        with self.connect() as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause_s)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            return self.read(connection, head=head)
+
+    @staticmethod
+    def read(connection, *, head=False):
+        """Every answer until the end."""
+        answers = []
+        with connection.makefile("rb") as reader:
+            while (answer := read_answer(reader, head=head)) is not None:
+                answers.append(answer)
+        return answers
+
+
+@pytest.fixture
+def running(handler):
+    """A door over the till."""
+    door = Running(handler)
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def make_running():
+    """Doors with options."""
+    with contextlib.ExitStack() as stack:
+
+        def make(handler, **options):
+            door = Running(handler, **options)
+            stack.callback(door.close)
+            return door
+
+        yield make
+
+
+@pytest.fixture
+def quick(make_running, make_handler, served):
+    """A door with short time-outs and a small body cap."""
+    limits = HttpLimits(header_s=0.2, body_s=0.2, write_s=0.3, idle_s=0.4, slowest_bytes_per_s=1_000_000)
+    return make_running(make_handler(served, limits=Limits(body_bytes=20_000)), limits=limits)
+
+
+def statuses(answers):
+    return [answer.status for answer in answers]
+
+
+def wait_until(condition, timeout_s=5.0):
+    """Wait until the condition holds."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# --- plain HTTP ---
+
+
+def test_a_connection_is_kept_and_every_answer_is_dated(running):
+    """Two requests on one connection; Date on each, Server on none."""
+    with running.connect() as connection, connection.makefile("rb") as reader:
+        for _ in range(2):
+            connection.sendall(post())
+            answer = read_answer(reader)
+            assert answer.status == 200
+            assert json.loads(answer.body)["prediction"]["items"] == ["MILK"]
+            assert re.fullmatch(rb"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", answer.fields[b"date"])
+            assert not answer.fields.keys() & {b"server", b"connection"}
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "connection"),
+    [
+        (post(BODY, b"Connection: close"), b"close"),
+        (post(BODY, version=b"1.0"), b"close"),
+        (b"GET /v2 HTTP/1.0\r\n\r\n", b"close"),
+        (post(BODY, b"Connection: keep-alive", version=b"1.0"), b"keep-alive"),
+        (post(BODY, b"Connection: keep-alive"), None),
+    ],
+    ids=["1.1 close", "1.0", "1.0 without Host", "1.0 keep-alive", "1.1 keep-alive"],
+)
+def test_old_and_new_clients_say_whether_the_connection_stays(running, request_bytes, connection):
+    """As HTTP/1.0 and HTTP/1.1 have it, and the answer says so."""
+    with running.connect() as client, client.makefile("rb") as reader:
+        client.sendall(request_bytes)
+        answer = read_answer(reader)
+        assert (answer.status, answer.fields.get(b"connection")) == (200, connection)
+        if connection == b"close":
+            assert reader.read() == b""
+        else:
+            client.sendall(LIVE)
+            assert read_answer(reader).status == 200
+
+
+def test_head_has_the_length_and_no_body(running):
+    """The next answer follows at once."""
+    with running.connect() as client, client.makefile("rb") as reader:
+        client.sendall(LIVE.replace(b"GET", b"HEAD") + LIVE)
+        answer = read_answer(reader, head=True)
+        assert (answer.status, int(answer.fields[b"content-length"])) == (200, len(b'{"live":true}'))
+        assert read_answer(reader).body == b'{"live":true}'
+
+
+@pytest.mark.parametrize("target", [b"/v2/health/live?a=b", b"/v2/health/live#x", b"http://till/v2/health/live?x"])
+def test_every_form_of_target_finds_its_path(running, target):
+    """Query and fragment are cut off, the absolute form is understood."""
+    assert statuses(running.exchange(LIVE.replace(b"/v2/health/live", target))) == [200]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/v2/health/%6cive",
+        b"//v2/health/live",
+        b"/v2/x/../health/live",
+        b"/v2/health/live;x=1",
+        b"/v2/health/live%00",
+        b"/v2\\health\\live",
+        b"/v2/health/live/",
+        b"/" + b"a" * 5000,
+        b"http://till",
+    ],
+)
+def test_b_11_path_tricks_find_nothing(running, target):
+    """B-11: a path is what it is, byte by byte."""
+    assert statuses(running.exchange(LIVE.replace(b"/v2/health/live", target))) in ([404], [307])
+    assert target == b"http://till" or statuses(running.exchange(LIVE.replace(b"/v2/health/live", target))) == [404]
+
+
+@pytest.mark.parametrize("target", [b"/" + b"a" * 9000, b"/\xe2\x88\x95v2", b"/a b", b"v2"])
+def test_b_11_targets_that_are_none_end_the_connection(running, target):
+    """B-11: 400."""
+    assert statuses(running.exchange(LIVE.replace(b"/v2/health/live", target) + LIVE)) == [400]
+
+
+@pytest.mark.parametrize("expect", [b"100-continue", b"100-Continue"])
+def test_a_body_is_asked_for_when_it_is_expected(running, expect):
+    """`Expect: 100-continue`: the body is sent after the interim answer alone."""
+    request = post(BODY, b"Expect: " + expect)
+    head, body = request[: -len(BODY)], request[-len(BODY) :]
+    with running.connect() as client, client.makefile("rb") as reader:
+        client.sendall(head)
+        assert read_answer(reader).status == 100
+        client.sendall(body)
+        assert read_answer(reader).status == 200
+        client.sendall(request)  # who does not wait is not told to go on
+        assert read_answer(reader).status == 200
+        client.sendall(LIVE + head)  # in order, behind other answers
+        assert [read_answer(reader).status, read_answer(reader).status] == [200, 100]
+
+
+def test_a_refused_expectation_saves_the_body(running):
+    """The final answer comes at once, and the connection ends, as nobody knows whether the body follows."""
+    request = post(BODY, b"Expect: 100-continue", path=b"/nowhere")
+    [answer] = running.exchange(request[: -len(BODY)])
+    assert (answer.status, answer.fields[b"connection"]) == (404, b"close")
+    assert statuses(running.exchange(post(BODY, b"Expect: magic"))) == [417]
+    assert statuses(running.exchange(post(BODY, b"Expect: 100-continue", version=b"1.0"))) == [200]
+
+
+def test_chunked_bodies_are_bodies(running):
+    """However they are cut, with extensions and trailers, followed by the next request."""
+    request = post(b"", b"Transfer-Encoding: chunked", length=False)
+    for pieces in ([BODY], [BODY[:5], BODY[5:]], [BODY[at : at + 1] for at in range(len(BODY))]):
+        assert statuses(running.exchange(request + chunked(*pieces) + LIVE)) == [200, 200]
+    extended = b"%x;name=value\r\n%b\r\n0\r\nX-Sum: 1\r\nAuthorization: none\r\n\r\n" % (len(BODY), BODY)
+    assert statuses(running.exchange(request + extended + LIVE)) == [200, 200]
+
+
+def test_pipelined_requests_are_answered_in_order(running, pool):
+    """A slow one before quick ones, a refused one between, hundreds at once."""
+    pool.delay_s = 0.05
+    quick = post(b'{"store_id": 2, "items": []}')
+    answers = running.exchange(quick + LIVE + post(b"no JSON") + LIVE.replace(b"/v2/", b"/no/") + quick)
+    assert statuses(answers) == [200, 200, 400, 404, 200]
+    pool.delay_s = 0
+    bodies = [b'{"store_id": 1, "items": ["N%d"]}' % n for n in range(500)]
+    answers = running.exchange(b"".join(post(body) for body in bodies))
+    assert [json.loads(each.body)["prediction"]["items"] for each in answers] == [[f"N{n}"] for n in range(500)]
+
+
+def test_a_caller_may_close_its_sending_side(running, pool):
+    """What was asked completely is answered."""
+    pool.delay_s = 0.1
+    assert statuses(running.exchange(post())) == [200]
+
+
+def test_an_upgrade_is_not_taken_up(running):
+    """The request is answered as if nothing was said, and so is the next."""
+    upgrade = LIVE[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    with running.connect() as client, client.makefile("rb") as reader:
+        client.sendall(upgrade + upgrade + LIVE)
+        assert [read_answer(reader).status for _ in range(3)] == [200, 200, 200]
+    h2c = post(BODY, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
+    assert statuses(running.exchange(h2c + LIVE)) == [200, 200]
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n\t"], ids=["B-01 empty", "B-01 white space"])
+def test_b_01_no_body(running, body):
+    """B-01: 400, and the connection stays."""
+    assert statuses(running.exchange(post(body) + LIVE)) == [400, 200]
+    assert statuses(running.exchange(post(b"", length=False) + LIVE)) == [400, 200]
+
+
+def test_b_02_a_declared_over_long_body_is_refused_unread(quick):
+    """B-02: by its head alone."""
+    [answer] = quick.exchange(post(b"x", b"Content-Length: 20001", length=False))
+    assert (answer.status, answer.fields[b"connection"]) == (413, b"close")
+
+
+def test_b_02_an_undeclared_over_long_body_is_refused_before_its_end(quick):
+    """B-02: at the cap; the caller sees the refusal although it is still sending."""
+    with quick.connect() as client:
+        client.sendall(post(b"", b"Transfer-Encoding: chunked", length=False) + b"%x\r\n" % 2**30 + b" " * 20_001)
+        with contextlib.suppress(OSError):
+            for _ in range(50):
+                client.sendall(b" " * 20_000)
+        [answer] = quick.read(client)
+    assert answer.status == 413
+
+
+HEADS = {
+    "twice": [b"Content-Length: 5", b"Content-Length: 5"],
+    "two lengths": [b"Content-Length: 5", b"Content-Length: 6"],
+    "list": [b"Content-Length: 5, 5"],
+    "negative": [b"Content-Length: -5"],
+    "plus": [b"Content-Length: +5"],
+    "hexadecimal": [b"Content-Length: 0x5"],
+    "empty": [b"Content-Length:"],
+    "overflow": [b"Content-Length: 99999999999999999999"],
+    "space before the colon": [b"Content-Length : 5"],
+    "with Transfer-Encoding": [b"Content-Length: 5", b"Transfer-Encoding: chunked"],
+    "after Transfer-Encoding": [b"Transfer-Encoding: chunked", b"Content-Length: 5"],
+    "chunked twice": [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"],
+    "gzip": [b"Transfer-Encoding: gzip"],
+    "gzip, chunked": [b"Transfer-Encoding: gzip, chunked"],
+    "chunked, identity": [b"Transfer-Encoding: chunked, identity"],
+    "xchunked": [b"Transfer-Encoding: xchunked"],
+    "vertical tab": [b"Transfer-Encoding: \x0bchunked"],
+    "folded": [b"Transfer-Encoding:\r\n chunked"],
+}
+
+
+@pytest.mark.parametrize("fields", HEADS.values(), ids=[f"B-03 {name}" for name in HEADS])
+def test_b_03_a_length_that_can_be_read_in_two_ways_ends_the_connection(running, pool, fields):
+    """B-03: 400, nothing that follows is taken for a request, the model is not asked."""
+    smuggled = b"0\r\n\r\n" + post()
+    answers = running.exchange(post(b"", *fields, length=False) + smuggled)
+    assert statuses(answers) == [400]
+    assert answers[0].fields[b"connection"] == b"close"
+    assert pool.calls == 0
+
+
+def test_b_03_a_wrong_length_never_becomes_an_answer(running, pool):
+    """B-03: too long a length waits for the rest and ends with the caller; too short a one leaves no HTTP behind."""
+    assert running.exchange(post(BODY, b"Content-Length: %d" % (len(BODY) + 1), length=False)) == []
+    assert pool.calls == 0
+    assert statuses(running.exchange(post(BODY, b"Content-Length: %d" % (len(BODY) - 1), length=False))) == [400, 400]
+    assert pool.calls == 0
+    assert statuses(running.exchange(post(BODY, b"Transfer-Encoding: chunked", version=b"1.0", length=False))) == [400]
+
+
+@pytest.mark.parametrize("body", [b"5\nhello", b"5\r\nhelloX", b"5 \r\nhello", b"0x5\r\n", b"-1\r\n", b"F" * 17 + b"\r\n"])
+def test_b_03_chunks_that_do_not_add_up_end_the_connection(running, pool, body):
+    """B-03: 400."""
+    request = post(b"", b"Transfer-Encoding: chunked", length=False)
+    assert statuses(running.exchange(request + body + b"\r\n0\r\n\r\n" + LIVE)) == [400]
+    assert pool.calls == 0
+
+
+def test_b_04_a_million_tiny_chunks_are_refused_at_the_cap(quick):
+    """B-04: long before their end, and nothing of them is kept."""
+    process = psutil.Process()
+    head = post(b"", b"Transfer-Encoding: chunked", length=False)
+
+    def attack():
+        with quick.connect() as client:
+            client.sendall(head)
+            with contextlib.suppress(OSError):
+                for _ in range(10):
+                    client.sendall(b"1\r\n \r\n" * 100_000)
+            with contextlib.suppress(OSError):
+                assert statuses(quick.read(client)) == [400]
+
+    attack()
+    before = process.memory_info().rss
+    for _ in range(20):
+        attack()
+    wait_until(lambda: quick.door.connections == 0)
+    gc.collect()
+    assert process.memory_info().rss - before < 2**20
+    assert statuses(quick.exchange(head + chunked(*[b" "] * 1000) + LIVE)) == [400, 200]
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"zstd", b"br", b"gzip, gzip", b"none"])
+def test_b_05_b_06_codings_are_refused_without_unpacking(running, coding):
+    """B-05, B-06: 415, by the head; the connection stays."""
+    assert statuses(running.exchange(post(b"\x1f\x8b" * 100, b"Content-Encoding: " + coding) + LIVE)) == [415, 200]
+
+
+@pytest.mark.parametrize("kind", [b"text/xml", b"multipart/form-data; boundary=x", b"application/x-www-form-urlencoded"])
+def test_b_06_b_10_other_media_types_are_refused(running, kind):
+    """B-06, B-10: no part of a multipart body is read."""
+    body = b'--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n' * 1000
+    assert statuses(running.exchange(post(body, b"Content-Type: " + kind) + LIVE)) == [415, 200]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [[b"A: b\x00c"], [b"A\x00: b"], [b"A: b\r\n c"], [b": b"], [b"A b: c"], [b"A: b\nC: d"], [b"A: b\rC: d"]],
+    ids=["NUL", "NUL in the name", "folded", "no name", "space in the name", "bare LF", "bare CR"],
+)
+def test_b_08_fields_that_are_none_end_the_connection(running, fields):
+    """B-08: 400."""
+    assert statuses(running.exchange(post(BODY, *fields) + LIVE)) == [400]
+
+
+HEADER_BOMBS = {
+    "one of 100 KB": [b"A: " + b"x" * 100_000],
+    "1,000 fields": [b"A%d: x" % n for n in range(1000)],
+    "101 fields": [b"A%d: x" % n for n in range(99)],
+    "33 KiB in all": [b"A%d: " % n + b"x" * 700 for n in range(47)],
+}
+
+
+@pytest.mark.parametrize("fields", HEADER_BOMBS.values(), ids=[f"B-09 {name}" for name in HEADER_BOMBS])
+def test_b_09_header_bombs_are_refused(running, fields):
+    """B-09: 431, and the connection ends."""
+    assert statuses(running.exchange(post(BODY, *fields) + LIVE)) == [431]
+
+
+def test_b_09_a_head_without_end_is_refused_before_its_end(running):
+    """B-09: a single field may not grow for ever inside the parser."""
+    with running.connect() as client:
+        client.sendall(b"GET /v2 HTTP/1.1\r\nHost: a\r\nA: ")
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                client.sendall(b"x" * 1000)
+        assert statuses(running.read(client)) == [431]
+
+
+def test_b_09_endless_trailers_are_refused(running):
+    """B-09: they count as head."""
+    request = post(b"", b"Transfer-Encoding: chunked", length=False) + b"0\r\n"
+    assert statuses(running.exchange(request + b"A: b\r\n" * 200 + b"\r\n")) == [431]
+
+
+@pytest.mark.parametrize(
+    "field", [b"Host: b", b"Content-Type: a/b\r\nContent-Type: a/b", b"Authorization: a\r\nAuthorization: b"]
+)
+def test_b_09_fields_that_may_stand_once_stand_once(running, field):
+    """B-09: 400."""
+    assert statuses(running.exchange(post(BODY, field) + LIVE)) == [400]
+
+
+def test_b_09_an_odd_range_costs_nothing(running):
+    """B-09: it is not looked at."""
+    ranges = b"Range: bytes=" + b",".join(b"%d-" % n for n in range(5000))
+    assert statuses(running.exchange(LIVE[:-2] + ranges + b"\r\n\r\n")) == [200]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"TRACE / HTTP/1.1", [405]),
+        (b"OPTIONS /v1/till/predict HTTP/1.1", [405]),
+        (b"DELETE /v1/till/predict HTTP/1.1", [405]),
+        (b"PROPFIND /v1/till/predict HTTP/1.1", [405]),
+        (b"CONNECT till:443 HTTP/1.1", [405]),
+        (b"BREW /v2/health/live HTTP/1.1", [405]),
+        (b"get /v2/health/live HTTP/1.1", [405]),
+        (b"OPTIONS * HTTP/1.1", [404]),
+        (b"POST /v2/health/live HTTP/1.1\r\nX-HTTP-Method-Override: GET", [405]),
+    ],
+)
+def test_b_12_other_methods_do_nothing(running, pool, line, expected):
+    """B-12: 405 with what is allowed, and never an action."""
+    answers = running.exchange(line + b"\r\nHost: till\r\n\r\n")
+    assert statuses(answers) == expected
+    assert expected == [404] or b"allow" in answers[0].fields
+    assert pool.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [400]),
+        (b"hello\r\n\r\n", [400]),
+        (b"GET /v2\r\n\r\n", [505]),
+        (b"GET /v2 HTTP/1.2\r\nHost: a\r\n\r\n", [400]),
+        (b"GET /v2 HTTP/2.0\r\nHost: a\r\n\r\n", [505]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
+        (b"GET /v2 HTTP/1.1\r\n\r\n", [400]),
+    ],
+    ids=["TLS", "greeting", "HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/2 preface", "no Host"],
+)
+def test_a_start_that_is_no_http_1_1_is_refused(running, start, expected):
+    """400 or 505, and the connection ends."""
+    assert statuses(running.exchange(start)) == expected
+
+
+def test_bad_bytes_behind_good_requests_are_refused_in_order(running):
+    """What was asked well is answered well; after a last request nothing is read."""
+    assert statuses(running.exchange(LIVE + LIVE + b"garbage\r\n\r\n" + LIVE)) == [200, 200, 400]
+    last = LIVE[:-2] + b"Connection: close\r\n\r\n"
+    assert statuses(running.exchange(last + LIVE)) == [200]
+    assert statuses(running.exchange(last + b"garbage")) == [200]
+
+
+# --- faults ---
+
+
+def test_f_19_a_caller_who_resets_cancels_the_work(running, served, pool):
+    """F-19: the wait ends long before the deadline."""
+    pool.delay_s = 60
+    served.deadline_ns = 60_000_000_000
+    client = running.connect()
+    client.sendall(post())
+    wait_until(lambda: running.door.handler.in_flight == 1)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    client.close()
+    wait_until(lambda: running.door.handler.in_flight == 0)
+    assert served.champion.admission.waiting_rows == 0
+    assert running.door.connections == 0
+
+
+def test_f_19_a_caller_who_closed_is_not_waited_for_long(running, served, pool):
+    """F-19: a second of grace, as it may only have closed its sending side."""
+    pool.delay_s = 60
+    served.deadline_ns = 60_000_000_000
+    with running.connect() as client:
+        client.sendall(post())
+        wait_until(lambda: running.door.handler.in_flight == 1)
+    wait_until(lambda: running.door.handler.in_flight == 0)
+
+
+@pytest.mark.parametrize("start", [b"GET /v2 HT", b"", post()[:-3], b"\r\n"], ids=["head", "nothing", "body", "CRLF"])
+def test_f_20_slow_requests_are_ended(quick, start):
+    """F-20: by the time-out of head or body; who sent something is told."""
+    began = time.monotonic()
+    with quick.connect() as client:
+        client.sendall(start)
+        answers = quick.read(client)
+    assert statuses(answers) == ([408] if start.strip() else [])
+    assert time.monotonic() - began < 3
+
+
+def test_f_20_a_slow_loris_is_ended_and_others_are_served(quick):
+    """F-20: a byte now and then does not extend the time, in the head or in the body."""
+    for request in (LIVE, post(BODY * 100)):
+        sent = 0
+        with quick.connect() as client:
+            client.settimeout(0.05)
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                with contextlib.suppress(TimeoutError, OSError):
+                    client.sendall(request[sent : sent + 1])
+                    sent += 1
+                    if client.recv(20):
+                        break
+                assert statuses(quick.exchange(LIVE)) == [200]
+            assert time.monotonic() < until
+
+
+def test_f_20_a_slow_reader_is_ended(quick):
+    """F-20: when it leaves its answers unread, no more are made for it, and the connection is cut."""
+    with quick.connect() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(0.2)
+        pages = LIVE.replace(b"/v2/health/live", b"/openapi.json")
+        with contextlib.suppress(OSError):
+            for _ in range(20_000):
+                client.sendall(pages * 100)
+        wait_until(lambda: quick.door.connections == 0)
+    assert quick.door.handler.http.by_status[200] < 100_000
+
+
+def test_f_20_an_idle_connection_is_closed(quick):
+    """F-20: silently, after its time."""
+    with quick.connect() as client:
+        client.sendall(LIVE)
+        assert statuses(quick.read(client)) == [200]
+
+
+def test_f_21_too_many_connections_are_refused_at_once(make_running, handler):
+    """F-21: politely, while those within the bound go on; room is room again."""
+    running = make_running(handler, limits=HttpLimits(connections=50))
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(running.connect()) for _ in range(50)]
+        wait_until(lambda: running.door.connections == 50)
+        began = time.monotonic()
+        for _ in range(20):
+            [answer] = running.exchange(LIVE)
+            assert answer.status == 503
+            assert answer.fields.keys() >= {b"retry-after", b"connection"}
+        assert time.monotonic() - began < 2
+        idle[0].sendall(LIVE)
+        assert idle[0].recv(12) == b"HTTP/1.1 200"
+    wait_until(lambda: running.door.connections == 0)
+    assert statuses(running.exchange(LIVE)) == [200]
+
+
+def test_f_22_few_descriptors_bound_the_connections(make_running, handler):
+    """F-22: the bound follows from what the process may open, so accepting never fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = psutil.Process().num_fds()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 130, hard))
+    try:
+        running = make_running(handler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))  # the clients need some as well
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(running.connect())
+            wait_until(lambda: running.door.connections >= 38)
+            assert statuses(running.exchange(LIVE)) == [503]
+        wait_until(lambda: running.door.connections == 0)
+        assert statuses(running.exchange(LIVE)) == [200]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def churn(running, times):
+    """Callers who leave at every point of a request."""
+    request = post()
+    for at in range(times):
+        client = running.connect()
+        client.sendall(request[: at % (len(request) + 1)])
+        if at % 2:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        client.close()
+
+
+@pytest.mark.parametrize("times", [1000, pytest.param(10_000, marks=pytest.mark.full)])
+def test_f_19_disconnects_leak_nothing(running, pool, times):
+    """F-19: no descriptor, no task, no waiting row, no memory."""
+    pool.delay_s = 0.001
+    process = psutil.Process()
+    churn(running, 300)
+    wait_until(lambda: running.door.connections == 0)
+    gc.collect()
+    descriptors, memory = process.num_fds(), process.memory_info().rss
+    churn(running, times)
+    wait_until(lambda: running.door.connections == 0)
+    wait_until(lambda: running.door.handler.in_flight == 0)
+    gc.collect()
+    assert process.num_fds() == descriptors
+    assert process.memory_info().rss - memory < 3 * 2**20
+
+
+def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, pool):
+    """F-16: idle connections end, a request under way is answered with `Connection: close`, nobody new is let in."""
+    running = make_running(handler)
+    pool.delay_s = 0.1
+    with running.connect() as idle, running.connect() as busy, running.connect() as sending:
+        idle.sendall(LIVE)
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200")
+        request = post()
+        sending.sendall(request[:-5])
+        busy.sendall(request)
+        wait_until(lambda: handler.in_flight == 1)
+        running.loop.call_soon_threadsafe(running._end.set)
+        assert idle.recv(10) == b""
+        sending.sendall(request[-5:])
+        for client in (busy, sending):
+            [answer] = running.read(client)
+            assert (answer.status, answer.fields[b"connection"]) == (200, b"close")
+        with pytest.raises(OSError, match=r"refused|reset"):
+            running.connect()
+    running.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
+    """With a context of the caller's; a context that goes lower is refused."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        + ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    running = make_running(handler, tls=context)
+    trusting = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
+    trusting.minimum_version = trusting.maximum_version = version
+    with trusting.wrap_socket(running.connect(), server_hostname="localhost") as client:
+        reader = client.makefile("rb")
+        client.sendall(post() + LIVE)
+        assert [read_answer(reader).status, read_answer(reader).status] == [200, 200]
+        client.sendall(b"garbage\r\n\r\n")
+        assert read_answer(reader).status == 400
+        assert reader.read() == b""
+        reader.close()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.raises(ValueError, match=r"1\.2"):
+        Door(handler, tls=context)
