@@ -368,7 +368,9 @@ def test_b_03_a_wrong_length_never_becomes_an_answer(running, pool):
     assert statuses(running.exchange(post(BODY, b"Transfer-Encoding: chunked", version=b"1.0", length=False))) == [400]
 
 
-@pytest.mark.parametrize("body", [b"5\nhello", b"5\r\nhelloX", b"5 \r\nhello", b"0x5\r\n", b"-1\r\n", b"F" * 17 + b"\r\n"])
+@pytest.mark.parametrize(
+    "body", [b"5\nhello", b"5\r\nhelloX", b"5 \r\nhello", b"0x5\r\n", b"-1\r\n", b"F" * 17 + b"\r\n"]
+)
 def test_b_03_chunks_that_do_not_add_up_end_the_connection(running, pool, body):
     """B-03: 400."""
     request = post(b"", b"Transfer-Encoding: chunked", length=False)
@@ -406,10 +408,12 @@ def test_b_05_b_06_codings_are_refused_without_unpacking(running, coding):
     assert statuses(running.exchange(post(b"\x1f\x8b" * 100, b"Content-Encoding: " + coding) + LIVE)) == [415, 200]
 
 
-@pytest.mark.parametrize("kind", [b"text/xml", b"multipart/form-data; boundary=x", b"application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "kind", [b"text/xml", b"multipart/form-data; boundary=x", b"application/x-www-form-urlencoded"]
+)
 def test_b_06_b_10_other_media_types_are_refused(running, kind):
     """B-06, B-10: no part of a multipart body is read."""
-    body = b'--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n' * 1000
+    body = b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n" * 1000
     assert statuses(running.exchange(post(body, b"Content-Type: " + kind) + LIVE)) == [415, 200]
 
 
