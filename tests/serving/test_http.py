@@ -647,7 +647,7 @@ def test_f_19_disconnects_leak_nothing(running, pool, times):
     """F-19: no descriptor, no task, no waiting row, no memory."""
     pool.delay_s = 0.001
     process = psutil.Process()
-    churn(running, 300)
+    churn(running, times // 2)
     wait_until(lambda: running.door.connections == 0)
     gc.collect()
     descriptors, memory = process.num_fds(), process.memory_info().rss
