@@ -148,7 +148,7 @@ class Schema:
             next_step=nearest(name, self.names),
         )
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the fields, in declared order."""
         return tuple(each.name for each in self.fields)

@@ -69,7 +69,9 @@ class TensorChecker:
             if converted is None:
                 return None, self._break("dtype", RejectionCode.TENSOR_DATATYPE)
             value = converted
-        return self._check_values(np.ascontiguousarray(value).reshape(value.shape), rows)
+        if not value.flags.c_contiguous:
+            value = np.ascontiguousarray(value).reshape(value.shape)
+        return self._check_values(value, rows)
 
     def _stack(self, values: Any, rows: int) -> tuple[np.ndarray | None, TensorBreak | None]:
         if len(values) != rows:
@@ -126,7 +128,13 @@ class TensorChecker:
             bad = np.fromiter((not _is_text(each) for each in array.flat), bool, array.size).reshape(array.shape)
             return self._verdict(array, bad, TensorBreak(f"{self.field.name}.text", RejectionCode.TENSOR_DATA), rows)
         for rule in self.rules:
-            bad = ~np.isfinite(array) if isinstance(rule, FiniteRule) else _outside(array, rule)
+            if isinstance(rule, FiniteRule):
+                finite = np.isfinite(array)
+                if np.count_nonzero(finite) == finite.size:
+                    continue
+                bad = ~finite
+            else:
+                bad = _outside(array, rule)
             verdict = self._verdict(array, bad, TensorBreak(rule.id, rule.code), rows)
             if verdict[1] is not None:
                 return verdict
@@ -136,7 +144,7 @@ class TensorChecker:
     def _verdict(
         array: np.ndarray, bad: np.ndarray, broken: TensorBreak, rows: int | None
     ) -> tuple[np.ndarray | None, TensorBreak | None]:
-        if not bad.any():
+        if not np.count_nonzero(bad):
             return array, None
         row = 0 if rows is None else int(np.argwhere(bad)[0][0])
         return None, TensorBreak(broken.id, broken.code, row)
@@ -169,6 +177,8 @@ def nested_type(field: Field, *, bounded: bool = False) -> Any:
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
+    if shape == declared:
+        return True
     return len(shape) == len(declared) and all(
         want is None or have == want for have, want in zip(shape, declared, strict=True)
     )

@@ -248,9 +248,22 @@ def _in_contract(version: Version, served: Served, checked: "Checked", outputs: 
         raise OutputRefused("the model's arrays do not have the form that its features expect") from error
 
 
+_ID_BYTES = 12
+_ids: list[str] = []
+os.register_at_fork(after_in_child=_ids.clear)
+
+
+def _next_id() -> str:
+    """Give 96 random bits in hexadecimal; the system is asked for many at a time."""
+    if not _ids:
+        text = os.urandom(_ID_BYTES * 256).hex()
+        _ids.extend(text[at : at + 2 * _ID_BYTES] for at in range(0, len(text), 2 * _ID_BYTES))
+    return _ids.pop()
+
+
 def _decide(served: Served, *, source: str, version: str, reason: Reason, cause: str = "") -> Decision:
     return Decision(
-        id=os.urandom(12).hex(),
+        id=_next_id(),
         integration=served.name,
         source=source,
         version=version,

@@ -33,6 +33,9 @@ BOUNDS_S: tuple[float, ...] = (
 )
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
+_LABELS = tuple(f"{name};dur=" for name in STAGE_NAMES)
+_MS = 1000  # microseconds; most parts are shorter, and their texts are made once
+_BELOW_1_MS = tuple(f"{part_us / 1000:.3f}" for part_us in range(_MS))
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
@@ -82,12 +85,12 @@ class Split:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
         shown = []
         total_us = 0
-        for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True):
+        for label, part_ns in zip(_LABELS, self.parts_ns, strict=True):
             if part_ns:
                 part_us = (part_ns + 500) // 1000
                 total_us += part_us
-                shown.append(f"{name};dur={part_us / 1000:.3f}")
-        shown.append(f"total;dur={total_us / 1000:.3f}")
+                shown.append(label + (_BELOW_1_MS[part_us] if part_us < _MS else f"{part_us / 1000:.3f}"))
+        shown.append("total;dur=" + (_BELOW_1_MS[total_us] if total_us < _MS else f"{total_us / 1000:.3f}"))
         return ", ".join(shown)
 
     def in_us(self) -> dict[str, int]:
