@@ -6,6 +6,7 @@ swapped in; when anything is refused, everything stays as it was and the log say
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -134,6 +135,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
         await self._door.start(listener)
         self._on_ready(f"http://{shown}:{port}")
         await self._ended.wait()
