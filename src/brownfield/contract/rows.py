@@ -93,6 +93,7 @@ class RowChecker:
         self._finished = all(finish is list for finish in self._finish)
         self._texts = [index for index, each in enumerate(schema.fields) if _holds_colons(each)]
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
+        self._arrays_alone = not self._rules and all(each.kind == "tensor" for each in schema.fields)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
         self._weights = [1 + name.count(":") for name in schema.names]
         self._weight = sum(self._weights)
@@ -147,15 +148,34 @@ class RowChecker:
         InputRefused
             With every violation found, up to ``MAX_VIOLATIONS``.
         """
+        if self._arrays_alone:
+            checked = self._check_arrays(columns, rows)
+            if checked is not None:
+                return checked
         found = _Found()
         for name in columns:
             if name not in self._names:
                 found.add(len(self.checkers), Violation(shown_key(name), "closed", RejectionCode.FIELD_UNKNOWN))
-        checked = {
+        accepted = {
             checker.name: self._check_column(position, checker, columns.get(checker.name, MISSING), rows, found)
             for position, checker in enumerate(self.checkers)
         }
-        return self._conclude(checked, rows, found, single=False)
+        return self._conclude(accepted, rows, found, single=False)
+
+    def _check_arrays(self, columns: Columns, rows: int) -> Checked | None:
+        """Check columns that are all arrays of tensors; None when one is not accepted, to be told why in full."""
+        if len(columns) != len(self.checkers):
+            return None
+        leading = rows if self.schema.batched else None
+        accepted: dict[str, Any] = {}
+        for checker in self.checkers:
+            value: Any = columns.get(checker.name)
+            if checker.tensor is None or not isinstance(value, np.ndarray):
+                return None
+            accepted[checker.name], broken = checker.tensor.check(value, leading)
+            if broken is not None:
+                return None
+        return Checked(rows, accepted, False, self._whole)
 
     def _decode_fast(self, body: bytes) -> Checked | None:
         """Columns when the generated type admits the body and no key can stand in it twice; None when in doubt."""

@@ -21,7 +21,7 @@ from brownfield.serving.gateway.http_limits import HttpLimits
 __all__ = ["Door"]
 
 _BACKLOG = 2048
-_SLACK = 64  # connections beyond the bound that are told so, politely, at the same time
+_MOST_SLACK = 64  # connections beyond the bound that are told so, politely, at the same time
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -81,7 +81,7 @@ class Door:
         self.date_line = b""
         self._tls = tls
         self._connections: set[Connection] = set()
-        self._most = limits.connections
+        self._most, self._slack = limits.connections, _MOST_SLACK
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,7 +93,9 @@ class Door:
     async def start(self, listener: socket.socket) -> None:
         """Answer on a bound socket, which the door takes over."""
         self._loop = asyncio.get_running_loop()
-        self._most = min(self.limits.connections, _descriptors_left())
+        free = _descriptors_left()
+        self._slack = max(1, min(_MOST_SLACK, free // 4))
+        self._most = max(1, min(self.limits.connections, free - self._slack))
         self._tick()
         self._server = await self._loop.create_server(
             lambda: Connection(self),
@@ -127,7 +129,7 @@ class Door:
     def enter(self, connection: Connection) -> None:
         """Take in a new connection, or refuse it when there are too many."""
         full = len(self._connections) >= self._most
-        if full and len(self._connections) >= self._most + _SLACK:
+        if full and len(self._connections) >= self._most + self._slack:
             connection.abort()
             return
         self._connections.add(connection)
@@ -150,8 +152,8 @@ class Door:
 
 
 def _descriptors_left() -> int:
-    """How many connections the process may open and still have descriptors for everything else."""
+    """How many sockets the process may open and still have descriptors for everything else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 2**31
-    return max(1, soft - sum(1 for _ in Path("/proc/self/fd").iterdir()) - _SPARE_DESCRIPTORS - _SLACK)
+    return soft - sum(1 for _ in Path("/proc/self/fd").iterdir()) - _SPARE_DESCRIPTORS

@@ -239,7 +239,9 @@ def _elements(field: "Field", shape: "Sequence[int]") -> int:
         return 1
     lists = field.kind == "list" and len(shape) == 2  # noqa: PLR2004 (rows and items)
     lowest = (1, 0) if lists else (1,) * len(shape)
-    if not 0 < len(shape) <= _LONGEST_RANK or any(size < least for size, least in zip(shape, lowest, strict=True)):
+    if not 0 < len(shape) <= _LONGEST_RANK or (
+        min(shape) < 1 and any(size < least for size, least in zip(shape, lowest, strict=True))
+    ):
         _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
     return math.prod(shape)
 
@@ -337,11 +339,12 @@ def _rows(arrays: dict[str, np.ndarray[Any, Any]], schema: "Schema") -> int:
         _refuse("", "v2.no_inputs", RejectionCode.TENSOR_MISSING)
     if not schema.batched:
         return 1
-    sizes = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
-    rows = next(iter(sizes.values()))
-    for name, size in sizes.items():
-        if size != rows or not size:
+    rows = -1
+    for name, array in arrays.items():
+        size = array.shape[0] if array.ndim else 0
+        if not size or rows not in {-1, size}:
             _refuse(name, "v2.rows", RejectionCode.TENSOR_SHAPE)
+        rows = size
     return rows
 
 
