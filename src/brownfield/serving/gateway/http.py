@@ -21,7 +21,7 @@ from brownfield.serving.gateway.http_limits import HttpLimits
 __all__ = ["Door"]
 
 _BACKLOG = 2048
-_MOST_SLACK = 64  # connections beyond the bound that are told so, politely, at the same time
+_MOST_SLACK = 64  # connections beyond the bound that are told so and waited for; further ones are told and closed
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -128,14 +128,11 @@ class Door:
 
     def enter(self, connection: Connection) -> None:
         """Take in a new connection, or refuse it when there are too many."""
-        full = len(self._connections) >= self._most
-        if full and len(self._connections) >= self._most + self._slack:
-            connection.abort()
-            return
+        many = len(self._connections) - self._most
         self._connections.add(connection)
-        if full or self.draining:
+        if many >= 0 or self.draining:
             busy = Unavailable("there are too many connections", next_step="Try again in a moment.")
-            connection.refuse(self.handler.refuse(busy))
+            connection.refuse(self.handler.refuse(busy), linger=many < self._slack)
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection."""

@@ -455,9 +455,10 @@ class Connection(asyncio.Protocol):
 
     # --- the door's side ---
 
-    def refuse(self, response: Response) -> None:
-        """Answer before anything was read, and end."""
+    def refuse(self, response: Response, *, linger: bool) -> None:
+        """Answer before anything was read, and end: after discarding what comes for a moment, or at once."""
         self._final = True
+        self._eof = not linger
         self._keep = False
         self._respond(response)
 
