@@ -1,8 +1,8 @@
 """What a request costs at our own HTTP door, beside the same path as ASGI app under uvicorn and a hand-written FastAPI.
 
 All run at the same time on the same machine and are loaded in turns by ``wrk`` with a V2 JSON request of 32 numbers, so
-the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process of its
-own, output check, decision, journal, metrics, deadline, fallback armed. FastAPI has pydantic models of the V2 protocol
+the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process of
+the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process
 and runs the model in its own process; it gets an environment of its own. ``bare`` is the same door with nothing behind
 it but a typed decode and the model in the same process: the ceiling of this design. CPU is that of the whole process
 tree, per answered request.
@@ -67,7 +67,8 @@ class Bare:
     async def answer(self, call, body):
         x = self.decode(body).inputs[0]
         [y] = self.run(None, {"x": numpy.array(x.data, numpy.float32).reshape(x.shape)})
-        out = {"model_name": "mlp", "outputs": [{"name": "y", "datatype": "FP32", "shape": y.shape, "data": y[0].tolist()}]}
+        y = {"name": "y", "datatype": "FP32", "shape": y.shape, "data": y[0].tolist()}
+        out = {"model_name": "mlp", "outputs": [y]}
         return Response(200, [(b"content-type", b"application/json")], msgspec.json.encode(out))
 
 async def main():
@@ -168,8 +169,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     tensor = {"name": "x", "shape": [1, 32], "datatype": "FP32", "data": [round(0.01 * n, 2) for n in range(32)]}
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        folder = Path(place)
         script = folder / "v2.lua"
         script.write_text(SCRIPT % json.dumps({"inputs": [tensor]}), encoding="utf-8")
         ports = {name: free_port() for name in NAMES}
@@ -181,7 +182,6 @@ def main() -> None:
                 stack.callback(started[name].terminate)
         for name in started:
             wait_for(ports[name])
-        print(*(f"{name}: process {process.pid}" for name, process in started.items()), sep="\n")
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in started}
         for _ in range(options.rounds):
             for name, process in started.items():

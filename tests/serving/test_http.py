@@ -360,7 +360,7 @@ def test_b_03_a_length_that_can_be_read_in_two_ways_ends_the_connection(running,
 
 
 def test_b_03_a_wrong_length_never_becomes_an_answer(running, pool):
-    """B-03: too long a length waits for the rest and ends with the caller; too short a one leaves no HTTP behind."""
+    """B-03: too long a one waits for the rest and ends with the caller; too short a one leaves no HTTP behind."""
     assert running.exchange(post(BODY, b"Content-Length: %d" % (len(BODY) + 1), length=False)) == []
     assert pool.calls == 0
     assert statuses(running.exchange(post(BODY, b"Content-Length: %d" % (len(BODY) - 1), length=False))) == [400, 400]
@@ -685,9 +685,11 @@ def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, pool):
 def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
     """With a context of the caller's; a context that goes lower is refused."""
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        + ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")),
+        ],
         check=True,
         capture_output=True,
     )
