@@ -1,11 +1,11 @@
 """What a request costs at our own HTTP door, beside the same path as ASGI app under uvicorn and a hand-written FastAPI.
 
-All run at the same time on the same machine and are loaded in turns by ``wrk`` with a V2 JSON request of 32 numbers, so
-the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process of
-the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process
-and runs the model in its own process; it gets an environment of its own. ``bare`` is the same door with nothing behind
-it but a typed decode and the model in the same process: the ceiling of this design. CPU is that of the whole process
-tree, per answered request.
+All run at the same time on the same machine and are loaded in turns by ``wrk`` with a V2 JSON request of 32 numbers,
+so the ratios hold although the figures move. Ours have everything on: contract check, features, a model in a process
+of its own, output check, decision, journal, metrics, deadline, fallback armed. FastAPI has pydantic models of the V2
+protocol and runs the model in its own process; it gets an environment of its own. ``bare`` is the same door with
+nothing behind it but a typed decode and the model in the same process: the ceiling of this design. CPU is that of the
+whole process tree, per answered request.
 
     python benchmarks/http_door.py [--seconds 3] [--rounds 5] [--peers FOLDER] [--connections 16]
 """
@@ -21,7 +21,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-from asgi_path import SCRIPT, free_port, lay_out, load, mlp, wait_for
+from served_mlp import SCRIPT, free_port, lay_out, load, mlp, wait_for
 
 ASGI = """
 import asyncio, sys

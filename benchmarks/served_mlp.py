@@ -1,23 +1,10 @@
-"""What a request costs on the ASGI front with everything on, beside a bare ASGI hello under the same server.
+"""What the benchmarks of the prediction path share: a workspace with a small model (M1), and a measured run of wrk."""
 
-Both run at the same time on the same machine and are loaded in turns by ``wrk``, so their ratio holds although the
-figures move. Everything on: contract check, features, a model in a process of its own, output check, decision, journal,
-metrics, deadline, fallback armed. CPU is that of the whole process tree, per answered request.
-
-    python benchmarks/asgi_path.py [--seconds 4] [--rounds 3]
-"""
-
-import argparse
 import itertools
-import json
 import re
 import socket
-import statistics
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +42,6 @@ integration: mlp
 contract: contract.odcs.yaml
 model: {path: bundles/mlp}
 fallback: {deadline_ms: 50, chain: [{constant: {y: [0.5]}}]}
-"""
-HELLO = """
-async def app(scope, receive, send):
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
 """
 SCRIPT = """
 wrk.method = "POST"
@@ -160,68 +141,3 @@ def load(url: str, script: Path, pid: int, connections: int, seconds: int) -> di
         "p99_ms": p99_us / 1000,
         "cpu_us": (cpu_s(pid) - before) / requests * 1e6,
     }
-
-
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    values = [round(0.01 * n, 2) for n in range(32)]
-    v2 = {"inputs": [{"name": "x", "shape": [1, 32], "datatype": "FP32", "data": values}]}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        lay_out(folder / "shop")
-        (folder / "hello.py").write_text(HELLO, encoding="utf-8")
-        scripts = {}
-        for kind, body in {"named": {"x": values}, "v2": v2}.items():
-            scripts[kind] = folder / f"{kind}.lua"
-            scripts[kind].write_text(SCRIPT % json.dumps(body), encoding="utf-8")
-        ours, bare = free_port(), free_port()
-        served = [sys.executable, "-m", "brownfield", "serve", str(folder / "shop"), "--port", str(ours)]
-        hello = [sys.executable, "-m", "uvicorn", "hello:app", "--port", str(bare), "--no-access-log"]
-        hello += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
-        processes = [
-            subprocess.Popen(served, stderr=subprocess.DEVNULL),
-            subprocess.Popen(hello, cwd=folder),
-        ]
-        try:
-            wait_for(ours)
-            wait_for(bare)
-            targets = {
-                "bare ASGI hello": (f"http://127.0.0.1:{bare}/", scripts["named"], processes[1].pid),
-                "named fields": (f"http://127.0.0.1:{ours}/v1/mlp/predict", scripts["named"], processes[0].pid),
-                "V2 JSON": (f"http://127.0.0.1:{ours}/v2/models/mlp/infer", scripts["v2"], processes[0].pid),
-            }
-            report(targets, options.rounds, options.seconds)
-            metrics = urllib.request.urlopen(f"http://127.0.0.1:{ours}/metrics").read().decode()
-            print(*(line for line in metrics.splitlines() if line.startswith("brownfield_answers_total")), sep="\n")
-        finally:
-            for process in processes:
-                process.terminate()
-                process.wait(30)
-
-
-def report(targets: dict[str, tuple[str, Path, int]], rounds: int, seconds: int) -> None:
-    """Load the targets in turns and print the medians."""
-    print(f"{'':18}{'c':>4}{'requests/s':>12}{'p99 ms':>9}{'CPU us':>9}{'of bare':>9}")
-    for connections in (1, 16):
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in targets}
-        for _ in range(rounds):
-            for name, (url, script, pid) in targets.items():
-                runs[name].append(load(url, script, pid, connections, seconds))
-        medians = {
-            name: {key: statistics.median(each[key] for each in those) for key in those[0]}
-            for name, those in runs.items()
-        }
-        for name, figures in medians.items():
-            share = figures["rps"] / medians["bare ASGI hello"]["rps"]
-            print(
-                f"{name:18}{connections:>4}{figures['rps']:>12,.0f}{figures['p99_ms']:>9.2f}"
-                f"{figures['cpu_us']:>9.0f}{share:>9.2f}"
-            )
-
-
-if __name__ == "__main__":
-    main()
