@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import tritonclient.http as triton
-from tritonclient.utils import np_to_triton_dtype
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.utils import np_to_triton_dtype
 
 RUN_BY_ITSELF = """
 import json, sys

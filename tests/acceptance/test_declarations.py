@@ -59,7 +59,12 @@ MISTAKES = {
     "B-69 control": (DECLARATION, "integration: shop", 'integration: "sh\\u202eop"', "a-z, 0-9 and dashes"),
     "B-69 long": (DECLARATION, "integration: shop", f"integration: {'a' * 300}", "63"),
     "B-69 device": (DECLARATION, "integration: shop", "integration: con", "con"),
-    "B-70 environment in a path": (DECLARATION, "contract: contract.odcs.yaml", "contract: ${HOME}/c.yaml", "${home}/c.yaml"),
+    "B-70 environment in a path": (
+        DECLARATION,
+        "contract: contract.odcs.yaml",
+        "contract: ${HOME}/c.yaml",
+        "${home}/c.yaml",
+    ),
     "B-71 secret": (
         "brownfield.yaml",
         "serving:",
