@@ -22,10 +22,12 @@ def serve(
     from brownfield.integration import load_workspace
     from brownfield.logs import configure_logs
     from brownfield.serving import Supervisor
+    from brownfield.workspace.doctor import complete_restore
 
     def ready(url: str) -> None:
         if sys.stderr.isatty():
             typer.echo(f"Serving {folder} on {url} (for people: {url}/docs). Ctrl-C ends it.", err=True)
 
     configure_logs()
+    complete_restore(folder)
     sys.exit(Supervisor(load_workspace(folder), host=host, port=port, on_ready=ready).run())

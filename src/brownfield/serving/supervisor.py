@@ -23,6 +23,7 @@ from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Handler, Limits, Snapshot, Split, asgi_app
+from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.store import Journal, workspace_lock
 
@@ -119,6 +120,11 @@ class Supervisor:
     async def _load_all(self) -> None:
         for spec in self._spec.integrations.values():
             self._loaded[spec.name] = await self._loader.load(spec)
+        await self._enter_history("workspace.served")
+
+    async def _enter_history(self, action: str) -> None:
+        store = self._var / "brownfield.db"
+        await asyncio.to_thread(enter_history, store, action, self._spec, self._loaded, self._clock)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot({name: one.served for name, one in self._loaded.items()})
@@ -187,6 +193,7 @@ class Supervisor:
             self._handler.authorize = partial(authorize, principals)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
+            await self._enter_history("workspace.reloaded")
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
             await asyncio.sleep(_LINGER_S)
             await self._end_unused(before, fresh)
