@@ -107,12 +107,32 @@ def test_doctor_says_what_the_host_can_do(tmp_path: Path) -> None:
     assert "cores" in examined.stdout
 
 
-@pytest.mark.parametrize("arguments", [("check", "--nonsense"), ("fly",), ("bundle",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--nonsense"),
+        ("fly",),
+        ("bundle",),
+        ("serve", "--port", "99999"),
+        ("demo", "--port", "-1"),
+        ("init", "shop", "--model", "no-such.onnx"),
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     """Unknown options, verbs and missing arguments end with 2 and a hint, not with a traceback."""
     used = brownfield(*arguments)
     assert used.returncode == 2
     assert "Traceback" not in used.stderr
+
+
+@pytest.mark.parametrize("verb", ["init", "demo"])
+def test_a_folder_that_the_system_refuses_is_told_plainly(verb: str) -> None:
+    """Where nothing can be written the message names the place and the system's reason: exit code 3, no traceback."""
+    done = brownfield(verb, "/proc/nowhere")
+    assert done.returncode == 3
+    assert re.search(r"/proc/.*the system refused; got \w", done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
