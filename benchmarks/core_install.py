@@ -1,6 +1,7 @@
 """How long a core installation takes and how much room it needs: a fresh environment, a wheel, no cache.
 
-Run: ``python benchmarks/core_install.py`` (limits: 60 s and 700 MB). The package index is the one that pip is set up for.
+Run: ``python benchmarks/core_install.py`` (limits: 60 s and 700 MB).
+The package index is the one that pip is set up for.
 The wheel is built from this checkout and then looked at: the example, the migrations and the templates must be in it.
 """
 
