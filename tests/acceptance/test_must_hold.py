@@ -160,6 +160,7 @@ RELOADS = {
 }
 
 
+@pytest.mark.full
 def test_f72_a_reload_is_whole_or_not_at_all(serve, retail, tmp_path):
     """F-72: every kind of mistake leaves the old declaration in force and is one log line; no process is restarted."""
     folder = shutil.copytree(retail.folder, tmp_path / "retail", ignore=shutil.ignore_patterns("var"))
