@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def test_a_new_workspace_passes_its_own_check(tmp_path: Path) -> None:
     assert begun.returncode == 0, begun.stderr
     assert checked.returncode == 0, checked.stdout
     assert json.loads(checked.stdout)["passed"] is True
+
+
+def test_the_next_step_can_be_pasted(tmp_path: Path) -> None:
+    """The command that ``init`` names works as it stands, also for a folder with a blank in its name."""
+    begun = brownfield("init", tmp_path / "my shop")
+    (line,) = [line for line in begun.stdout.splitlines() if line.startswith("Next: brownfield check ")]
+    assert shlex.split(line)[3] == str(tmp_path / "my shop")
 
 
 def test_init_does_not_overwrite_a_workspace(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``brownfield init``."""
 
 from pathlib import Path
+from shlex import quote
 
 import typer
 
@@ -45,4 +46,5 @@ def _init(
     for warning in begun.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"Began {folder} with the integration {begun.name}.")
-    typer.echo(f"Next: brownfield check {folder} && brownfield serve {folder}")
+    quoted = quote(str(folder))
+    typer.echo(f"Next: brownfield check {quoted} && brownfield serve {quoted}")
