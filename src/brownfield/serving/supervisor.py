@@ -22,6 +22,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
+from brownfield.serving.front import Front
 from brownfield.serving.gateway import Dataplane, Handler, Limits, Snapshot, Split, asgi_app
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
@@ -133,7 +134,7 @@ class Supervisor:
         listener = _bind(self._host, self._port)
         config = uvicorn.Config(
             asgi_app(self._handler),
-            http="httptools",
+            http=Front,
             ws="none",
             lifespan="off",
             access_log=False,
