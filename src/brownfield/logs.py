@@ -64,6 +64,7 @@ def configure_logs(level: str = "INFO", stream: IO[str] | None = None) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"  # the decision journal is the access log
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every store that is opened
     logging.captureWarnings(capture=True)
 
 

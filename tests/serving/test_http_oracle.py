@@ -299,11 +299,7 @@ WORDS = [b"\r\n", b"\n", b"\x00", b": ", b"0\r\n\r\n", b"HTTP/1.1"]
 @given(
     name=st.sampled_from(SMALL),
     frames=FRAMES,
-    at=st.floats(0, 1),
-    change=st.one_of(
-        st.binary(max_size=4), st.sampled_from([b"\r\n", b"\n", b"\x00", b": ", b"0\r\n\r\n", b"HTTP/1.1"])
-    ),
-    replaced=st.integers(0, 4),
+    change=st.tuples(st.floats(0, 1), st.one_of(st.binary(max_size=4), st.sampled_from(WORDS)), st.integers(0, 4)),
     cuts=st.lists(st.floats(0, 1), max_size=4),
 )
 def test_changed_bytes_give_no_failure_of_ours(make, loop, name, frames, change, cuts):

@@ -12,9 +12,10 @@ import pytest
 
 from brownfield.errors import DeclarationError, StoreError
 from brownfield.integration import load_workspace
+from brownfield.model import open_bundle
 from brownfield.security import new_token
 from brownfield.serving import Supervisor
-from brownfield.store import read_journal, workspace_lock
+from brownfield.store import open_store, read_journal, workspace_lock
 
 
 def by_model(answer):
@@ -94,6 +95,28 @@ def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals
     assert not list((folder / "var" / "run").glob("*.sock"))
     assert read_journal(folder / "var" / "journal" / "risk")["decision"].to_pylist() == given
     assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
+
+
+def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
+    """A start enters the bundle's digest in the registry and the declaration's in the sealed audit log."""
+    folder = risk.workspace(tmp_path)
+    serving(folder)
+    digest = open_bundle(load_workspace(folder).integrations["risk"].file("bundles/one")).digest
+    with open_store(folder / "var" / "brownfield.db") as store:
+        assert [each.digest for each in store.registry.admissions("risk")] == [digest]
+        (entry,) = store.audit.entries(after=0, limit=10)
+        assert (entry.action, entry.subject) == ("workspace.served", "risk")
+        assert digest in entry.detail
+        assert store.audit.verify().sound
+
+
+def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serving, tmp_path):
+    """F-63: what cannot be entered is told in the log, and the model answers."""
+    folder = risk.workspace(tmp_path)
+    (folder / "var" / "brownfield.db").mkdir(parents=True)
+    running = serving(folder)
+    assert running.predict([1, 2, 3, 4])["decision"]["source"] == "model"
+    assert "BF-SRV-HISTORY-LOST" in running.log
 
 
 def test_declared_tokens_are_asked_for(risk, serving, tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError
+from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.model import Bundle, open_bundle
-from brownfield.model.probe import probe
+from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
@@ -49,11 +49,15 @@ class Loaded:
         Of the model's process; None without a model.
     fingerprint
         Equal for equal bundles under equal limits: such a process is kept over a reload.
+    bundle, probe
+        What answers, and how it did when it was tried; None without a model.
     """
 
     served: Served
     keeper: Keeper | None = None
     fingerprint: str = ""
+    bundle: Bundle | None = None
+    probe: ProbeReport | None = None
 
 
 class Loader:
@@ -133,6 +137,7 @@ class Loader:
         loaded.fingerprint = f"{bundle.digest} {memory_mib}"
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
+            loaded.bundle, loaded.probe = earlier.bundle, earlier.probe
             return
         report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
         for warning in report.warnings:
@@ -146,7 +151,7 @@ class Loader:
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
                 memory_mib=memory_mib,
-                max_batch_rows=1 if report.batch_isolated is False else _BATCH_ROWS,
+                max_batch_rows=_BATCH_ROWS if _may_share_batches(bundle, report) else 1,
             )
 
         pool = WorkerPool()
@@ -161,6 +166,12 @@ class Loader:
         )
         await keeper.begin()
         loaded.keeper, loaded.served.champion = keeper, version
+        loaded.bundle, loaded.probe = bundle, report
+
+
+def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
+    """Whether requests of different callers may run together: the contract is batched and the probe saw no leak."""
+    return bundle.features.batched and report.batch_isolated is not False
 
 
 def _is_kept(keeper: Keeper | None) -> bool:
@@ -193,16 +204,7 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
     """Hold a bundle to the contract version that it was made for; a changed text of that is only warned about."""
-    made_for = bundle.manifest.contract
-    if made_for != spec.contract.reference:
-        raise BundleRefused(
-            "the bundle was made for another contract",
-            rule="contract-digest",
-            where=spec.name,
-            expected=spec.contract.reference,
-            got=made_for,
-            next_step="Make the bundle again under this contract.",
-        )
+    bundle.check_contract(spec.contract)
     if bundle.contract_digest != spec.contract.digest:
         _log.warning(
             "the contract's text changed since the bundle was made",

@@ -22,6 +22,7 @@ from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Snapshot, Split
+from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.store import Journal, workspace_lock
 
@@ -37,7 +38,6 @@ _log = logging.getLogger(__name__)
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _FLUSH_EVERY_S = 1.0
 _LINGER_S = 1.0  # for requests that were opened before the swap
-_KEEP_ALIVE_S = 75
 
 
 class Supervisor:
@@ -117,6 +117,11 @@ class Supervisor:
     async def _load_all(self) -> None:
         for spec in self._spec.integrations.values():
             self._loaded[spec.name] = await self._loader.load(spec)
+        await self._enter_history("workspace.served")
+
+    async def _enter_history(self, action: str) -> None:
+        store = self._var / "brownfield.db"
+        await asyncio.to_thread(enter_history, store, action, self._spec, self._loaded, self._clock)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot({name: one.served for name, one in self._loaded.items()})
@@ -178,6 +183,7 @@ class Supervisor:
             self._handler.authorize = partial(authorize, principals)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
+            await self._enter_history("workspace.reloaded")
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
             await asyncio.sleep(_LINGER_S)
             await self._end_unused(before, fresh)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from brownfield.model import TensorSpec
+    from brownfield.model import ProbeReport, TensorSpec
 
 __all__ = ["BundleExamination", "examine_bundle"]
 
@@ -86,15 +86,18 @@ def examine_bundle(folder: Path, *, probe: bool = False) -> BundleExamination:
         outputs=tuple(_tensor(each) for each in bundle.outputs),
         golden=bundle.golden is not None,
         metrics={name: float(value) for name, value in bundle.manifest.metrics.items()},
-        probe=tried
-        and {
-            "load_s": tried.load_s,
-            "answer_s": tried.answer_s,
-            "peak_mib": tried.peak_mib,
-            "largest_difference": tried.largest_difference,
-        },
+        probe=_measured(tried) if tried else None,
         warnings=tuple(tried.warnings) if tried else (),
     )
+
+
+def _measured(tried: "ProbeReport") -> dict[str, float]:
+    return {
+        "load_s": tried.load_s,
+        "answer_s": tried.answer_s,
+        "peak_mib": tried.peak_mib,
+        "largest_difference": tried.largest_difference,
+    }
 
 
 def _tensor(spec: "TensorSpec") -> str:

@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         if self._parsing == _HEAD and not self._final:
             self._head_bytes += len(data)
             if self._head_bytes > self._door.limits.head_bytes + _SLICE_BYTES:
-                self._end_with(HttpFault("the head of the request is too long", 431))
+                self._end_with(HttpFault("Send a shorter head, with fewer fields."))
 
     def _malformed(self, error: httptools.HttpParserError, start: bytes) -> None:
         """Refuse what is no HTTP, after the requests before it; what follows a last request is left unread."""
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(start.lstrip(b"\r\n")):
             self._end_with(MethodNotAllowed("GET, HEAD, POST"))
         else:
-            self._end_with(HttpFault("this is no HTTP/1.1 request"))
+            self._end_with(HttpFault("Send well-formed HTTP/1.1."))
 
     def _end_with(self, error: BrownfieldError | Response) -> None:
         """Refuse, and read nothing more from this connection."""
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
         self._target += part
         self._received += len(part)
         if len(self._target) > self._door.limits.target_bytes:
-            self._stop(HttpFault("the target of the request is too long"))
+            self._stop(HttpFault("Send a shorter request target.", rule="http.target"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header field; trailers are counted and forgotten."""
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
         if self._parsing == _BODY:
             self._head_bytes += len(name) + len(value)
             if self._fields > self._door.limits.fields or self._head_bytes > self._door.limits.head_bytes:
-                self._stop(HttpFault("the trailers of the request are too long", 431))
+                self._stop(HttpFault("Send fewer trailers, or none.", rule="http.trailers"))
             return
         self._received += len(name) + len(value) + 4
         name = name.lower()
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
         self._version = version = parser.get_http_version()
         limits = self._door.limits
         if self._received > limits.head_bytes or self._fields > limits.fields:
-            self._stop(HttpFault("the head of the request is too long", 431))
+            self._stop(HttpFault("Send a shorter head, with fewer fields."))
         chunked = b"transfer-encoding" in headers
         expects = b"expect" in headers
         if self._repeated or chunked or expects or version != "1.1" or b"host" not in headers or method == b"CONNECT":
@@ -307,16 +307,16 @@ class Connection(asyncio.Protocol):
         """Refuse a head that two readers could read in two ways, or that asks for what is not given."""
         headers = self._headers
         if self._version not in {"1.1", "1.0"}:
-            self._stop(HttpFault("HTTP/1.1 and HTTP/1.0 are spoken here", 505))
+            self._stop(HttpFault("Speak HTTP/1.1 or HTTP/1.0.", 505, rule="http.version"))
         if self._repeated:
-            self._stop(HttpFault("a header field that may stand once stands twice"))
+            self._stop(HttpFault("Send every header field that can have one value once."))
         if self._version == "1.1" and b"host" not in headers:
-            self._stop(HttpFault("a request needs exactly one Host field"))
+            self._stop(HttpFault("Send exactly one Host field."))
         coding = headers.get(b"transfer-encoding")
         if coding is not None and (self._version == "1.0" or coding.strip().lower() != b"chunked"):
-            self._stop(HttpFault("of transfer codings only chunked is taken, in HTTP/1.1"))
+            self._stop(HttpFault("Send no transfer coding but chunked, and that in HTTP/1.1."))
         if self._version == "1.1" and headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
-            self._stop(HttpFault("only 100-continue can be expected", 417))
+            self._stop(HttpFault("Expect 100-continue or nothing.", 417, rule="http.expect"))
         if method == b"CONNECT":
             self._stop(MethodNotAllowed("GET, HEAD, POST"))
 
@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
         """Count the chunks."""
         self._chunks += 1
         if self._chunks > _FREE_CHUNKS + self._handler.limits.body_bytes // _BYTES_PER_CHUNK:
-            self._stop(HttpFault("the body comes in too many chunks"))
+            self._stop(HttpFault("Send the body in fewer chunks.", rule="http.chunks"))
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body, up to the cap; of a refused request nothing is kept."""
@@ -481,7 +481,7 @@ class Connection(asyncio.Protocol):
         elif self._parsing <= _IDLE:
             self._transport.close()
         else:
-            self._end_with(HttpFault("the request came too slowly", 408))
+            self._end_with(HttpFault("Send the whole request without pauses.", 408, rule="http.time"))
             self._pump()
 
     def _patience_s(self) -> float:

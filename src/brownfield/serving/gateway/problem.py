@@ -37,7 +37,6 @@ TITLES: Mapping[int, str] = {
     415: "The media type or encoding is not supported",
     417: "The expectation cannot be met",
     422: "The records break the contract",
-    431: "The head of the request is too large",
     500: "The platform failed",
     503: "No answer can be given just now",
     505: "This version of HTTP is not spoken",
@@ -67,26 +66,26 @@ class MethodNotAllowed(BrownfieldError):
         self.allowed = allowed
 
 
-class HttpFault(BrownfieldError):
+class HttpFault(InputRefused):
     """A request that breaks HTTP or a bound of the door; the connection ends with its refusal.
 
     Parameters
     ----------
-    what
-        In words.
+    next_step
+        What to send instead, as a full sentence.
     status
         HTTP status of the refusal.
+    rule
+        What was broken.
 
     Examples
     --------
-    >>> HttpFault("a request needs exactly one Host field").status
+    >>> HttpFault("Send exactly one Host field.").status
     400
     """
 
-    code = "BF-ERR-HTTP"
-
-    def __init__(self, what: str, status: int = 400) -> None:
-        super().__init__(what)
+    def __init__(self, next_step: str, status: int = 400, *, rule: str = "http.head") -> None:
+        super().__init__([Violation("", rule, RejectionCode.REQUEST_PARAMETER)], next_step=next_step)
         self.status = status
 
 
@@ -100,10 +99,10 @@ def status_of(error: BrownfieldError) -> int:
     >>> status_of(InputRefused([Violation("age", "age.range", RejectionCode.RULE_RANGE)]))
     422
     """
-    if isinstance(error, InputRefused):
-        return min(_status_of_violation(violation) for violation in error.violations)
     if isinstance(error, HttpFault):
         return error.status
+    if isinstance(error, InputRefused):
+        return min(_status_of_violation(violation) for violation in error.violations)
     for kind, status in _STATUS_BY_ERROR:
         if isinstance(error, kind):
             return status
