@@ -284,6 +284,39 @@ def test_pipelined_requests_are_answered_in_order(running, pool):
     assert [json.loads(each.body)["prediction"]["items"] for each in answers] == [[f"N{n}"] for n in range(500)]
 
 
+def test_one_caller_with_many_requests_lets_others_in(make_handler, served):
+    """Thousands that need no waiting, sent at once, do not hold the loop until the last is answered."""
+    from brownfield.serving.gateway.http_connection import Connection
+
+    class Transport:
+        def __init__(self):
+            self.answers = 0
+
+        def get_extra_info(self, _name):
+            return None
+
+        def is_closing(self):
+            return False
+
+        def write(self, _data):
+            self.answers += 1
+
+    async def run():
+        transport = Transport()
+        connection = Connection(Door(make_handler(served)))
+        connection.connection_made(transport)
+        connection.data_received(LIVE * 1000)
+        seen = []
+        while not seen or transport.answers > seen[-1]:
+            seen.append(transport.answers)
+            await asyncio.sleep(0)
+        return seen
+
+    seen = asyncio.run(run())
+    assert seen[0] <= 32
+    assert seen[-1] == 1000
+
+
 def test_a_caller_may_close_its_sending_side(running, pool):
     """What was asked completely is answered."""
     pool.delay_s = 0.1

@@ -35,6 +35,7 @@ _SMALL_BODY_BYTES = 64 * 1024  # of a refused request: read and forgotten, so th
 _JOIN_BYTES = 64 * 1024  # longest body that is copied behind its head to go out in one piece
 _BYTES_PER_CHUNK = 512  # a body of the longest length may come in chunks of this size, and some more
 _FREE_CHUNKS = 1000
+_IN_A_ROW = 32  # answers to one caller that never waited, before others get their turn
 _LINGER_S = 2.0
 _HALF_CLOSED_S = 1.0
 
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         "_unwritable",
         "_version",
         "_waiting",
+        "_yielding",
     )
 
     def __init__(self, door: "Door") -> None:
@@ -113,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._peer: str | None = None
         self._keep = True
         self._head_only = False
+        self._yielding = False
         self._replay = b""
         self._old = False
 
@@ -138,7 +141,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what was asked completely, then end: a caller may close its sending side alone."""
         self._eof = True
-        if self._coroutine is None and not self._unwritable:
+        if self._coroutine is None and not self._unwritable and not self._yielding:
             return False
         self._since = self._door.ticks
         return True
@@ -160,7 +163,7 @@ class Connection(asyncio.Protocol):
         """Parse and answer, or hold the bytes until what came before is answered."""
         if self._final:
             return  # discarded
-        if self._coroutine is not None or self._unwritable:
+        if self._coroutine is not None or self._unwritable or self._yielding:
             self._held += data
             if len(self._held) > _HELD_BYTES and self._reading:
                 self._reading = False
@@ -364,8 +367,14 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Answer what is queued and parse what is held, until something must be waited for."""
-        while self._coroutine is None and not self._unwritable and not self._ending:
+        answered = 0
+        while self._coroutine is None and not (self._unwritable or self._ending or self._yielding):
             if self._queue:
+                if answered == _IN_A_ROW:
+                    self._yielding = True
+                    asyncio.get_running_loop().call_soon(self._go_on)
+                    break
+                answered += 1
                 self._begin(*self._queue.popleft())
             elif self._held and not self._final:
                 size = max(_SLICE_BYTES, self._left - self._received) if self._parsing == _BODY else _SLICE_BYTES
@@ -382,6 +391,11 @@ class Connection(asyncio.Protocol):
         if not self._reading and len(self._held) < _HELD_BYTES and not self._ending:
             self._reading = True
             self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        self._yielding = False
+        if not self._ending:
+            self._pump()
 
     def _begin(self, opened: Call | Response, body: bytes, keep: bool, head_only: bool, old: bool) -> None:  # noqa: FBT001
         self._keep, self._head_only, self._old = keep, head_only, old
@@ -464,7 +478,8 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """End when nothing is under way; otherwise after the answer."""
-        if self._coroutine is None and not self._unwritable and self._parsing <= _IDLE and not self._ending:
+        under_way = self._coroutine is not None or self._unwritable or self._yielding or self._parsing > _IDLE
+        if not under_way and not self._ending:
             self._ending = self._final = True
             self._transport.close()
 
