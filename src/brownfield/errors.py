@@ -25,7 +25,6 @@ __all__ = [
     "OutputRefused",
     "Overloaded",
     "RejectionCode",
-    "ShapeError",
     "SourceUnavailable",
     "StoreError",
     "StoreTooNew",
@@ -227,12 +226,6 @@ class FormatError(BrownfieldError):
     """A whole file or layout cannot be read (a single bad record is a rejection instead)."""
 
     code = "BF-ERR-FORMAT"
-
-
-class ShapeError(BrownfieldError):
-    """Two arrays that must agree in shape do not."""
-
-    code = "BF-ERR-SHAPE"
 
 
 class Unavailable(BrownfieldError):
