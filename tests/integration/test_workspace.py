@@ -57,7 +57,10 @@ def test_tokens_are_named_never_written() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("connections: {a: {path: x}}", "expected one of the installed connections (folder, mysql, postgres, sqlite), got nothing"),
+        (
+            "connections: {a: {path: x}}",
+            "one of the installed connections (folder, mysql, postgres, sqlite), got nothing",
+        ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
         ("connections: {a: {kind: sqlite}}", "the key path"),
         ("connections: {a: {kind: sqlite, path: /srv/a.db}}", "inside the folder"),

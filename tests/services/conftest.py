@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postgres
 
 HERE = "127.0.0.1"
 SECRET = "till-4711-secret"  # noqa: S105 (of a server that lives as long as the tests)
@@ -249,3 +251,30 @@ def proxy(server) -> Iterator[Proxy]:
     between = Proxy(server)
     yield between
     between.close()
+
+
+@pytest.fixture
+def dialect(server):
+    """What the kind of server has of its own."""
+    return Postgres() if server.kind == "postgres" else Mysql()
+
+
+@pytest.fixture
+def address(server) -> Address:
+    """The server as a source knows it."""
+    schema = "public" if server.kind == "postgres" else ""
+    return Address(
+        server.host, server.port, (server.host,), server.database, server.user, server.password, "off", schema=schema
+    )
+
+
+@pytest.fixture
+def table(address, dialect, tmp_path):
+    """Make a source of a table of the server."""
+
+    def make(name, **options):
+        where = {field: options.pop(field) for field in ("port", "statement_timeout_s") if field in options}
+        budget = options.pop("budget", Budget(tmp_path / "budget", "db", rows_per_s=10_000_000))
+        return DatabaseTable(dialect, lambda: replace(address, **where), name, budget, **options)
+
+    return make

@@ -124,7 +124,6 @@ class Window:
         self._known = set() if after is None else set(after["seen"])
         self._fresh: list[str] = []
         self._line = _settled(cursor, family, now_utc)
-        self._begin = self._line if after is None else min(self._line, from_json(after["settled"], family))
         self._after = after
         self._family = family
 
@@ -138,11 +137,12 @@ class Window:
 
     def is_new(self, key: Sequence[Any]) -> bool:
         """Tell whether a row is met for the first time; asked once for each row, in their order."""
-        if key[0] < self._begin:
+        settled = key[0] < self._line
+        if settled and not self._known:
             return True
         spelt = msgspec.json.encode([in_json(value) for value in key])
         digest = urlsafe_b64encode(hashlib.blake2b(spelt, digest_size=12).digest()).decode()
-        if key[0] >= self._line:
+        if not settled:
             self._fresh.append(digest)
         if digest in self._known:
             self._known.discard(digest)
