@@ -1,5 +1,8 @@
 """Connections to database servers: addresses and secrets by reference, safe cursors, budgets within bounds."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from brownfield.errors import DeclarationError
@@ -60,3 +63,11 @@ def test_mistakes_are_told_with_what_was_expected(text, part):
     assert part in str(caught.value)
     assert "geheim" not in str(caught.value)
     assert "w.yaml:3" in str(caught.value)
+
+
+def test_the_example_of_the_reference_page_loads():
+    """What the page shows can be copied."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "connections.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```yaml\n(connections:.*?)```", page, re.DOTALL):
+        document = load_document(f"workspace: w\n{block}", "w.yaml")
+        assert Reader(document, DEFAULT).read(WorkspaceDeclaration).connections["pos"].kind == "postgres"

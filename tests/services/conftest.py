@@ -200,6 +200,7 @@ class Proxy:
         self.most_open = 0
         self.cut_after: int | None = None
         self.refusing = False
+        self.asked = b""
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -235,6 +236,8 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 (our own two calls)
         with suppress(OSError):
             while data := source.recv(65536):
+                if not answers:
+                    self.asked += data
                 if answers and self.cut_after is not None:
                     self.cut_after -= len(data)
                     if self.cut_after < 0:

@@ -1,5 +1,6 @@
 """Tables of real PostgreSQL and MariaDB servers: read whole, in order, exactly once, and never written."""
 
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from brownfield.data.sources.dialect import Refused
+from brownfield.data.sources.dialect import ConnectionLost, Refused
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
 
 pytestmark = pytest.mark.full
@@ -325,3 +326,47 @@ def test_f_46_a_column_that_is_dropped_between_pages_stops_the_read(server, tabl
     server.run("ALTER TABLE sales DROP COLUMN label")
     with pytest.raises((DeclarationError, SourceUnavailable)):
         list(pages)
+
+
+def test_f_52_a_writer_works_on_while_we_read(server, table):
+    """Many short writes beside reads of the same rows: none waits for a lock of ours, none fails."""
+    wanted = big(server)
+    wait = "SET lock_timeout = '200ms'" if server.kind == "postgres" else "SET innodb_lock_wait_timeout = 1"
+    done = threading.Event()
+    writes, failed = [], []
+
+    def legacy():
+        with closing(server.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(wait)
+            while not done.is_set():
+                place = len(writes) % 3_000
+                try:
+                    cursor.execute(f"UPDATE big SET label = 'w' WHERE id = {place}")  # noqa: S608 (a number)
+                    connection.commit()
+                except Exception as error:  # noqa: BLE001 (each driver has errors of its own)
+                    failed.append(error)
+                    return
+                writes.append(place)
+
+    writer = threading.Thread(target=legacy)
+    writer.start()
+    source = table("big", page_rows=300)
+    while len(writes) < 50 and not failed:
+        time.sleep(0.01)
+    before = len(writes)
+    for _ in range(5):
+        assert sum(pulled.decoded.batch.num_rows for pulled in source.read(wanted)) == 3_000
+    during = len(writes) - before
+    done.set()
+    writer.join()
+    assert failed == []
+    assert during > 20
+
+
+@pytest.mark.parametrize("mode", ["verify", "encrypt"])
+def test_s_29_what_must_be_encrypted_is_never_sent_in_clear(dialect, address, proxy, mode):
+    """A server without encryption is refused, before the role's name or password leaves us."""
+    with pytest.raises((Refused, ConnectionLost)):
+        dialect.connect(replace(address, port=proxy.port, tls=mode))
+    assert address.user.encode() not in proxy.asked
