@@ -38,6 +38,7 @@ class Server:
     user: str
     password: str
     database: str
+    certificate: Path | None = None
 
     def connect(self):
         """Open a connection of the legacy system's own."""
@@ -91,7 +92,7 @@ def installed(*names: str) -> list[str]:
 
 
 @contextmanager
-def started(user: str, prepare, command, stop_by: signal.Signals, answers) -> Iterator[None]:
+def started(user: str, prepare, command, stop_by: signal.Signals, answers) -> Iterator[Path]:
     """Run a server as a user in a folder of its own until the tests are over."""
     as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="brownfield-server-"))
@@ -101,6 +102,7 @@ def started(user: str, prepare, command, stop_by: signal.Signals, answers) -> It
         with (folder / "log").open("wb") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT, "cwd": folder}
             subprocess.run(prepare(folder), check=True, **streams, **as_user)
+            subprocess.run(certificate(folder), check=True, **streams, **as_user)
             process = subprocess.Popen(command(folder), **streams, **as_user)
             try:
                 deadline = time.monotonic() + 30
@@ -108,12 +110,19 @@ def started(user: str, prepare, command, stop_by: signal.Signals, answers) -> It
                     if process.poll() is not None or time.monotonic() > deadline:
                         raise AssertionError((folder / "log").read_text(errors="replace")[-2000:])
                     time.sleep(0.05)
-                yield
+                yield folder
             finally:
                 process.send_signal(stop_by)
                 process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def certificate(folder: Path) -> list[str]:
+    """Give the command that makes a certificate for this machine, which vouches for itself."""
+    subject = ["-subj", "/CN=brownfield-test", "-addext", f"subjectAltName=IP:{HERE}"]
+    files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
+    return ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
 
 
 def reachable(server: Server) -> bool:
@@ -132,6 +141,13 @@ def postgres() -> Iterator[Server]:
     if url:
         yield from_url("postgres", url)
         return
+    with postgres_server() as server:
+        yield server
+
+
+@contextmanager
+def postgres_server(*, encrypted: bool = False) -> Iterator[Server]:
+    """Run a PostgreSQL server of our own."""
     initdb, program = installed("initdb", "postgres")
     server = Server("postgres", HERE, free_port(), "legacy", SECRET, "postgres")
     with tempfile.NamedTemporaryFile("w", prefix="brownfield-pw-") as password:
@@ -145,10 +161,12 @@ def postgres() -> Iterator[Server]:
 
         def command(folder):
             return [program, "-D", folder / "data", "-p", str(server.port), "-c", f"listen_addresses={HERE}",
-                    "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]  # fmt: skip
+                    "-c", f"unix_socket_directories={folder}", "-c", "fsync=off",
+                    *(["-c", "ssl=on", "-c", f"ssl_cert_file={folder / 'server.pem'}",
+                       "-c", f"ssl_key_file={folder / 'server.key'}"] if encrypted else [])]  # fmt: skip
 
-        with started("postgres", prepare, command, signal.SIGINT, lambda: reachable(server)):
-            yield server
+        with started("postgres", prepare, command, signal.SIGINT, lambda: reachable(server)) as folder:
+            yield replace(server, certificate=folder / "server.pem")
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +176,13 @@ def mariadb() -> Iterator[Server]:
     if url:
         yield from_url("mysql", url)
         return
+    with mariadb_server() as server:
+        yield server
+
+
+@contextmanager
+def mariadb_server(*, encrypted: bool = False) -> Iterator[Server]:
+    """Run a MariaDB server of our own."""
     install, program = installed("mariadb-install-db", "mariadbd")
     server = Server("mysql", HERE, free_port(), "legacy", SECRET, "legacy")
     first = (
@@ -176,9 +201,19 @@ def mariadb() -> Iterator[Server]:
         return [program, "--no-defaults", f"--datadir={folder / 'data'}", f"--port={server.port}",
                 f"--bind-address={HERE}", f"--socket={folder / 'socket'}", "--skip-name-resolve",
                 f"--pid-file={folder / 'pid'}", f"--init-file={folder / 'first.sql'}",
-                "--innodb-flush-log-at-trx-commit=0"]  # fmt: skip
+                "--innodb-flush-log-at-trx-commit=0",
+                *([f"--ssl-cert={folder / 'server.pem'}", f"--ssl-key={folder / 'server.key'}"]
+                  if encrypted else [])]  # fmt: skip
 
-    with started("mysql", prepare, command, signal.SIGTERM, lambda: reachable(server)):
+    with started("mysql", prepare, command, signal.SIGTERM, lambda: reachable(server)) as folder:
+        yield replace(server, certificate=folder / "server.pem")
+
+
+@pytest.fixture(scope="module", params=["postgres", "mariadb"])
+def encrypting(request) -> Iterator[Server]:
+    """Each kind of server in turn, one that offers encryption under a certificate of its own."""
+    start = {"postgres": postgres_server, "mariadb": mariadb_server}[request.param]
+    with start(encrypted=True) as server:
         yield server
 
 
