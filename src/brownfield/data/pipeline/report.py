@@ -39,15 +39,18 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableReport(SourceReport):
-    """What became of one unified table; ``rows_in`` are the accepted rows of the source that it is made from.
+    """What was added to one unified table; ``rows_in`` are the accepted rows of the source that it is made from.
 
     Parameters
     ----------
     path
-        The Parquet file.
+        The folder of its Parquet files.
+    rows_total
+        Rows that the table has now.
     """
 
     path: Path
+    rows_total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ class PipelineReport:
             "contract": self.contract,
             "seconds": round(self.seconds, 3),
             "sources": {name: _plain(each) for name, each in self.sources.items()},
-            "tables": {name: _plain(each) | {"path": str(each.path)} for name, each in self.tables.items()},
+            "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
         }
 
 
@@ -94,3 +97,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "by_code": dict(report.by_code),
         "seconds": round(report.seconds, 3),
     }
+
+
+def _extent(report: TableReport) -> dict[str, Any]:
+    return {"path": str(report.path), "rows_total": report.rows_total}
