@@ -92,10 +92,10 @@ class PartWriter:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if not self._sealed:
-            self._hidden.unlink(missing_ok=True)
-        self._writer.close()
-        self._stream.close()
+        with self._stream:
+            if not self._sealed:
+                self._hidden.unlink(missing_ok=True)
+            self._writer.close()
 
 
 def settle(folder: Path, listed: Collection[str]) -> None:
