@@ -149,6 +149,7 @@ for _ in range(kills):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(120 + 2 * KILLS)
 def test_r_05_f_40_killed_at_random_moments_nothing_is_lost_or_doubled(shop):
     """R-05, F-40, I3: kill -9 in the middle of runs over a growing feed; then one run makes everything whole."""
     done = subprocess.run(

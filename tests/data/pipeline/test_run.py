@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from brownfield.data.pipeline import run_pipeline
-from brownfield.errors import DeclarationError, FormatError, InputRefused, SourceUnavailable, StoreError, Unavailable
+from brownfield.errors import (
+    DeclarationError,
+    FormatError,
+    InputRefused,
+    RunPaused,
+    SourceChanged,
+    SourceUnavailable,
+    StoreError,
+    Unavailable,
+)
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 
@@ -124,7 +133,7 @@ def shop(tmp_path):
     return folder
 
 
-def run(folder: Path, progress=None, *, rebuild=False):
+def run(folder: Path, progress=None, **options):
     """One run of the shop's pipeline: the report, and what the store then knows."""
     workspace = load_workspace(folder)
     with open_store(folder / "var" / "brownfield.db") as store:
@@ -134,7 +143,7 @@ def run(folder: Path, progress=None, *, rebuild=False):
             store,
             folder / "var/data/reco",
             progress,
-            rebuild=rebuild,
+            **options,
         )
         return report, store.ledger.counts(report.run_id), store.quarantine.select("reco")
 
@@ -399,6 +408,101 @@ def test_a_run_that_fails_leaves_everything_as_it_was(shop, file, old, new, erro
     with open_store(shop / "var" / "brownfield.db") as store:
         assert [each.attempt for each in store.quarantine.select("reco")] == [1] * len(entries)
         assert [each.status for each in store.ledger.runs("reco")][:1] == ["failed"]
+
+
+SHAPES = [
+    pytest.param("ALTER TABLE sales RENAME COLUMN card TO customer", "card.*no such field any more", id="renamed"),
+    pytest.param("ALTER TABLE sales DROP COLUMN card", "card.*no such field any more", id="dropped"),
+]
+
+
+@pytest.mark.parametrize(("statement", "message"), SHAPES)
+def test_f_46_a_table_that_changed_stops_before_the_first_row(shop, statement, message):
+    """F-46: the message names the column, what it was and what it is; nothing is read."""
+    run(shop)
+    rows = lines(shop)
+    sell(shop, (9, 20, 2, AT, "c9"))
+    with closing(sqlite3.connect(shop / "legacy/pos.db")) as database, database:
+        database.execute(statement)
+    with pytest.raises(SourceChanged, match=message):
+        run(shop)
+    assert lines(shop) == rows
+
+
+def test_f_46_a_column_of_another_type_is_told_and_may_be_accepted(shop):
+    """F-46: what was and what is stand in the message; a person may let one run go on, and the audit log says so."""
+    run(shop)
+    with closing(sqlite3.connect(shop / "legacy/pos.db")) as database, database:
+        database.execute("ALTER TABLE sales RENAME TO old")
+        database.execute("CREATE TABLE sales (line_id INTEGER PRIMARY KEY, product_id, quantity, sold_at, card BLOB)")
+        database.execute("INSERT INTO sales SELECT * FROM old")
+    sell(shop, (9, 20, 2, AT, "c9"))
+    with pytest.raises(SourceChanged, match=r"sold_at: expected TEXT, as in the run before, got without type"):
+        run(shop)
+    report, _, _ = run(shop, accept=["shape"])
+    assert report.sources["sales"].accepted_guards["shape"].startswith("sold_at: was TEXT")
+    assert run(shop)[0].sources["sales"].rows_in == 0
+    with open_store(shop / "var" / "brownfield.db") as store:
+        [entry] = store.audit.entries()
+    assert (entry.action, entry.subject) == ("pipeline.accept", "reco.sales")
+
+
+def test_f_46_a_copybook_that_changed_is_told(shop):
+    """F-46: a wider field moves all behind it; the run stops with the old and the new place."""
+    run(shop)
+    edit(shop / "integrations/reco/product.cpy", "9(5) COMP-3", "9(7) COMP-3")
+    with pytest.raises(SourceChanged, match=r"product_id: expected packed 3 bytes at 0.*got packed 4 bytes at 0"):
+        run(shop)
+
+
+def test_f_47_a_lookup_that_shrank_is_not_taken(shop):
+    """F-47: fewer records than the share admits pause the run; a person may accept it for one run."""
+    edit(shop / "integrations/reco/integration.yaml", "connection: promo,", "max_drop_percent: 20, connection: promo,")
+    run(shop)
+    (shop / "legacy/promo/coupons.csv").write_text("coupon;product_id\n1;10\n2;10\n3;10\n")
+    with pytest.raises(RunPaused, match="3 records, 6 the last time; at most 20 % fewer"):
+        run(shop)
+    assert run(shop, accept=["volume"])[0].sources["coupons"].rows_in == 3
+    assert run(shop)[0].sources["coupons"].rows_in == 3
+
+
+def test_f_57_too_many_refused_records_pause_the_run(shop):
+    """F-57: above the declared share nothing is kept; at the share the run goes on."""
+    edit(
+        shop / "integrations/reco/integration.yaml",
+        "sales: {feed: true,",
+        "sales: {feed: true, max_refused_percent: 60,",
+    )
+    with pytest.raises(RunPaused, match="5 of 8 records refused; at most 60 %"):
+        run(shop)
+    assert lines_or_none(shop) is None
+    edit(shop / "integrations/reco/integration.yaml", "max_refused_percent: 60", "max_refused_percent: 62.5")
+    assert run(shop)[0].sources["sales"].accepted == 3
+
+
+def lines_or_none(shop):
+    """The unified table, or None where there is none yet."""
+    return lines(shop) if list((shop / "var/data/reco/lines").glob("*.parquet")) else None
+
+
+def test_f_57_no_refused_record_is_tolerated_where_that_is_declared(shop):
+    """F-57: with tolerance none a single refused record pauses the run."""
+    edit(shop / "integrations/reco/integration.yaml", "sales: {feed: true,", "sales: {feed: true, tolerance: none,")
+    with pytest.raises(RunPaused, match="none is tolerated"):
+        run(shop)
+
+
+def test_f_57_a_feed_out_of_reach_waits_for_the_next_run(shop):
+    """With tolerance all the other sources are read, the report says why this one was not, and nothing is lost."""
+    edit(shop / "integrations/reco/integration.yaml", "sales: {feed: true,", "sales: {feed: true, tolerance: all,")
+    edit(shop / "integrations/reco/contract.odcs.yaml", "mustBeGreaterThan: 0", "mustBeGreaterThan: -1")
+    (shop / "legacy/pos.db").rename(shop / "legacy/pos.away")
+    report, _, _ = run(shop)
+    assert "no such file" in report.sources["sales"].unavailable
+    assert (report.sources["coupons"].rows_in, report.sources["sales"].rows_in) == (6, 0)
+    (shop / "legacy/pos.away").rename(shop / "legacy/pos.db")
+    assert run(shop)[0].sources["sales"].rows_in == 8
+    assert [row["line_id"] for row in lines(shop)] == [1, 2, 8]
 
 
 def test_f41_two_runs_at_once_do_not_both_count(shop):

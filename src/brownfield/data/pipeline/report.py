@@ -22,6 +22,10 @@ class SourceReport:
         Quarantined records by rule and by rejection code; a record that breaks several counts under each.
     seconds
         Time spent on the source.
+    unavailable
+        Why a feed was left for the next run; empty when it was read.
+    accepted_guards
+        Guards that were let pass in this run, each with what it found.
     """
 
     source: str
@@ -31,6 +35,8 @@ class SourceReport:
     by_rule: Mapping[str, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    unavailable: str = ""
+    accepted_guards: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -96,6 +102,8 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "by_rule": dict(report.by_rule),
         "by_code": dict(report.by_code),
         "seconds": round(report.seconds, 3),
+        "unavailable": report.unavailable,
+        "accepted_guards": dict(report.accepted_guards),
     }
 
 

@@ -5,7 +5,7 @@ quarantine, positions and the list of the tables' files commit in one transactio
 anywhere, leaves all as it was, and the next one does the work once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +17,14 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
-from brownfield.errors import DeclarationError, StoreError
+from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
 from brownfield.store import SourceState
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     progress: Progress | None = None,
     *,
     rebuild: bool = False,
+    accept: Collection[Guard] = (),
+    actor: str = "local",
     clock: Clock | None = None,
 ) -> PipelineReport:
     """Bring what is new in the silos of one integration into its tables.
@@ -68,13 +71,21 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Told after every batch.
     rebuild
         Read every feed from its beginning and make the tables anew; what a feed no longer holds is then lost.
+    accept
+        Guards that a person lets pass in this run: ``refused``, ``shape``, ``volume``; what they found is audited.
+    actor
+        Who runs it, for the audit log.
     clock
         The system's unless given.
 
     Raises
     ------
     SourceUnavailable
-        When a source cannot be read.
+        When a source cannot be read, unless its tolerance is ``all``.
+    SourceChanged
+        When fields of a source are other than in the run before.
+    RunPaused
+        When a source has fewer records, or more refused ones, than is declared.
     DeclarationError
         When the declaration does not fit what is there, or the tables as they were begun.
     InputRefused
@@ -91,10 +102,19 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         begun = _begin(integration, store)
         try:
             with ExitStack() as writers:
-                run = Run(integration, store, output, begun=begun, rebuild=rebuild, clock=clock, writers=writers)
+                run = Run(
+                    integration,
+                    store,
+                    output,
+                    begun=begun,
+                    rebuild=rebuild,
+                    accept=accept,
+                    clock=clock,
+                    writers=writers,
+                )
                 for name in order:
-                    run.read(name, bind_source(integration, name, connections), progress or _silent)
-                run.commit()
+                    run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
                 store.ledger.finish_run(begun.run_id, "failed")
@@ -149,6 +169,10 @@ def _settle_all(output: Path, listed: "Mapping[str, list[Part]]") -> None:
         settle(output / name, [each.file for each in listed.get(name, [])])
 
 
+def _shape_of(state: SourceState | None) -> "Mapping[str, str]":
+    return {} if state is None else state.shape
+
+
 def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") -> Decoded:
     """Give the accepted rows the positions and bytes that they came with."""
     return Decoded(accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row])))
@@ -165,6 +189,7 @@ class Run:
         *,
         begun: _Begun,
         rebuild: bool,
+        accept: Collection[Guard],
         clock: Clock,
         writers: ExitStack,
     ) -> None:
@@ -173,6 +198,7 @@ class Run:
         self.output = output
         self.begun = begun
         self.rebuild = rebuild
+        self.accept = accept
         self.clock = clock
         self.writers = writers
         self.sources: dict[str, SourceStream] = {}
@@ -180,10 +206,22 @@ class Run:
         self.kept = columns_kept(integration)
         self.lookups: dict[str, pa.Table] = {}
 
-    def read(self, name: str, source: "Source", progress: Progress) -> None:
+    def read(self, name: str, bind: "Callable[[], Source]", progress: Progress) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
         stream = self._begin(name)
-        stream.source = source
+        try:
+            stream.source = bind()
+            self._check_shape(stream, stream.source)
+            self._pull(stream, stream.source, progress)
+        except SourceUnavailable as error:
+            whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
+            if self.integration.sources[name].tolerance != "all" or whole:
+                raise
+            stream.unavailable = str(error)
+        self.end(stream)
+
+    def _pull(self, stream: SourceStream, source: "Source", progress: Progress) -> None:
+        name = stream.check.name
         is_file = self.integration.sources[name].chain[0].path is not None
         delivered = self.store.ledger.delivered(self.integration.name, name) if is_file and stream.resumes else set()
         begun = self.clock.monotonic_ns()
@@ -197,7 +235,17 @@ class Run:
             begun = self.clock.monotonic_ns()
             done = stream.check.rows_in
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
-        self.end(stream)
+        if not stream.resumes:
+            stream.guards.judge()
+        if stream.state is not None and (stream.deliveries or not stream.is_feed):
+            stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
+
+    def _check_shape(self, stream: SourceStream, source: "Source") -> None:
+        if isinstance(source, Shaped):
+            wanted = stream.check.schema.names
+            shape = source.shape()
+            stream.guards.shape({} if stream.state is None else stream.state.shape, shape, wanted)
+            stream.shape = {name: shape[name] for name in wanted if name in shape}
 
     def take(self, stream: SourceStream, origin: str, decoded: Decoded) -> None:
         """Check records of a source, keep what others need of them, and add the accepted ones to its tables."""
@@ -205,6 +253,7 @@ class Run:
         decoded = replace(decoded, batch=with_timestamps(decoded.batch, stream.check.schema))
         accepted, rows, refused = stream.check.check(origin, decoded, stream.references)
         stream.refused += refused
+        stream.guards.refused(decoded.records, len(refused))
         stream.kept.append(accepted.select(self.kept[stream.check.name]))
         if stream.memory is not None:
             stream.memory.write(accepted.select(stream.memory.schema.names))
@@ -219,7 +268,7 @@ class Run:
         for table in stream.tables:
             table.check.finish()
 
-    def commit(self) -> None:
+    def commit(self, actor: str) -> None:
         """Make the outcome durable: counts, quarantine, positions and the list of parts in one transaction."""
         datasets = self._datasets()
         for dataset in datasets:
@@ -232,6 +281,7 @@ class Run:
                     self._enter(tx, table, whole=not source.resumes)
             for dataset in datasets:
                 dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+            self._audit(tx, actor)
             tx.ledger.finish_run(self.begun.run_id)
 
     def publish(self) -> None:
@@ -255,6 +305,7 @@ class Run:
             is_feed=is_feed,
             resumes=resumes,
             state=state,
+            guards=Guards(f"{integration.name}.{name}", integration.sources[name], self.accept),
             previous=self.begun.positions[name],
             references={target: self._known(target) for target in schema.batches.references},
             kept=[schema.arrow.empty_table().select(self.kept[name])],
@@ -335,12 +386,23 @@ class Run:
         integration, name = self.integration.name, stream.check.name
         rows_in = stream.check.rows_in
         rows_last = rows_in if rows_in or stream.state is None else stream.state.rows_last
-        if stream.position or tx.ledger.state(integration, name) is None:
-            tx.ledger.set_state(integration, name, SourceState(stream.check.rows_before + rows_in, rows_last))
+        if stream.position or stream.shape or tx.ledger.state(integration, name) is None:
+            state = SourceState(stream.check.rows_before + rows_in, rows_last, stream.shape or _shape_of(stream.state))
+            tx.ledger.set_state(integration, name, state)
         for origin in stream.deliveries:
             tx.ledger.add_delivery(self.begun.run_id, integration, name, origin)
         if stream.position:
             tx.ledger.advance(integration, name, stream.position, previous=stream.previous)
+
+    def _audit(self, tx: "Transaction", actor: str) -> None:
+        """Say who read anew, and who let which guard pass."""
+        name = self.integration.name
+        if self.rebuild:
+            tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
+        for source, stream in self.sources.items():
+            for guard, what in stream.guards.passed.items():
+                detail = {"run_id": self.begun.run_id, "guard": str(guard), "found": what}
+                tx.audit.append(actor=actor, action="pipeline.accept", subject=f"{name}.{source}", detail=detail)
 
     def _datasets(self) -> list[Dataset]:
         memories = [stream.memory for stream in self.sources.values() if stream.memory is not None]

@@ -16,6 +16,7 @@ from brownfield.store import Part, SourceCounts
 
 if TYPE_CHECKING:
     from brownfield.data.pipeline.checking import StreamCheck
+    from brownfield.data.pipeline.guards import Guards
     from brownfield.data.pipeline.joining import Matcher
     from brownfield.data.sources import Position, Source
     from brownfield.store import Refused, SourceState
@@ -153,7 +154,10 @@ class SourceStream(_Stream):
     state: "SourceState | None" = field(kw_only=True)
     previous: "Position | None" = field(kw_only=True)
     kept: list[pa.Table] = field(kw_only=True)
+    guards: "Guards" = field(kw_only=True)
     source: "Source | None" = field(default=None, kw_only=True)
+    shape: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    unavailable: str = field(default="", kw_only=True)
     position: "Position | None" = field(default=None, kw_only=True)
     deliveries: set[str] = field(default_factory=set, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
@@ -161,7 +165,8 @@ class SourceStream(_Stream):
 
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
-        return SourceReport(**self._reported())
+        passed = {str(guard): what for guard, what in self.guards.passed.items()}
+        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self._reported())
 
 
 @dataclass(slots=True)
