@@ -2,6 +2,7 @@
 
 from brownfield.data.pipeline.binding import bind_source, open_format
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
 from brownfield.data.pipeline.run import Progress, run_pipeline
 from brownfield.data.pipeline.tables import open_tables
@@ -10,10 +11,13 @@ __all__ = [
     "Guard",
     "PipelineReport",
     "Progress",
+    "ReplayReport",
     "SourceReport",
     "TableReport",
     "bind_source",
+    "discard_quarantined",
     "open_format",
     "open_tables",
+    "replay_quarantined",
     "run_pipeline",
 ]

@@ -77,7 +77,9 @@ def _bind_place(
         return SqliteTable(location, place.table, key)
     text = _layout(integration, place)
     opened = open_format(place.format or "", place.options, text)
-    return FolderFile(location, place.path or "", opened.decode, _fields(opened))
+    return FolderFile(
+        location, place.path or "", opened.decode, _fields(opened), isinstance(opened, Csv) and opened.header
+    )
 
 
 def _fields(opened: Format) -> dict[str, str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from brownfield.integration import ConnectionSpec, IntegrationSpec
     from brownfield.store import Part, Store, Transaction
 
-__all__ = ["Progress", "run_pipeline"]
+__all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a source's name, the records read so far, and the records in all as far as that can be told."""
@@ -98,8 +98,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     order = reading_order(integration)
     with one_run(output):
         if not rebuild:
-            _settle_all(output, store.parts.listed(integration.name))
-        begun = _begin(integration, store)
+            settle_all(output, store.parts.listed(integration.name))
+        begun = begin(integration, store, "pipeline")
         try:
             with ExitStack() as writers:
                 run = Run(
@@ -135,7 +135,7 @@ def _silent(_source: str, _done: int, _total: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class Begun:
     """A run that was entered, and what the store knew at that moment."""
 
     run_id: str
@@ -144,18 +144,20 @@ class _Begun:
     states: "Mapping[str, SourceState | None]"
 
 
-def _begin(integration: "IntegrationSpec", store: "Store") -> _Begun:
-    """Enter a run, close those that were killed, and look at one moment of the store."""
+def begin(integration: "IntegrationSpec", store: "Store", kind: str | None) -> Begun:
+    """Enter a run, close those that were killed, and look at one moment of the store; without a kind only look."""
     name = integration.name
     with store.commit() as tx:
-        tx.ledger.close_abandoned(name, "pipeline")
-        run_id = tx.ledger.begin_run(
-            integration=name,
-            kind="pipeline",
-            contract=integration.contract.reference,
-            contract_digest=integration.contract.digest,
-        )
-        return _Begun(
+        run_id = "0" * 32
+        if kind is not None:
+            tx.ledger.close_abandoned(name, kind)
+            run_id = tx.ledger.begin_run(
+                integration=name,
+                kind=kind,
+                contract=integration.contract.reference,
+                contract_digest=integration.contract.digest,
+            )
+        return Begun(
             run_id,
             tx.parts.listed(name),
             {source: tx.ledger.position(name, source) for source in integration.sources},
@@ -163,7 +165,8 @@ def _begin(integration: "IntegrationSpec", store: "Store") -> _Begun:
         )
 
 
-def _settle_all(output: Path, listed: "Mapping[str, list[Part]]") -> None:
+def settle_all(output: Path, listed: "Mapping[str, list[Part]]") -> None:
+    """Make every table's folder what the store lists."""
     folders = {path.name for path in output.iterdir() if path.is_dir()}
     for name in folders | set(listed):
         settle(output / name, [each.file for each in listed.get(name, [])])
@@ -187,7 +190,7 @@ class Run:
         store: "Store",
         output: Path,
         *,
-        begun: _Begun,
+        begun: Begun,
         rebuild: bool,
         accept: Collection[Guard],
         clock: Clock,
@@ -206,9 +209,9 @@ class Run:
         self.kept = columns_kept(integration)
         self.lookups: dict[str, pa.Table] = {}
 
-    def read(self, name: str, bind: "Callable[[], Source]", progress: Progress) -> None:
+    def read(self, name: str, bind: "Callable[[], Source]", progress: Progress = _silent) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
-        stream = self._begin(name)
+        stream = self.begin(name)
         try:
             stream.source = bind()
             self._check_shape(stream, stream.source)
@@ -219,6 +222,11 @@ class Run:
                 raise
             stream.unavailable = str(error)
         self.end(stream)
+
+    def recall(self, name: str) -> None:
+        """Take a feed as earlier runs remember it, without reading on."""
+        stream = self.begin(name)
+        self.lookups[name] = pa.concat_tables(stream.kept)
 
     def _pull(self, stream: SourceStream, source: "Source", progress: Progress) -> None:
         name = stream.check.name
@@ -275,10 +283,10 @@ class Run:
             dataset.seal()
         with self.store.commit() as tx:
             for source in self.sources.values():
-                self._enter(tx, source, whole=not source.resumes)
+                self.enter(tx, source, whole=not source.resumes)
                 self._move(tx, source)
                 for table in source.tables:
-                    self._enter(tx, table, whole=not source.resumes)
+                    self.enter(tx, table, whole=not source.resumes)
             for dataset in datasets:
                 dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
             self._audit(tx, actor)
@@ -292,7 +300,7 @@ class Run:
             if stream.source is not None and stream.position:
                 stream.source.ack(stream.position)
 
-    def _begin(self, name: str) -> SourceStream:
+    def begin(self, name: str) -> SourceStream:
         """Prepare a source: what is known of it, and the tables that are made from it."""
         integration = self.integration
         schema = integration.contract.schema(name)
@@ -367,7 +375,7 @@ class Run:
         table.dataset.write(checked)
         table.seconds += self._seconds_since(begun)
 
-    def _enter(self, tx: "Transaction", stream: "SourceStream | TableStream", *, whole: bool) -> None:
+    def enter(self, tx: "Transaction", stream: "SourceStream | TableStream", *, whole: bool) -> None:
         """Enter counts and refused records; after a whole reading, close those that are refused no more."""
         integration, name = self.integration.name, stream.check.name
         tx.ledger.add_counts(self.begun.run_id, stream.counts())
@@ -405,8 +413,7 @@ class Run:
                 tx.audit.append(actor=actor, action="pipeline.accept", subject=f"{name}.{source}", detail=detail)
 
     def _datasets(self) -> list[Dataset]:
-        memories = [stream.memory for stream in self.sources.values() if stream.memory is not None]
-        return [*memories, *(table.dataset for table in self.tables.values())]
+        return [dataset for stream in self.sources.values() for dataset in stream.datasets]
 
     def _known(self, target: str) -> pa.Array:
         source, _, name = target.partition(".")

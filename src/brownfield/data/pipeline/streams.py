@@ -163,6 +163,11 @@ class SourceStream(_Stream):
     memory: Dataset | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
 
+    @property
+    def datasets(self) -> list[Dataset]:
+        """What is remembered of a feed, and the tables that are made from the source."""
+        return ([] if self.memory is None else [self.memory]) + [table.dataset for table in self.tables]
+
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}

@@ -42,12 +42,15 @@ class FolderFile:
         Reads the file: the ``decode`` of its format.
     fields
         Where each field lies and how it is written, for formats that have a layout.
+    has_header
+        Whether the first line names the columns.
     """
 
     folder: Path
     path: str
     decode: Decode
     fields: Mapping[str, str] = field(default_factory=dict)
+    has_header: bool = False
 
     def probe(self) -> Probe:
         """Look whether the file is there (:class:`Source`)."""
