@@ -274,6 +274,11 @@ def _check_connections(declared: IntegrationDeclaration, workspace: WorkspaceDec
             wanted = connection.options.holds
             if getattr(place, wanted) is None:
                 reader.note(path, f"{wanted} beside a connection of the kind {connection.kind}", "none")
+            needs_lag = getattr(connection.options, "needs_lag", False)
+            if needs_lag and source.cursor is not None and source.cursor.lag_s == 0:
+                late = "Rows are stamped before they commit: without a lag, those that commit late would be skipped."
+                at: KeyPath = ("sources", name, "cursor")
+                reader.note(at, f"lag_s above 0 with a connection of the kind {connection.kind}", "0", late)
 
 
 def _read(file: Path, name: str) -> bytes:

@@ -170,7 +170,7 @@ class Supervisor:
                 principals = self._principals(spec)
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
-            except BrownfieldError as error:
+            except (BrownfieldError, OSError) as error:
                 _log.error(
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},

@@ -263,7 +263,7 @@ def _summarise(  # noqa: PLR0913 (the parts of one summary)
     kills: list[float],
     seconds: dict[str, float],
 ) -> DemoSummary:
-    import pyarrow.parquet as pq
+    import pyarrow.dataset as ds
 
     decisions = [each.body.get("decision", {}) for each in answered]
     by_source = Counter(decision.get("source", "none") for decision in decisions)
@@ -274,7 +274,7 @@ def _summarise(  # noqa: PLR0913 (the parts of one summary)
     )
     return DemoSummary(
         silos=silos,
-        unified_rows=pq.read_metadata(table).num_rows,
+        unified_rows=ds.dataset(table, format="parquet").count_rows(),
         answers={
             "sent": len(requests),
             "answered": sum(each.status == 200 for each in answered),  # noqa: PLR2004 (OK)
