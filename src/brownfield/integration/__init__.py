@@ -5,7 +5,7 @@ from brownfield.integration.connections import ConnectionSpec, FolderConnection,
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
+from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat, RedefineRule
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
@@ -51,6 +51,7 @@ __all__ = [
     "Location",
     "ModelSpec",
     "MonitorsSpec",
+    "RedefineRule",
     "Reference",
     "Registry",
     "Role",

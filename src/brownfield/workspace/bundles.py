@@ -1,7 +1,6 @@
 """What ``brownfield bundle`` does: verify a bundle from its files alone, and try its model where it cannot harm."""
 
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 import msgspec

@@ -6,5 +6,20 @@ from brownfield.data.formats.copybook_source import compile_copybook
 from brownfield.data.formats.csv import Csv
 from brownfield.data.formats.fixed_width import FixedWidth
 from brownfield.data.formats.layout import Item, Layout, read_layout
+from brownfield.data.formats.opening import FORMATS, open_format
+from brownfield.data.formats.unfolding import Choice
 
-__all__ = ["BATCH_ROWS", "Copybook", "Csv", "FixedWidth", "Format", "Item", "Layout", "compile_copybook", "read_layout"]
+__all__ = [
+    "BATCH_ROWS",
+    "FORMATS",
+    "Choice",
+    "Copybook",
+    "Csv",
+    "FixedWidth",
+    "Format",
+    "Item",
+    "Layout",
+    "compile_copybook",
+    "open_format",
+    "read_layout",
+]
