@@ -108,7 +108,7 @@ def test_a_feed_and_its_cursor(declared) -> None:
             id="record-format",
         ),
         pytest.param(
-            "{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width)", id="not-installed"
+            "{lookup: k, connection: p, path: x, format: avro}", "(arrow, copybook, csv,", id="not-installed"
         ),
         pytest.param(
             "{lookup: k, connection: p, path: x, format: csv, delimiter: ab}", "one character", id="delimiter"

@@ -5,7 +5,16 @@ from brownfield.integration.connections import ConnectionSpec, FolderConnection,
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat, RedefineRule
+from brownfield.integration.formats import (
+    ArrowFormat,
+    CopybookFormat,
+    CsvFormat,
+    FixedWidthFormat,
+    JsonFormat,
+    ParquetFormat,
+    RedefineRule,
+    XmlFormat,
+)
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
@@ -29,6 +38,7 @@ __all__ = [
     "INTEGRATION_FILE",
     "WORKSPACE_FILE",
     "AccessSpec",
+    "ArrowFormat",
     "CacheSpec",
     "Changes",
     "ConnectionSpec",
@@ -47,10 +57,12 @@ __all__ = [
     "HttpDoor",
     "IntegrationSpec",
     "Join",
+    "JsonFormat",
     "KeyPath",
     "Location",
     "ModelSpec",
     "MonitorsSpec",
+    "ParquetFormat",
     "RedefineRule",
     "Reference",
     "Registry",
@@ -64,6 +76,7 @@ __all__ = [
     "TokenSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
+    "XmlFormat",
     "check_address",
     "check_url",
     "declaration_schema",

@@ -11,7 +11,16 @@ from msgspec import Meta, field
 from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 
-__all__ = ["CopybookFormat", "CsvFormat", "FixedWidthFormat", "RedefineRule"]
+__all__ = [
+    "ArrowFormat",
+    "CopybookFormat",
+    "CsvFormat",
+    "FixedWidthFormat",
+    "JsonFormat",
+    "ParquetFormat",
+    "RedefineRule",
+    "XmlFormat",
+]
 
 _SINGLE = r"^[^\r\n\x00]$"
 Encoding = Annotated[
@@ -124,3 +133,54 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
         for key, (value, usual, formats) in described.items():
             if value != usual and self.record_format not in formats:
                 yield Contradiction((key,), f"record_format {' or '.join(formats)} beside it", self.record_format)
+
+
+class JsonFormat(Spec, frozen=True, kw_only=True):
+    """Objects in JSON, UTF-8, read as strictly as requests."""
+
+    records: Annotated[
+        Literal["lines", "array"], Meta(description="One object a line, or one array of objects in the file.")
+    ] = "lines"
+
+
+_NAME = r"([A-Za-z_][A-Za-z0-9_.-]*:)?[A-Za-z_][A-Za-z0-9_.-]*"
+XmlPath = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(\.|({_NAME}/)*@?{_NAME})$",
+        extra={"words": "a path such as name, address/city, @id or . for the record's own text"},
+    ),
+]
+
+
+class XmlFormat(Spec, frozen=True, kw_only=True):
+    """Records in an XML document; a document with a DOCTYPE is refused."""
+
+    record: Annotated[
+        str,
+        Meta(
+            pattern=rf"^(/{_NAME})+$",
+            description="Path of the element that is a record, from the root.",
+            extra={"words": "a path such as /orders/order"},
+        ),
+    ]
+    fields: Annotated[
+        Mapping[FieldName, XmlPath],
+        Meta(max_length=10_000, description="Where a column stands in the record; else in the child of its name."),
+    ] = field(default_factory=dict)
+    namespaces: Annotated[
+        Mapping[FieldName, FieldName],
+        Meta(max_length=100, description="Prefixes of the paths, and the namespace that each means."),
+    ] = field(default_factory=dict)
+
+
+class ParquetFormat(Spec, frozen=True, kw_only=True):
+    """Parquet files."""
+
+
+class ArrowFormat(Spec, frozen=True, kw_only=True):
+    """Arrow IPC files and streams."""
+
+    container: Annotated[
+        Literal["file", "stream"], Meta(description="A file with a footer (Feather), or a stream.")
+    ] = "file"

@@ -7,17 +7,28 @@ from typing import Any
 import msgspec
 
 from brownfield.data.formats.base import Format
+from brownfield.data.formats.columnar import Arrow, Parquet
 from brownfield.data.formats.copybook import Copybook
 from brownfield.data.formats.copybook_source import compile_copybook
 from brownfield.data.formats.csv import Csv
 from brownfield.data.formats.fixed_width import FixedWidth
+from brownfield.data.formats.json import Json
 from brownfield.data.formats.layout import Layout, read_layout
 from brownfield.data.formats.unfolding import Choice
+from brownfield.data.formats.xml import Xml
 from brownfield.errors import DeclarationError
 
 __all__ = ["FORMATS", "open_format"]
 
-FORMATS: Mapping[str, type[Any]] = {"copybook": Copybook, "csv": Csv, "fixed_width": FixedWidth}
+FORMATS: Mapping[str, type[Any]] = {
+    "arrow": Arrow,
+    "copybook": Copybook,
+    "csv": Csv,
+    "fixed_width": FixedWidth,
+    "json": Json,
+    "parquet": Parquet,
+    "xml": Xml,
+}
 """What comes with Brownfield, by the name under which it is declared."""
 
 _LAYOUTS: Mapping[str, Callable[[str, str], Layout]] = {"copybook": compile_copybook, "fixed_width": read_layout}
