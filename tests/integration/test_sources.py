@@ -104,12 +104,10 @@ def test_a_feed_and_its_cursor(declared) -> None:
         ),
         pytest.param(
             "{lookup: k, connection: p, path: x, format: copybook, layout: x.cpy, record_format: X}",
-            "one of F",
+            "one of D, F",
             id="record-format",
         ),
-        pytest.param(
-            "{lookup: k, connection: p, path: x, format: xml}", "(copybook, csv, fixed_width)", id="not-installed"
-        ),
+        pytest.param("{lookup: k, connection: p, path: x, format: avro}", "(arrow, copybook, csv,", id="not-installed"),
         pytest.param(
             "{lookup: k, connection: p, path: x, format: csv, delimiter: ab}", "one character", id="delimiter"
         ),

@@ -13,7 +13,16 @@ from brownfield.integration.databases import (
 )
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
+from brownfield.integration.formats import (
+    ArrowFormat,
+    CopybookFormat,
+    CsvFormat,
+    FixedWidthFormat,
+    JsonFormat,
+    ParquetFormat,
+    RedefineRule,
+    XmlFormat,
+)
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
@@ -37,6 +46,7 @@ __all__ = [
     "INTEGRATION_FILE",
     "WORKSPACE_FILE",
     "AccessSpec",
+    "ArrowFormat",
     "BudgetSpec",
     "CacheSpec",
     "Changes",
@@ -57,13 +67,16 @@ __all__ = [
     "HttpDoor",
     "IntegrationSpec",
     "Join",
+    "JsonFormat",
     "KeyPath",
     "Location",
     "ModelSpec",
     "MonitorsSpec",
     "MysqlConnection",
+    "ParquetFormat",
     "PostgresConnection",
     "QuietHours",
+    "RedefineRule",
     "Reference",
     "Registry",
     "Role",
@@ -77,6 +90,7 @@ __all__ = [
     "TokenSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
+    "XmlFormat",
     "check_address",
     "check_host",
     "check_url",

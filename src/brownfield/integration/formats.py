@@ -3,15 +3,24 @@
 Names follow Cobrix where legacy record formats are meant.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
-from brownfield.integration.kinds import RelativePath
+from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 
-__all__ = ["CopybookFormat", "CsvFormat", "FixedWidthFormat"]
+__all__ = [
+    "ArrowFormat",
+    "CopybookFormat",
+    "CsvFormat",
+    "FixedWidthFormat",
+    "JsonFormat",
+    "ParquetFormat",
+    "RedefineRule",
+    "XmlFormat",
+]
 
 _SINGLE = r"^[^\r\n\x00]$"
 Encoding = Annotated[
@@ -52,18 +61,37 @@ class FixedWidthFormat(Spec, frozen=True, kw_only=True):
     encoding: Encoding = "utf-8"
 
 
+class RedefineRule(Spec, frozen=True, kw_only=True):
+    """When one branch of a REDEFINES is read; without keys, in every record."""
+
+    field: Annotated[FieldName, Meta(description="An earlier field, as its column is called.")] | None = None
+    values: Annotated[
+        tuple[str | int, ...],
+        Meta(max_length=1000, description="Its values: texts, or whole numbers where the field is one."),
+    ] = ()
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse a field without values and values without a field."""
+        if (self.field is None) != (not self.values):
+            yield Contradiction((), "field and values together", "one of them")
+
+
+Adjustment = Annotated[int, Meta(ge=-65_535, le=65_535)]
+
+
 class CopybookFormat(Spec, frozen=True, kw_only=True):
     """Mainframe records, laid out by a COBOL copybook."""
 
     layout: Annotated[RelativePath, Meta(description="The copybook.")]
-    record_format: Annotated[Literal["F", "FB"], Meta(description="Records of fixed length, unblocked or blocked.")] = (
-        "F"
-    )
+    record_format: Annotated[
+        Literal["F", "FB", "V", "VB", "D"],
+        Meta(description="Fixed length (F, FB), behind descriptor words (V, VB with blocks), or text lines (D)."),
+    ] = "F"
     code_page: Annotated[
         str,
         Meta(
             pattern=r"^cp[0-9]{3,5}$",
-            description="EBCDIC code page of the text fields.",
+            description="Code page of the text fields.",
             extra={"words": "a code page such as cp037, cp273, cp500 or cp1140"},
         ),
     ] = "cp037"
@@ -74,3 +102,85 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    is_rdw_big_endian: Annotated[bool, Meta(description="Byte order of record descriptor words.")] = True
+    rdw_adjustment: Annotated[
+        Adjustment, Meta(description="Bytes to add to a record's descriptor word; 0 where it does not count itself.")
+    ] = -4
+    is_bdw_big_endian: Annotated[bool, Meta(description="Byte order of block descriptor words.")] = True
+    bdw_adjustment: Annotated[
+        Adjustment, Meta(description="Bytes to add to a block's descriptor word; 0 where it does not count itself.")
+    ] = -4
+    variable_size_occurs: (
+        Annotated[
+            Literal["max_size", "pad_record", "shift_record"],
+            Meta(description="Room of OCCURS DEPENDING ON: always the full one, moved up and padded, or moved up."),
+        ]
+        | None
+    ) = None
+    redefine_rule: Annotated[
+        Mapping[FieldName, RedefineRule],
+        Meta(max_length=100, description="When each branch of REDEFINES is read, by its name."),
+    ] = field(default_factory=dict)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Refuse descriptor words where the record format has none."""
+        described = {
+            "is_rdw_big_endian": (self.is_rdw_big_endian, True, ("V", "VB")),
+            "rdw_adjustment": (self.rdw_adjustment, -4, ("V", "VB")),
+            "is_bdw_big_endian": (self.is_bdw_big_endian, True, ("VB",)),
+            "bdw_adjustment": (self.bdw_adjustment, -4, ("VB",)),
+        }
+        for key, (value, usual, formats) in described.items():
+            if value != usual and self.record_format not in formats:
+                yield Contradiction((key,), f"record_format {' or '.join(formats)} beside it", self.record_format)
+
+
+class JsonFormat(Spec, frozen=True, kw_only=True):
+    """Objects in JSON, UTF-8, read as strictly as requests."""
+
+    records: Annotated[
+        Literal["lines", "array"], Meta(description="One object a line, or one array of objects in the file.")
+    ] = "lines"
+
+
+_NAME = r"([A-Za-z_][A-Za-z0-9_.-]*:)?[A-Za-z_][A-Za-z0-9_.-]*"
+XmlPath = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(\.|({_NAME}/)*@?{_NAME})$",
+        extra={"words": "a path such as name, address/city, @id or . for the record's own text"},
+    ),
+]
+
+
+class XmlFormat(Spec, frozen=True, kw_only=True):
+    """Records in an XML document; a document with a DOCTYPE is refused."""
+
+    record: Annotated[
+        str,
+        Meta(
+            pattern=rf"^(/{_NAME})+$",
+            description="Path of the element that is a record, from the root.",
+            extra={"words": "a path such as /orders/order"},
+        ),
+    ]
+    fields: Annotated[
+        Mapping[FieldName, XmlPath],
+        Meta(max_length=10_000, description="Where a column stands in the record; else in the child of its name."),
+    ] = field(default_factory=dict)
+    namespaces: Annotated[
+        Mapping[FieldName, FieldName],
+        Meta(max_length=100, description="Prefixes of the paths, and the namespace that each means."),
+    ] = field(default_factory=dict)
+
+
+class ParquetFormat(Spec, frozen=True, kw_only=True):
+    """Parquet files."""
+
+
+class ArrowFormat(Spec, frozen=True, kw_only=True):
+    """Arrow IPC files and streams."""
+
+    container: Annotated[
+        Literal["file", "stream"], Meta(description="A file with a footer (Feather), or a stream.")
+    ] = "file"

@@ -13,7 +13,15 @@ from typing import Literal, TypeAlias
 from brownfield.integration.connections import FolderConnection, SqliteConnection
 from brownfield.integration.databases import MysqlConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
-from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
+from brownfield.integration.formats import (
+    ArrowFormat,
+    CopybookFormat,
+    CsvFormat,
+    FixedWidthFormat,
+    JsonFormat,
+    ParquetFormat,
+    XmlFormat,
+)
 from brownfield.integration.reader import Spec
 
 __all__ = ["DEFAULT", "PluginKind", "Registry"]
@@ -29,7 +37,7 @@ class Registry:
     Examples
     --------
     >>> sorted(DEFAULT.formats)
-    ['copybook', 'csv', 'fixed_width']
+    ['arrow', 'copybook', 'csv', 'fixed_width', 'json', 'parquet', 'xml']
     >>> sorted(DEFAULT.adding("doors", "soap", HttpDoor).doors)
     ['http', 'soap']
     """
@@ -53,7 +61,17 @@ DEFAULT = Registry(
             "sqlite": SqliteConnection,
         }
     ),
-    formats=MappingProxyType({"copybook": CopybookFormat, "csv": CsvFormat, "fixed_width": FixedWidthFormat}),
+    formats=MappingProxyType(
+        {
+            "arrow": ArrowFormat,
+            "copybook": CopybookFormat,
+            "csv": CsvFormat,
+            "fixed_width": FixedWidthFormat,
+            "json": JsonFormat,
+            "parquet": ParquetFormat,
+            "xml": XmlFormat,
+        }
+    ),
     doors=MappingProxyType({"http": HttpDoor}),
 )
 """What comes with Brownfield itself."""

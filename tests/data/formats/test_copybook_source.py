@@ -41,8 +41,15 @@ def test_a_field_takes_the_bytes_that_cobol_gives_it(clauses, size):
 @pytest.mark.parametrize(
     ("clauses", "word"),
     [
-        pytest.param("PIC X. 05 B REDEFINES A PIC 9", "REDEFINES", id="B-39-redefines"),
-        pytest.param("PIC 9. 05 B PIC X OCCURS 1 TO 9 TIMES DEPENDING ON A", "DEPENDING", id="B-39-depending"),
+        pytest.param("PIC X. 05 B REDEFINES C PIC 9", "REDEFINES of the field before", id="B-39-redefines"),
+        pytest.param("PIC X. 05 B OCCURS 2. 10 C PIC X. 10 D REDEFINES C PIC 9", "inside OCCURS", id="B-39-in-table"),
+        pytest.param("PIC X. 05 B PIC X OCCURS 1 TO 9 TIMES DEPENDING ON A", "whole number", id="B-39-text-counter"),
+        pytest.param("PIC 9. 05 B PIC X OCCURS 1 TO 9 TIMES DEPENDING ON C", "not in the copybook", id="B-39-counter"),
+        pytest.param("PIC 9 OCCURS 1 TO 9 DEPENDING ON B. 05 B PIC 9", "before the table", id="B-39-late-counter"),
+        pytest.param("PIC 9. 05 B PIC X OCCURS 1 TO 9", "DEPENDING", id="B-39-no-counter"),
+        pytest.param(
+            "PIC 9. 05 B OCCURS 2. 10 C PIC X OCCURS 1 TO 9 DEPENDING ON A", "inside OCCURS", id="B-39-nested-tables"
+        ),
         ("COMP-1", "COMP-1"),
         ("PIC ZZ9.99", "picture"),
         ("PIC 9(19)", "18 digits"),
@@ -94,3 +101,35 @@ def test_names_that_stand_twice_carry_their_groups():
     """COBOL tells equal names apart by their groups, and so do the columns."""
     layout = compile_copybook("01 R. 05 BUYER. 10 ID PIC 9. 05 SELLER. 10 ID PIC 9. 05 DAY PIC 9.")
     assert layout.names == ("r_buyer_id", "r_seller_id", "day")
+
+
+def test_redefined_bytes_and_varying_tables_keep_the_place_of_what_stands_behind():
+    """The bytes of all branches are one area as long as the longest, and a table takes the room of all its entries."""
+    layout = compile_copybook(
+        """
+        01 R.
+           05 N PIC 9.
+           05 A PIC X(4).
+           05 B REDEFINES A.
+              10 B1 PIC 9(2).
+              10 B2 PIC 9(4).
+           05 FILLER REDEFINES A.
+              10 C1 PIC X.
+           05 T PIC 99 OCCURS 0 TO 3 TIMES DEPENDING ON N.
+           05 Z PIC X.
+        """
+    )
+    found = {item.name: (item.offset, item.branch, item.counter) for item in layout.items}
+    assert found == {
+        "n": (0, "", ""),
+        "a": (1, "a", ""),
+        "b1": (1, "b", ""),
+        "b2": (3, "b", ""),
+        "c1": (1, "c1", ""),
+        "t": (7, "", "n"),
+        "z": (13, "", ""),
+    }
+    assert layout.record_bytes == 14
+    assert [(branch.name, branch.length) for branch in layout.branches] == [("a", 4), ("b", 6), ("c1", 1)]
+    (table,) = layout.tables
+    assert (table.counter, table.minimum, table.maximum, table.offset, table.stride) == ("n", 0, 3, 7, 2)

@@ -7,7 +7,7 @@ import subprocess
 import pyarrow as pa
 import pytest
 
-from brownfield.data.formats import Copybook, compile_copybook
+from brownfield.data.formats import Choice, Copybook, compile_copybook
 
 pytestmark = [
     pytest.mark.full,
@@ -94,3 +94,156 @@ def test_every_usage_is_read_byte_for_byte_as_gnucobol_writes_it(tmp_path, sign)
     assert decoded.batch.to_pylist() == [truth(value) for value in VALUES]
     if sign == "ASCII":  # the convention in which ASCII files are written back
         assert b"".join(book.encode([decoded.batch])) == data
+
+
+VARYING = """
+01 R.
+   05 K PIC X(4).
+   05 N PIC 9(2).
+   05 M PIC 9(2) COMP.
+   05 T PIC S9(3) COMP-3 OCCURS 0 TO 5 TIMES DEPENDING ON N.
+   05 U OCCURS 1 TO 3 TIMES DEPENDING ON M.
+      10 UA PIC X(2).
+      10 UB PIC 9(2) OCCURS 2.
+   05 Z PIC X(3).
+"""
+TAIL = """
+01 R.
+   05 K PIC X(4).
+   05 N PIC 9(2).
+   05 T OCCURS 0 TO 5 TIMES DEPENDING ON N.
+      10 TA PIC X(2).
+      10 TB PIC S9(3).
+"""
+PARTIES = """
+01 R.
+   05 KIND PIC X.
+   05 PERSON.
+      10 NM PIC X(6).
+      10 AGE PIC 9(3) COMP-3.
+   05 COMPANY REDEFINES PERSON.
+      10 REG PIC 9(8).
+"""
+LINES = """
+01 R.
+   05 K PIC X(4).
+   05 N PIC S9(3).
+   05 NOTE PIC X(8).
+"""
+
+
+def written_by_cobol(folder, copybook, organization, statements, options):
+    """Compile a program that makes the statements between opening and closing its file, run it, give its file."""
+    varying = "RECORD VARYING FROM 1 TO 200" if "DEPENDING" in copybook else ""
+    source = [
+        "IDENTIFICATION DIVISION.", "PROGRAM-ID. MK.", "ENVIRONMENT DIVISION.", "INPUT-OUTPUT SECTION.",
+        "FILE-CONTROL.", f'SELECT F ASSIGN TO "OUT.DAT" ORGANIZATION {organization}.', "DATA DIVISION.",
+        "FILE SECTION.", f"FD F {varying}.", copybook.strip(), "PROCEDURE DIVISION.", "OPEN OUTPUT F.",
+        *statements, "CLOSE F.", "STOP RUN.",
+    ]  # fmt: skip
+    (folder / "mk.cob").write_text("\n".join(source) + "\n", encoding="ascii")
+    subprocess.run(["cobc", "-x", "-free", *options, "-o", "mk", "mk.cob"], cwd=folder, check=True, timeout=100)
+    subprocess.run(["./mk"], cwd=folder, check=True, timeout=20)
+    return (folder / "OUT.DAT").read_bytes()
+
+
+def moves(row, names):
+    """COBOL statements that move one record's values and write it."""
+    lines = []
+    for name in names:
+        value = row[name]
+        if value is None:
+            continue
+        for path, item in leaves(value):
+            place = f"({', '.join(str(step + 1) for step in path)})" if path else ""
+            lines.append(f"MOVE {item if isinstance(item, int) else repr(item)} TO {name.upper()}{place}.")
+    return [*lines, "WRITE R."]
+
+
+def leaves(value, path=()):
+    """Every single value of nested lists, with its place."""
+    if not isinstance(value, list):
+        return [(path, value)]
+    return [leaf for index, item in enumerate(value) for leaf in leaves(item, (*path, index))]
+
+
+def check_both_ways(book, schema, data, rows):
+    """A file decodes to the rows without rejects, and they encode to its very bytes."""
+    decoded = list(book.decode(io.BytesIO(data), schema))
+    assert [reject for part in decoded for reject in part.rejects] == []
+    assert [row for part in decoded for row in part.batch.to_pylist()] == rows
+    assert b"".join(book.encode([pa.RecordBatch.from_pylist(rows, schema)])) == data
+
+
+def test_b_39_tables_of_varying_length_are_those_of_gnucobol(tmp_path):
+    """What stands behind two tables moves up as a compiled program moves it, at every length of both."""
+    rows = [
+        {
+            "k": f"R{n}{m}", "n": n, "m": m, "t": [(-1) ** i * (100 * n + i) for i in range(n)],
+            "ua": [f"{chr(65 + i)}{m}" for i in range(m)], "ub": [[i, 90 + i] for i in range(m)], "z": f"E{n}",
+        }
+        for n in range(6)
+        for m in (1, 2, 3)
+    ]  # fmt: skip
+    statements = [line for row in rows for line in moves(row, ["n", "m", "k", "t", "ua", "ub", "z"])]
+    data = written_by_cobol(tmp_path, VARYING, "SEQUENTIAL", statements, ["-std=ibm", "-fodoslide"])
+    text, whole, texts = pa.string(), pa.int64(), pa.list_(pa.string())
+    schema = pa.schema(
+        {
+            "k": text,
+            "n": whole,
+            "m": whole,
+            "t": pa.list_(whole),
+            "ua": texts,
+            "ub": pa.list_(pa.list_(whole)),
+            "z": text,
+        }
+    )
+    book = Copybook(
+        compile_copybook(VARYING), "V", code_page="cp1252", rdw_adjustment=0, variable_size_occurs="shift_record"
+    )
+    check_both_ways(book, schema, data, rows)
+
+
+@pytest.mark.parametrize("standard", ["default", "ibm", "mf"])
+def test_b_39_a_table_at_the_end_is_as_long_as_gnucobol_writes_it(tmp_path, standard):
+    """Records end with the last entry under every standard of the compiler."""
+    rows = [
+        {"k": f"R{n}", "n": n, "ta": [f"A{i}" for i in range(n)], "tb": [i - 2 for i in range(n)]} for n in range(6)
+    ]
+    statements = [line for row in rows for line in moves(row, ["n", "k", "ta", "tb"])]
+    data = written_by_cobol(tmp_path, TAIL, "SEQUENTIAL", statements, [f"-std={standard}"])
+    schema = pa.schema({"k": pa.string(), "n": pa.int64(), "ta": pa.list_(pa.string()), "tb": pa.list_(pa.int64())})
+    book = Copybook(
+        compile_copybook(TAIL), "V", code_page="cp1252", rdw_adjustment=0, variable_size_occurs="shift_record"
+    )
+    check_both_ways(book, schema, data, rows)
+
+
+def test_b_39_redefined_bytes_are_read_as_gnucobol_wrote_them(tmp_path):
+    """The branch that the program filled is read, and no other."""
+    rows = [
+        {"kind": "P", "nm": "ANNA", "age": 42, "reg": None},
+        {"kind": "C", "nm": None, "age": None, "reg": 12345678},
+        {"kind": "P", "nm": "BO", "age": 7, "reg": None},
+    ]
+    statements = [line for row in rows for line in moves(row, ["kind", "nm", "age", "reg"])]
+    data = written_by_cobol(tmp_path, PARTIES, "SEQUENTIAL", statements, ["-std=default"])
+    schema = pa.schema({"kind": pa.string(), "nm": pa.string(), "age": pa.int64(), "reg": pa.int64()})
+    rules = {"person": Choice("kind", ("P",)), "company": Choice("kind", ("C",))}
+    check_both_ways(Copybook(compile_copybook(PARTIES), code_page="cp1252", redefine_rule=rules), schema, data, rows)
+
+
+def test_text_lines_are_those_of_gnucobol(tmp_path):
+    """Lines of a LINE SEQUENTIAL file, without the blanks at their end, come in and go out."""
+    rows = [
+        {"k": "A", "n": -12, "note": "SEE"},
+        {"k": "BCDE", "n": 999, "note": ""},
+        {"k": "", "n": 0, "note": "LONGNOTE"},
+    ]
+    statements = [
+        line for row in rows for line in moves({k: v or (" " if v == "" else v) for k, v in row.items()}, row)
+    ]
+    data = written_by_cobol(tmp_path, LINES, "LINE SEQUENTIAL", statements, ["-std=default"])
+    schema = pa.schema({"k": pa.string(), "n": pa.int64(), "note": pa.string()})
+    check_both_ways(Copybook(compile_copybook(LINES), "D", code_page="cp1252"), schema, data, rows)

@@ -1,10 +1,32 @@
-"""Bytes to batches and back: csv, fixed_width, copybook."""
+"""Bytes to batches and back: csv, fixed_width, copybook, json, xml, parquet, arrow."""
 
 from brownfield.data.formats.base import BATCH_ROWS, Format
+from brownfield.data.formats.columnar import Arrow, Parquet
 from brownfield.data.formats.copybook import Copybook
 from brownfield.data.formats.copybook_source import compile_copybook
 from brownfield.data.formats.csv import Csv
 from brownfield.data.formats.fixed_width import FixedWidth
+from brownfield.data.formats.json import Json
 from brownfield.data.formats.layout import Item, Layout, read_layout
+from brownfield.data.formats.opening import FORMATS, open_format
+from brownfield.data.formats.unfolding import Choice
+from brownfield.data.formats.xml import Xml
 
-__all__ = ["BATCH_ROWS", "Copybook", "Csv", "FixedWidth", "Format", "Item", "Layout", "compile_copybook", "read_layout"]
+__all__ = [
+    "BATCH_ROWS",
+    "FORMATS",
+    "Arrow",
+    "Choice",
+    "Copybook",
+    "Csv",
+    "FixedWidth",
+    "Format",
+    "Item",
+    "Json",
+    "Layout",
+    "Parquet",
+    "Xml",
+    "compile_copybook",
+    "open_format",
+    "read_layout",
+]

@@ -1,44 +1,66 @@
-"""``copybook``: the fixed records of a mainframe program, laid out by its COBOL copybook."""
+"""``copybook``: the records of a mainframe program, laid out by its COBOL copybook."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import numpy as np
-
-from brownfield.data.decoded import Decoded, Reject
+from brownfield.data.formats import framing
 from brownfield.data.formats.base import BATCH_ROWS
 from brownfield.data.formats.code_page import code_page
+from brownfield.data.formats.framing import Descriptor, Frames
 from brownfield.data.formats.layout import Layout
+from brownfield.data.formats.lines import LINE_END
 from brownfield.data.formats.numbers import Writing
 from brownfield.data.formats.records import Plan
-from brownfield.errors import DeclarationError, RejectionCode
+from brownfield.data.formats.unfolding import Choice, Occurs, Unfolding
+from brownfield.errors import DeclarationError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pyarrow as pa
 
-__all__ = ["Copybook"]
+    from brownfield.data.decoded import Decoded
+
+__all__ = ["Copybook", "RecordFormat"]
+
+RecordFormat = Literal["F", "FB", "V", "VB", "D"]
+_BATCH_BYTES = 1 << 26
+_BLOCK_BYTES = 32_760
 
 
 @dataclass(frozen=True)
 class Copybook:
-    """Records of fixed length, one after the other without separators (record format F).
+    """Records laid out by a copybook.
 
     Parameters
     ----------
     layout
         The compiled copybook.
+    record_format
+        ``F``, ``FB``: records of fixed length without separators, or of the length that their counters say;
+        ``V``: each behind a record descriptor word; ``VB``: these in blocks behind block descriptor words;
+        ``D``: text lines.
     code_page
         Character set of the texts, and of the digits of zoned numbers.
     native_endian
         Byte order of the machine that wrote native binary numbers (COMP-5); must be given when there are any.
+    is_rdw_big_endian, rdw_adjustment
+        How record descriptor words are written: the byte order, and the bytes to add to the length that they say
+        (-4 where they count themselves, as on the mainframe; 0 where they do not).
+    is_bdw_big_endian, bdw_adjustment
+        The same of block descriptor words.
+    variable_size_occurs
+        Where the room of absent entries of OCCURS DEPENDING ON is: ``max_size``, ``shift_record`` or ``pad_record``
+        (:class:`Unfolding`); must be given when there are such tables.
+    redefine_rule
+        When a branch of REDEFINES is read, by its name.
 
     Raises
     ------
     DeclarationError
-        When the code page is unknown, or COMP-5 stands in the layout and no byte order is given.
+        When the code page is unknown, when the layout needs an option that is not given, or a rule does not fit it.
 
     Examples
     --------
@@ -49,48 +71,139 @@ class Copybook:
     >>> (decoded,) = prices.decode(file, pa.schema([("store_id", pa.int64()), ("price", pa.float64())]))
     >>> decoded.batch.to_pylist(), str(decoded.rejects[0].code), decoded.rejects[0].position
     ([{'store_id': 367, 'price': -12.34}], 'BF-DEC-013', 'record 2, byte 7')
+
+    Records of varying length, each behind its descriptor word:
+
+    >>> basket = Copybook(
+    ...     compile_copybook("01 R. 05 N PIC 9. 05 ITEM PIC 99 OCCURS 0 TO 9 DEPENDING ON N."),
+    ...     record_format="V", variable_size_occurs="shift_record",
+    ... )
+    >>> batch = pa.record_batch({"item": [[7, 42], []]})
+    >>> b"".join(basket.encode([batch])).hex(" ", 1)
+    '00 09 00 00 f2 f0 f7 f4 f2 00 05 00 00 f0'
     """
 
     layout: Layout
+    record_format: RecordFormat = "F"
     code_page: str = "cp037"
     native_endian: Literal["big", "little"] | None = None
+    is_rdw_big_endian: bool = True
+    rdw_adjustment: int = -4
+    is_bdw_big_endian: bool = True
+    bdw_adjustment: int = -4
+    variable_size_occurs: Occurs | None = None
+    redefine_rule: Mapping[str, Choice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        code_page(self.code_page)
+        page = code_page(self.code_page)
         if self.native_endian is None and any(item.native for item in self.layout.items):
             raise DeclarationError(
                 path="native_endian", expected="big or little, for the copybook has COMP-5 fields", got="none",
                 next_step="Mainframes and AIX write big, PCs little.",
             )  # fmt: skip
-
-    def decode(self, stream: BinaryIO, wanted: "pa.Schema", batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
-        """Read a stream to its end; bytes behind the last whole record are one reject (:class:`Format`)."""
-        plan = self._plan(wanted)
-        size = self.layout.record_bytes
-        first = 0
-        while data := stream.read(size * batch_rows):
-            records, rest = divmod(len(data), size)
-            decoded = plan.decode(
-                np.frombuffer(data, dtype=np.uint8, count=records * size).reshape(records, size),
-                lambda row, first=first: _position(first + row, size),  # type: ignore[misc]  # a default binds this batch
+        if self.variable_size_occurs is None and self.layout.tables:
+            raise DeclarationError(
+                path="variable_size_occurs", got="none",
+                expected="max_size, shift_record or pad_record, for the copybook has OCCURS DEPENDING ON",
+                next_step="IBM's compilers write shift_record.",
+            )  # fmt: skip
+        if self.record_format == "D" and not self._is_text:
+            raise DeclarationError(
+                path="record_format",
+                expected="F, FB, V or VB, for text lines hold no binary or packed numbers",
+                got="D",
             )
-            first += records
-            if rest:
-                short = Reject(_position(first, size), RejectionCode.DECODE_SHORT, "", data[records * size :], rest)
-                decoded = Decoded(decoded.batch, decoded.position, decoded.raw, (*decoded.rejects, short))
-                first += 1
-            yield decoded
+        if self.record_format == "D" and not page.has_ascii:
+            raise DeclarationError(
+                path="code_page", expected="a character set with ASCII in it, for text lines", got=self.code_page
+            )
+        self._unfolding  # noqa: B018 (the rules are checked when it is made)
+
+    def decode(self, stream: BinaryIO, wanted: "pa.Schema", batch_rows: int = BATCH_ROWS) -> "Iterator[Decoded]":
+        """Read a stream to its end; bytes behind the last whole record are one reject (:class:`Format`).
+
+        Raises
+        ------
+        FormatError
+            Also when the next record cannot be found, because a descriptor word or a counter is none.
+        """
+        plan = self._plan(wanted)
+        rows = max(1, min(batch_rows, _BATCH_BYTES // self.layout.record_bytes))
+        for frames in self._frames(stream, rows):
+            yield plan.decode(self._unfolding.unfold(frames))
 
     def encode(self, batches: "Iterable[pa.RecordBatch]") -> Iterator[bytes]:
-        """Write records (:class:`Format`); fields that the batch lacks are blanks."""
+        """Write records (:class:`Format`); fields that the batch lacks are blanks, counters are those of the lists."""
         for batch in batches:
-            yield self._plan(batch.schema).encode(batch).tobytes()
+            matrix, counts = self._plan(batch.schema).encode(batch)
+            if self._unfolding.is_trivial and self.record_format in ("F", "FB"):
+                yield matrix.tobytes()
+            else:
+                yield self._join(self._unfolding.fold(matrix, counts))
+
+    @cached_property
+    def _is_text(self) -> bool:
+        return all(item.usage in ("text", "zoned") for item in self.layout.items)
+
+    @cached_property
+    def _writing(self) -> Writing:
+        return Writing(ebcdic=code_page(self.code_page).is_ebcdic, little_endian=self.native_endian == "little")
+
+    @cached_property
+    def _unfolding(self) -> Unfolding:
+        return Unfolding(
+            self.layout,
+            code_page(self.code_page),
+            self._writing,
+            self.variable_size_occurs or "max_size",
+            self.redefine_rule,
+            is_exact=self.record_format != "D",
+            may_end_early=self.record_format in ("V", "VB"),
+        )
+
+    @property
+    def _record_word(self) -> Descriptor:
+        return Descriptor(self.is_rdw_big_endian, self.rdw_adjustment)
+
+    @property
+    def _block_word(self) -> Descriptor:
+        return Descriptor(self.is_bdw_big_endian, self.bdw_adjustment, is_block=True)
+
+    def _frames(self, stream: BinaryIO, rows: int) -> Iterator[Frames]:
+        if self.record_format == "V":
+            return framing.variable(stream, self._record_word, None, rows)
+        if self.record_format == "VB":
+            return framing.variable(stream, self._record_word, self._block_word, rows)
+        if self.record_format == "D":
+            return framing.lines(stream, self.layout.record_bytes, rows)
+        if self.layout.tables and self.variable_size_occurs == "shift_record":
+            return framing.measured(stream, self._unfolding.measure, rows)
+        return framing.fixed(stream, self.layout.record_bytes, rows)
+
+    def _join(self, records: list[bytes]) -> bytes:
+        if self.record_format == "D":
+            return b"".join(self._line(record) for record in records)
+        if self.record_format not in ("V", "VB"):
+            return b"".join(records)
+        described = [self._record_word.write(len(record)) + record for record in records]
+        return b"".join(described if self.record_format == "V" else self._blocked(described))
+
+    def _line(self, record: bytes) -> bytes:
+        if LINE_END in record or b"\r" in record:
+            raise FormatError(expected="texts without line ends", got="one with a line end")
+        return record.rstrip(b" ") + LINE_END
+
+    def _blocked(self, described: list[bytes]) -> Iterator[bytes]:
+        """Put records into blocks of the size that mainframe tapes and disks have."""
+        block = b""
+        for record in described:
+            if block and len(block) + len(record) + 4 > _BLOCK_BYTES:
+                yield self._block_word.write(len(block)) + block
+                block = b""
+            block += record
+        if block:
+            yield self._block_word.write(len(block)) + block
 
     def _plan(self, wanted: "pa.Schema") -> Plan:
         page = code_page(self.code_page)
-        writing = Writing(ebcdic=page.is_ebcdic, little_endian=self.native_endian == "little")
-        return Plan.bind(self.layout, wanted, page, writing, "copybook")
-
-
-def _position(record: int, size: int) -> str:
-    return f"record {record + 1}, byte {record * size}"
+        return Plan.bind(self.layout, wanted, page, self._writing, "copybook", self._unfolding)

@@ -15,6 +15,7 @@ from brownfield.data.formats.layout import Layout
 from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.numbers import Writing
 from brownfield.data.formats.records import Plan, Utf8
+from brownfield.data.formats.unfolding import Unfolded
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
 
 if TYPE_CHECKING:
@@ -75,7 +76,13 @@ class FixedWidth:
         while taken := list(islice(lines, batch_rows)):
             whole = [line for line in taken if not self._fault(line)]
             matrix = np.frombuffer(b"".join([line.raw[:width] for line in whole]), dtype=np.uint8).reshape(-1, width)
-            decoded = plan.decode(matrix, lambda row, whole=whole: whole[row].position)  # type: ignore[misc]  # a default binds this batch
+            decoded = plan.decode(
+                Unfolded(
+                    matrix,
+                    lambda row, whole=whole: whole[row].position,  # type: ignore[misc]  # a default binds this batch
+                    lambda row, matrix=matrix: matrix[row].tobytes(),  # type: ignore[misc]
+                )
+            )
             rejects = [
                 Reject(line.position, code, "", line.raw, min(len(line.raw), width))
                 for line in taken
@@ -92,7 +99,7 @@ class FixedWidth:
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         """Write records (:class:`Format`); columns that the batch lacks are blanks."""
         for batch in batches:
-            matrix = self._plan(batch.schema).encode(batch)
+            matrix, _ = self._plan(batch.schema).encode(batch)
             if (matrix == LINE_END[0]).any():
                 raise FormatError(expected="texts without line ends", got="one with a line end")
             yield b"".join(row.tobytes() + LINE_END for row in matrix)

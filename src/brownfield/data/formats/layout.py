@@ -9,7 +9,7 @@ from typing import Literal
 
 from brownfield.errors import FormatError
 
-__all__ = ["Item", "Layout", "Usage", "read_layout"]
+__all__ = ["Branch", "Item", "Layout", "Table", "Usage", "read_layout"]
 
 Usage = Literal["text", "zoned", "packed", "binary"]
 
@@ -41,6 +41,10 @@ class Item:
         A binary number in the byte order of the machine that wrote it, using all its bits (COMP-5).
     axes
         ``(count, stride in bytes)`` of each OCCURS around the field, outermost first.
+    counter
+        Name of the field that says how many entries of the outermost OCCURS a record has; empty where all are there.
+    branch
+        Name of the branch of a REDEFINES in which the field lies; empty where it is in every record.
     """
 
     name: str
@@ -54,22 +58,71 @@ class Item:
     leading: bool = False
     native: bool = False
     axes: tuple[tuple[int, int], ...] = ()
+    counter: str = ""
+    branch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of varying length (OCCURS DEPENDING ON).
+
+    Parameters
+    ----------
+    counter
+        Name of the field that says how many entries a record has.
+    minimum, maximum
+        Fewest and most entries.
+    offset, stride
+        First byte of the table, and bytes of one entry.
+    """
+
+    counter: str
+    minimum: int
+    maximum: int
+    offset: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One of several readings of the same bytes (REDEFINES).
+
+    Parameters
+    ----------
+    name
+        Of its field or group, spelt like a column.
+    area
+        Name of the first reading of these bytes.
+    offset, length
+        First byte in the record, and number of bytes.
+    """
+
+    name: str
+    area: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A fixed record: its length and its fields, in the order of the record.
+    """A record at its full length, and its fields in their order.
 
     Parameters
     ----------
     record_bytes
-        Length of a record.
+        Length of a record whose tables have all their entries.
     items
         The named fields.
+    tables
+        Tables of varying length, in the order of the record.
+    branches
+        The readings of bytes that have several.
     """
 
     record_bytes: int
     items: tuple[Item, ...]
+    tables: tuple[Table, ...] = ()
+    branches: tuple[Branch, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

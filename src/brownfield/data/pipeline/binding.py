@@ -1,13 +1,9 @@
 """From a declared source to one that can be read: connection, format and layout are put together here."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, compile_copybook, read_layout
+from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
@@ -120,37 +116,3 @@ def _layout(integration: IntegrationSpec, place: Location) -> str | None:
         raise DeclarationError(
             where=str(integration.folder), path="layout", expected=f"a text file {name}", got="none that can be read"
         ) from None
-
-
-def open_format(name: str, options: Any, layout: str | None = None) -> Format:
-    """Make a format of its declared options.
-
-    Parameters
-    ----------
-    name
-        ``csv``, ``fixed_width`` or ``copybook``.
-    options
-        The declared options; those that a format has are handed to it.
-    layout
-        Content of the layout file, for formats that have one.
-
-    Examples
-    --------
-    >>> from brownfield.integration import CsvFormat
-    >>> open_format("csv", CsvFormat(delimiter=";")).delimiter
-    ';'
-    """
-    given = msgspec.structs.asdict(options)
-    file = given.pop("layout", name)
-    if name == "csv":
-        return Csv(**_known(Csv, given))
-    if name == "fixed_width":
-        return FixedWidth(read_layout(layout or "", file), **_known(FixedWidth, given))
-    if name == "copybook":
-        return Copybook(compile_copybook(layout or "", file), **_known(Copybook, given))
-    raise DeclarationError(path="format", expected="csv, fixed_width or copybook", got=name)
-
-
-def _known(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in fields(kind)}
-    return {name: value for name, value in given.items() if name in known}

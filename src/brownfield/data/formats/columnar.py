@@ -1,0 +1,320 @@
+"""``parquet`` and ``arrow``: columns that are typed already, validated in full before anything is done with them.
+
+Only wanted columns are read. Extension types are refused, names and nesting are capped, every buffer, offset,
+dictionary index and text is checked, and a damaged file is refused as a whole.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from brownfield.data.decoded import Decoded, Reject
+from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.text import plain_type
+from brownfield.errors import FormatError, RejectionCode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Arrow", "Parquet"]
+
+_MAX_COLUMNS = 10_000
+_MAX_ROW_GROUPS = 100_000
+_MAX_FOOTER_BYTES = 1 << 24
+_MAX_FOOTER_ITEMS = 1 << 20
+_EXACT_IN_FLOAT = 2**53
+_EXACT_DIGITS = 15
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Parquet files.
+
+    Examples
+    --------
+    >>> import io
+    >>> batch = pa.record_batch({"store": pa.array([367, None], pa.int16()), "city": ["Boston", "Austin"]})
+    >>> file = io.BytesIO(b"".join(Parquet().encode([batch])))
+    >>> (decoded,) = Parquet().decode(file, pa.schema([("city", pa.string()), ("store", pa.int64())]))
+    >>> decoded.batch.to_pylist(), decoded.position(1)
+    ([{'city': 'Boston', 'store': 367}, {'city': 'Austin', 'store': None}], 'row 2')
+    """
+
+    def decode(self, stream: BinaryIO, wanted: pa.Schema, batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
+        """Read a stream to its end (:class:`Format`).
+
+        Raises
+        ------
+        FormatError
+            When the file is damaged, lacks a wanted column, or writes it in a type that cannot become the wanted one.
+        """
+        import pyarrow.parquet as pq
+
+        with _translated("parquet"):
+            file = pq.ParquetFile(
+                pa.PythonFile(_Lent(stream), "r"),
+                thrift_string_size_limit=_MAX_FOOTER_BYTES,
+                thrift_container_size_limit=_MAX_FOOTER_ITEMS,
+                page_checksum_verification=True,
+            )
+            if file.metadata.num_row_groups > _MAX_ROW_GROUPS:
+                raise FormatError(expected=f"at most {_MAX_ROW_GROUPS} row groups", got="more")
+            _check_schema(file.schema_arrow, wanted)
+            batches = file.iter_batches(batch_rows, columns=list(wanted.names), use_threads=False)
+            yield from _decode(batches, wanted, batch_rows)
+
+    def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+        """Write records (:class:`Format`); the columns and types are those of the first batch."""
+        import pyarrow.parquet as pq
+
+        yield from _encode(batches, lambda sink, schema: pq.ParquetWriter(sink, schema, write_page_checksum=True))
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """Arrow IPC files and streams.
+
+    Parameters
+    ----------
+    container
+        ``file``, also called Feather, with a footer; or ``stream``.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO(b"".join(Arrow("stream").encode([pa.record_batch({"n": [2**60, 5]})])))
+    >>> (decoded,) = Arrow("stream").decode(file, pa.schema([("n", pa.float64())]))
+    >>> decoded.batch.to_pylist(), [(each.position, str(each.code)) for each in decoded.rejects]
+    ([{'n': 5.0}], [('row 1', 'BF-FLD-005')])
+    """
+
+    container: Literal["file", "stream"] = "file"
+
+    def decode(self, stream: BinaryIO, wanted: pa.Schema, batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
+        """Read a stream to its end (:class:`Format`); raises as :class:`Parquet` does."""
+        with _translated("arrow"):
+            source = pa.PythonFile(_Lent(stream), "r")
+            reader = pa.ipc.open_stream(source) if self.container == "stream" else pa.ipc.open_file(source)
+            _check_schema(reader.schema, wanted)
+            options = pa.ipc.IpcReadOptions(
+                included_fields=sorted(reader.schema.get_field_index(name) for name in wanted.names),
+                use_threads=False,
+            )
+            source.seek(0)
+            if self.container == "stream":
+                batches = iter(pa.ipc.open_stream(source, options=options))
+            else:
+                again = pa.ipc.open_file(source, options=options)
+                batches = (again.get_batch(index) for index in range(again.num_record_batches))
+            yield from _decode(batches, wanted, batch_rows)
+
+    def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+        """Write records (:class:`Format`); the columns and types are those of the first batch."""
+        yield from _encode(batches, pa.ipc.new_stream if self.container == "stream" else pa.ipc.new_file)
+
+
+class _Lent:
+    """A stream that its reader may not close."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
+
+    def close(self) -> None:
+        """Leave it open."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _Outlet:
+    """A sink whose bytes can be taken out as they come."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.written = 0
+
+    def write(self, data: bytes) -> int:
+        self.parts.append(bytes(data))
+        self.written += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.written
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+    def close(self) -> None:
+        """Leave the bytes to be taken."""
+
+    def take(self) -> bytes:
+        parts, self.parts = self.parts, []
+        return b"".join(parts)
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """Turn the library's errors, which may hold values, into ours."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise FormatError(
+            where=where, expected="an undamaged file", got=f"one that is refused ({type(error).__name__})"
+        ) from None
+
+
+def _check_schema(schema: pa.Schema, wanted: pa.Schema) -> None:
+    if len(schema) > _MAX_COLUMNS:
+        raise FormatError(expected=f"at most {_MAX_COLUMNS} columns", got=str(len(schema)))
+    for field in wanted:
+        found = schema.get_all_field_indices(field.name)
+        if len(found) != 1:
+            raise FormatError(
+                path=field.name, expected="one column of that name", got="several" if found else "none",
+                next_step=f"There are {', '.join(schema.names[:20])}.",
+            )  # fmt: skip
+        kind = schema.field(found[0]).type
+        if not _can_become(kind, field.type):
+            raise FormatError(path=field.name, expected=f"a type that can become {field.type}", got=str(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _can_become(kind: pa.DataType, wanted: pa.DataType) -> bool:  # noqa: PLR0911 (one return for each kind of type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return False
+    if pa.types.is_dictionary(kind):
+        return _can_become(kind.value_type, wanted)
+    if _is_list(wanted) or _is_list(kind):
+        return _is_list(wanted) and _is_list(kind) and _can_become(kind.value_type, wanted.value_type)
+    plain = plain_type(wanted)
+    if pa.types.is_string(plain):
+        return _is_text(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_null(kind)
+    if pa.types.is_boolean(plain):
+        return bool(pa.types.is_boolean(kind) or pa.types.is_null(kind))
+    short_decimal = pa.types.is_decimal(kind) and kind.precision <= _EXACT_DIGITS
+    whole = pa.types.is_integer(kind) or pa.types.is_null(kind) or (short_decimal and kind.scale == 0)
+    if pa.types.is_integer(plain):
+        return bool(whole)
+    return bool(whole or short_decimal or pa.types.is_floating(kind))
+
+
+def _decode(batches: Iterable[pa.RecordBatch], wanted: pa.Schema, batch_rows: int) -> Iterator[Decoded]:
+    first = 0
+    for whole in batches:
+        whole.validate(full=True)
+        for start in range(0, whole.num_rows, batch_rows):
+            batch = whole.select(list(wanted.names)).slice(start, batch_rows)
+            yield _decode_batch(batch, wanted, first)
+            first += batch.num_rows
+
+
+def _decode_batch(batch: pa.RecordBatch, wanted: pa.Schema, first: int) -> Decoded:
+    arrays: list[pa.Array] = []
+    faults: dict[int, tuple[str, RejectionCode]] = {}
+    for column, field in zip(batch.columns, wanted, strict=True):
+        values, bad, code = _become(column, field.type)
+        arrays.append(values)
+        for row in np.flatnonzero(bad):
+            faults.setdefault(int(row), (field.name, code))
+    decoded = pa.RecordBatch.from_arrays(arrays, names=list(wanted.names))
+
+    def raw(row: int) -> bytes:
+        return msgspec.json.encode(batch.slice(row, 1).to_pylist()[0], enc_hook=str)
+
+    rejects = tuple(
+        Reject(f"row {first + row + 1}", code, name, raw(row)) for row, (name, code) in sorted(faults.items())
+    )
+    good = np.setdiff1d(np.arange(batch.num_rows), list(faults))
+    if faults:
+        decoded = decoded.take(pa.array(good))
+    return Decoded(decoded, lambda row: f"row {first + int(good[row]) + 1}", lambda row: raw(int(good[row])), rejects)
+
+
+def _become(  # noqa: PLR0911 (one return for each kind of type)
+    column: pa.Array, wanted: pa.DataType
+) -> "tuple[pa.Array, NDArray[np.bool_], RejectionCode]":
+    """Give a column in its plain type, and the rows whose value has none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_list(column.type):
+        return _become_list(column, wanted)
+    plain = plain_type(wanted)
+    if pa.types.is_string(plain) and not _is_text(column.type):
+        return _spelt(column)
+    if pa.types.is_string(plain):
+        texts = column.cast(pa.string())
+        return texts, _true(pc.match_substring(texts, "\0")), RejectionCode.DECODE_TEXT
+    if pa.types.is_floating(plain) and pa.types.is_integer(column.type):
+        low, high = (0 if "u" in str(column.type) else -_EXACT_IN_FLOAT), _EXACT_IN_FLOAT
+        if column.type.bit_width > 32:  # noqa: PLR2004 (narrower ones are exact)
+            bad = _true(pc.or_(pc.less(column, low), pc.greater(column, high)))
+        else:
+            bad = np.zeros(len(column), dtype=bool)
+        return column.cast(plain, safe=False), bad, RejectionCode.FIELD_INEXACT
+    if pa.types.is_floating(plain):
+        values = column.cast(plain)
+        return values, _true(pc.invert(pc.is_finite(values))), RejectionCode.DECODE_NUMBER
+    if pa.types.is_uint64(column.type) and pa.types.is_int64(plain):
+        bad = _true(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())))
+        return column.cast(plain, safe=False), bad, RejectionCode.FIELD_INEXACT
+    if pa.types.is_uint64(plain) and pa.types.is_signed_integer(column.type):
+        return column.cast(plain, safe=False), _true(pc.less(column, 0)), RejectionCode.FIELD_INEXACT
+    return column.cast(plain), np.zeros(len(column), dtype=bool), RejectionCode.FIELD_TYPE
+
+
+def _become_list(column: pa.Array, wanted: pa.DataType) -> "tuple[pa.Array, NDArray[np.bool_], RejectionCode]":
+    lists = column.cast(pa.list_(column.type.value_type))
+    values, bad, code = _become(lists.flatten(), wanted.value_type)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    owners = np.repeat(np.arange(len(column)), lengths)[bad]
+    in_row = np.bincount(owners, minlength=len(column)) > 0
+    return pa.ListArray.from_arrays(offsets, values, mask=lists.is_null()), in_row, code
+
+
+def _spelt(column: pa.Array) -> "tuple[pa.Array, NDArray[np.bool_], RejectionCode]":
+    """Write dates and timestamps as texts, to the microsecond."""
+    bad = np.zeros(len(column), dtype=bool)
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        micro = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        bad = _true(pc.not_equal(micro.cast(column.type, safe=False), column))
+        column = micro
+    return column.cast(pa.string()), bad, RejectionCode.FIELD_INEXACT
+
+
+def _true(mask: pa.Array) -> "NDArray[np.bool_]":
+    result: NDArray[np.bool_] = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+    return result
+
+
+def _encode(batches: Iterable[pa.RecordBatch], writer_of: Any) -> Iterator[bytes]:
+    outlet = _Outlet()
+    writer: Any = None
+    for batch in batches:
+        writer = writer or writer_of(pa.PythonFile(outlet, "w"), batch.schema)
+        writer.write_batch(batch)
+        yield outlet.take()
+    if writer is not None:
+        writer.close()
+        yield outlet.take()
