@@ -39,7 +39,8 @@ bench: .venv/dev
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium wrk
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium strace wrk \
+		postgresql mariadb-server
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -26,7 +26,6 @@ __all__ = [
     "Overloaded",
     "RejectionCode",
     "RunPaused",
-    "ShapeError",
     "SourceChanged",
     "SourceUnavailable",
     "StoreError",
@@ -235,12 +234,6 @@ class FormatError(BrownfieldError):
     """A whole file or layout cannot be read (a single bad record is a rejection instead)."""
 
     code = "BF-ERR-FORMAT"
-
-
-class ShapeError(BrownfieldError):
-    """Two arrays that must agree in shape do not."""
-
-    code = "BF-ERR-SHAPE"
 
 
 class Unavailable(BrownfieldError):

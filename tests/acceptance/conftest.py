@@ -81,9 +81,9 @@ class Served:
         return self.process.wait(30)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
-    """Serves workspaces until the tests of the module end."""
+    """Serves workspaces until the tests end."""
     running: list[Served] = []
 
     def start(folder: Path, *options: str, **more: Any) -> Served:
@@ -92,11 +92,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
     yield start
     for one in running:
-        if one.process.poll() is None:
-            one.end()
+        one.process.terminate()
+    for one in running:
+        one.process.wait(30)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def retail(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The retail example's own declaration and bundle, served."""
     folder = tmp_path_factory.mktemp("acceptance") / "retail"

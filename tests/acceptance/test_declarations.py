@@ -11,7 +11,7 @@ import pytest
 from brownfield.cli import main
 from brownfield.integration import load_workspace
 
-SECRET = "canary-hunter2-canary"
+SECRET = "canary-hunter2-canary"  # noqa: S105 (it is there to be looked for)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,7 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(ask, shop, file, old, n
     assert "\u202e" not in output
 
 
+@pytest.mark.full
 def test_b71_no_verb_repeats_a_secret(run, shop):
     """B-71: a token written out is refused by ``check`` and ``serve`` alike, and neither shows it."""
     path = shop / "brownfield.yaml"

@@ -99,6 +99,7 @@ def test_a_killed_model_never_gives_a_client_an_error(retail, client, timing):
     assert seen[-1] == "model", "a new process took over"
 
 
+@pytest.mark.full
 def test_the_journal_is_readable_after_kill_9(serve, retail, tmp_path):
     """F-40: what was journalled before the machine's end is read afterwards, and the next start goes on beside it."""
     folder = shutil.copytree(retail.folder, tmp_path / "retail", ignore=shutil.ignore_patterns("var"))
@@ -159,8 +160,9 @@ RELOADS = {
 }
 
 
+@pytest.mark.full
 def test_f72_a_reload_is_whole_or_not_at_all(serve, retail, tmp_path):
-    """F-72: every kind of mistake leaves the old declaration in force, with one log line that says where it is wrong."""
+    """F-72: every kind of mistake leaves the old declaration in force and is one log line; no process is restarted."""
     folder = shutil.copytree(retail.folder, tmp_path / "retail", ignore=shutil.ignore_patterns("var"))
     served = serve(folder)
     (model,) = [one.pid for one in served.models]

@@ -57,7 +57,10 @@ def test_tokens_are_named_never_written() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("connections: {a: {path: x}}", "expected one of the installed connections (folder, sqlite), got nothing"),
+        (
+            "connections: {a: {path: x}}",
+            "one of the installed connections (folder, mysql, postgres, sqlite), got nothing",
+        ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
         ("connections: {a: {kind: sqlite}}", "the key path"),
         ("connections: {a: {kind: sqlite, path: /srv/a.db}}", "inside the folder"),
@@ -106,7 +109,7 @@ def test_a_plugin_is_checked_and_published() -> None:
     assert spec.connections["b"].options == BrokerConnection(queue_limit=5)
     with pytest.raises(DeclarationError, match="Did you mean queue_limit"):
         read("connections: {b: {kind: broker, queue_limt: 5}}\n", registry)
-    with pytest.raises(DeclarationError, match=r"\(folder, sqlite\)"):
+    with pytest.raises(DeclarationError, match=r"\(folder, mysql, postgres, sqlite\)"):
         read("connections: {b: {kind: broker}}\n")
     with pytest.raises(DeclarationError, match="has no path"):
         spec.connections["b"].location(Path())
@@ -114,4 +117,4 @@ def test_a_plugin_is_checked_and_published() -> None:
         branch["properties"]["kind"]["const"]
         for branch in declaration_schema(registry)["$defs"]["ConnectionSpec"]["oneOf"]
     ]
-    assert kinds == ["broker", "folder", "sqlite"]
+    assert kinds == ["broker", "folder", "mysql", "postgres", "sqlite"]

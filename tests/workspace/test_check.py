@@ -184,6 +184,25 @@ def test_places_that_are_not_there(workspace: Path) -> None:
     assert report.passed
 
 
+def test_what_will_keep_us_from_a_database_server(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """References without a value, a host that is refused, an open password, and a way that is not encrypted."""
+    server = (
+        "{kind: postgres, host: {env: POS_HOST}, database: {env: POS_DB}, user: u, password: {file: pw},"
+        " tls: {mode: off}}"
+    )
+    (workspace / "pw").write_text("geheim")
+    (workspace / "pw").chmod(0o644)
+    monkeypatch.setenv("POS_HOST", "169.254.169.254")
+    report = change(workspace, "{kind: sqlite, path: pos.db}", server, "brownfield.yaml")
+    by_path = {each.path: each.message for each in report.findings if each.path.startswith("connections")}
+    assert "link-local" in by_path["connections.pos.host"]
+    assert "nothing" in by_path["connections.pos.database"]
+    assert "can read the file" in by_path["connections.pos.password"]
+    assert "nothing is encrypted" in by_path["connections.pos.tls.mode"]
+    assert report.passed
+    assert "169.254" not in report.to_json().decode()
+
+
 def test_a_folder_that_is_passed_over(workspace: Path) -> None:
     """A misspelt integration.yaml is not silently no integration at all."""
     home = lay_out(workspace, "second")

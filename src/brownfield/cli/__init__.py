@@ -5,13 +5,14 @@ Results go to standard output (``--json`` everywhere), progress to standard erro
 """
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from brownfield import __version__
 from brownfield.cli import audit, bundle, check, demo, doctor, init, replay, score, serve
 from brownfield.cli.output import exit_code, show_error
-from brownfield.errors import BrownfieldError
+from brownfield.errors import BrownfieldError, Unavailable
 
 __all__ = ["app", "main"]
 
@@ -46,5 +47,18 @@ def main() -> None:
     try:
         app()
     except BrownfieldError as error:
-        show_error(error, as_json="--json" in sys.argv)
-        sys.exit(exit_code(error))
+        _end(error)
+    except OSError as error:  # no room, no permission, no such folder: of the system, not of ours
+        _end(
+            Unavailable(
+                "the system refused",
+                where=str(error.filename) if error.filename is not None else None,
+                got=error.strerror or type(error).__name__,
+                next_step="Nothing that was there was changed; mend the cause and call again.",
+            )
+        )
+
+
+def _end(error: BrownfieldError) -> NoReturn:
+    show_error(error, as_json="--json" in sys.argv)
+    sys.exit(exit_code(error))

@@ -3,6 +3,14 @@
 from brownfield.integration.access import AccessSpec, Role, TokenSpec
 from brownfield.integration.connections import ConnectionSpec, FolderConnection, SqliteConnection
 from brownfield.integration.constraints import ConstraintsSpec
+from brownfield.integration.databases import (
+    BudgetSpec,
+    DatabaseConnection,
+    MysqlConnection,
+    PostgresConnection,
+    QuietHours,
+    TlsSpec,
+)
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
 from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
@@ -20,7 +28,7 @@ from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
-from brownfield.integration.urls import check_address, check_url
+from brownfield.integration.urls import check_address, check_host, check_url
 from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 
@@ -29,6 +37,7 @@ __all__ = [
     "INTEGRATION_FILE",
     "WORKSPACE_FILE",
     "AccessSpec",
+    "BudgetSpec",
     "CacheSpec",
     "Changes",
     "ConnectionSpec",
@@ -37,6 +46,7 @@ __all__ = [
     "CopybookFormat",
     "CsvFormat",
     "Cursor",
+    "DatabaseConnection",
     "DeclarationErrors",
     "Document",
     "DoorsSpec",
@@ -51,6 +61,9 @@ __all__ = [
     "Location",
     "ModelSpec",
     "MonitorsSpec",
+    "MysqlConnection",
+    "PostgresConnection",
+    "QuietHours",
     "Reference",
     "Registry",
     "Role",
@@ -60,10 +73,12 @@ __all__ = [
     "SourceSpec",
     "Spec",
     "SqliteConnection",
+    "TlsSpec",
     "TokenSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
     "check_address",
+    "check_host",
     "check_url",
     "declaration_schema",
     "dotted",

@@ -48,7 +48,7 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
     file = folder / WORKSPACE_FILE
     if not file.exists():
         begin = "Begin a workspace with brownfield init."
-        raise DeclarationError(where=WORKSPACE_FILE, expected="a file", got="no such file", next_step=begin)
+        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)
     declared = reader.read(WorkspaceDeclaration)
@@ -274,6 +274,11 @@ def _check_connections(declared: IntegrationDeclaration, workspace: WorkspaceDec
             wanted = connection.options.holds
             if getattr(place, wanted) is None:
                 reader.note(path, f"{wanted} beside a connection of the kind {connection.kind}", "none")
+            needs_lag = getattr(connection.options, "needs_lag", False)
+            if needs_lag and source.cursor is not None and source.cursor.lag_s == 0:
+                late = "Rows are stamped before they commit: without a lag, those that commit late would be skipped."
+                at: KeyPath = ("sources", name, "cursor")
+                reader.note(at, f"lag_s above 0 with a connection of the kind {connection.kind}", "0", late)
 
 
 def _read(file: Path, name: str) -> bytes:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from brownfield.integration.connections import FolderConnection, SqliteConnection
+from brownfield.integration.databases import MysqlConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
 from brownfield.integration.formats import CopybookFormat, CsvFormat, FixedWidthFormat
 from brownfield.integration.reader import Spec
@@ -44,7 +45,14 @@ class Registry:
 
 
 DEFAULT = Registry(
-    connections=MappingProxyType({"folder": FolderConnection, "sqlite": SqliteConnection}),
+    connections=MappingProxyType(
+        {
+            "folder": FolderConnection,
+            "mysql": MysqlConnection,
+            "postgres": PostgresConnection,
+            "sqlite": SqliteConnection,
+        }
+    ),
     formats=MappingProxyType({"copybook": CopybookFormat, "csv": CsvFormat, "fixed_width": FixedWidthFormat}),
     doors=MappingProxyType({"http": HttpDoor}),
 )

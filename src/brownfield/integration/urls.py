@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from brownfield.errors import DeclarationError
 
-__all__ = ["check_address", "check_url"]
+__all__ = ["check_address", "check_host", "check_url"]
 
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST_NAME = re.compile(
@@ -70,8 +70,42 @@ def check_url(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> None
     _check_host(parts.hostname or "", bracketed=parts.netloc.startswith("["))
 
 
-def check_address(address: str | IPv4Address | IPv6Address) -> None:
+def check_host(host: str) -> None:
+    """Refuse what is no plain name or address of a server, or a cloud's metadata service; this machine is admitted.
+
+    Raises
+    ------
+    DeclarationError
+        Without the host in its message.
+
+    Examples
+    --------
+    >>> check_host("db.example.internal"), check_host("127.0.0.1")
+    (None, None)
+    >>> check_host("/var/run/postgresql")
+    Traceback (most recent call last):
+    ...
+    brownfield.errors.DeclarationError: expected a host name or an address, got another text
+    """
+    lower = host.lower()
+    try:
+        address = ip_address(lower)
+    except ValueError:
+        if lower != "localhost":
+            _check_host(lower, bracketed=False)
+    else:
+        check_address(address, loopback=True)
+
+
+def check_address(address: str | IPv4Address | IPv6Address, *, loopback: bool = False) -> None:
     """Refuse an address that no declared source or service may have.
+
+    Parameters
+    ----------
+    address
+        As resolved.
+    loopback
+        Admit this machine itself: legacy databases may run beside us.
 
     Raises
     ------
@@ -91,6 +125,8 @@ def check_address(address: str | IPv4Address | IPv6Address) -> None:
         plain = ip_address(address)
     except ValueError as error:
         raise _refused("an IP address", "another text") from error
+    if loopback and plain.is_loopback and getattr(plain, "ipv4_mapped", None) is None:
+        return
     if isinstance(plain, IPv6Address) and (plain.scope_id or _embedded(plain)):
         raise _refused("an address in its usual spelling", "an IPv4 address or a zone inside an IPv6 address")
     for problem in ("is_loopback", "is_unspecified", "is_link_local", "is_multicast", "is_reserved"):

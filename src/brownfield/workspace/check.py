@@ -15,12 +15,14 @@ from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
+    DatabaseConnection,
     Document,
     IntegrationSpec,
     KeyPath,
     Reference,
     Registry,
     WorkspaceSpec,
+    check_host,
     dotted,
     each_error,
     load_workspace,
@@ -106,7 +108,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     --------
     >>> report = check(Path("no-such-workspace"))
     >>> report.passed, str(report.findings[0])  # doctest: +ELLIPSIS
-    (False, 'brownfield.yaml: error: expected a file, got no such file. Begin ...')
+    (False, 'no-such-workspace/brownfield.yaml: error: expected a file, got no such file. Begin ...')
     """
     try:
         workspace = load_workspace(folder, registry)
@@ -172,11 +174,32 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
+        if isinstance(connection.options, DatabaseConnection):
+            yield from _server_findings(connection.options, path, workspace.folder, at)
+            continue
         try:
             if not connection.location(workspace.folder).exists():
                 yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
         except DeclarationError as error:
             yield at.error("warning", (*path, "path"), error)
+
+
+def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report what will keep us from a database server, or should: references without a value, secrets for all."""
+    for key in ("host", "port", "database", "user"):
+        reference = getattr(options, key)
+        if isinstance(reference, Reference):
+            try:
+                value = read_reference(reference, folder)
+                if key == "host":
+                    check_host(value)
+            except DeclarationError as error:
+                yield at.error("warning", (*path, key), error)
+    if options.password is not None:
+        yield from _secret_findings(options.password, (*path, "password"), folder, at)
+    if options.tls.mode != "verify":
+        risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
+        yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
 
 
 def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, compile_copybook, read_layout
-from brownfield.data.sources import FolderFile, Source, SqliteTable
+from brownfield.data.pipeline.servers import bind_table
+from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.integration import ConnectionSpec, IntegrationSpec, Location
+from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
 
 __all__ = ["bind_source", "open_format"]
 
@@ -35,16 +36,12 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         When a place names what is not there, or what is not read yet.
     """
     spec = integration.sources[name]
-    key: tuple[str, ...] = ()
-    if spec.cursor is not None:
-        declared = (spec.cursor.key,) if isinstance(spec.cursor.key, str) else spec.cursor.key
-        key = tuple(dict.fromkeys((spec.cursor.column, *declared)))
     failed: SourceUnavailable | None = None
     for index, place in enumerate(spec.chain):
         if place.snapshot is not None:
             continue  # the last good copy is kept and served by the fail-over of lookups
         try:
-            source = _bind_place(integration, place, connections, key, f"sources.{name}.chain[{index}]")
+            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
             source.probe()
         except SourceUnavailable as error:
             failed = error
@@ -55,9 +52,9 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
 
 def _bind_place(
     integration: IntegrationSpec,
+    name: str,
     place: Location,
     connections: Mapping[str, ConnectionSpec],
-    key: tuple[str, ...],
     path: str,
 ) -> Source:
     connection = connections.get(place.connection or "")
@@ -67,6 +64,10 @@ def _bind_place(
             expected=f"one of {', '.join(connections) or 'no'} connections",
             got=repr(place.connection),
         )
+    cursor = _cursor(integration, name)
+    if place.table is not None and isinstance(connection.options, DatabaseConnection):
+        keys = integration.sources[name].keys
+        return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
         raise DeclarationError(
@@ -74,7 +75,7 @@ def _bind_place(
         )
     location = connection.location(_workspace_folder(integration))
     if place.table is not None:
-        return SqliteTable(location, place.table, key)
+        return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
     text = _layout(integration, place)
     opened = open_format(place.format or "", place.options, text)
     return FolderFile(
@@ -91,6 +92,17 @@ def _fields(opened: Format) -> dict[str, str]:
         f"{item.digits} digits, {item.scale} of them decimal, {item.axes or 'once'}"
         for item in opened.layout.items
     }
+
+
+def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:
+    """Read a feed's cursor; the contract says in which zone its stamps are."""
+    declared = integration.sources[name].cursor
+    if declared is None:
+        return None
+    key = (declared.key,) if isinstance(declared.key, str) else declared.key
+    fields = {field.name: field for field in integration.contract.schema(name).fields}
+    zone = fields[declared.column].zone if declared.column in fields else None
+    return Cursor(declared.column, key, declared.lag_s, zone)
 
 
 def _workspace_folder(integration: IntegrationSpec) -> Path:

@@ -1,7 +1,28 @@
-"""Where records come from, read-only: tables of SQLite databases, files of folders."""
+"""Where records come from, read-only: tables of databases, files of folders."""
 
 from brownfield.data.sources.base import Position, Probe, Pulled, Source
+from brownfield.data.sources.budget import Budget, Quiet
+from brownfield.data.sources.database import DatabaseTable
+from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
+from brownfield.data.sources.mysql import Mysql
+from brownfield.data.sources.postgres import Postgres
 from brownfield.data.sources.sqlite import SqliteTable
+from brownfield.data.sources.window import Cursor
 
-__all__ = ["FolderFile", "Position", "Probe", "Pulled", "Source", "SqliteTable"]
+__all__ = [
+    "Address",
+    "Budget",
+    "Cursor",
+    "DatabaseTable",
+    "Dialect",
+    "FolderFile",
+    "Mysql",
+    "Position",
+    "Postgres",
+    "Probe",
+    "Pulled",
+    "Quiet",
+    "Source",
+    "SqliteTable",
+]

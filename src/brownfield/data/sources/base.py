@@ -28,11 +28,11 @@ class Probe:
     records
         Records that there are now; None where only reading can tell.
     size_bytes
-        Size of the file or database.
+        Size of the file or database; None for a server's table.
     """
 
     records: int | None
-    size_bytes: int
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,110 @@
+"""From a declared connection to a database server to a table that can be read: address, encryption, budget.
+
+The references are read for every connection, so that a new address or password holds without a restart. The host's
+name is resolved once for each, every address is held against the rule for declared addresses, and only those are used.
+"""
+
+import socket
+from pathlib import Path
+
+from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Postgres, Quiet
+from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.integration import (
+    DatabaseConnection,
+    PostgresConnection,
+    Reference,
+    check_host,
+    read_reference,
+)
+from brownfield.security import resolve_secret
+
+__all__ = ["bind_table", "resolve_address"]
+
+_LAST_PORT = 65_535
+
+
+def bind_table(
+    options: DatabaseConnection, workspace: Path, table: str, cursor: Cursor | None, key: tuple[str, ...]
+) -> DatabaseTable:
+    """Make a source of a table.
+
+    Parameters
+    ----------
+    options
+        Of the declared connection.
+    workspace
+        Its folder: references are found from it, and ``var/budgets`` below it keeps what was used of the budget.
+    table, cursor, key
+        As :class:`DatabaseTable` takes them.
+
+    Raises
+    ------
+    DeclarationError
+        When a reference cannot be read, or the host is one that is refused.
+    SourceUnavailable
+        When the host's name stands for nothing.
+    """
+    address = resolve_address(options, workspace)
+    declared = options.budget
+    quiet = declared.quiet_hours
+    budget = Budget(
+        workspace / "var" / "budgets",
+        f"{address.host}-{address.port}",
+        declared.max_connections,
+        declared.rows_per_s,
+        None if quiet is None else Quiet.parse(quiet.zone, quiet.windows),
+    )
+    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
+    return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
+
+
+def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
+    """Read where a server is now; raises as :func:`bind_table`."""
+    host = _value(options.host, workspace)
+    port = _port(options, workspace)
+    _check(options.host, host)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SourceUnavailable(
+            "the name of its host stands for no address",
+            where=str(options.host),
+            next_step="Correct the value, or look whether the name server answers.",
+        ) from error
+    addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    _check(options.host, *addresses)
+    ca_file = options.tls.ca_file
+    return Address(
+        host=host,
+        port=port,
+        addresses=addresses,
+        database=_value(options.database, workspace),
+        user=_value(options.user, workspace),
+        password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
+        tls=options.tls.mode,
+        ca_file=None if ca_file is None else str(workspace / _value(ca_file, workspace)),
+        schema=options.schema if isinstance(options, PostgresConnection) else "",
+        statement_timeout_s=options.budget.statement_timeout_s,
+    )
+
+
+def _check(reference: Reference, *hosts: str) -> None:
+    """Refuse hosts and addresses that no server may have, naming where they come from and not what they are."""
+    try:
+        for host in hosts:
+            check_host(host)
+    except DeclarationError as error:
+        raise DeclarationError(where=str(reference), expected=error.expected, got=error.got) from None
+
+
+def _value(declared: str | Reference, workspace: Path) -> str:
+    return read_reference(declared, workspace) if isinstance(declared, Reference) else declared
+
+
+def _port(options: DatabaseConnection, workspace: Path) -> int:
+    if not isinstance(options.port, Reference):
+        return options.port
+    text = read_reference(options.port, workspace)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LAST_PORT):
+        raise DeclarationError(where=str(options.port), expected="a port from 1 to 65535", got="another text")
+    return int(text)

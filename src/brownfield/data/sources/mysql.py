@@ -1,0 +1,212 @@
+"""``mysql``: what MariaDB and MySQL have of their own (:class:`brownfield.data.sources.dialect.Dialect`)."""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
+from brownfield.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+__all__ = ["Mysql"]
+
+_CONNECT_TIMEOUT_S = 5
+_FAMILIES = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), Family.WHOLE),
+    **dict.fromkeys(("float", "double"), Family.FLOAT),
+    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"), Family.TEXT),
+    "decimal": Family.DECIMAL,
+    "date": Family.DATE,
+    "datetime": Family.LOCAL,
+    "timestamp": Family.INSTANT,
+}
+_SPELT = {"enum", "set", "time", "json", "uuid", "inet4", "inet6"}
+_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY table_name"
+_COLUMNS = """
+SELECT column_name, column_type, data_type, is_nullable, extra FROM information_schema.columns
+WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position
+"""
+_PRIMARY = """
+SELECT column_name FROM information_schema.statistics
+WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY' ORDER BY seq_in_index
+"""
+_LOST = {1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 2014, 2055}
+_TOO_LONG = {1969, 3024}
+_DENIED = {1142, 1143, 1370}
+_ANSWERED = {1044, 1045, 1049, 1129, 1130, 1227, 1251, 1698, 3118, 3159}
+"""Errors on connecting by which a running server says no."""
+
+
+class Mysql:
+    """MariaDB 10.5 or MySQL 8, or later, by PyMySQL."""
+
+    name = "mysql"
+    now = "SELECT utc_timestamp(6)"
+
+    def connect(self, address: Address) -> Session:
+        """Open a session to the first address that answers (:class:`Dialect`)."""
+        pymysql = _driver()
+        connection = pymysql.connect(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password,
+            database=address.database,
+            charset="utf8mb4",
+            autocommit=True,
+            read_timeout=address.statement_timeout_s + _CONNECT_TIMEOUT_S,
+            write_timeout=_CONNECT_TIMEOUT_S,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            ssl=_tls(address),
+            ssl_disabled=address.tls == "off",
+            local_infile=False,
+            defer_connect=True,
+        )
+        session = _Session(connection, address)
+        try:
+            connection.connect(_reached(address))
+            session.begin()
+        except pymysql.MySQLError as error:
+            session.close()
+            number = error.args[0] if error.args else 0
+            said = error.args[1] if len(error.args) > 1 else type(error).__name__
+            raise (Refused if number in _ANSWERED else ConnectionLost)(f"{said} ({number})") from None
+        except OSError as error:
+            session.close()
+            raise ConnectionLost(str(error)) from None
+        return session
+
+    def quoted(self, name: str) -> str:
+        """Quote an identifier (:class:`Dialect`)."""
+        return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+    def qualified(self, address: Address, table: str) -> str:
+        """Name a table in full (:class:`Dialect`)."""
+        return f"{self.quoted(address.database)}.{self.quoted(table)}"
+
+    def selected(self, column: Column) -> str:
+        """Give the expression that reads a column; a ``float`` is shown with six digits unless it is cast."""
+        if column.as_text:
+            return f"CAST({self.quoted(column.name)} AS char)"
+        if column.declared.startswith("float"):
+            return f"CAST({self.quoted(column.name)} AS double)"
+        return self.quoted(column.name)
+
+    def tables(self, session: Session, address: Address) -> list[str]:
+        """Names of the tables and views (:class:`Dialect`)."""
+        return [row[0] for row in session.select(_TABLES, [address.database])]
+
+    def columns(self, session: Session, address: Address, table: str) -> tuple[list[Column], list[str]]:
+        """Columns and primary key (:class:`Dialect`)."""
+        rows = session.select(_COLUMNS, [address.database, table])
+        primary = session.select(_PRIMARY, [address.database, table])
+        return [_column(row) for row in rows], [row[0] for row in primary]
+
+
+def _driver() -> Any:
+    try:
+        import pymysql
+    except ImportError as error:
+        raise DeclarationError(
+            "the driver of MariaDB and MySQL is not installed", next_step="Run `pip install 'brownfield[mysql]'`."
+        ) from error
+    return pymysql
+
+
+def _reached(address: Address) -> socket.socket:
+    """Connect to the first of the checked addresses that answers."""
+    failed: OSError | None = None
+    for each in address.addresses:
+        try:
+            reached = socket.create_connection((each, address.port), _CONNECT_TIMEOUT_S)
+        except OSError as error:
+            failed = error
+        else:
+            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return reached
+    raise failed or OSError("the host has no address")
+
+
+def _tls(address: Address) -> ssl.SSLContext | None:
+    if address.tls == "off":
+        return None
+    context = ssl.create_default_context(cafile=address.ca_file)
+    if address.tls == "encrypt":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _column(row: Row) -> Column:
+    name, declared, kind, nullable, extra = row
+    family = _FAMILIES.get(kind)
+    if declared == "bit(1)":
+        family = Family.TRUTH
+    return Column(
+        name=name,
+        declared=declared,
+        family=Family.TEXT if kind in _SPELT else family,
+        nullable=nullable == "YES",
+        numbered="auto_increment" in extra.lower(),
+        padded=kind == "char",
+        as_text=kind in _SPELT,
+    )
+
+
+class _Session:
+    """One connection, read-only by our allow-list, by the session and by every transaction."""
+
+    def __init__(self, connection: "Connection[Any]", address: Address) -> None:
+        self.connection = connection
+        self.address = address
+
+    def begin(self) -> None:
+        """Hold the session to reading, and to the time that a statement may take."""
+        limit_s = self.address.statement_timeout_s
+        self._run("SET SESSION TRANSACTION READ ONLY")
+        self._run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self._run("SET time_zone = '+00:00'")
+        self._run(f"SET innodb_lock_wait_timeout = {limit_s}")
+        if "MariaDB" in self.connection.get_server_info():  # type: ignore[no-untyped-call]  # a gap of the stubs
+            self._run(f"SET max_statement_time = {limit_s}")
+            self._run(f"SET idle_readonly_transaction_timeout = {limit_s}")
+        else:
+            self._run(f"SET max_execution_time = {limit_s * 1_000}")
+
+    def select(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        only_reading(statement)
+        pymysql = _driver()
+        try:
+            self._run("START TRANSACTION READ ONLY")
+            with self.connection.cursor() as cursor:
+                cursor.execute(statement, tuple(parameters))
+                rows = list(cursor.fetchall())
+            self._run("COMMIT")
+        except (pymysql.MySQLError, OSError) as error:
+            with suppress(pymysql.MySQLError, OSError):
+                self._run("ROLLBACK")
+            raise self._translated(error) from error
+        return rows
+
+    def close(self) -> None:
+        with suppress(Exception):  # a connection that is gone cannot be closed twice
+            self.connection.close()
+
+    def _run(self, statement: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def _translated(self, error: Exception) -> Exception:
+        """Name an error by its number, never by its text: the text may hold values."""
+        number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        if number in _LOST or not self.connection.open or isinstance(error, OSError):
+            return ConnectionLost(f"the connection was lost ({number})")
+        if number in _TOO_LONG:
+            return Refused(f"the statement took longer than {self.address.statement_timeout_s} s")
+        if number in _DENIED:
+            return Refused("the role may not read it")
+        return Refused(f"the server refused the statement ({number})")

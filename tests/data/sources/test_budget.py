@@ -1,0 +1,176 @@
+"""What a system can bear is kept in every second: across callers, processes and restarts (I10)."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brownfield.data.sources import Budget, Quiet
+from brownfield.errors import SourceUnavailable
+
+
+class Time:
+    """Seconds that pass when somebody sleeps."""
+
+    def __init__(self, now=1_000_000.0):
+        self.now_s = now
+
+    def now(self):
+        """Seconds since some start."""
+        return self.now_s
+
+    def sleep(self, seconds):
+        """Let time pass."""
+        self.now_s += seconds
+
+
+@pytest.fixture
+def time():
+    """A time of its own for each test."""
+    return Time()
+
+
+@pytest.fixture
+def budget(tmp_path, time):
+    """Make a budget with the test's time; each one made is as a process that was started anew."""
+
+    def make(**limits):
+        return Budget(tmp_path / "budgets", "db-5432", now=time.now, sleep=time.sleep, **limits)
+
+    return make
+
+
+def most_in_a_second(asked):
+    """Most rows in any half-open second that begins with a page."""
+    return max(sum(rows for at, rows in asked if begin <= at < begin + 1) for begin, _ in asked)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows_per_s=st.integers(20, 5_000),
+    steps=st.lists(st.tuples(st.floats(0, 0.4), st.booleans(), st.floats(0.1, 1)), min_size=5, max_size=60),
+)
+def test_i10_no_second_gets_more_rows_than_declared(tmp_path_factory, rows_per_s, steps):
+    """Whatever the pages' sizes and pauses, and however often the process begins anew."""
+    time, folder = Time(), tmp_path_factory.mktemp("budget")
+    asked = []
+    budget = None
+    for pause, restart, share in steps:
+        if budget is None or restart:
+            budget = Budget(folder, "db", rows_per_s=rows_per_s, now=time.now, sleep=time.sleep)
+        rows = max(1, int(budget.page_rows * share))
+        with budget.rows(rows):
+            asked.append((time.now(), rows))
+            time.sleep(pause)
+    assert most_in_a_second(asked) <= rows_per_s
+
+
+def test_i10_a_process_that_is_killed_while_it_reads_has_used_its_share(budget, time):
+    """A restart storm: every process is killed in its first page, and the rate holds all the same."""
+    asked = []
+    for _ in range(50):
+        killed = budget(rows_per_s=100).rows(10)
+        killed.__enter__()
+        asked.append((time.now(), 10))
+    assert most_in_a_second(asked) <= 100
+
+
+def test_the_budget_is_used_and_not_only_kept(budget, time):
+    """Reading on without a pause gets most of the declared rate."""
+    begun = time.now()
+    for _ in range(100):
+        with budget(rows_per_s=1_000).rows(100):
+            pass
+    assert 10_000 / (time.now() - begun) >= 700
+
+
+def test_i10_connections_are_counted_over_all_callers(budget):
+    """The one beyond the limit waits, and is told in the end; one that is given back is free at once."""
+    with budget(max_connections=2).connection():
+        third = budget(max_connections=2).connection()
+        with budget(max_connections=2).connection(), pytest.raises(SourceUnavailable, match="all 2 connections"):
+            third.__enter__()
+        with budget(max_connections=2).connection():
+            pass
+
+
+def test_i10_a_killed_process_gives_its_connection_back(tmp_path, budget):
+    """The lock is the kernel's: no file is left that would have to be cleaned up."""
+    code = (
+        "import sys, time; from pathlib import Path; from brownfield.data.sources import Budget\n"
+        "held = Budget(Path(sys.argv[1]), 'db-5432', max_connections=1).connection(); held.__enter__()\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path / "budgets"], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(SourceUnavailable), budget(max_connections=1).connection():
+            raise AssertionError("a second connection")
+    finally:
+        holder.kill()
+        holder.communicate()
+    with budget(max_connections=1).connection():
+        pass
+
+
+def test_f_43_tries_to_connect_grow_rarer_while_they_fail(budget, time, tmp_path):
+    """The pauses grow to a minute, across restarts; who would wait long is told instead."""
+    tries, begun = 0, time.now()
+    while time.now() - begun < 600:
+        try:
+            with budget().attempt():
+                tries += 1
+                (tmp_path / "no such server").stat()
+        except OSError:
+            pass
+        except SourceUnavailable:
+            time.sleep(1)
+    assert 10 <= tries <= 30
+    time.sleep(60)
+    with budget().attempt():
+        pass
+    with budget().attempt():
+        assert time.now() - begun < 700, "one success ends the waiting"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"rows_at": "x", "connect_at": null}', '{"rows_at": 1e300}', "\x00"]
+)
+def test_f_59_a_state_that_is_damaged_stops_nothing_for_long(budget, time, tmp_path, content):
+    """Whatever stands in the file, the next rows come within a minute and the rate holds from then on."""
+    (tmp_path / "budgets").mkdir()
+    (tmp_path / "budgets" / "db-5432.state").write_text(content)
+    begun = time.now()
+    with budget(rows_per_s=100).rows(10):
+        pass
+    assert time.now() - begun <= 60
+    with budget(rows_per_s=100).rows(10):
+        assert time.now() > begun
+
+
+@pytest.mark.parametrize(
+    ("at", "quiet"),
+    [
+        ((7, 59), False),
+        ((8, 0), True),
+        ((9, 59), True),
+        ((10, 0), False),
+        ((23, 0), True),
+        ((1, 59), True),
+        ((2, 0), False),
+    ],
+)
+def test_quiet_hours_are_heeded_in_their_zone(budget, time, at, quiet):
+    """From the first minute to before the last, past midnight too; connections and rows alike."""
+    time.now_s = datetime(2026, 11, 21, *at, tzinfo=UTC).timestamp() - 3_600
+    made = budget(quiet=Quiet.parse("Europe/Berlin", ["08:00-10:00", "22:00-02:00"]))
+    if not quiet:
+        with made.connection(), made.rows(1):
+            return
+    with pytest.raises(SourceUnavailable, match=r"left alone until (10:00|02:00) Europe/Berlin"), made.connection():
+        pass
+    with pytest.raises(SourceUnavailable, match="left alone"), made.rows(1):
+        pass

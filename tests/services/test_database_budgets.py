@@ -1,0 +1,123 @@
+"""What a server sees of us stays within the declared budget, in every second, restart storms included (I10)."""
+
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from brownfield.data.sources import Budget
+from brownfield.errors import SourceUnavailable
+
+pytestmark = pytest.mark.full
+
+WANTED = pa.schema([("id", pa.int64())])
+ROWS = 2_000
+READER = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postgres
+kind, folder, host, port, database, user, password, schema, rate = sys.argv[1:]
+address = Address(host, int(port), (host,), database, user, password, "off", schema=schema)
+budget = Budget(Path(folder), "db", max_connections=2, rows_per_s=int(rate))
+source = DatabaseTable(Postgres() if kind == "postgres" else Mysql(), lambda: address, "counted", budget)
+for pulled in source.read(pa.schema([("id", pa.int64())])):
+    print(pulled.decoded.batch.num_rows, flush=True)
+"""
+
+
+@pytest.fixture
+def counted(server):
+    """A table of some thousand rows."""
+    values = ", ".join(f"({place})" for place in range(ROWS))
+    server.run(
+        "DROP TABLE IF EXISTS counted",
+        "CREATE TABLE counted (id integer PRIMARY KEY)",
+        f"INSERT INTO counted VALUES {values}",  # noqa: S608 (our own numbers)
+    )
+
+
+def reader(address, server, folder, rate):
+    """Start a process that reads the table."""
+    where = [server.kind, folder, address.host, address.port, address.database, address.user, address.password]
+    command = [sys.executable, "-c", READER, *map(str, where), address.schema, str(rate)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def test_i10_a_restart_storm_stays_within_connections_and_rows(server, address, counted, proxy, tmp_path):
+    """Readers are killed and started anew all the time: no second has more rows, and never more than two are let in."""
+    rate = 500
+    through = replace(address, port=proxy.port)
+    got: list[tuple[float, int]] = []
+    alive: list[tuple[subprocess.Popen, threading.Thread]] = []
+    started = 0
+
+    def listen(stream):
+        with stream:
+            got.extend((time.monotonic(), int(line)) for line in stream)
+
+    def end(process, listener):
+        process.kill()
+        process.wait()
+        listener.join()
+
+    begun = time.monotonic()
+    while (started < 8 or len(got) < 30) and time.monotonic() - begun < 60:  # a busy machine starts slowly
+        while len(alive) < 3:
+            process = reader(through, server, tmp_path, rate)
+            listener = threading.Thread(target=listen, args=(process.stdout,))
+            listener.start()
+            alive.append((process, listener))
+            started += 1
+        time.sleep(1.5)
+        end(*alive.pop(0))
+    for each in alive:
+        end(*each)
+    assert len(got) >= 30, "the storm read next to nothing, so this test proved nothing"
+    assert proxy.most_open <= 2
+    most = max(sum(rows for at, rows in got if begin <= at < begin + 1) for begin, _ in got)
+    assert most <= rate
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_i10_the_server_counts_no_more_rows_in_a_second_than_declared(server, table, counted, tmp_path):
+    """Counted by MariaDB's own counter of rows sent, fifty times a second, while one reader reads on."""
+    rate = 400
+    source = table("counted", budget=Budget(tmp_path / "b", "db", rows_per_s=rate))
+    looks: list[tuple[float, int]] = []
+    done = threading.Event()
+
+    def watch():
+        statement = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'Rows_sent'"
+        with closing(server.connect()) as connection, connection.cursor() as cursor:
+            while not done.wait(0.02):
+                cursor.execute(statement)
+                looks.append((time.monotonic(), int(cursor.fetchone()[0]) - len(looks)))  # each look is one row itself
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rows = sum(pulled.decoded.batch.num_rows for pulled in source.read(WANTED))
+    done.set()
+    watcher.join()
+    assert rows == ROWS
+    assert len(looks) > 100
+    most = max(later - now for at, now in looks for then, later in looks if at <= then < at + 0.95)
+    assert rate // 2 <= most <= rate
+
+
+def test_a_connection_beyond_the_budget_is_refused_by_us(server, table, counted, tmp_path):
+    """While one reads, a second of a budget of one is told, and the server never sees it."""
+    budget = Budget(tmp_path / "b", "db", max_connections=1, rows_per_s=10_000, sleep=lambda _: None)
+    ticking = iter(range(10**9))
+    impatient = Budget(tmp_path / "b", "db", max_connections=1, now=lambda: float(next(ticking)), sleep=lambda _: None)
+    pages = table("counted", budget=budget, page_rows=10).read(WANTED)
+    next(pages)
+    with pytest.raises(SourceUnavailable, match="all 1 connections"):
+        table("counted", budget=impatient).probe()
+    pages.close()
+    table("counted", budget=budget).probe()
