@@ -25,14 +25,13 @@ def printed_after(blocks: list[tuple[str, str]], words: str) -> str:
     return next(content for language, content in blocks[position:] if language == "text")
 
 
-def run(folder: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python as a reader would, in the folder that holds ``my-chain``."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "COLUMNS": "1000"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
         env=environment,
-        input=text,
         capture_output=True,
         text=True,
         check=False,
@@ -54,13 +53,12 @@ def test_the_mistake_in_the_contract_is_told_as_printed(blocks, example, tmp_pat
 
 @pytest.mark.full
 def test_the_pipeline_prints_what_the_tutorial_shows(blocks, example, laid_out, tmp_path):
-    """The tutorial's own Python, run on the whole zoo, prints the counts that the page shows."""
+    """The tutorial's command, run on the whole zoo, prints the counts that the page shows."""
     shutil.copytree(example, tmp_path / "my-chain", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(laid_out / "legacy", tmp_path / "my-chain" / "legacy", copy_function=os.link)
-    (command,) = [content for _, content in blocks if "run_pipeline" in content]
-    script = re.search(r"<<'END'\n(.*)END\n", command, re.DOTALL)[1]
-    ran = run(tmp_path, "-", text=script)
-    assert ran.stdout == printed_after(blocks, "run_pipeline"), ran.stderr
+    assert ("sh", "brownfield score my-chain --pull\n") in blocks
+    ran = run(tmp_path, "-m", "brownfield", "score", "my-chain", "--pull")
+    assert ran.stdout == printed_after(blocks, "brownfield score my-chain --pull"), ran.stderr
 
 
 @pytest.mark.full

@@ -1,67 +1,24 @@
 """Replay from a shell: a dry run first, then for good, and the audit log knows who did it."""
 
 import json
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 
 import pytest
 
-from brownfield.data.pipeline import run_pipeline
 from brownfield.errors import NotFound
-from brownfield.integration import load_workspace
-from brownfield.store import open_store
 from brownfield.workspace.audit import audit_log
+from brownfield.workspace.pull import pull
 from brownfield.workspace.replay import replay
-
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: price, logicalType: number, required: true, logicalTypeOptions: {maximum: 10}}
-  - name: lines
-    logicalType: object
-    properties: [{name: line_id, logicalType: integer, required: true}]
-"""
-INTEGRATION = """
-integration: reco
-contract: contract.odcs.yaml
-sources: {sales: {feed: true, connection: pos, table: sales, cursor: {column: line_id, key: line_id}}}
-unified: {lines: {from: sales}}
-fallback: {chain: [{constant: {items: []}}]}
-"""
 
 
 @pytest.fixture
-def shop(tmp_path):
-    """A till with three lines, two of them too dear for a contract that is then mended for one."""
-    folder = tmp_path / "integrations/reco"
-    folder.mkdir(parents=True)
-    (tmp_path / "brownfield.yaml").write_text("workspace: shop\nconnections: {pos: {kind: sqlite, path: pos.db}}\n")
-    (folder / "integration.yaml").write_text(INTEGRATION)
-    (folder / "contract.odcs.yaml").write_text(CONTRACT)
-    with closing(sqlite3.connect(tmp_path / "pos.db")) as database, database:
-        database.execute("CREATE TABLE sales (line_id INTEGER PRIMARY KEY, price)")
-        database.executemany("INSERT INTO sales VALUES (?, ?)", [(1, 5), (2, 50), (3, 500)])
-    workspace = load_workspace(tmp_path)
-    with open_store(tmp_path / "var/brownfield.db") as store:
-        run_pipeline(workspace.integrations["reco"], workspace.connections, store, tmp_path / "var/data/reco")
-    (folder / "contract.odcs.yaml").write_text(CONTRACT.replace("maximum: 10}", "maximum: 100}"))
-    return tmp_path
+def shop(till):
+    """A till that was read when two of three lines were too dear; the contract was then mended for one of them."""
+    pull(till)
+    contract = till / "integrations/reco/contract.odcs.yaml"
+    contract.write_text(contract.read_text().replace("maximum: 10}", "maximum: 100}"))
+    return till
 
 
 def brownfield(*arguments):

@@ -1,14 +1,14 @@
 """Refused records of a workspace's feeds, tried again or closed; who did it is in the audit log."""
 
-import getpass
 from pathlib import Path
 
 from brownfield.data.pipeline import ReplayReport, discard_quarantined, replay_quarantined
 from brownfield.errors import NotFound
-from brownfield.integration import IntegrationSpec, WorkspaceSpec, load_workspace
+from brownfield.integration import load_workspace
 from brownfield.store import open_store
+from brownfield.workspace.pull import actor, find_integration
 
-__all__ = ["find_integration", "replay"]
+__all__ = ["replay"]
 
 
 def replay(  # noqa: PLR0913 (what a person may choose)
@@ -53,7 +53,7 @@ def replay(  # noqa: PLR0913 (what a person may choose)
     with open_store(path) as store:
         if discard:
             return discard_quarantined(
-                chosen, store, source=source, code=code, min_age_h=min_age_h, apply=apply, actor=_actor()
+                chosen, store, source=source, code=code, min_age_h=min_age_h, apply=apply, actor=actor()
             )
         return replay_quarantined(
             chosen,
@@ -64,32 +64,5 @@ def replay(  # noqa: PLR0913 (what a person may choose)
             code=code,
             min_age_h=min_age_h,
             apply=apply,
-            actor=_actor(),
+            actor=actor(),
         )
-
-
-def find_integration(workspace: WorkspaceSpec, name: str | None) -> IntegrationSpec:
-    """Give the integration of this name, or the only one.
-
-    Raises
-    ------
-    NotFound
-        When there is none of this name, or more than one to choose from.
-    """
-    names = ", ".join(workspace.integrations)
-    if name is None and len(workspace.integrations) == 1:
-        return next(iter(workspace.integrations.values()))
-    if name is None or name not in workspace.integrations:
-        raise NotFound(
-            "say which integration" if name is None else f"there is no integration {name}",
-            where=str(workspace.folder),
-            next_step=f"There are {names}.",
-        )
-    return workspace.integrations[name]
-
-
-def _actor() -> str:
-    try:
-        return f"user:{getpass.getuser()}"
-    except (OSError, KeyError):  # no such user in this container
-        return "user:unknown"
