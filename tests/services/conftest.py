@@ -236,11 +236,13 @@ class Proxy:
         self.cut_after: int | None = None
         self.refusing = False
         self.asked = b""
+        self.silent = False
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
+        self.silent = False
         self.listener.close()
 
     def _accept(self) -> None:
@@ -271,6 +273,8 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 (our own two calls)
         with suppress(OSError):
             while data := source.recv(65536):
+                while answers and self.silent:
+                    time.sleep(0.05)
                 if not answers:
                     self.asked += data
                 if answers and self.cut_after is not None:
