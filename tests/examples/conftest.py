@@ -87,5 +87,5 @@ def pipeline_report(laid_out: Path) -> PipelineReport:
 
 @pytest.fixture(scope="session")
 def unified_table(pipeline_report: PipelineReport) -> Path:
-    """The Parquet file of ``basket_lines`` as that run made it."""
+    """The folder of ``basket_lines`` as that run made it."""
     return pipeline_report.tables["basket_lines"].path

@@ -62,7 +62,7 @@ def test_the_fuel_rule_refuses_fuel_alone(package):
 
 def test_the_unified_table_is_the_join_in_sql(pipeline_report, package, unified_table):
     """The table holds the accepted lines with type and department of the product, and whether it has a coupon."""
-    package.execute(f"CREATE VIEW unified AS SELECT * FROM '{unified_table}'")
+    package.execute(f"CREATE VIEW unified AS SELECT * FROM '{unified_table}/*.parquet'")
     columns = "store_id, basket_id, product_id, quantity, sales_value, week, product_type, department, has_coupon"
     expected = f"""
         SELECT {columns.removesuffix(", has_coupon")}, product_id IN (SELECT product_id FROM coupons) AS has_coupon

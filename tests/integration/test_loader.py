@@ -133,7 +133,7 @@ def test_a_name_is_given_once(workspace: Path, add) -> None:
 def test_no_workspace(tmp_path: Path) -> None:
     """A folder without a workspace says how to begin one."""
     assert told(tmp_path) == [
-        "brownfield.yaml: expected a file, got no such file. Begin a workspace with brownfield init."
+        f"{tmp_path / 'brownfield.yaml'}: expected a file, got no such file. Begin a workspace with brownfield init."
     ]
 
 

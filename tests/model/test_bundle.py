@@ -215,6 +215,39 @@ def test_external_weights_travel_with_the_model(tmp_path, model_of, make_feature
     assert refusal.value.rule == "manifest-digest"
 
 
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_model_given_by_a_link_is_copied(tmp_path, model_of, make_features, contract, link):
+    """Download caches link their files; the person's own path is followed, and the bundle holds a plain copy."""
+    (tmp_path / "blob").write_bytes(model_of())
+    link(tmp_path / "model.onnx", tmp_path / "blob")
+    bundle = write_bundle(
+        tmp_path / "b",
+        name="n",
+        version="1",
+        model=tmp_path / "model.onnx",
+        features=make_features(),
+        contract=contract,
+    )
+    assert open_bundle(bundle.folder).digest == bundle.digest
+    assert not bundle.model_path.is_symlink()
+    assert bundle.model_path.stat().st_nlink == 1
+
+
+def test_a_refused_model_is_named(tmp_path, make_features, contract):
+    """The refusal says which file of the person's is no model."""
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(BundleRefused, match=r"notes\.txt: ") as refusal:
+        write_bundle(
+            tmp_path / "b",
+            name="n",
+            version="1",
+            model=tmp_path / "notes.txt",
+            features=make_features(),
+            contract=contract,
+        )
+    assert refusal.value.rule == "model-format"
+
+
 def test_golden_answers_are_the_models_own(tmp_path, model_of, make_features, contract):
     """Golden records given as request columns are answered by the model itself, in a process of its own."""
     features = make_features()

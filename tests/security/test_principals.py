@@ -93,13 +93,26 @@ def test_s30_a_guessing_peer_is_shut_out_and_others_are_not(clock):
     assert authorize(known, HEADER, "read", peer="10.0.0.9")
 
 
+def test_s30_a_stale_caller_does_not_lock_out_its_neighbours(clock):
+    """S-30: behind one address, a token that was accepted from it before is taken while guesses are refused."""
+    known = principals(clock)
+    assert authorize(known, HEADER, "read", peer="10.0.0.9")
+    for _ in range(25):
+        with pytest.raises(Unauthenticated):
+            authorize(known, b"Bearer stale", "read", peer="10.0.0.9")
+    assert authorize(known, HEADER, "read", peer="10.0.0.9")
+    with pytest.raises(Unauthenticated, match="too many"):
+        authorize(known, b"Bearer stale", "read", peer="10.0.0.9")
+
+
 def test_s30_the_memory_of_guesses_is_bounded(clock):
     """S-30: an attacker with many addresses fills no memory."""
     known = principals(clock)
     for number in range(1500):
         with pytest.raises(Unauthenticated):
             authorize(known, b"Bearer guess", "read", peer=str(number))
-    assert len(known._failures) == 1024
+        assert authorize(known, HEADER, "read", peer=str(number))
+    assert len(known._failures) == len(known._accepted) == 1024
 
 
 def test_s18_tokens_are_not_kept(clock):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brownfield.errors import NotFound, RejectionCode, StoreError, Violation
-from brownfield.store import Refused, SourceCounts, open_store
+from brownfield.store import Part, Refused, SourceCounts, SourceState, open_store
 from brownfield.testing import FakeClock
 
 RUN = {"integration": "shop", "kind": "pipeline", "contract": "shop@1.0.0", "contract_digest": "ab"}
@@ -134,3 +134,37 @@ def test_f40_a_killed_writer_loses_nothing_it_acknowledged(tmp_path):
             position = store.ledger.position("shop", "baskets")
             counted = sum(counts.rows_in for run in store.ledger.runs() for counts in store.ledger.counts(run.run_id))
             assert counted == position >= acknowledged
+
+
+def test_parts_are_listed_in_their_order_and_cleared_together(store):
+    """Each table has its own list; a table that is made anew begins an empty one."""
+    run_id = store.ledger.begin_run(**RUN)
+    for dataset, file in (("lines", "b"), ("lines", "a"), ("other", "c")):
+        store.parts.add(run_id, "shop", dataset, Part(file, 2))
+    assert store.parts.listed("shop") == {"lines": [Part("b", 2), Part("a", 2)], "other": [Part("c", 2)]}
+    store.parts.clear("shop", "lines")
+    assert store.parts.listed("shop") == {"other": [Part("c", 2)]}
+    assert store.parts.listed("bank") == {}
+
+
+def test_what_is_known_of_a_source_is_kept(store):
+    """State is replaced, deliveries are added, and both are of one source."""
+    run_id = store.ledger.begin_run(**RUN)
+    assert store.ledger.state("shop", "sales") is None
+    store.ledger.set_state("shop", "sales", SourceState(1, 1))
+    store.ledger.set_state("shop", "sales", SourceState(9, 8, {"line_id": "INTEGER"}))
+    assert store.ledger.state("shop", "sales") == SourceState(9, 8, {"line_id": "INTEGER"})
+    for _ in range(2):
+        store.ledger.add_delivery(run_id, "shop", "sales", "a.csv#1")
+    assert store.ledger.delivered("shop", "sales") == {"a.csv#1"}
+    assert store.ledger.delivered("shop", "products") == set()
+
+
+def test_a_run_that_was_killed_is_closed_as_failed(store):
+    """Only running ones of the same integration and kind are closed."""
+    store.ledger.begin_run(**RUN)
+    done = store.ledger.begin_run(**RUN)
+    store.ledger.finish_run(done)
+    assert store.ledger.close_abandoned("shop", "replay") == 0
+    assert store.ledger.close_abandoned("shop", "pipeline") == 1
+    assert sorted(each.status for each in store.ledger.runs("shop")) == ["done", "failed"]

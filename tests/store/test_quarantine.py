@@ -65,6 +65,21 @@ def test_a_discarded_record_stays_discarded_and_a_replayed_one_opens_again(store
     assert states == {"1": QuarantineState.DISCARDED, "2": QuarantineState.OPEN}
 
 
+def test_a_whole_reading_closes_what_it_no_longer_refuses(store, add, run_id):
+    """Open records that a later run did not refuse again are fixed; those of other sources and states stay."""
+    add(Refused("1", [RANGE]), Refused("2", [RANGE]), Refused("3", [RANGE]))
+    store.quarantine.set_state("shop", "baskets", ["3"], QuarantineState.DISCARDED)
+    later = store.ledger.begin_run(integration="shop", kind="pipeline", contract="shop@1.0.0", contract_digest="ab")
+    store.quarantine.add(
+        later, integration="shop", source="baskets", contract="shop@1.0.0", records=[Refused("2", [RANGE])]
+    )
+    assert store.quarantine.settle(later, "shop", "other") == 0
+    assert store.quarantine.settle(later, "shop", "baskets") == 1
+    states = {kept.record_id: str(kept.state) for kept in store.quarantine.select("shop")}
+    assert states == {"1": "fixed", "2": "open", "3": "discarded"}
+    assert store.quarantine.settle(run_id, "shop", "baskets") == 1
+
+
 def test_records_are_counted_and_selected_by_reason(store, add):
     """Counts by source, code and rule are of the open records; a selection takes any of its conditions."""
     add(Refused("1", [RANGE]), Refused("2", [RANGE]), Refused("3", [MISSING, RANGE]))

@@ -5,13 +5,14 @@ Results go to standard output (``--json`` everywhere), progress to standard erro
 """
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from brownfield import __version__
-from brownfield.cli import audit, bundle, check, demo, doctor, init, serve
+from brownfield.cli import audit, bundle, check, demo, doctor, init, replay, serve
 from brownfield.cli.output import exit_code, show_error
-from brownfield.errors import BrownfieldError
+from brownfield.errors import BrownfieldError, Unavailable
 
 __all__ = ["app", "main"]
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (init, check, bundle, serve, audit, doctor, demo):
+for verb in (init, check, bundle, serve, replay, audit, doctor, demo):
     verb.register(app)
 
 
@@ -46,5 +47,18 @@ def main() -> None:
     try:
         app()
     except BrownfieldError as error:
-        show_error(error, as_json="--json" in sys.argv)
-        sys.exit(exit_code(error))
+        _end(error)
+    except OSError as error:  # no room, no permission, no such folder: of the system, not of ours
+        _end(
+            Unavailable(
+                "the system refused",
+                where=str(error.filename) if error.filename is not None else None,
+                got=error.strerror or type(error).__name__,
+                next_step="Nothing that was there was changed; mend the cause and call again.",
+            )
+        )
+
+
+def _end(error: BrownfieldError) -> NoReturn:
+    show_error(error, as_json="--json" in sys.argv)
+    sys.exit(exit_code(error))

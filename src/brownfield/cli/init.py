@@ -1,6 +1,7 @@
 """``brownfield init``."""
 
 from pathlib import Path
+from shlex import quote
 
 import typer
 
@@ -16,9 +17,13 @@ def register(app: typer.Typer) -> None:
 
 def _init(
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
-    model: Path | None = typer.Option(None, "--model", metavar="FILE", help="ONNX model to draft the contract from."),
+    model: Path | None = typer.Option(
+        None, "--model", metavar="FILE", exists=True, dir_okay=False, help="ONNX model to draft the contract from."
+    ),
     name: str | None = typer.Option(None, "--name", help="Name of the integration instead of the folder's."),
-    sample: Path | None = typer.Option(None, "--sample", metavar="FILE", help="JSON records for the golden set."),
+    sample: Path | None = typer.Option(
+        None, "--sample", metavar="FILE", exists=True, dir_okay=False, help="JSON records for the golden set."
+    ),
     deploy: bool = typer.Option(False, "--deploy", help="Write a systemd unit and a Containerfile too."),
     as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
 ) -> None:
@@ -41,4 +46,5 @@ def _init(
     for warning in begun.warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"Began {folder} with the integration {begun.name}.")
-    typer.echo(f"Next: brownfield check {folder} && brownfield serve {folder}")
+    quoted = quote(str(folder))
+    typer.echo(f"Next: brownfield check {quoted} && brownfield serve {quoted}")

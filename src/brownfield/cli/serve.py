@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
     host: str | None = typer.Option(None, "--host", help="Address to listen on instead of the declared one."),
-    port: int | None = typer.Option(None, "--port", help="Port to listen on instead of the declared one."),
+    port: int | None = typer.Option(
+        None, "--port", min=0, max=65535, help="Port to listen on instead of the declared one."
+    ),
 ) -> None:
     """Serve every integration of a workspace until SIGTERM; SIGHUP reloads the declaration whole or not at all."""
     from brownfield.integration import load_workspace

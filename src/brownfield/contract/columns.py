@@ -284,7 +284,7 @@ class ColumnChecker:
             case ItemsRule():
                 return _outside(pc.list_value_length(values), rule.minimum, rule.maximum)
             case _:
-                raise NotImplementedError(rule)
+                raise AssertionError(rule)
 
     def _items(self, lists: pa.Array, work: "_Work") -> pa.Array:
         assert self.item is not None  # noqa: S101 (only called for lists)

@@ -282,7 +282,7 @@ def _test(rule: ValueRule, field: Field) -> Callable[[Any], bool]:
             search = re.compile(compile_pattern(rule.pattern, longest).python).search
             return lambda value: len(value) <= longest and search(value) is not None
         case _:
-            raise NotImplementedError(rule)
+            raise AssertionError(rule)
 
 
 def _range_test(rule: RangeRule) -> Callable[[Any], bool]:

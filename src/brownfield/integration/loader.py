@@ -48,7 +48,7 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
     file = folder / WORKSPACE_FILE
     if not file.exists():
         begin = "Begin a workspace with brownfield init."
-        raise DeclarationError(where=WORKSPACE_FILE, expected="a file", got="no such file", next_step=begin)
+        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)
     declared = reader.read(WorkspaceDeclaration)

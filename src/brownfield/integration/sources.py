@@ -5,7 +5,7 @@ A *feed* is records to be read once, in order; it pauses and resumes and is neve
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -114,6 +114,25 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
     ] = ()
     cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
+    tolerance: Annotated[
+        Literal["none", "data", "all"],
+        Meta(
+            description="What a run puts up with: none: no refused record; data: refused records; all: also a feed "
+            "that is out of reach, which the next run reads."
+        ),
+    ] = "data"
+    max_refused_percent: (
+        Annotated[float, Meta(ge=0, le=100, description="Share of refused records above which a run stops.")] | None
+    ) = None
+    refused_window_rows: Annotated[
+        int, Meta(ge=1, le=1_000_000_000, description="Records over which that share is taken, again and again.")
+    ] = 10_000
+    max_drop_percent: (
+        Annotated[
+            float, Meta(ge=0, le=100, description="Share by which a pull or file may have fewer records than the last.")
+        ]
+        | None
+    ) = None
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
@@ -150,6 +169,10 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
+        if self.tolerance == "all" and not self.feed:
+            yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
+        if self.feed and self.max_drop_percent is not None and any(place.table is not None for place in self.chain):
+            yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "a feed of a table")
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")

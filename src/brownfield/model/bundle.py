@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brownfield.data.features import Features
-from brownfield.errors import DeclarationError
+from brownfield.errors import BundleRefused, DeclarationError
 from brownfield.model.agreement import check_contract, check_features, check_golden
 from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
-from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx
+from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
 from brownfield.model.rules import refused
 from brownfield.model.signature import Signature, TensorSpec
 
@@ -248,8 +248,13 @@ def place_model(folder: Path, model: Path | bytes) -> Signature:
     if isinstance(model, bytes):
         write_durably(folder / MODEL, model)
         return inspect_onnx(folder / MODEL)
-    signature = inspect_onnx(model)
-    write_durably(folder / MODEL, read_plain(model, limit_bytes=MAX_MODEL_BYTES))
+    data = _given(model)
+    try:
+        signature = inspect_onnx_bytes(data, model.parent)
+    except BundleRefused as error:
+        error.where = error.where or str(model)
+        raise
+    write_durably(folder / MODEL, data)
     for name in signature.external_files:
         if name in (MODEL, FEATURES, GOLDEN, MANIFEST):
             raise refused("onnx-external-data", got=f"weights in a file named {name!r}")
@@ -258,6 +263,15 @@ def place_model(folder: Path, model: Path | bytes) -> Signature:
             target.flush()
             os.fsync(target.fileno())
     return inspect_onnx(folder / MODEL)
+
+
+def _given(model: Path) -> bytes:
+    """Read a person's own file: links to it are as good, as download caches make them; the bundle holds a copy."""
+    with model.open("rb") as file:
+        data = file.read(MAX_MODEL_BYTES + 1)
+    if len(data) > MAX_MODEL_BYTES:
+        raise refused("bundle-file-size", where=str(model), expected=f"up to {MAX_MODEL_BYTES} bytes")
+    return data
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:

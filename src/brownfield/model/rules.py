@@ -11,7 +11,7 @@ RULES: Mapping[str, str] = {
     **PROBE_RULES,
     "bundle-file": "A file of the bundle is a link, is linked twice, or is no regular file.",
     "bundle-file-extra": "The folder holds a file that the manifest does not list.",
-    "bundle-file-missing": "The manifest lists a file that is not there.",
+    "bundle-file-missing": "A file that belongs to the bundle is not there.",
     "bundle-file-name": "A file's name is more than letters, digits, dot, dash and underscore, or has a folder in it.",
     "bundle-file-size": "A file is larger than its kind may be.",
     "bundle-name": "The name is no slug: a-z, 0-9 and dash, up to 63.",

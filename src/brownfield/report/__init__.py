@@ -1,6 +1,15 @@
 """One look for reports, living docs and pages: templates, figures, and a renderer of self-contained files."""
 
 from brownfield.report.figures import Figure, interval_bars, latency_bars, stacked_bars, timeline
-from brownfield.report.page import environment, render_report
+from brownfield.report.page import STYLE, environment, render_report
 
-__all__ = ["Figure", "environment", "interval_bars", "latency_bars", "render_report", "stacked_bars", "timeline"]
+__all__ = [
+    "STYLE",
+    "Figure",
+    "environment",
+    "interval_bars",
+    "latency_bars",
+    "render_report",
+    "stacked_bars",
+    "timeline",
+]

@@ -6,6 +6,7 @@ the installed package, which is written into the report.
 
 from collections.abc import Mapping
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -14,7 +15,10 @@ from markupsafe import Markup
 
 from brownfield.report.figures import Figure
 
-__all__ = ["environment", "render_report"]
+__all__ = ["STYLE", "environment", "render_report"]
+
+STYLE = (files("brownfield.report") / "templates" / "style.css").read_text("utf-8")
+"""The one style sheet; a served page names its digest in its content security policy."""
 
 
 @cache
@@ -27,6 +31,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.globals["style"] = Markup(STYLE)  # noqa: S704 (our own file)
     jinja.filters["thousands"] = lambda value: f"{value:,}"
     jinja.filters["fixed"] = lambda value, digits=3: f"{value:.{digits}f}"
     return jinja

@@ -74,6 +74,7 @@ class Principals:
         self._anonymous = anonymous
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._accepted: dict[tuple[str, bytes], None] = {}
 
     @classmethod
     def from_spec(cls, access: AccessSpec, *, folder: Path, host: str, clock: Clock | None = None) -> Self:
@@ -115,7 +116,8 @@ class Principals:
         authorization
             The header's value, ``Bearer <token>``.
         peer
-            Address of the caller; after 20 failures within a minute it is refused without a look at its token.
+            Address of the caller; after 20 failures within a minute it is refused for the rest of that minute, but for
+            tokens that were accepted from it before: one stale caller does not lock out all behind one address.
 
         Raises
         ------
@@ -128,13 +130,18 @@ class Principals:
             raise Unauthenticated(
                 "no token came with the request", next_step="Send the header `Authorization: Bearer <token>`."
             )
-        if peer is not None and self._guesses(peer):
+        digest = self._digest(_token(authorization))
+        if peer is not None and self._guesses(peer) and (peer, digest) not in self._accepted:
             raise Unauthenticated("too many failed attempts from this address", next_step="Try again in a minute.")
-        principal = self._by_digest.get(self._digest(_token(authorization)))
+        principal = self._by_digest.get(digest)
         if principal is None or self._expired(principal):
             if peer is not None:
                 self._note_failure(peer)
             raise Unauthenticated("the token is not valid", next_step="Ask the workspace's administrator for one.")
+        if peer is not None and (peer, digest) not in self._accepted:
+            self._accepted[peer, digest] = None
+            if len(self._accepted) > _MOST_PEERS:
+                del self._accepted[next(iter(self._accepted))]
         return principal
 
     def _digest(self, token: bytes) -> bytes:

@@ -22,6 +22,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
+from brownfield.serving.front import Front
 from brownfield.serving.gateway import Dataplane, Handler, Limits, Snapshot, Split, asgi_app
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
@@ -133,7 +134,7 @@ class Supervisor:
         listener = _bind(self._host, self._port)
         config = uvicorn.Config(
             asgi_app(self._handler),
-            http="httptools",
+            http=Front,
             ws="none",
             lifespan="off",
             access_log=False,
@@ -180,7 +181,7 @@ class Supervisor:
                 principals = self._principals(spec)
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
-            except BrownfieldError as error:
+            except (BrownfieldError, OSError) as error:
                 _log.error(
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},

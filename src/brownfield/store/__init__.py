@@ -4,9 +4,10 @@ from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
 from brownfield.store.files import private_folder, sync_folder, write_private
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
-from brownfield.store.ledger import Run, SourceCounts
+from brownfield.store.ledger import Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.parts import Part
 from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
 from brownfield.store.registry import Admission
 from brownfield.store.store import Store, Transaction, open_store
@@ -19,11 +20,13 @@ __all__ = [
     "Journal",
     "JournalPolicy",
     "MigrationPlan",
+    "Part",
     "QuarantineState",
     "Quarantined",
     "Refused",
     "Run",
     "SourceCounts",
+    "SourceState",
     "Store",
     "Transaction",
     "check_whole",

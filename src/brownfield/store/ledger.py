@@ -12,9 +12,9 @@ from sqlalchemy.dialects.sqlite import insert
 from brownfield.clock import Clock
 from brownfield.errors import NotFound, StoreError
 from brownfield.store.access import Access
-from brownfield.store.schema import plain, position, run, run_rule, run_source
+from brownfield.store.schema import delivery, plain, position, run, run_rule, run_source, source_state
 
-__all__ = ["Ledger", "Run", "SourceCounts"]
+__all__ = ["Ledger", "Run", "SourceCounts", "SourceState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,25 @@ class SourceCounts:
     by_rule: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What is known of a source from the runs before.
+
+    Parameters
+    ----------
+    rows_total
+        Records of a feed read so far; of a lookup, those of its last whole pull.
+    rows_last
+        Records of the last reading that found any.
+    shape
+        Field to its description, as the source's catalogue or layout gave it.
+    """
+
+    rows_total: int
+    rows_last: int
+    shape: Mapping[str, str] = field(default_factory=dict)
+
+
 class Ledger:
     """Runs, counts and positions; inside ``with store.commit() as tx`` all of it is one transaction."""
 
@@ -101,6 +120,15 @@ class Ledger:
             )
             if found.rowcount == 0:
                 raise NotFound("there is no such run", where=run_id)
+
+    def close_abandoned(self, integration: str, kind: str) -> int:
+        """Close the runs that were killed as ``failed``; the caller makes sure that none of them is alive."""
+        with self._access.write() as connection:
+            return connection.execute(
+                run.update()
+                .where(run.c.integration == integration, run.c.kind == kind, run.c.status == "running")
+                .values(status="failed", finished_utc=self._clock.now_utc())
+            ).rowcount
 
     def add_counts(self, run_id: str, counts: SourceCounts) -> None:
         """Add the rows of one batch to what the run has counted for that source."""
@@ -155,6 +183,38 @@ class Ledger:
             query = query.where(run.c.integration == integration)
         with self._access.read() as connection:
             return [Run(**plain(row)) for row in connection.execute(query).mappings()]
+
+    def state(self, integration: str, source: str) -> SourceState | None:
+        """Return what the runs before saw of a source; None when none was committed."""
+        query = sa.select(source_state.c.rows_total, source_state.c.rows_last, source_state.c.shape).where(
+            source_state.c.integration == integration, source_state.c.source == source
+        )
+        with self._access.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else SourceState(**plain(row))
+
+    def set_state(self, integration: str, source: str, state: SourceState) -> None:
+        """Replace what is known of a source."""
+        values = {"rows_total": state.rows_total, "rows_last": state.rows_last, "shape": dict(state.shape)}
+        entry = insert(source_state).values(integration=integration, source=source, **values)
+        with self._access.write() as connection:
+            connection.execute(
+                entry.on_conflict_do_update(
+                    index_elements=["integration", "source"], set_={name: entry.excluded[name] for name in values}
+                )
+            )
+
+    def delivered(self, integration: str, source: str) -> set[str]:
+        """Which files of a feed were read, each named with the digest of its content."""
+        query = sa.select(delivery.c.origin).where(delivery.c.integration == integration, delivery.c.source == source)
+        with self._access.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    def add_delivery(self, run_id: str, integration: str, source: str, origin: str) -> None:
+        """Note that a file of a feed was read; a second time changes nothing."""
+        entry = insert(delivery).values(integration=integration, source=source, origin=origin, run_id=run_id)
+        with self._access.write() as connection:
+            connection.execute(entry.on_conflict_do_nothing())
 
     def position(self, integration: str, source: str) -> Any | None:
         """How far a source was read and committed, as the source itself wrote it; None when never."""

@@ -184,6 +184,19 @@ class Quarantine:
         with self._access.write() as connection:
             return connection.execute(change, [{"wanted": record_id} for record_id in record_ids]).rowcount
 
+    def settle(self, run_id: str, integration: str, source: str) -> int:
+        """Close as ``fixed`` the open records of a source that this run, which read it whole, did not refuse."""
+        gone = (
+            quarantine.c.integration == integration,
+            quarantine.c.source == source,
+            quarantine.c.state == QuarantineState.OPEN.value,
+            quarantine.c.run_id != run_id,
+        )
+        with self._access.write() as connection:
+            return connection.execute(
+                quarantine.update().where(*gone).values(state=QuarantineState.FIXED.value)
+            ).rowcount
+
     def expire(self, before_utc: datetime) -> int:
         """Delete raw bytes and previews of records last seen before a time; the reason and counts stay."""
         old = (quarantine.c.last_seen_utc < before_utc, quarantine.c.state != QuarantineState.EXPIRED.value)

@@ -11,7 +11,19 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
-__all__ = ["METADATA", "admission", "audit", "position", "quarantine", "run", "run_rule", "run_source"]
+__all__ = [
+    "METADATA",
+    "admission",
+    "audit",
+    "delivery",
+    "part",
+    "position",
+    "quarantine",
+    "run",
+    "run_rule",
+    "run_source",
+    "source_state",
+]
 
 METADATA = sa.MetaData()
 
@@ -105,6 +117,36 @@ position = sa.Table(
     sa.Column("source", sa.String(128), primary_key=True),
     sa.Column("position", JsonText, nullable=False),
     sa.Column("updated_utc", UtcStamp, nullable=False),
+)
+
+source_state = sa.Table(
+    "source_state",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("rows_total", sa.Integer, nullable=False),
+    sa.Column("rows_last", sa.Integer, nullable=False),
+    sa.Column("shape", JsonText, nullable=False),
+)
+
+delivery = sa.Table(
+    "delivery",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("origin", sa.String(4352), primary_key=True),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+)
+
+part = sa.Table(
+    "part",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("dataset", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("file", sa.String(128), nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
 )
 
 quarantine = sa.Table(

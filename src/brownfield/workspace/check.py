@@ -108,7 +108,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     --------
     >>> report = check(Path("no-such-workspace"))
     >>> report.passed, str(report.findings[0])  # doctest: +ELLIPSIS
-    (False, 'brownfield.yaml: error: expected a file, got no such file. Begin ...')
+    (False, 'no-such-workspace/brownfield.yaml: error: expected a file, got no such file. Begin ...')
     """
     try:
         workspace = load_workspace(folder, registry)

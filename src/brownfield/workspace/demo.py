@@ -100,13 +100,13 @@ def run_demo(folder: Path, *, port: int = 8080, progress: Progress) -> DemoSumma
     with _timed(seconds, "legacy system"):
         copy_declarations(example, folder)
         if not (folder / "legacy" / _LAID_OUT).exists():
-            _script(example, "zoo").lay_out(folder, progress=progress)
+            _script(example, "zoo").lay_out(folder, progress=_titled(progress, "lay out"))
             (folder / "legacy" / _LAID_OUT).touch()
     popular = folder / "integrations" / _INTEGRATION / "popular_by_store.csv"
     if not popular.exists():
         popular.write_text("store_id,items,scores\n", encoding="utf-8")
     with _timed(seconds, "silos into one table"):
-        silos, table = _bring_in(folder, progress)
+        silos, table = _bring_in(folder, _titled(progress, "bring in"))
         _script(example, "popularity").write_popular_by_store(table, popular)
     requests = _requests_of_the_busiest_stores(_script(example, "baskets"), table)
     with _timed(seconds, "traffic"):
@@ -136,6 +136,11 @@ def copy_declarations(example: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy2(example / "brownfield.yaml", folder)
     shutil.copytree(example / "integrations", folder / "integrations", dirs_exist_ok=True)
+
+
+def _titled(progress: Progress, verb: str) -> Progress:
+    """Say of each kind of work what is done to it."""
+    return lambda what, done, total: progress(f"{verb} {what}", done, total)
 
 
 def _script(example: Path, name: str) -> ModuleType:
@@ -258,7 +263,7 @@ def _summarise(  # noqa: PLR0913 (the parts of one summary)
     kills: list[float],
     seconds: dict[str, float],
 ) -> DemoSummary:
-    import pyarrow.parquet as pq
+    import pyarrow.dataset as ds
 
     decisions = [each.body.get("decision", {}) for each in answered]
     by_source = Counter(decision.get("source", "none") for decision in decisions)
@@ -269,7 +274,7 @@ def _summarise(  # noqa: PLR0913 (the parts of one summary)
     )
     return DemoSummary(
         silos=silos,
-        unified_rows=pq.read_metadata(table).num_rows,
+        unified_rows=ds.dataset(table, format="parquet").count_rows(),
         answers={
             "sent": len(requests),
             "answered": sum(each.status == 200 for each in answered),  # noqa: PLR2004 (OK)

@@ -110,11 +110,15 @@ def examine(workspace: Path) -> Examination:
 
     Raises
     ------
+    NotFound
+        When there is no such folder.
     StoreError
         When it is torn or corrupt.
     StoreTooNew
         When a newer Brownfield wrote it.
     """
+    if not workspace.is_dir():
+        raise NotFound("there is no such folder", where=str(workspace), next_step="Name the folder of a workspace.")
     database = workspace / _DATABASE
     if database.exists():
         check_whole(database)

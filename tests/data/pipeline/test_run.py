@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from brownfield.data.pipeline import run_pipeline
-from brownfield.errors import DeclarationError, FormatError, InputRefused, SourceUnavailable, StoreError
+from brownfield.errors import (
+    DeclarationError,
+    FormatError,
+    InputRefused,
+    RunPaused,
+    SourceChanged,
+    SourceUnavailable,
+    StoreError,
+    Unavailable,
+)
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 
@@ -124,12 +133,17 @@ def shop(tmp_path):
     return folder
 
 
-def run(folder: Path, progress=None):
+def run(folder: Path, progress=None, **options):
     """One run of the shop's pipeline: the report, and what the store then knows."""
     workspace = load_workspace(folder)
     with open_store(folder / "var" / "brownfield.db") as store:
         report = run_pipeline(
-            workspace.integrations["reco"], workspace.connections, store, folder / "var/data/reco", progress
+            workspace.integrations["reco"],
+            workspace.connections,
+            store,
+            folder / "var/data/reco",
+            progress,
+            **options,
         )
         return report, store.ledger.counts(report.run_id), store.quarantine.select("reco")
 
@@ -202,15 +216,154 @@ def test_a_quarantined_record_can_be_mended(shop):
     assert by_place["coupons", "line 7, byte 42"].raw == b"5;30;"
 
 
+def files(shop):
+    """Every file below the tables' folder but the lock."""
+    return sorted(path for path in (shop / "var/data/reco").rglob("*") if path.is_file() and path.name != ".lock")
+
+
 def test_a_second_run_over_the_same_silos_changes_nothing(shop):
-    """The same input gives the same table and the same quarantine entries, each seen twice and kept once."""
+    """With nothing new no table changes, no feed counts, and what lookups refuse again is kept once."""
     first, _, entries = run(shop)
-    table = pq.read_table(first.tables["lines"].path)
+    before = {path: path.read_bytes() for path in files(shop)}
     second, counts, again = run(shop)
-    assert pq.read_table(second.tables["lines"].path).equals(table)
+    assert {path: path.read_bytes() for path in files(shop)} == before
+    assert second.tables["lines"].rows_total == first.tables["lines"].rows_total == 3
     assert [each.record_id for each in again] == [each.record_id for each in entries]
-    assert {each.attempt for each in again} == {2}
-    assert sum(each.rows_in for each in counts) == 5 + 6 + 8 + 3
+    assert {each.attempt for each in again if each.source == "sales"} == {1}
+    assert {each.source: each.rows_in for each in counts} == {"coupons": 6, "lines": 0, "products": 5, "sales": 0}
+
+
+def sell(shop, *rows):
+    """New lines at the till."""
+    with closing(sqlite3.connect(shop / "legacy/pos.db")) as database, database:
+        database.executemany("INSERT INTO sales VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def lines(shop):
+    """The unified table, read as anyone would."""
+    return pq.read_table(shop / "var/data/reco/lines").sort_by("line_id").to_pylist()
+
+
+def test_a_run_goes_on_where_the_last_one_stopped(shop):
+    """Only new lines are read; joined with today's lookups they lie in a part of their own, and the old ones stay."""
+    run(shop)
+    [old] = (shop / "var/data/reco/lines").iterdir()
+    content = old.read_bytes()
+    sell(shop, (9, 20, 2, AT, "c9"), (10, 20, -1, AT, "c10"))
+    edit(shop / "legacy/promo/coupons.csv", "1;10\n", "1;10\n9;20\n")
+    report, _, entries = run(shop)
+    sales = report.sources["sales"]
+    assert (sales.rows_in, sales.accepted, sales.quarantined) == (2, 1, 1)
+    assert (report.tables["lines"].rows_in, report.tables["lines"].rows_total) == (1, 4)
+    assert old.read_bytes() == content
+    assert [(row["line_id"], row["kind"], row["has_coupon"]) for row in lines(shop)] == [
+        (1, "MILK", True),
+        (2, "BREAD", False),
+        (8, None, False),
+        (9, "BREAD", True),
+    ]
+    assert len([each for each in entries if each.source == "sales"]) == 6
+    assert len(list((shop / "var/data/reco/lines").iterdir())) == 2
+
+
+def test_a_rebuild_makes_the_tables_anew(shop):
+    """Read from the beginning, the old lines know today's lookups, and the quarantine holds each record once."""
+    run(shop)
+    sell(shop, (9, 20, 2, AT, "c9"))
+    run(shop)
+    edit(shop / "legacy/promo/coupons.csv", "1;10\n", "1;10\n9;20\n")
+    report, _, entries = run(shop, rebuild=True)
+    assert report.sources["sales"].rows_in == 9
+    assert [(row["line_id"], row["has_coupon"]) for row in lines(shop)] == [(1, True), (2, True), (8, False), (9, True)]
+    assert len(list((shop / "var/data/reco/lines").iterdir())) == 1
+    assert len([each for each in entries if each.source == "sales"]) == 5
+
+
+def test_a_lookup_that_was_mended_closes_its_quarantine(shop):
+    """A lookup is pulled whole: what the newest pull no longer refuses is fixed, the rest stays open."""
+    run(shop)
+    (shop / "legacy/promo/coupons.csv").write_text("coupon;product_id\n1;10\n3;77\n")
+    _, _, entries = run(shop)
+    states = sorted(str(each.state) for each in entries if each.source == "coupons")
+    assert states == ["fixed"] * 4 + ["open"]
+
+
+KEYED = "{name: card, logicalType: string, classification: pii, unique: true}"
+
+
+def test_f_48_a_key_that_came_in_an_earlier_run_is_refused(shop):
+    """F-48: a unique field that is not the cursor is remembered over runs."""
+    edit(shop / "integrations/reco/contract.odcs.yaml", "{name: card, logicalType: string, classification: pii}", KEYED)
+    run(shop)
+    sell(shop, (9, 20, 2, AT, "c1"), (10, 20, 2, AT, "c10"))
+    report, _, _ = run(shop)
+    assert report.sources["sales"].by_rule == {"card.unique": 1}
+    assert [row["line_id"] for row in lines(shop)] == [1, 2, 8, 10]
+
+
+def as_file(shop):
+    """The sales as a file that is delivered again and again."""
+    edit(
+        shop / "integrations/reco/integration.yaml",
+        "connection: pos, table: sales, cursor: {column: line_id, key: line_id}}",
+        "connection: promo, path: sales.csv, format: csv}",
+    )
+
+
+def deliver(shop, *rows):
+    """Put a file of sales in place of the one before."""
+    text = "".join(f"{line},{product},1,{AT},c\n" for line, product in rows)
+    (shop / "legacy/promo/sales.csv").write_text(f"line_id,product_id,quantity,sold_at,card\n{text}")
+
+
+def test_a_file_that_is_delivered_again_is_read_once(shop):
+    """A feed's file is known by its content: a new one adds its rows, one that was there before adds none."""
+    as_file(shop)
+    read = []
+    for rows in ([(1, 10)], [(2, 20), (3, 10)], [(1, 10)], [(1, 10)]):
+        deliver(shop, *rows)
+        report, _, _ = run(shop)
+        read.append(report.sources["sales"].rows_in)
+    assert read == [1, 2, 0, 0]
+    assert [row["line_id"] for row in lines(shop)] == [1, 2, 3]
+
+
+def test_a_table_that_has_other_columns_now_is_not_mixed(shop):
+    """When the contract of a table changes, the run stops and says how to make it anew; a rebuild does."""
+    run(shop)
+    edit(
+        shop / "integrations/reco/contract.odcs.yaml",
+        "      - {name: has_coupon",
+        "      - {name: quantity, logicalType: integer, required: true}\n      - {name: has_coupon",
+    )
+    with pytest.raises(DeclarationError, match="rebuild"):
+        run(shop)
+    run(shop, rebuild=True)
+    assert [row["quantity"] for row in lines(shop)] == [2, 1, 3]
+
+
+def test_a_part_that_is_not_listed_is_removed_and_a_hidden_one_is_finished(shop):
+    """What a killed run left is no part of the table; what was listed before the kill gets its name."""
+    run(shop)
+    [part] = (shop / "var/data/reco/lines").iterdir()
+    rows = lines(shop)
+    (part.parent / "000001-dead.parquet").write_bytes(part.read_bytes())
+    (part.parent / ".000002-dead.parquet.part").write_bytes(b"half")
+    part.rename(part.parent / f".{part.name}.part")
+    run(shop)
+    assert list(part.parent.iterdir()) == [part]
+    assert lines(shop) == rows
+
+
+def test_f61_a_part_that_is_gone_stops_the_run(shop):
+    """F-61: a table of which a part was deleted is not added to; a rebuild makes it whole."""
+    run(shop)
+    rows = lines(shop)
+    next((shop / "var/data/reco/lines").iterdir()).unlink()
+    with pytest.raises(StoreError, match="gone"):
+        run(shop)
+    run(shop, rebuild=True)
+    assert lines(shop) == rows
 
 
 def test_progress_ends_at_the_number_of_records(shop):
@@ -246,35 +399,135 @@ BREAKS = [
 @pytest.mark.parametrize(("file", "old", "new", "error"), BREAKS)
 def test_a_run_that_fails_leaves_everything_as_it_was(shop, file, old, new, error):
     """Table, quarantine and positions stay those of the run before; no working file is left; the ledger says failed."""
-    first, _, entries = run(shop)
-    table = first.tables["lines"].path.read_bytes()
+    _, _, entries = run(shop)
+    before = {path: path.read_bytes() for path in files(shop)}
     edit(shop / file, old, new)
     with pytest.raises(error):
         run(shop)
-    assert first.tables["lines"].path.read_bytes() == table
-    assert [each.name for each in (shop / "var/data/reco").iterdir()] == ["lines.parquet"]
+    assert {path: path.read_bytes() for path in files(shop)} == before
     with open_store(shop / "var" / "brownfield.db") as store:
         assert [each.attempt for each in store.quarantine.select("reco")] == [1] * len(entries)
         assert [each.status for each in store.ledger.runs("reco")][:1] == ["failed"]
 
 
-def test_two_runs_at_once_do_not_both_count(shop):
-    """A run whose source was moved on meanwhile is rolled back whole."""
+SHAPES = [
+    pytest.param("ALTER TABLE sales RENAME COLUMN card TO customer", "card.*no such field any more", id="renamed"),
+    pytest.param("ALTER TABLE sales DROP COLUMN card", "card.*no such field any more", id="dropped"),
+]
+
+
+@pytest.mark.parametrize(("statement", "message"), SHAPES)
+def test_f_46_a_table_that_changed_stops_before_the_first_row(shop, statement, message):
+    """F-46: the message names the column, what it was and what it is; nothing is read."""
+    run(shop)
+    rows = lines(shop)
+    sell(shop, (9, 20, 2, AT, "c9"))
+    with closing(sqlite3.connect(shop / "legacy/pos.db")) as database, database:
+        database.execute(statement)
+    with pytest.raises(SourceChanged, match=message):
+        run(shop)
+    assert lines(shop) == rows
+
+
+def test_f_46_a_column_of_another_type_is_told_and_may_be_accepted(shop):
+    """F-46: what was and what is stand in the message; a person may let one run go on, and the audit log says so."""
+    run(shop)
+    with closing(sqlite3.connect(shop / "legacy/pos.db")) as database, database:
+        database.execute("ALTER TABLE sales RENAME TO old")
+        database.execute("CREATE TABLE sales (line_id INTEGER PRIMARY KEY, product_id, quantity, sold_at, card BLOB)")
+        database.execute("INSERT INTO sales SELECT * FROM old")
+    sell(shop, (9, 20, 2, AT, "c9"))
+    with pytest.raises(SourceChanged, match=r"sold_at: expected TEXT, as in the run before, got without type"):
+        run(shop)
+    report, _, _ = run(shop, accept=["shape"])
+    assert report.sources["sales"].accepted_guards["shape"].startswith("sold_at: was TEXT")
+    assert run(shop)[0].sources["sales"].rows_in == 0
+    with open_store(shop / "var" / "brownfield.db") as store:
+        [entry] = store.audit.entries()
+    assert (entry.action, entry.subject) == ("pipeline.accept", "reco.sales")
+
+
+def test_f_46_a_copybook_that_changed_is_told(shop):
+    """F-46: a wider field moves all behind it; the run stops with the old and the new place."""
+    run(shop)
+    edit(shop / "integrations/reco/product.cpy", "9(5) COMP-3", "9(7) COMP-3")
+    with pytest.raises(SourceChanged, match=r"product_id: expected packed 3 bytes at 0.*got packed 4 bytes at 0"):
+        run(shop)
+
+
+def test_f_47_a_lookup_that_shrank_is_not_taken(shop):
+    """F-47: fewer records than the share admits pause the run; a person may accept it for one run."""
+    edit(shop / "integrations/reco/integration.yaml", "connection: promo,", "max_drop_percent: 20, connection: promo,")
+    run(shop)
+    (shop / "legacy/promo/coupons.csv").write_text("coupon;product_id\n1;10\n2;10\n3;10\n")
+    with pytest.raises(RunPaused, match="3 records, 6 the last time; at most 20 % fewer"):
+        run(shop)
+    assert run(shop, accept=["volume"])[0].sources["coupons"].rows_in == 3
+    assert run(shop)[0].sources["coupons"].rows_in == 3
+
+
+def test_f_57_too_many_refused_records_pause_the_run(shop):
+    """F-57: above the declared share nothing is kept; at the share the run goes on."""
+    edit(
+        shop / "integrations/reco/integration.yaml",
+        "sales: {feed: true,",
+        "sales: {feed: true, max_refused_percent: 60,",
+    )
+    with pytest.raises(RunPaused, match="5 of 8 records refused; at most 60 %"):
+        run(shop)
+    assert lines_or_none(shop) is None
+    edit(shop / "integrations/reco/integration.yaml", "max_refused_percent: 60", "max_refused_percent: 62.5")
+    assert run(shop)[0].sources["sales"].accepted == 3
+
+
+def lines_or_none(shop):
+    """The unified table, or None where there is none yet."""
+    return lines(shop) if list((shop / "var/data/reco/lines").glob("*.parquet")) else None
+
+
+def test_f_57_no_refused_record_is_tolerated_where_that_is_declared(shop):
+    """F-57: with tolerance none a single refused record pauses the run."""
+    edit(shop / "integrations/reco/integration.yaml", "sales: {feed: true,", "sales: {feed: true, tolerance: none,")
+    with pytest.raises(RunPaused, match="none is tolerated"):
+        run(shop)
+
+
+def test_f_57_a_feed_out_of_reach_waits_for_the_next_run(shop):
+    """With tolerance all the other sources are read, the report says why this one was not, and nothing is lost."""
+    edit(shop / "integrations/reco/integration.yaml", "sales: {feed: true,", "sales: {feed: true, tolerance: all,")
+    edit(shop / "integrations/reco/contract.odcs.yaml", "mustBeGreaterThan: 0", "mustBeGreaterThan: -1")
+    (shop / "legacy/pos.db").rename(shop / "legacy/pos.away")
+    report, _, _ = run(shop)
+    assert "no such file" in report.sources["sales"].unavailable
+    assert (report.sources["coupons"].rows_in, report.sources["sales"].rows_in) == (6, 0)
+    (shop / "legacy/pos.away").rename(shop / "legacy/pos.db")
+    assert run(shop)[0].sources["sales"].rows_in == 8
+    assert [row["line_id"] for row in lines(shop)] == [1, 2, 8]
+
+
+def test_f41_two_runs_at_once_do_not_both_count(shop):
+    """F-41: a run whose source was moved on meanwhile is rolled back whole, and the next leaves nothing of it."""
     workspace = load_workspace(shop)
+    output = shop / "var/data/reco"
     with open_store(shop / "var" / "brownfield.db") as store:
         moved = []
 
         def meanwhile(source, done, total):
             if not moved:
                 moved.append(source)
-                store.ledger.advance("reco", "sales", {"after": [1]}, previous=None)
+                store.ledger.advance("reco", "sales", {"after": [2]}, previous=None)
 
         with pytest.raises(StoreError, match="another run"):
-            run_pipeline(
-                workspace.integrations["reco"], workspace.connections, store, shop / "var/data/reco", meanwhile
-            )
+            run_pipeline(workspace.integrations["reco"], workspace.connections, store, output, meanwhile)
         assert store.quarantine.select("reco") == []
-    assert list((shop / "var/data/reco").iterdir()) == []
+        assert store.parts.listed("reco") == {}
+    assert list(output.rglob("*.parquet")) == []
+
+
+def test_tables_are_written_by_one_run_at_a_time(shop):
+    """A second run is refused while the first is under way."""
+    with pytest.raises(Unavailable, match="another run"):
+        run(shop, lambda *_: run(shop))
 
 
 def test_sources_that_need_each_other_in_a_circle_are_refused(shop):

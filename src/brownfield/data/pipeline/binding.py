@@ -77,7 +77,21 @@ def _bind_place(
     if place.table is not None:
         return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
     text = _layout(integration, place)
-    return FolderFile(location, place.path or "", open_format(place.format or "", place.options, text).decode)
+    opened = open_format(place.format or "", place.options, text)
+    return FolderFile(
+        location, place.path or "", opened.decode, _fields(opened), isinstance(opened, Csv) and opened.header
+    )
+
+
+def _fields(opened: Format) -> dict[str, str]:
+    """Say where the fields of a fixed record lie and how they are written."""
+    if not isinstance(opened, Copybook | FixedWidth):
+        return {}
+    return {
+        item.name: f"{item.usage}{' signed' if item.signed else ''} {item.length} bytes at {item.offset}, "
+        f"{item.digits} digits, {item.scale} of them decimal, {item.axes or 'once'}"
+        for item in opened.layout.items
+    }
 
 
 def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:

@@ -38,13 +38,18 @@ class StreamCheck:
         What it is held to.
     stage
         ``check`` or ``unify``.
+    rows_before
+        Records that runs before this one read.
     """
 
-    def __init__(self, integration: str, name: str, schema: "Schema", stage: str = "check") -> None:
+    def __init__(
+        self, integration: str, name: str, schema: "Schema", stage: str = "check", *, rows_before: int = 0
+    ) -> None:
         self.identity = f"{integration}\0{name}"
         self.name = name
         self.schema = schema
         self.stage = stage
+        self.rows_before = rows_before
         self.rows_in = 0
         self.accepted = 0
         self.by_rule: Counter[tuple[str, str]] = Counter()
@@ -55,6 +60,12 @@ class StreamCheck:
     def quarantined(self) -> int:
         """Number of records refused so far."""
         return self.rows_in - self.accepted
+
+    def remember(self, keys: pa.Table) -> None:
+        """Take note of rows that were accepted by earlier runs, as far as their keys are among the columns."""
+        for _, seen in self._seen:
+            if set(seen.fields) <= set(keys.column_names):
+                seen.add(keys)
 
     def check(
         self, origin: str, decoded: "Decoded", references: Mapping[str, pa.Array]
@@ -95,7 +106,7 @@ class StreamCheck:
         return accepted, kept, quarantined
 
     def finish(self) -> None:
-        """Hold the whole source to its row counts.
+        """Hold the whole source, with what was read of it before, to its row counts.
 
         Raises
         ------
@@ -103,12 +114,12 @@ class StreamCheck:
             When it has too few or too many rows, as after a pull that was cut short.
         """
         counts = [rule for rule in self.schema.set_rules if isinstance(rule, RowCountRule)]
-        broken = [Violation("", f"{self.name}.{rule.id}", rule.code) for rule in counts if not rule.holds(self.rows_in)]
+        rows = self.rows_before + self.rows_in
+        broken = [Violation("", f"{self.name}.{rule.id}", rule.code) for rule in counts if not rule.holds(rows)]
         if broken:
             raise InputRefused(
                 broken,
-                next_step=f"{self.name} has {self.rows_in:,} rows, which the contract does not admit; "
-                "nothing was replaced.",
+                next_step=f"{self.name} has {rows:,} rows, which the contract does not admit; nothing was replaced.",
             )
 
     def _refused_rows(

@@ -22,6 +22,10 @@ class SourceReport:
         Quarantined records by rule and by rejection code; a record that breaks several counts under each.
     seconds
         Time spent on the source.
+    unavailable
+        Why a feed was left for the next run; empty when it was read.
+    accepted_guards
+        Guards that were let pass in this run, each with what it found.
     """
 
     source: str
@@ -31,6 +35,8 @@ class SourceReport:
     by_rule: Mapping[str, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    unavailable: str = ""
+    accepted_guards: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -39,15 +45,18 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableReport(SourceReport):
-    """What became of one unified table; ``rows_in`` are the accepted rows of the source that it is made from.
+    """What was added to one unified table; ``rows_in`` are the accepted rows of the source that it is made from.
 
     Parameters
     ----------
     path
-        The Parquet file.
+        The folder of its Parquet files.
+    rows_total
+        Rows that the table has now.
     """
 
     path: Path
+    rows_total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,7 @@ class PipelineReport:
             "contract": self.contract,
             "seconds": round(self.seconds, 3),
             "sources": {name: _plain(each) for name, each in self.sources.items()},
-            "tables": {name: _plain(each) | {"path": str(each.path)} for name, each in self.tables.items()},
+            "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
         }
 
 
@@ -93,4 +102,10 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "by_rule": dict(report.by_rule),
         "by_code": dict(report.by_code),
         "seconds": round(report.seconds, 3),
+        "unavailable": report.unavailable,
+        "accepted_guards": dict(report.accepted_guards),
     }
+
+
+def _extent(report: TableReport) -> dict[str, Any]:
+    return {"path": str(report.path), "rows_total": report.rows_total}

@@ -1,14 +1,13 @@
-"""One run: every source is read, decoded and checked, and becomes the declared tables; nothing is lost on the way.
+"""One run: every source is read on from where it was left, checked, and its rows added to the declared tables.
 
-Sources are read in the order in which they need each other. Counts, quarantine and positions commit in one
-transaction of the store, and the new tables take their names with it: a run that fails leaves all as it was.
+A feed goes on from its committed position; a lookup is pulled whole and replaces what was known of it. Counts,
+quarantine, positions and the list of the tables' files commit in one transaction: a run that fails, or is killed
+anywhere, leaves all as it was, and the next one does the work once.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,37 +17,45 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
-from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
-from brownfield.data.pipeline.tables import TableWriter
-from brownfield.errors import DeclarationError, StoreError
-from brownfield.store import Refused, SourceCounts
+from brownfield.data.pipeline.parts import one_run, settle
+from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
+from brownfield.data.pipeline.report import PipelineReport
+from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
+from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
+from brownfield.store import SourceState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from brownfield.contract import Schema
+    from brownfield.data.sources import Source
     from brownfield.integration import ConnectionSpec, IntegrationSpec
-    from brownfield.store import Store
+    from brownfield.store import Part, Store, Transaction
 
-__all__ = ["Progress", "run_pipeline"]
+__all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a source's name, the records read so far, and the records in all as far as that can be told."""
 
 
-def run_pipeline(
+def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     integration: "IntegrationSpec",
     connections: "Mapping[str, ConnectionSpec]",
     store: "Store",
     output: Path,
     progress: Progress | None = None,
     *,
+    rebuild: bool = False,
+    accept: Collection[Guard] = (),
+    actor: str = "local",
     clock: Clock | None = None,
 ) -> PipelineReport:
-    """Bring the silos of one integration into its tables.
+    """Bring what is new in the silos of one integration into its tables.
 
     Parameters
     ----------
@@ -57,46 +64,66 @@ def run_pipeline(
     connections
         Of the workspace.
     store
-        Takes counts, quarantine and positions.
+        Takes counts, quarantine, positions and the list of the tables' files.
     output
-        Folder of the tables, such as ``var/data/<integration>``; each becomes ``<table>.parquet``.
+        Folder of the tables, such as ``var/data/<integration>``; each is a folder of Parquet files of its name.
     progress
         Told after every batch.
+    rebuild
+        Read every feed from its beginning and make the tables anew; what a feed no longer holds is then lost.
+    accept
+        Guards that a person lets pass in this run: ``refused``, ``shape``, ``volume``; what they found is audited.
+    actor
+        Who runs it, for the audit log.
     clock
         The system's unless given.
 
     Raises
     ------
     SourceUnavailable
-        When a source cannot be read.
+        When a source cannot be read, unless its tolerance is ``all``.
+    SourceChanged
+        When fields of a source are other than in the run before.
+    RunPaused
+        When a source has fewer records, or more refused ones, than is declared.
     DeclarationError
-        When the declaration does not fit what is there.
+        When the declaration does not fit what is there, or the tables as they were begun.
     InputRefused
         When a source as a whole breaks its contract (row counts).
+    Unavailable
+        When another process is writing these tables.
     """
     clock = clock or SystemClock()
     started = clock.monotonic_ns()
-    order = _reading_order(integration)
-    contract = integration.contract
-    run_id = store.ledger.begin_run(
-        integration=integration.name, kind="pipeline", contract=contract.reference, contract_digest=contract.digest
-    )
-    try:
-        with ExitStack() as writers:
-            run = _Run(
-                integration, connections, store, output, progress=progress or _silent, clock=clock, writers=writers
-            )
-            for name in order:
-                run.read(name)
-            run.commit(run_id)
-    except BaseException:
-        with suppress(StoreError):  # what went wrong first is what is told
-            store.ledger.finish_run(run_id, "failed")
-        raise
+    order = reading_order(integration)
+    with one_run(output):
+        if not rebuild:
+            settle_all(output, store.parts.listed(integration.name))
+        begun = begin(integration, store, "pipeline")
+        try:
+            with ExitStack() as writers:
+                run = Run(
+                    integration,
+                    store,
+                    output,
+                    begun=begun,
+                    rebuild=rebuild,
+                    accept=accept,
+                    clock=clock,
+                    writers=writers,
+                )
+                for name in order:
+                    run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                run.commit(actor)
+        except BaseException:
+            with suppress(StoreError):  # what went wrong first is what is told
+                store.ledger.finish_run(begun.run_id, "failed")
+            raise
+        run.publish()
     return PipelineReport(
-        run_id=run_id,
+        run_id=begun.run_id,
         integration=integration.name,
-        contract=contract.reference,
+        contract=integration.contract.reference,
         sources={name: run.sources[name].report() for name in order},
         tables={name: table.report() for name, table in run.tables.items()},
         seconds=(clock.monotonic_ns() - started) / 1e9,
@@ -107,66 +134,46 @@ def _silent(_source: str, _done: int, _total: int | None) -> None:
     pass
 
 
-def _reading_order(integration: "IntegrationSpec") -> list[str]:
-    """Order the sources so that the keys and lookups that one needs are read before it."""
-    needs: dict[str, set[str]] = {name: set() for name in integration.sources}
-    for name, schema in _checked_schemas(integration).items():
-        reader = integration.unified[name].from_ if name in integration.unified else name
-        for target in schema.batches.references:
-            needed = target.partition(".")[0]
-            if needed not in needs:
-                raise DeclarationError(
-                    path=f"contract.{name}", expected=f"a reference to one of {', '.join(needs)}", got=target
-                )
-            needs[reader].add(needed)
-    for table in integration.unified.values():
-        needs[table.from_].update(join.source for join in table.join)
-    try:
-        return list(TopologicalSorter(needs).static_order())
-    except CycleError as error:
-        raise DeclarationError(
-            path="sources", expected="sources that do not need each other in a circle", got=" -> ".join(error.args[1])
-        ) from None
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that was entered, and what the store knew at that moment."""
+
+    run_id: str
+    listed: "Mapping[str, list[Part]]"
+    positions: "Mapping[str, Any]"
+    states: "Mapping[str, SourceState | None]"
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One source or table under way: its check, what was refused, and the time that it took."""
-
-    check: StreamCheck
-    refused: list[Refused] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def counts(self) -> dict[str, Any]:
-        by_rule: Counter[str] = Counter()
-        by_code: Counter[str] = Counter()
-        for (code, rule), rows in self.check.by_rule.items():
-            by_rule[rule] += rows
-            by_code[code] += rows
-        return {
-            "source": self.check.name,
-            "rows_in": self.check.rows_in,
-            "accepted": self.check.accepted,
-            "quarantined": len(self.refused),
-            "by_rule": dict(sorted(by_rule.items())),
-            "by_code": dict(sorted(by_code.items())),
-            "seconds": self.seconds,
-        }
-
-    def report(self) -> SourceReport:
-        return SourceReport(**self.counts())
+def begin(integration: "IntegrationSpec", store: "Store", kind: str | None) -> Begun:
+    """Enter a run, close those that were killed, and look at one moment of the store; without a kind only look."""
+    name = integration.name
+    with store.commit() as tx:
+        run_id = "0" * 32
+        if kind is not None:
+            tx.ledger.close_abandoned(name, kind)
+            run_id = tx.ledger.begin_run(
+                integration=name,
+                kind=kind,
+                contract=integration.contract.reference,
+                contract_digest=integration.contract.digest,
+            )
+        return Begun(
+            run_id,
+            tx.parts.listed(name),
+            {source: tx.ledger.position(name, source) for source in integration.sources},
+            {source: tx.ledger.state(name, source) for source in integration.sources},
+        )
 
 
-@dataclass(slots=True)
-class _Table(_Stream):
-    """One unified table under way."""
+def settle_all(output: Path, listed: "Mapping[str, list[Part]]") -> None:
+    """Make every table's folder what the store lists."""
+    folders = {path.name for path in output.iterdir() if path.is_dir()}
+    for name in folders | set(listed):
+        settle(output / name, [each.file for each in listed.get(name, [])])
 
-    writer: TableWriter = field(kw_only=True)
-    matchers: list[Matcher] = field(kw_only=True)
-    references: Mapping[str, pa.Array] = field(kw_only=True)
 
-    def report(self) -> TableReport:
-        return TableReport(path=self.writer.path, **self.counts())
+def _shape_of(state: SourceState | None) -> "Mapping[str, str]":
+    return {} if state is None else state.shape
 
 
 def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") -> Decoded:
@@ -174,111 +181,188 @@ def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") ->
     return Decoded(accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row])))
 
 
-class _Run:
-    """The state of one run."""
+class Run:
+    """The state of one run: what was read of each source, and what it adds to each table."""
 
     def __init__(  # noqa: PLR0913 (what a run is made of)
         self,
         integration: "IntegrationSpec",
-        connections: "Mapping[str, ConnectionSpec]",
         store: "Store",
         output: Path,
         *,
-        progress: Progress,
+        begun: Begun,
+        rebuild: bool,
+        accept: Collection[Guard],
         clock: Clock,
         writers: ExitStack,
     ) -> None:
         self.integration = integration
-        self.connections = connections
         self.store = store
         self.output = output
-        self.progress = progress
+        self.begun = begun
+        self.rebuild = rebuild
+        self.accept = accept
         self.clock = clock
         self.writers = writers
-        self.sources: dict[str, _Stream] = {}
-        self.tables: dict[str, _Table] = {}
-        self.positions: dict[str, Any] = {}
-        self.previous = {name: store.ledger.position(integration.name, name) for name in integration.sources}
-        self.kept = _columns_kept(integration)
+        self.sources: dict[str, SourceStream] = {}
+        self.tables: dict[str, TableStream] = {}
+        self.kept = columns_kept(integration)
         self.lookups: dict[str, pa.Table] = {}
 
-    def read(self, name: str) -> None:
+    def read(self, name: str, bind: "Callable[[], Source]", progress: Progress = _silent) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
-        schema = self.integration.contract.schema(name)
-        stream = self.sources[name] = _Stream(StreamCheck(self.integration.name, name, schema))
-        references = {target: self._known(target) for target in schema.batches.references}
-        tables = self._begin_tables(name)
-        kept = [schema.arrow.empty_table().select(self.kept[name])]
-        source = bind_source(self.integration, name, self.connections)
+        stream = self.begin(name)
+        try:
+            stream.source = bind()
+            self._check_shape(stream, stream.source)
+            self._pull(stream, stream.source, progress)
+        except SourceUnavailable as error:
+            whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
+            if self.integration.sources[name].tolerance != "all" or whole:
+                raise
+            stream.unavailable = str(error)
+        self.end(stream)
+
+    def recall(self, name: str) -> None:
+        """Take a feed as earlier runs remember it, without reading on."""
+        stream = self.begin(name)
+        self.lookups[name] = pa.concat_tables(stream.kept)
+
+    def _pull(self, stream: SourceStream, source: "Source", progress: Progress) -> None:
+        name = stream.check.name
+        is_file = self.integration.sources[name].chain[0].path is not None
+        delivered = self.store.ledger.delivered(self.integration.name, name) if is_file and stream.resumes else set()
         begun = self.clock.monotonic_ns()
-        for pulled in source.read(schema.arrow):
-            decoded = replace(pulled.decoded, batch=with_timestamps(pulled.decoded.batch, schema))
-            accepted, rows, refused = stream.check.check(pulled.origin, decoded, references)
-            stream.refused += refused
-            kept.append(accepted.select(self.kept[name]))
-            stream.seconds += self._seconds_since(begun)
-            for table in tables:
-                self._fill(table, pulled.origin, _of_rows(decoded, accepted, rows))
+        for pulled in source.read(stream.check.schema.arrow, stream.previous if stream.resumes else None):
+            stream.position = pulled.position
+            if pulled.origin not in delivered:
+                if is_file and stream.is_feed:
+                    stream.deliveries.add(pulled.origin)
+                stream.seconds += self._seconds_since(begun)
+                self.take(stream, pulled.origin, pulled.decoded)
             begun = self.clock.monotonic_ns()
-            self.positions[name] = pulled.position
             done = stream.check.rows_in
-            self.progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
+            progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
+        if not stream.resumes:
+            stream.guards.judge()
+        if stream.state is not None and (stream.deliveries or not stream.is_feed):
+            stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
+
+    def _check_shape(self, stream: SourceStream, source: "Source") -> None:
+        if isinstance(source, Shaped):
+            wanted = stream.check.schema.names
+            shape = source.shape()
+            stream.guards.shape({} if stream.state is None else stream.state.shape, shape, wanted)
+            stream.shape = {name: shape[name] for name in wanted if name in shape}
+
+    def take(self, stream: SourceStream, origin: str, decoded: Decoded) -> None:
+        """Check records of a source, keep what others need of them, and add the accepted ones to its tables."""
+        begun = self.clock.monotonic_ns()
+        decoded = replace(decoded, batch=with_timestamps(decoded.batch, stream.check.schema))
+        accepted, rows, refused = stream.check.check(origin, decoded, stream.references)
+        stream.refused += refused
+        stream.guards.refused(decoded.records, len(refused))
+        stream.kept.append(accepted.select(self.kept[stream.check.name]))
+        if stream.memory is not None:
+            stream.memory.write(accepted.select(stream.memory.schema.names))
+        stream.seconds += self._seconds_since(begun)
+        for table in stream.tables:
+            self._fill(table, origin, _of_rows(decoded, accepted, rows))
+
+    def end(self, stream: SourceStream) -> None:
+        """Hold a source that was read to its end to what must hold for the whole of it."""
         stream.check.finish()
-        self.lookups[name] = pa.concat_tables(kept)
-        for table in tables:
+        self.lookups[stream.check.name] = pa.concat_tables(stream.kept)
+        for table in stream.tables:
             table.check.finish()
 
-    def commit(self, run_id: str) -> None:
-        """Make the outcome durable: counts, quarantine and positions in one transaction, then the tables."""
-        for table in self.tables.values():
-            table.writer.seal()
-        name = self.integration.name
+    def commit(self, actor: str) -> None:
+        """Make the outcome durable: counts, quarantine, positions and the list of parts in one transaction."""
+        datasets = self._datasets()
+        for dataset in datasets:
+            dataset.seal()
         with self.store.commit() as tx:
-            for stream in (*self.sources.values(), *self.tables.values()):
-                check = stream.check
-                tx.ledger.add_counts(
-                    run_id,
-                    SourceCounts(check.name, check.rows_in, check.accepted, len(stream.refused), by_rule=check.by_rule),
-                )
-                tx.quarantine.add(
-                    run_id,
-                    integration=name,
-                    source=check.name,
-                    contract=self.integration.contract.reference,
-                    records=stream.refused,
-                )
-            for source, position in self.positions.items():
-                tx.ledger.advance(name, source, position, previous=self.previous[source])
-            tx.ledger.finish_run(run_id)
-            for table in self.tables.values():
-                table.writer.publish()
+            for source in self.sources.values():
+                self.enter(tx, source, whole=not source.resumes)
+                self._move(tx, source)
+                for table in source.tables:
+                    self.enter(tx, table, whole=not source.resumes)
+            for dataset in datasets:
+                dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+            self._audit(tx, actor)
+            tx.ledger.finish_run(self.begun.run_id)
 
-    def _begin_tables(self, source: str) -> "list[_Table]":
-        """Prepare the unified tables that are made from a source."""
-        begun = []
-        for name, spec in self.integration.unified.items():
-            if spec.from_ != source:
-                continue
-            schema = self.integration.contract.schema(name)
-            matchers = [Matcher(join, self.lookups[join.source], f"unified.{name}") for join in spec.join]
-            columns = self.integration.contract.schema(source).arrow.empty_table()
-            for matcher in matchers:
-                columns = matcher.apply(columns)
-            for field_name in schema.names:
-                if field_name not in columns.column_names:
-                    raise DeclarationError(
-                        path=f"unified.{name}",
-                        expected=f"a source or join that gives {field_name}, as the contract says",
-                        got=", ".join(columns.column_names),
-                    )
-            writer = self.writers.enter_context(TableWriter(self.output / f"{name}.parquet", schema.arrow))
-            references = {target: self._known(target) for target in schema.batches.references}
-            check = StreamCheck(self.integration.name, name, schema, "unify")
-            self.tables[name] = _Table(check, writer=writer, matchers=matchers, references=references)
-            begun.append(self.tables[name])
-        return begun
+    def publish(self) -> None:
+        """Give the new parts their names and tell the sources; whatever fails here the next run makes good."""
+        for dataset in self._datasets():
+            settle(dataset.folder, dataset.files())
+        for stream in self.sources.values():
+            if stream.source is not None and stream.position:
+                stream.source.ack(stream.position)
 
-    def _fill(self, table: "_Table", origin: str, accepted: Decoded) -> None:
+    def begin(self, name: str) -> SourceStream:
+        """Prepare a source: what is known of it, and the tables that are made from it."""
+        integration = self.integration
+        schema = integration.contract.schema(name)
+        is_feed = integration.sources[name].feed
+        state = self.begun.states[name]
+        resumes = is_feed and state is not None and not self.rebuild
+        rows_before = state.rows_total if state is not None and resumes else 0
+        stream = self.sources[name] = SourceStream(
+            StreamCheck(integration.name, name, schema, rows_before=rows_before),
+            is_feed=is_feed,
+            resumes=resumes,
+            state=state,
+            guards=Guards(f"{integration.name}.{name}", integration.sources[name], self.accept),
+            previous=self.begun.positions[name],
+            references={target: self._known(target) for target in schema.batches.references},
+            kept=[schema.arrow.empty_table().select(self.kept[name])],
+        )
+        remembered = columns_remembered(integration, name, self.kept[name]) if is_feed else []
+        if remembered:
+            stream.memory = self._dataset(
+                f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), resumes
+            )
+            earlier = stream.memory.read(remembered)
+            stream.check.remember(earlier)
+            stream.kept.append(earlier.select(self.kept[name]))
+        stream.tables = [
+            self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
+        ]
+        return stream
+
+    def _begin_table(self, name: str, source: SourceStream) -> TableStream:
+        spec = self.integration.unified[name]
+        schema = self.integration.contract.schema(name)
+        matchers = [Matcher(join, self.lookups[join.source], f"unified.{name}") for join in spec.join]
+        columns = source.check.schema.arrow.empty_table()
+        for matcher in matchers:
+            columns = matcher.apply(columns)
+        for field_name in schema.names:
+            if field_name not in columns.column_names:
+                raise DeclarationError(
+                    path=f"unified.{name}",
+                    expected=f"a source or join that gives {field_name}, as the contract says",
+                    got=", ".join(columns.column_names),
+                )
+        dataset = self._dataset(name, schema.arrow, source.resumes)
+        check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
+        check.remember(dataset.read(unique_columns(schema)))
+        references = {target: self._known(target) for target in schema.batches.references}
+        self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
+        return self.tables[name]
+
+    def _dataset(self, name: str, schema: pa.Schema, resumes: bool) -> Dataset:  # noqa: FBT001 (one of two ways)
+        return Dataset(
+            name,
+            self.output / name,
+            schema,
+            listed=self.begun.listed.get(name, []) if resumes else None,
+            tag=self.begun.run_id[:8],
+            writers=self.writers,
+        )
+
+    def _fill(self, table: TableStream, origin: str, accepted: Decoded) -> None:
         """Join a batch, hold it to the table's own schema and write it."""
         begun = self.clock.monotonic_ns()
         joined = accepted.batch
@@ -288,8 +372,48 @@ class _Run:
             raise AssertionError(f"{table.check.name}: a join changed the number of rows")
         checked, _, refused = table.check.check(origin, replace(accepted, batch=joined), table.references)
         table.refused += refused
-        table.writer.write(checked)
+        table.dataset.write(checked)
         table.seconds += self._seconds_since(begun)
+
+    def enter(self, tx: "Transaction", stream: "SourceStream | TableStream", *, whole: bool) -> None:
+        """Enter counts and refused records; after a whole reading, close those that are refused no more."""
+        integration, name = self.integration.name, stream.check.name
+        tx.ledger.add_counts(self.begun.run_id, stream.counts())
+        tx.quarantine.add(
+            self.begun.run_id,
+            integration=integration,
+            source=name,
+            contract=self.integration.contract.reference,
+            records=stream.refused,
+        )
+        if whole:
+            tx.quarantine.settle(self.begun.run_id, integration, name)
+
+    def _move(self, tx: "Transaction", stream: SourceStream) -> None:
+        """Move a source on to where it was read."""
+        integration, name = self.integration.name, stream.check.name
+        rows_in = stream.check.rows_in
+        rows_last = rows_in if rows_in or stream.state is None else stream.state.rows_last
+        if stream.position or stream.shape or tx.ledger.state(integration, name) is None:
+            state = SourceState(stream.check.rows_before + rows_in, rows_last, stream.shape or _shape_of(stream.state))
+            tx.ledger.set_state(integration, name, state)
+        for origin in stream.deliveries:
+            tx.ledger.add_delivery(self.begun.run_id, integration, name, origin)
+        if stream.position:
+            tx.ledger.advance(integration, name, stream.position, previous=stream.previous)
+
+    def _audit(self, tx: "Transaction", actor: str) -> None:
+        """Say who read anew, and who let which guard pass."""
+        name = self.integration.name
+        if self.rebuild:
+            tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
+        for source, stream in self.sources.items():
+            for guard, what in stream.guards.passed.items():
+                detail = {"run_id": self.begun.run_id, "guard": str(guard), "found": what}
+                tx.audit.append(actor=actor, action="pipeline.accept", subject=f"{name}.{source}", detail=detail)
+
+    def _datasets(self) -> list[Dataset]:
+        return [dataset for stream in self.sources.values() for dataset in stream.datasets]
 
     def _known(self, target: str) -> pa.Array:
         source, _, name = target.partition(".")
@@ -297,24 +421,3 @@ class _Run:
 
     def _seconds_since(self, begun_ns: int) -> float:
         return (self.clock.monotonic_ns() - begun_ns) / 1e9
-
-
-def _columns_kept(integration: "IntegrationSpec") -> dict[str, list[str]]:
-    """Columns of each source that joins and references need once it is read."""
-    kept: dict[str, set[str]] = {name: set() for name in integration.sources}
-    for table in integration.unified.values():
-        for join in table.join:
-            kept[join.source].update(join.keys, join.take)
-    for schema in _checked_schemas(integration).values():
-        for target in schema.batches.references:
-            source, _, name = target.partition(".")
-            kept[source].add(name)
-    return {
-        name: [each for each in integration.contract.schema(name).names if each in columns]
-        for name, columns in kept.items()
-    }
-
-
-def _checked_schemas(integration: "IntegrationSpec") -> "dict[str, Schema]":
-    """Schemas of all sources and unified tables."""
-    return {name: integration.contract.schema(name) for name in (*integration.sources, *integration.unified)}

@@ -7,9 +7,9 @@ written is refused, not half read.
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -40,11 +40,17 @@ class FolderFile:
         The file's path below it.
     decode
         Reads the file: the ``decode`` of its format.
+    fields
+        Where each field lies and how it is written, for formats that have a layout.
+    has_header
+        Whether the first line names the columns.
     """
 
     folder: Path
     path: str
     decode: Decode
+    fields: Mapping[str, str] = field(default_factory=dict)
+    has_header: bool = False
 
     def probe(self) -> Probe:
         """Look whether the file is there (:class:`Source`)."""
@@ -64,6 +70,10 @@ class FolderFile:
                 share = stream.tell() / before.st_size if before.st_size else 1.0
                 yield Pulled(f"{self.path}#{digest}", decoded, position, share)
             self._check_still(before, os.fstat(stream.fileno()))
+
+    def shape(self) -> Mapping[str, str]:
+        """Describe each field as the layout does."""
+        return self.fields
 
     def ack(self, position: Position) -> None:
         """Do nothing: the file is left where it is (:class:`Source`)."""

@@ -76,6 +76,14 @@ class SqliteTable:
                 yield keyless
             yield from pages.by_key(connection, after)
 
+    def shape(self) -> dict[str, str]:
+        """Describe each column as the catalogue does: its declared type, and whether it may be empty."""
+        with closing(_connect(self.path)) as connection, _Translated(self):
+            return {
+                name.decode(): f"{declared.decode().upper() or 'without type'}{' NOT NULL' if required else ''}"
+                for _, name, declared, required, *_ in connection.execute(f"PRAGMA table_xinfo({_quoted(self.table)})")
+            }
+
     def ack(self, position: Position) -> None:
         """Do nothing: a table is not told (:class:`Source`)."""
 

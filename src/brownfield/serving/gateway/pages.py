@@ -7,16 +7,13 @@ import base64
 import hashlib
 import re
 import shlex
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import msgspec
-from markupsafe import Markup
 
 from brownfield import __version__
 from brownfield.contract import openapi
+from brownfield.report import STYLE, environment
 
 if TYPE_CHECKING:
     from brownfield.contract import Field, Schema
@@ -24,9 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE_HEADERS", "docs_page", "example_record", "openapi_document"]
 
-_TEMPLATES = files("brownfield.serving.gateway") / "templates"
-_STYLE = (_TEMPLATES / "docs.css").read_text("utf-8")
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_STYLE_DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](?::[0-9]{1,5})?")
 
@@ -57,23 +52,13 @@ def docs_page(title: str, snapshot: "Snapshot", host: bytes) -> str:
     shown = host.decode("ascii", "replace")
     address = shown if _HOST.fullmatch(shown) else "127.0.0.1:8080"
     integrations = [_described(served, address) for served in snapshot.integrations.values()]
-    return _template().render(
-        title=title,
-        style=Markup(_STYLE),  # noqa: S704 (our own file)
-        integrations=integrations,
-    )
+    return environment().get_template("api.html").render(title=title, integrations=integrations)
 
 
 def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
     """OpenAPI 3.1 document of every integration's named-fields call."""
     contracts = {name: served.contract for name, served in snapshot.integrations.items()}
     return openapi(contracts, title=title, version=__version__)
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string((_TEMPLATES / "docs.html").read_text("utf-8"))
 
 
 def _described(served: "Served", address: str) -> dict[str, Any]:
@@ -85,11 +70,11 @@ def _described(served: "Served", address: str) -> dict[str, Any]:
         "deadline_ms": f"{served.deadline_ms:g}",
         "state": _state(served),
         "tables": [
-            {"title": "It takes", "rows": [_row(field) for field in served.request.fields]},
-            {"title": "It gives", "rows": [_row(field) for field in served.response.fields]},
+            _table("It takes", served.request),
+            _table("It gives", served.response),
         ],
-        "curl": f"curl -s -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)} \\\n"
-        f"  http://{address}/v1/{served.name}/predict",
+        "curl": f"curl -s http://{address}/v1/{served.name}/predict \\\n"
+        f"  -H 'Content-Type: application/json' -d {shlex.quote(body)}",
     }
 
 
@@ -101,14 +86,20 @@ def _state(served: "Served") -> str:
     return "Nothing can answer just now."
 
 
+def _table(title: str, schema: "Schema") -> dict[str, Any]:
+    """Lay out one schema; a column in which nothing stands is left out."""
+    rows = [_row(field) for field in schema.fields]
+    return {"title": title, "rows": rows, "columns": [name for name in rows[0] if any(row[name] for row in rows)]}
+
+
 def _row(field: "Field") -> dict[str, str]:
     return {
-        "name": field.name,
-        "type": _type(field),
-        "unit": field.unit,
-        "rules": "; ".join(_rules(field)),
-        "example": msgspec.json.encode(_example(field)).decode(),
-        "description": field.description,
+        "Field": field.name,
+        "Type": _type(field),
+        "Unit": field.unit,
+        "Rules": "; ".join(_rules(field)),
+        "Example": msgspec.json.encode(_example(field)).decode(),
+        "Meaning": field.description,
     }
 
 
@@ -121,7 +112,11 @@ def _type(field: "Field") -> str:
 
 
 def _rules(field: "Field") -> list[str]:
-    rules = ["required"] if field.required else []
+    return (["required"] if field.required else []) + _value_rules(field)
+
+
+def _value_rules(field: "Field") -> list[str]:
+    rules = []
     if field.minimum is not None:
         rules.append(f"{'above' if field.exclusive_minimum else 'at least'} {field.minimum}")
     if field.maximum is not None:
@@ -139,7 +134,7 @@ def _rules(field: "Field") -> list[str]:
         if bound is not None:
             rules.append(words.format(bound))
     if field.item is not None:
-        rules += [f"items: {rule}" for rule in _rules(field.item)]
+        rules += [f"each item {rule}" for rule in _value_rules(field.item)]
     return rules
 
 

@@ -1,0 +1,119 @@
+"""What stops a run before it does harm: a source that changed its shape, shrank, or is refused too often.
+
+Each guard raises before anything is committed. A person who looked may accept it for one run, which is audited.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+
+from brownfield.errors import RunPaused, SourceChanged
+
+if TYPE_CHECKING:
+    from brownfield.integration import SourceSpec
+
+__all__ = ["Guard", "Guards", "Shaped"]
+
+Guard: TypeAlias = Literal["refused", "shape", "volume"]
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A source that knows what its fields look like."""
+
+    def shape(self) -> Mapping[str, str]:
+        """Give each field's description, such as ``INTEGER NOT NULL`` or ``packed 5 digits at byte 0``."""
+        ...
+
+
+class Guards:
+    """The guards of one source in one run.
+
+    Parameters
+    ----------
+    where
+        ``integration.source``, for messages.
+    spec
+        The declared source, with its shares.
+    accepted
+        Guards that a person lets pass in this run.
+    """
+
+    def __init__(self, where: str, spec: "SourceSpec", accepted: Collection[Guard]) -> None:
+        self.where = where
+        self.spec = spec
+        self.passed: dict[Guard, str] = {}
+        self._accepted = accepted
+        self._records = 0
+        self._refused = 0
+
+    def shape(self, was: Mapping[str, str], now: Mapping[str, str], wanted: Collection[str]) -> None:
+        """Compare the fields that the contract names with those of the last committed run.
+
+        Raises
+        ------
+        SourceChanged
+            For the first field that is gone or other than it was.
+        """
+        for name in wanted:
+            if name in was and now.get(name) != was[name]:
+                new = [other for other, text in now.items() if other not in was and text == was[name]]
+                gone = f"no such field any more (new: {', '.join(new)})" if new else "no such field any more"
+                self._stop(
+                    "shape", f"{name}: was {was[name]}, is {now.get(name, gone)}", name, was[name], now.get(name, gone)
+                )
+                return
+
+    def volume(self, last: int, rows: int) -> None:
+        """Hold a pull against the one before.
+
+        Raises
+        ------
+        RunPaused
+            When it has fewer records by more than the declared share.
+        """
+        share = self.spec.max_drop_percent
+        if share is not None and rows < last * (1 - share / 100):
+            self._stop("volume", f"{rows:,} records, {last:,} the last time; at most {share:g} % fewer are admitted")
+
+    def refused(self, records: int, refused: int) -> None:
+        """Take note of a batch, and judge when a window is full.
+
+        Raises
+        ------
+        RunPaused
+            When more of the records are refused than is tolerated.
+        """
+        if refused and self.spec.tolerance == "none":
+            self._stop("refused", f"{refused:,} records refused, and none is tolerated")
+        self._records += records
+        self._refused += refused
+        if self._records >= self.spec.refused_window_rows:
+            self.judge()
+
+    def judge(self) -> None:
+        """Judge the records since the last window; raises as :meth:`refused`."""
+        share = self.spec.max_refused_percent
+        if share is not None and self._refused * 100 > share * self._records:
+            self._stop(
+                "refused",
+                f"{self._refused:,} of {self._records:,} records refused; at most {share:g} % are admitted",
+            )
+        self._records = self._refused = 0
+
+    def _stop(self, guard: Guard, what: str, path: str | None = None, was: str = "", now: str = "") -> None:
+        if guard in self._accepted:
+            self.passed[guard] = what
+            return
+        if guard == "shape":
+            raise SourceChanged(
+                where=self.where,
+                path=path,
+                expected=f"{was}, as in the run before",
+                got=now,
+                next_step="See what it means now, correct contract and layout if needed, then accept the new shape.",
+            )
+        raise RunPaused(
+            what,
+            where=self.where,
+            next_step="Nothing was kept. Mend the source, or look at it and accept it for one run.",
+        )
