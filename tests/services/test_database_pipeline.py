@@ -127,7 +127,7 @@ def unified(folder, connection, **integration):
         report = run_pipeline(spec, workspace.connections, store, folder / "var" / "data")
         refused = sorted((each.source, each.position, each.code) for each in store.quarantine.select("reco"))
     with closing(open_tables(folder / "var" / "data")) as tables:
-        table = tables.execute("SELECT * FROM lines ORDER BY line_id").to_arrow_table()
+        table = tables.sql("SELECT * FROM lines ORDER BY line_id").to_arrow_table()
     counts = {name: (source.rows_in, source.accepted, source.by_code) for name, source in report.sources.items()}
     return table, counts, refused
 
