@@ -231,17 +231,24 @@ class Proxy:
         self.listener = socket.create_server((HERE, 0))
         self.port = self.listener.getsockname()[1]
         self.opened_at: list[float] = []
-        self.open_now = 0
-        self.most_open = 0
+        self.spans: list[list[float]] = []
         self.cut_after: int | None = None
         self.refusing = False
         self.asked = b""
+        self.silent = False
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
+        self.silent = False
         self.listener.close()
+
+    def most_open(self, linger_s: float) -> int:
+        """Most connections at one time, leaving aside how long the end of a killed one takes to arrive."""
+        with self._lock:
+            spans = [(begin, end - linger_s) for begin, end in self.spans]
+        return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -254,9 +261,9 @@ class Proxy:
                 threading.Thread(target=self._carry, args=(client,), daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
+        span = [time.monotonic(), float("inf")]
         with self._lock:
-            self.open_now += 1
-            self.most_open = max(self.most_open, self.open_now)
+            self.spans.append(span)
         with client, socket.create_connection(self.target) as upstream:
             forth = threading.Thread(target=self._pump, args=(client, upstream, False), daemon=True)
             forth.start()
@@ -265,12 +272,13 @@ class Proxy:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
             forth.join()
-        with self._lock:
-            self.open_now -= 1
+        span[1] = time.monotonic()
 
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 (our own two calls)
         with suppress(OSError):
             while data := source.recv(65536):
+                while answers and self.silent:
+                    time.sleep(0.05)
                 if not answers:
                     self.asked += data
                 if answers and self.cut_after is not None:

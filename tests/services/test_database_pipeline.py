@@ -4,10 +4,9 @@ import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
 
-import pyarrow.parquet as pq
 import pytest
 
-from brownfield.data.pipeline import run_pipeline
+from brownfield.data.pipeline import open_tables, run_pipeline
 from brownfield.errors import DeclarationError
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
@@ -127,7 +126,8 @@ def unified(folder, connection, **integration):
         spec = workspace.integrations["reco"]
         report = run_pipeline(spec, workspace.connections, store, folder / "var" / "data")
         refused = sorted((each.source, each.position, each.code) for each in store.quarantine.select("reco"))
-    table = pq.read_table(folder / "var" / "data" / "lines.parquet").sort_by("line_id")
+    with closing(open_tables(folder / "var" / "data")) as tables:
+        table = tables.sql("SELECT * FROM lines ORDER BY line_id").to_arrow_table()
     counts = {name: (source.rows_in, source.accepted, source.by_code) for name, source in report.sources.items()}
     return table, counts, refused
 

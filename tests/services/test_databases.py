@@ -370,3 +370,15 @@ def test_s_29_what_must_be_encrypted_is_never_sent_in_clear(dialect, address, pr
     with pytest.raises((Refused, ConnectionLost)):
         dialect.connect(replace(address, port=proxy.port, tls=mode))
     assert address.user.encode() not in proxy.asked
+
+
+def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy):
+    """Nothing comes and nothing ends the connection: the read does not wait beyond the declared time for each try."""
+    wanted = big(server)
+    pages = table("big", port=proxy.port, page_rows=1_000, statement_timeout_s=1).read(wanted)
+    next(pages)
+    proxy.silent = True
+    begun = time.monotonic()
+    with pytest.raises(SourceUnavailable, match="out of reach"):
+        next(pages)
+    assert time.monotonic() - begun < 40

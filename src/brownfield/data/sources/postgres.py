@@ -1,7 +1,10 @@
 """``postgres``: what PostgreSQL has of its own (:class:`brownfield.data.sources.dialect.Dialect`)."""
 
+import os
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
@@ -161,6 +164,9 @@ class _Session:
     def select(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         only_reading(statement)
         psycopg = _driver()
+        silence = Timer(self.address.statement_timeout_s + _CONNECT_TIMEOUT_S, self._hang_up)
+        silence.daemon = True
+        silence.start()
         try:
             self._run("START TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY")
             rows = self.connection.execute(statement, tuple(parameters)).fetchall()
@@ -170,10 +176,17 @@ class _Session:
             with suppress(psycopg.Error):
                 self._run("ROLLBACK")
             raise translated from error
+        finally:
+            silence.cancel()
         return rows
 
     def close(self) -> None:
         self.connection.close()
+
+    def _hang_up(self) -> None:
+        """End a connection from which nothing comes any more: the driver itself would wait for ever."""
+        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(self.connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
     def _run(self, statement: str) -> None:
         self.connection.execute(statement)
