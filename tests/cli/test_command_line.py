@@ -35,6 +35,7 @@ def test_a_new_workspace_passes_its_own_check(tmp_path: Path) -> None:
     assert json.loads(checked.stdout)["passed"] is True
 
 
+@pytest.mark.full
 def test_the_next_step_can_be_pasted(tmp_path: Path) -> None:
     """The command that ``init`` names works as it stands, also for a folder with a blank in its name."""
     begun = brownfield("init", tmp_path / "my shop")
@@ -42,6 +43,7 @@ def test_the_next_step_can_be_pasted(tmp_path: Path) -> None:
     assert shlex.split(line)[3] == str(tmp_path / "my shop")
 
 
+@pytest.mark.full
 def test_init_does_not_overwrite_a_workspace(tmp_path: Path) -> None:
     """A second ``init`` in the same folder is refused with exit code 2 and changes nothing."""
     brownfield("init", tmp_path / "shop")
@@ -64,6 +66,7 @@ def test_b66_a_typing_error_in_a_declaration_is_exit_code_2_with_the_nearest_key
     assert "fallback" in checked.stdout.replace("falback", "")
 
 
+@pytest.mark.full
 def test_the_schema_for_editors_is_a_json_schema() -> None:
     """``check --schema`` prints JSON Schema that knows the keys of the declaration."""
     printed = brownfield("check", "--schema")
@@ -95,6 +98,7 @@ def test_b62_a_changed_bundle_is_a_finding(tmp_path: Path) -> None:
     assert json.loads(examined.stderr)["error"]["code"] == "BF-ERR-BUNDLE"
 
 
+@pytest.mark.full
 def test_doctor_backs_up_and_restores(tmp_path: Path) -> None:
     """``doctor --backup`` then ``--restore`` brings a changed declaration back."""
     shop = tmp_path / "shop"
@@ -107,6 +111,7 @@ def test_doctor_backs_up_and_restores(tmp_path: Path) -> None:
     assert (shop / "brownfield.yaml").read_text() == original
 
 
+@pytest.mark.full
 def test_doctor_says_what_the_host_can_do(tmp_path: Path) -> None:
     """``doctor --json`` names the cores this process may use."""
     brownfield("init", tmp_path / "shop")
@@ -134,6 +139,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in used.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", ["init", "demo"])
 def test_a_folder_that_the_system_refuses_is_told_plainly(verb: str) -> None:
     """Where nothing can be written the message names the place and the system's reason: exit code 3, no traceback."""
@@ -143,6 +149,7 @@ def test_a_folder_that_the_system_refuses_is_told_plainly(verb: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.full
 def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
     """A workspace that never ran has no audit log, and the message says when it begins."""
     brownfield("init", tmp_path / "shop")

@@ -94,6 +94,7 @@ def test_the_copybook_describes_the_record(legacy):
     assert sum(sizes) == 128
 
 
+@pytest.mark.full
 def test_the_coupons_are_the_package_s(legacy):
     """The semicolon-separated file reads back to the package's coupons, duplicates included."""
     with (legacy / "promo" / "coupons.csv").open(encoding="utf-8", newline="") as file:
@@ -103,6 +104,7 @@ def test_the_coupons_are_the_package_s(legacy):
     assert [[int(value) for value in row] for row in rows] == [list(row.values()) for row in coupons.to_pylist()]
 
 
+@pytest.mark.full
 def test_laying_out_again_gives_the_same(zoo, tmp_path):
     """A second layout replaces the first, byte for byte."""
 

@@ -38,6 +38,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full
 def test_the_mistake_in_the_contract_is_told_as_printed(blocks, example, tmp_path):
     """The example passes ``brownfield check``; the tutorial's mistake is answered with the tutorial's words."""
     shutil.copytree(example, tmp_path / "my-chain")

@@ -45,6 +45,7 @@ def test_killing_the_only_worker_fails_no_request(risk, serving, traffic, tmp_pa
     assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} == {(10.0,), (0.5,)}
 
 
+@pytest.mark.full
 def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_path):
     """F-06, R-04: every caller gets an answer by the deadline, the process is ended and another takes its place."""
     running = serving(risk.workspace(tmp_path, deadline_ms=100))
@@ -97,6 +98,7 @@ def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals
     assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
 
 
+@pytest.mark.full
 def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
     """A start enters the bundle's digest in the registry and the declaration's in the sealed audit log."""
     folder = risk.workspace(tmp_path)
@@ -110,6 +112,7 @@ def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
         assert store.audit.verify().sound
 
 
+@pytest.mark.full
 def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serving, tmp_path):
     """F-63: what cannot be entered is told in the log, and the model answers."""
     folder = risk.workspace(tmp_path)
@@ -119,6 +122,7 @@ def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serv
     assert "BF-SRV-HISTORY-LOST" in running.log
 
 
+@pytest.mark.full
 def test_declared_tokens_are_asked_for(risk, serving, tmp_path, monkeypatch):
     """S-01: on loopback as well, once there is one; health stays open."""
     folder = risk.workspace(tmp_path)

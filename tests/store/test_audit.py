@@ -133,6 +133,7 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
+@pytest.mark.full
 def test_s07_eight_concurrent_writers_make_one_chain(path, clock):
     """S-07: writers of two processes wait for one another; no fork, no gap, nothing lost."""
     open_store(path, clock=clock).close()

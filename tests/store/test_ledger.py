@@ -121,6 +121,7 @@ while True:
 """
 
 
+@pytest.mark.full
 def test_f40_a_killed_writer_loses_nothing_it_acknowledged(tmp_path):
     """F-40, I3: after kill -9 anywhere, counts and position agree and hold every acknowledged row, each once."""
     path = tmp_path / "s.db"

@@ -109,6 +109,7 @@ def test_s19_expired_records_lose_their_bytes_for_good(store, add, clock, path):
     assert all(b"CANARY-4711" not in file.read_bytes() for file in path.parent.iterdir())
 
 
+@pytest.mark.full
 def test_twenty_thousand_records_take_one_transaction(store, add):
     """The quarantine of a large dirty file is entered as one batch, and each record is there."""
     records = [Refused(str(number), [RANGE], number, b"0;1;2;3;4;5", {"quantity": "-9"}) for number in range(20_000)]

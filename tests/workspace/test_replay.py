@@ -27,6 +27,7 @@ def brownfield(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.full
 def test_f_58_a_replay_is_tried_and_then_applied(shop):
     """F-58: the dry run changes nothing and says so; the second does it, and a third finds nothing to do."""
     dry = brownfield("replay", shop, "--source", "sales")
@@ -44,6 +45,7 @@ def test_f_58_a_replay_is_tried_and_then_applied(shop):
     assert entry.actor.startswith("user:")
 
 
+@pytest.mark.full
 def test_records_are_discarded_after_a_look(shop):
     """Discarding, too, is a dry run unless it is applied."""
     assert "2 would be discarded" in brownfield("replay", shop, "--source", "sales", "--discard").stdout
@@ -51,6 +53,7 @@ def test_records_are_discarded_after_a_look(shop):
     assert replay(shop, "sales").selected == 0
 
 
+@pytest.mark.full
 def test_what_is_not_there_is_told(shop):
     """An unknown feed or integration is a wrong declaration (exit code 2), and names those that there are."""
     wrong = brownfield("replay", shop, "--source", "coupons")

@@ -190,6 +190,7 @@ class Failing:
         return call
 
 
+@pytest.mark.full
 def test_r_06_every_durable_operation_may_fail(shop, monkeypatch):
     """R-06: each write, fsync, rename, removal and commit of a run fails in turn; the table is never wrong."""
     failing = Failing(monkeypatch)

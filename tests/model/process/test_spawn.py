@@ -143,6 +143,7 @@ def test_paths_longer_than_an_address_work(tmp_path, model_folder) -> None:
     assert answer["y"].tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["batched", "slow"], ids=["idle", "in native code"])
 def test_f15_no_orphan_outlives_its_parent(name, tmp_path, model_folder) -> None:
     """F-15: when the parent is killed, the process ends at once, even in the middle of a call."""
