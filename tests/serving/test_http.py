@@ -692,10 +692,11 @@ def test_f_19_disconnects_leak_nothing(running, pool, times):
     assert process.memory_info().rss - memory < 3 * 2**20
 
 
-def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, pool):
+def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, served, pool):
     """F-16: idle connections end, a request under way is answered with `Connection: close`, nobody new is let in."""
     running = make_running(handler)
-    pool.delay_s = 0.1
+    pool.delay_s = 0.5
+    served.deadline_ns = 10_000_000_000
     with running.connect() as idle, running.connect() as busy, running.connect() as sending:
         idle.sendall(LIVE)
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")
