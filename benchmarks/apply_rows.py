@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/apply_rows.py [LIBPQ_CONNECTION_STRING [ROWS]]
 
-Without an argument the server is the one that BROWNFIELD_TEST_POSTGRES_URL names. It must be one to play with: a schema ``brownfield_benchmark`` is made in it and dropped again.
+Without an argument the server is the one that BROWNFIELD_TEST_POSTGRES_URL names.
+It must be one to play with: a schema ``brownfield_benchmark`` is made in it and dropped again.
 """
 
 import os
