@@ -17,6 +17,7 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "DeclarationError",
+    "Fenced",
     "Forbidden",
     "FormatError",
     "InputRefused",
@@ -26,6 +27,8 @@ __all__ = [
     "Overloaded",
     "RejectionCode",
     "RunPaused",
+    "SinkRefused",
+    "SinkUnavailable",
     "SourceChanged",
     "SourceUnavailable",
     "StoreError",
@@ -248,6 +251,24 @@ class SourceUnavailable(Unavailable):
     """A legacy source cannot be reached or read."""
 
     code = "BF-ERR-SOURCE"
+
+
+class SinkUnavailable(Unavailable):
+    """A sink cannot be reached or written just now; the same effect may be asked for again."""
+
+    code = "BF-ERR-SINK"
+
+
+class SinkRefused(BrownfieldError):
+    """A sink does not admit these records; asking again would not help."""
+
+    code = "BF-ERR-SINK-REFUSED"
+
+
+class Fenced(BrownfieldError):
+    """Another owner has taken over since; what this one does has no effect any more."""
+
+    code = "BF-ERR-FENCED"
 
 
 class WorkerUnavailable(Unavailable):

@@ -1,0 +1,166 @@
+"""Two databases in which the sinks for tables are tried alike: SQLite, and a PostgreSQL server of the test's own."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brownfield.data.sinks import PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
+
+TARGET = TableTarget("scores", ("basket", "label", "score"), ("basket",))
+SCORES = """
+CREATE TABLE scores (
+  basket bigint NOT NULL PRIMARY KEY, label varchar(40), score double precision, owner_note text DEFAULT 'theirs'
+);
+CREATE TABLE elsewhere (basket bigint NOT NULL PRIMARY KEY, label text);
+"""
+
+
+class SqlitePlace:
+    """A SQLite database with a table of the owner's."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, ddl: str = SCORES) -> None:
+        self.path = path
+        self.run(ddl + ledger_ddl("sqlite"))
+
+    def run(self, script: str) -> None:
+        """Run the owner's own statements."""
+        connection = sqlite3.connect(self.path)
+        connection.executescript(script)
+        connection.close()
+
+    def rows(self, query: str) -> list[tuple]:
+        """Ask the owner's way."""
+        connection = sqlite3.connect(self.path)
+        found = connection.execute(query).fetchall()
+        connection.close()
+        return found
+
+    def sink(self, target: TableTarget = TARGET, stream: str = "claims/till") -> SqliteTableSink:
+        """Make a sink that has not taken over yet."""
+        return SqliteTableSink(self.path, target, stream, busy_timeout_s=0.2)
+
+
+class PostgresPlace:
+    """A schema of its own on a PostgreSQL server, with the same table."""
+
+    dialect = "postgres"
+
+    def __init__(self, parameters: dict, schema: str, ddl: str = SCORES) -> None:
+        self.parameters = parameters
+        self.schema = schema
+        self.run(f'CREATE SCHEMA "{schema}"')
+        self.run(ddl + ledger_ddl("postgres", schema=schema))
+
+    def connect(self):
+        """Connect the owner."""
+        import psycopg
+
+        return psycopg.connect(
+            **self.parameters, autocommit=True, options=f'-c search_path="{self.schema}"'.replace(" 100", "\\ 100")
+        )
+
+    def run(self, script: str) -> None:
+        """Run the owner's own statements."""
+        with self.connect() as connection:
+            connection.execute(script)
+
+    def rows(self, query: str) -> list[tuple]:
+        """Ask the owner's way."""
+        with self.connect() as connection:
+            return connection.execute(query).fetchall()
+
+    def sink(self, target: TableTarget = TARGET, stream: str = "claims/till", **changed) -> PostgresTableSink:
+        """Make a sink that has not taken over yet."""
+        return PostgresTableSink({**self.parameters, **changed}, target, stream, schema=self.schema, idle_timeout_s=1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[dict]:
+    """Parameters of a server of our own on a free loopback port, or of the one that the environment names."""
+    if url := os.environ.get("BROWNFIELD_TEST_POSTGRES_URL"):
+        from psycopg.conninfo import conninfo_to_dict
+
+        yield conninfo_to_dict(url)
+        return
+    folders = ["/usr/local/bin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *folders]))
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    home = Path(tempfile.mkdtemp(prefix="brownfield-postgres-"))
+    if user:
+        shutil.chown(home, "postgres", "postgres")
+    data = home / "data"
+    subprocess.run(
+        [initdb, "-D", data, "-U", "owner", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=home,
+        **user,
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = ("listen_addresses=127.0.0.1", "fsync=off", f"unix_socket_directories={home}")
+    flags = [part for setting in settings for part in ("-c", setting)]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [Path(initdb).resolve().parent / "postgres", "-D", data, "-p", str(port), *flags],
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            **user,
+        )
+    try:
+        parameters = {"host": "127.0.0.1", "port": port, "user": "owner", "dbname": "postgres"}
+        _wait_for(parameters, server)
+        yield parameters
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+        shutil.rmtree(home)
+
+
+def _wait_for(parameters: dict, server: subprocess.Popen) -> None:
+    import psycopg
+
+    for _ in range(300):
+        try:
+            psycopg.connect(**parameters).close()
+        except psycopg.OperationalError:
+            assert server.poll() is None, "the server ended"
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the server does not answer")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def place(request, tmp_path):
+    """Each database in turn, with empty tables."""
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path / "pos.db")
+    return PostgresPlace(request.getfixturevalue("postgres"), f"{tmp_path.name} 100%s")
+
+
+@pytest.fixture
+def sqlite_place(tmp_path) -> SqlitePlace:
+    """SQLite alone, with empty tables."""
+    return SqlitePlace(tmp_path / "pos.db")
+
+
+@pytest.fixture
+def postgres_place(postgres, tmp_path) -> PostgresPlace:
+    """PostgreSQL alone, with empty tables."""
+    return PostgresPlace(postgres, tmp_path.name)

@@ -1,0 +1,164 @@
+"""What holds for the sink of PostgreSQL tables alone: lost answers, stopped owners, grants."""
+
+import socket
+import threading
+from contextlib import closing, suppress
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from brownfield.data.sinks import Applied, Found, TableTarget, ledger_ddl
+from brownfield.errors import Fenced, SinkRefused, SinkUnavailable
+
+pytestmark = pytest.mark.full
+
+ROWS = pa.record_batch({"basket": [1, 2], "label": ["a", "b"], "score": [0.1, 0.2]})
+WHOLE = [(1, "a", 0.1), (2, "b", 0.2)]
+SCORES = "SELECT basket, label, score FROM scores ORDER BY basket"
+
+
+class CuttingProxy:
+    """Stands between sink and server, and cuts the connection when a statement passes: before it, or behind it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.upstream = (host, port)
+        self.cut_at = b""
+        self.delivers = True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(self.upstream)
+                threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._carry_back, args=(server, client), daemon=True).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if self.cut_at and self.cut_at in data:
+                    self.cut_at = b""
+                    client.shutdown(socket.SHUT_RDWR)  # no answer comes through any more
+                    if self.delivers:
+                        server.sendall(data)
+                        with suppress(OSError):
+                            server.recv(65536)  # the server has answered: it has done it
+                    break
+                server.sendall(data)
+        server.close()
+        client.close()
+
+    @staticmethod
+    def _carry_back(server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+
+
+@pytest.fixture
+def proxy(postgres):
+    """A proxy before the server."""
+    made = CuttingProxy(postgres["host"], int(postgres["port"]))
+    yield made
+    made.listener.close()
+
+
+@pytest.mark.parametrize("delivers", [True, False], ids=["delivered", "lost"])
+@pytest.mark.parametrize("statement", [b"COPY", b"brownfield_effect", b"brownfield_stream", b"EXCLUDED", b"COMMIT"])
+def test_f53_the_connection_breaks_at_any_statement(postgres_place, proxy, statement, delivers) -> None:
+    """F-53: cut at any statement, delivered or not, the effect is there whole or not at all, and once when repeated."""
+    with postgres_place.sink(port=proxy.port) as sink:
+        proxy.delivers, proxy.cut_at = delivers, statement
+        try:
+            first = sink.apply("e1", ROWS, {"after": [2]})
+        except SinkUnavailable:
+            first = None
+        assert proxy.cut_at == b"", "the statement passed"
+        found = postgres_place.rows(SCORES)
+        assert found in ([], WHOLE)
+        if first is not None:
+            assert found == WHOLE
+        assert sink.apply("e1", ROWS, {"after": [2]}).rows == 2
+        assert (sink.find("e1"), sink.position()) == (Found.DONE, {"after": [2]})
+    assert postgres_place.rows(SCORES) == WHOLE
+    assert postgres_place.rows("SELECT effect_id, row_count FROM brownfield_effect") == [("e1", 2)]
+
+
+def test_f53_a_commit_whose_answer_is_lost_is_found_done(postgres_place, proxy) -> None:
+    """F-53: when COMMIT came through and its answer did not, apply looks it up and says so instead of failing."""
+    with postgres_place.sink(port=proxy.port) as sink:
+        proxy.cut_at = b"COMMIT"
+        assert sink.apply("e1", ROWS).rows == 2
+    assert postgres_place.rows(SCORES) == WHOLE
+
+
+def test_f41_a_stopped_owner_loses_its_locks(postgres_place) -> None:
+    """F-41: an owner that stands still inside its transaction is ended by the server; the next one goes on."""
+    with closing(postgres_place.sink()) as zombie, closing(postgres_place.sink()) as owner:
+        zombie.take_over()
+        stopped = zombie._session()
+        stopped.execute("BEGIN")
+        stopped.execute(zombie._upsert())
+        stopped.execute(f"UPDATE {zombie._named('brownfield_stream')} SET position = 'zombie'")  # noqa: S608 (a test's own name)
+        owner.take_over()  # waits for the lock until the server ends the zombie's transaction
+        assert owner.apply("e1", ROWS, {"after": [2]}) == Applied(2, repeated=False)
+        with pytest.raises(SinkUnavailable):
+            zombie.apply("e2", ROWS)  # its session is gone
+        with pytest.raises(Fenced):
+            zombie.apply("e2", ROWS)
+        assert owner.position() == {"after": [2]}
+    assert postgres_place.rows(SCORES) == WHOLE
+
+
+def test_an_ended_session_is_opened_again(postgres_place) -> None:
+    """When the administrator ends our session, the effect is asked for again on a new one."""
+    with postgres_place.sink() as sink:
+        pid = sink._session().info.backend_pid
+        postgres_place.rows(f"SELECT pg_terminate_backend({pid}, 5000)")
+        with pytest.raises(SinkUnavailable):
+            sink.apply("e1", ROWS)
+        assert sink.apply("e1", ROWS) == Applied(2, repeated=False)
+
+
+def test_i4_the_printed_grants_are_enough_and_no_more(postgres_place) -> None:
+    """I4: a role with the grants of ledger_ddl can make effects, and touches no other column, row or table."""
+    target = TableTarget("scores", ("basket", "label", "score"), ("basket",))
+    postgres_place.run(f'CREATE ROLE "{postgres_place.schema}" LOGIN')
+    grants = ledger_ddl("postgres", schema=postgres_place.schema, target=target, role=postgres_place.schema)
+    postgres_place.run(grants[grants.index("GRANT") :])
+    with postgres_place.sink(target, user=postgres_place.schema) as sink:
+        assert sink.apply("e1", ROWS) == Applied(2, repeated=False)
+        assert sink.apply("e2", ROWS) == Applied(2, repeated=False)
+        for forbidden in ("UPDATE scores SET owner_note = ''", "DELETE FROM scores", "SELECT * FROM elsewhere"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                sink._session().execute(f'SET search_path = "{postgres_place.schema}"; {forbidden}')
+    postgres_place.run(f'REVOKE ALL ON scores FROM "{postgres_place.schema}"')
+    with (
+        postgres_place.sink(target, user=postgres_place.schema) as sink,
+        pytest.raises(SinkUnavailable, match="grants"),
+    ):
+        sink.apply("e3", ROWS)
+    postgres_place.run(f'DROP OWNED BY "{postgres_place.schema}"; DROP ROLE "{postgres_place.schema}"')
+
+
+def test_text_that_postgres_cannot_hold_is_refused(postgres_place) -> None:
+    """NUL in a text, a number out of range and a text too long refuse the batch, without the value."""
+    with postgres_place.sink() as sink:
+        for name, label in (("e1", "secret\0"), ("e2", "secret" * 50)):
+            with pytest.raises(SinkRefused) as refused:
+                sink.apply(name, pa.record_batch({"basket": [1], "label": [label], "score": [0.5]}))
+            assert "secret" not in str(refused.value)
+    assert postgres_place.rows("SELECT count(*) FROM scores") == [(0,)]
+
+
+def test_a_server_that_is_away_is_unavailable(postgres_place) -> None:
+    """A closed port makes the sink unavailable."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        sink = postgres_place.sink(port=free.getsockname()[1])
+        with pytest.raises(SinkUnavailable):
+            sink.find("e1")
