@@ -19,9 +19,9 @@ test: .venv/dev
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m "not full" $(ARGS)
 
-# What the tests do with 20 kills, with 1,000.
+# What the tests do with 20 kills, with 1,000: writers and runs killed at random moments.
 soak: .venv/dev
-	BROWNFIELD_KILLS=1000 $(BIN)/python -m pytest -m full -k killed_at_random $(ARGS)
+	BROWNFIELD_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/data/pipeline/test_kill.py tests/data/sinks/test_soak.py $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -1,0 +1,114 @@
+"""Writers killed with SIGKILL while a consumer takes what they write: nothing is lost, nothing is there twice.
+
+20 kills in each run of the full suite; ``make soak`` sets BROWNFIELD_KILLS to 1,000.
+"""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(7200)]
+
+KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
+WRITER = Path(__file__).with_name("writer.py")
+TOUCHED = "SELECT basket, count(*) FROM touched GROUP BY basket ORDER BY basket"
+SQLITE_TRIGGERS = """
+CREATE TABLE touched (basket bigint);
+CREATE TRIGGER inserted AFTER INSERT ON scores BEGIN INSERT INTO touched VALUES (new.basket); END;
+CREATE TRIGGER updated AFTER UPDATE ON scores BEGIN INSERT INTO touched VALUES (new.basket); END;
+"""
+POSTGRES_TRIGGERS = """
+CREATE TABLE touched (basket bigint);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS
+  $$ BEGIN INSERT INTO touched VALUES (new.basket); RETURN NULL; END $$;
+CREATE TRIGGER touched AFTER INSERT OR UPDATE ON scores FOR EACH ROW EXECUTE FUNCTION touch();
+"""
+
+
+def soak(settings: dict, consume=lambda: None) -> None:
+    """Kill writers at random moments, then let one end."""
+    chance = random.Random(7)  # noqa: S311 (moments of kills)
+    for _ in range(KILLS):
+        writer = start(settings)
+        until = time.monotonic() + chance.uniform(0, 0.5)
+        while time.monotonic() < until:
+            consume()
+            time.sleep(0.002)
+        writer.kill()
+        assert writer.wait() == -9
+        writer.stdout.close()
+    writer = start({**settings, "more": 5})
+    assert writer.wait(60) == 0
+    writer.stdout.close()
+    consume()
+
+
+def start(settings: dict) -> subprocess.Popen:
+    """Start a writer and wait until it has taken over."""
+    writer = subprocess.Popen([sys.executable, WRITER, json.dumps(settings)], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"started\n"
+    return writer
+
+
+def check_table(place) -> None:
+    """Every effect up to the last is there, its rows were written once, and ledger and counts agree."""
+    ((position,),) = place.rows("SELECT position FROM brownfield_stream")
+    last = json.loads(position)["after"]
+    baskets = range(10, (last + 1) * 10)
+    assert last > KILLS // 2
+    assert place.rows(TOUCHED) == [(basket, 1) for basket in baskets]
+    assert [basket for (basket,) in place.rows("SELECT basket FROM scores ORDER BY basket")] == list(baskets)
+    ledger = place.rows("SELECT effect_id, row_count FROM brownfield_effect")
+    assert sorted(ledger) == sorted((f"effect-{number}", 10) for number in range(1, last + 1))
+
+
+def test_f40_r05_sqlite_loses_nothing_and_writes_nothing_twice(sqlite_place) -> None:
+    """F-40, R-05: writers of a SQLite table are killed again and again; each row is written exactly once."""
+    sqlite_place.run(SQLITE_TRIGGERS)
+    soak({"kind": "sqlite", "path": str(sqlite_place.path)})
+    check_table(sqlite_place)
+
+
+def test_f40_r05_postgres_loses_nothing_and_writes_nothing_twice(postgres_place) -> None:
+    """F-40, R-05: writers of a PostgreSQL table are killed again and again; each row is written exactly once."""
+    postgres_place.run(POSTGRES_TRIGGERS)
+    soak({"kind": "postgres", "parameters": postgres_place.parameters, "schema": postgres_place.schema})
+    check_table(postgres_place)
+
+
+def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_path) -> None:
+    """F-40, R-05: writers of a drop folder are killed again and again; each record is in exactly one file, whole."""
+    import sqlite3
+
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    seen: Counter[int] = Counter()
+
+    def consume() -> None:
+        for marker in drop.glob("*.done"):
+            told = dict(line.split("=", 1) for line in marker.read_text().splitlines())
+            data = marker.with_suffix("")
+            content = data.read_bytes()
+            assert hashlib.sha256(content).hexdigest() == told["sha256"]
+            lines = content.decode().splitlines()
+            assert len(lines) == int(told["count"])
+            seen.update(int(line.split(",")[0]) for line in lines)
+            data.unlink()
+            marker.unlink()
+
+    soak({"kind": "files", "drop": str(drop), "ledger": str(tmp_path / "ledger.db")}, consume)
+    ledger = sqlite3.connect(tmp_path / "ledger.db")
+    states = dict(ledger.execute("SELECT state, count(*) FROM effect GROUP BY state"))
+    ledger.close()
+    assert states == {"done": len(seen) // 10}
+    assert states["done"] > KILLS // 2
+    assert seen == Counter(range(10, (states["done"] + 1) * 10))
+    assert list((drop / ".stage").iterdir()) == []
