@@ -46,7 +46,7 @@ def soak(settings: dict, consume=lambda: None) -> None:
         assert writer.wait() == -9
         writer.stdout.close()
     writer = start({**settings, "more": 5})
-    assert writer.wait(60) == 0
+    assert writer.wait(60 + KILLS) == 0  # it makes all effects that the killed ones left
     writer.stdout.close()
     consume()
 
