@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = (
     "brownfield/py.typed",
     "brownfield/report/templates/base.html",
-    "brownfield/serving/gateway/templates/docs.html",
+    "brownfield/report/templates/api.html",
     "brownfield/store/migrations/versions/v0001_ledger_and_quarantine.py",
     "brownfield/workspace/examples/retail/brownfield.yaml",
     "brownfield/workspace/examples/retail/zoo.py",
