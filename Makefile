@@ -40,6 +40,7 @@ bench: .venv/dev
 services:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium strace wrk \
+		curl wget perl default-jdk-headless \
 		postgresql mariadb-server
 
 .venv/bin/python:
