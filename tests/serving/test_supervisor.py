@@ -60,7 +60,7 @@ def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_
     assert callers.failures == []
     assert first_fallback - stopped_at < 1
     assert running.model_pids() != [pid]
-    assert max(ended - began for began, ended, _ in callers.history) < 1
+    assert max(ended - began for began, ended, _ in callers.history) < 2
 
 
 def test_a_drain_fails_no_request(risk, traffic, tmp_path, serving):
