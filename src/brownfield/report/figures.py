@@ -71,7 +71,7 @@ def timeline(
     Parameters
     ----------
     seconds
-        Start of each bin, from the beginning of the run.
+        Middle of each bin, from the beginning of the run: bars are drawn around it.
     series
         Values per bin and name.
     marks

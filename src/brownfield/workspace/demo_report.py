@@ -45,4 +45,4 @@ def _timeline(summary: "DemoSummary", answered: Sequence[Answered]) -> dict[str,
     for each in answered:
         counts[str(each.body.get("decision", {}).get("source", "none"))][int(each.at_s / _BIN_S)] += 1
     marks = {f"model killed ({len(summary.kills)}x)": summary.kills[0]} if summary.kills else {}
-    return timeline([index * _BIN_S for index in range(bins)], counts, marks=marks, unit="answers")
+    return timeline([(index + 0.5) * _BIN_S for index in range(bins)], counts, marks=marks, unit="answers")
