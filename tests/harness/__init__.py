@@ -1,0 +1,1 @@
+"""Real servers that the tests start for themselves, each on a free port, with a fixture beside its class."""
