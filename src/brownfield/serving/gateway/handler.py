@@ -14,7 +14,7 @@ import msgspec
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
-from brownfield.serving.gateway import named, pages, v2
+from brownfield.serving.gateway import named, pages, v2, v2_answers
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
@@ -340,7 +340,7 @@ class Handler:
         return _json({"name": "brownfield", "version": __version__, "extensions": v2.EXTENSIONS})
 
     def _model_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        return _json(v2.model_metadata(_served(call)))
+        return _json(v2_answers.model_metadata(_served(call)))
 
     def _live(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json({"live": True})
@@ -376,7 +376,7 @@ def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
     decision = (b"brownfield-decision", answer.decision.id.encode())
     if call.request is None:
         return Response(200, [_JSON, decision], named.encode(ask.checked, answer))
-    payload, json_length = v2.encode(ask.served, call.request, answer)
+    payload, json_length = v2_answers.encode(ask.served, call.request, answer)
     if json_length == len(payload):
         return Response(200, [_JSON, decision], payload)
     return Response(200, [_BINARY, decision, (v2.JSON_LENGTH_HEADER, b"%d" % json_length)], payload)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from brownfield.serving.fallback.base import Fallback
     from brownfield.serving.gateway.asks import Ask
     from brownfield.serving.gateway.latency import Split
+    from brownfield.serving.gateway.v2 import Plan
     from brownfield.serving.workers.base import Pool
     from brownfield.types import Columns, Decision
 
@@ -83,6 +84,11 @@ class Served:
         One sentence for people.
     record
         Called once per answer, after it was given.
+
+    Attributes
+    ----------
+    v2
+        What the V2 protocol knows of it before any request.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     meter: Meter = field(default_factory=Meter)
+    v2: "Plan | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)
