@@ -4,6 +4,7 @@ Comes in: asks in the order of arrival. Goes out: groups for one call each, thei
 the answer each ask's own rows. A group never mixes integrations, never passes the row cap and gives up at one time.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from brownfield.contract import Checked
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Coroutine
 
     from brownfield.errors import BrownfieldError
     from brownfield.serving.gateway.dataplane import Answer
@@ -84,18 +85,41 @@ class Ask:
 
 
 class ModelCall:
-    """One call to a model for some asks, under way."""
+    """One call to a model for some asks, under way.
 
-    __slots__ = ("asks", "task")
+    Its coroutine is stepped by hand, on by the callback of the very future that it awaits: a task would cost a turn of
+    the loop before it began. So code on this path has no current task, and must not use ``asyncio.timeout``.
+    """
+
+    __slots__ = ("_coroutine", "_waiting", "asks")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
-        self.task: asyncio.Task[None] | None = None
+        self._coroutine: Coroutine[Any, Any, None]
+        self._waiting: asyncio.Future[Any] | None = None
+
+    def begin(self, coroutine: "Coroutine[Any, Any, None]") -> None:
+        """Run the coroutine that asks the model."""
+        self._coroutine = coroutine
+        self._step()
 
     def cancel_when_unwanted(self) -> None:
         """End it when the last caller has left."""
-        if self.task is not None and all(ask.cancelled for ask in self.asks):
-            self.task.cancel()
+        if self._waiting is not None and all(ask.cancelled for ask in self.asks):
+            self._waiting.cancel()
+
+    def _step(self, _: object = None) -> None:
+        try:
+            future = self._coroutine.send(None)
+        except (StopIteration, asyncio.CancelledError):
+            self._waiting = None
+            return
+        self._waiting = future
+        if future is None:  # a bare yield: once around the loop
+            asyncio.get_running_loop().call_soon(self._step)
+            return
+        future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
+        future.add_done_callback(self._step)
 
 
 def grouped(asks: Sequence[Ask], version: "Version") -> Iterator[list[Ask]]:

@@ -164,7 +164,7 @@ class Dataplane:
         call = ModelCall(group)
         for ask in group:
             ask.model_call = call
-        call.task = asyncio.get_running_loop().create_task(self._call(version, group))
+        call.begin(self._call(version, group))
 
     async def _call(self, version: Version, asks: list[Ask]) -> None:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
@@ -251,6 +251,7 @@ class Dataplane:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
         if ask.cancelled:
             return
+        ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
         ask.done(ask, result)
         if decision is not None:
             self._decided.append((ask, decision))

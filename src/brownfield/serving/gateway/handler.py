@@ -317,6 +317,7 @@ class Handler:
 
     def _answered(self, ask: Ask, result: Answer | BrownfieldError) -> None:
         call: Call = ask.context
+        call.ask = None
         if isinstance(result, BrownfieldError):
             self._fail(call, result)
             return
