@@ -216,14 +216,18 @@ def _read(text: bytes) -> InferRequest:
 
 def _keys(request: InferRequest) -> int:
     """Count the keys in the JSON of this request when none is double; each key brings one colon, texts may add some."""
-    entries: list[InputTensor | RequestedOutput] = [*request.inputs, *(request.outputs or ())]
-    keys = 1 + (request.id is not UNSET) + (request.model_name is not UNSET) + (request.outputs is not UNSET)
-    keys += len(request.outputs or ())
+    keys = 1 + 4 * len(request.inputs) + (request.id is not UNSET) + (request.model_name is not UNSET)
+    if request.parameters is not UNSET:
+        keys += 1 + len(request.parameters or ())
     for tensor in request.inputs:
-        keys += 3 if tensor.data is UNSET else 4
-    for owner in (request, *entries):
-        if owner.parameters is not UNSET:
-            keys += 1 + len(owner.parameters or ())
+        if tensor.data is UNSET:
+            keys -= 1
+        if tensor.parameters is not UNSET:
+            keys += 1 + len(tensor.parameters or ())
+    if request.outputs is not UNSET:
+        keys += 1
+        for output in request.outputs or ():
+            keys += 1 if output.parameters is UNSET else 2 + len(output.parameters or ())
     return keys
 
 
