@@ -17,6 +17,10 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port for predictions and metrics.")] = 8080
+    host_names: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$")], ...],
+        Meta(max_length=64, description="Further names by which callers without a token know this host."),
+    ] = ()
     max_body_mib: Annotated[float, Meta(gt=0, le=1024, description="Largest request body.")] = 8
 
     def contradictions(self) -> Iterator[Contradiction]:

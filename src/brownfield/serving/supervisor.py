@@ -22,7 +22,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
-from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Snapshot, Split
+from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.store import Journal, workspace_lock
@@ -97,6 +97,10 @@ class Supervisor:
     def _principals(self, spec: WorkspaceSpec) -> Principals:
         return Principals.from_spec(spec.access, folder=spec.folder, host=self._host, clock=self._clock)
 
+    def _origins(self, spec: WorkspaceSpec) -> Origins | None:
+        """Say which hosts a request may name; any where a token is asked for, which no foreign page has."""
+        return None if spec.access.tokens else Origins([self._host, *spec.serving.host_names])
+
     async def _serve(self, principals: Principals) -> int:
         self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
         flushing = asyncio.create_task(self._journals.keep_flushing())
@@ -105,6 +109,7 @@ class Supervisor:
             self._handler = Handler(
                 Dataplane(self._snapshot(), self._clock),
                 authorize=partial(authorize, principals),
+                origins=self._origins(self._spec),
                 limits=_limits(self._spec),
                 title=self._spec.name,
                 clock=self._clock,
@@ -184,6 +189,7 @@ class Supervisor:
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
             self._handler.authorize = partial(authorize, principals)
+            self._handler.origins = self._origins(spec)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
             await self._enter_history("workspace.reloaded")

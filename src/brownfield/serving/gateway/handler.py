@@ -20,6 +20,7 @@ from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
+from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class Handler:
         Answers predictions; its snapshot says what is served.
     authorize
         Checks the Authorization header for a permission; None lets everyone in (loopback only).
+    origins
+        Refuses what foreign pages make a browser send; None where every request needs a token.
     limits
         Longest body and most records.
     title
@@ -155,6 +158,7 @@ class Handler:
         dataplane: Dataplane,
         *,
         authorize: Authorize | None = None,
+        origins: Origins | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         title: str = "brownfield",
         clock: Clock | None = None,
@@ -166,6 +170,7 @@ class Handler:
         self.draining = False
         self.in_flight = 0
         self.authorize = authorize
+        self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
@@ -205,6 +210,8 @@ class Handler:
         """
         split = Split(started_ns or self.now_ns())
         try:
+            if self.origins is not None:
+                self.origins.check(headers)
             bound = self._find(method, path, headers, peer)
             _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
