@@ -25,6 +25,7 @@ from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.tls import load_certificate, server_context
 from brownfield.store import Journal, workspace_lock
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Supervisor:
             The workspace is being served already.
         """
         principals = self._principals(self._spec)
+        self._tls = server_context(self._spec.serving.tls, self._spec.folder)
         loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with workspace_lock(self._spec.folder), loop as runner:
             return runner.run(self._serve(principals))
@@ -141,7 +143,7 @@ class Supervisor:
             "serving",
             extra={"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": len(self._loaded)},
         )
-        self._door = Door(self._handler)
+        self._door = Door(self._handler, tls=self._tls)
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,7 +153,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
         await self._door.start(listener)
-        self._on_ready(f"http://{shown}:{port}")
+        self._on_ready(f"{'https' if self._tls else 'http'}://{shown}:{port}")
         await self._ended.wait()
         await self._door.drain(self._drain_s)
 
@@ -178,6 +180,8 @@ class Supervisor:
                 principals = self._principals(spec)
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
+                if self._tls is not None and spec.serving.tls is not None:
+                    load_certificate(self._tls, spec.serving.tls, spec.folder)
             except (BrownfieldError, OSError) as error:
                 _log.error(
                     "the reload was refused; everything stays as it was",
@@ -185,7 +189,7 @@ class Supervisor:
                 )
                 await self._end_unused(fresh, self._loaded)
                 return False
-            if (spec.serving.host, spec.serving.port) != (self._spec.serving.host, self._spec.serving.port):
+            if _listener(spec) != _listener(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
             self._handler.authorize = partial(authorize, principals)
@@ -240,6 +244,11 @@ class _Journals:
     def _each(self, action: Callable[[Journal], None]) -> None:
         for journal in tuple(self._open.values()):
             action(journal)
+
+
+def _listener(spec: WorkspaceSpec) -> tuple[str, int, bool]:
+    """Give what takes a restart to change."""
+    return spec.serving.host, spec.serving.port, spec.serving.tls is not None
 
 
 def _limits(spec: WorkspaceSpec) -> Limits:
