@@ -48,6 +48,10 @@ class Ask:
 
     Attributes
     ----------
+    counted
+        Whether its decision is counted and journalled; not for one that stands for several callers.
+    fresh
+        Whether the caller wants no kept answer, and none kept.
     entered_ns
         When it was admitted.
     """
@@ -56,9 +60,11 @@ class Ask:
         "cancelled",
         "checked",
         "context",
+        "counted",
         "deadline_ns",
         "done",
         "entered_ns",
+        "fresh",
         "model_call",
         "served",
         "split",
@@ -74,6 +80,8 @@ class Ask:
         self.done = done
         self.context = context
         self.cancelled = False
+        self.counted = True
+        self.fresh = False
         self.entered_ns = 0
         self.model_call: ModelCall | None = None
 

@@ -27,6 +27,7 @@ from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
     from brownfield.contract import Checked
+    from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.workers.base import Tensors
 
 __all__ = ["Answer", "Dataplane", "Unanswered"]
@@ -45,11 +46,14 @@ class Answer(NamedTuple):
         Who answered and why.
     split
         Where the time went; the door marks ``SERIALIZE`` on it.
+    age_s
+        Whole seconds since the model gave it, when it is given again; None when it is new.
     """
 
     checked: "Checked"
     decision: Decision
     split: Split
+    age_s: int | None = None
 
 
 class Unanswered(Unavailable):
@@ -129,13 +133,69 @@ class Dataplane:
         """Tell ``ask.done`` the answer, now or later, exactly once unless it is cancelled; see :meth:`predict`."""
         served, split = ask.served, ask.split
         declared_ns = split.started_ns + served.deadline_ns
-        deadline_ns = ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
+        ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
         champion = served.champion
         if champion is None:
             self._fall_back(ask, "no_model")
             return
+        if champion.cache is not None and not ask.fresh:
+            self._ask_cache(ask, champion, champion.cache)
+        else:
+            self._ask_model(ask, champion)
+
+    def _ask_cache(self, ask: Ask, champion: Version, cache: "Cache") -> None:
+        """Give a kept answer again, wait for one that is being asked for, or ask for it on behalf of all who come."""
+        served, now_ns = ask.served, self.now_ns()
+        key = cache.key(served, ask.checked)
+        cached = cache.get(key, now_ns)
+        if cached is not None:
+            served.meter.cache_hits += 1
+            ask.split.mark(Stage.ADMISSION, now_ns)
+            self._give_again(ask, champion, cached.response, (now_ns - cached.made_ns) // 1_000_000_000)
+            return
+        waiting = cache.flights.get(key)
+        if waiting is not None and waiting[0].deadline_ns <= ask.deadline_ns:
+            served.meter.cache_hits += 1
+            waiting.append(ask)
+            return
+        served.meter.cache_misses += 1
+        if waiting is not None:  # this caller has less time than those who wait
+            self._ask_model(ask, champion)
+            return
+        cache.flights[key] = [ask]
+        flight = Ask(served, ask.checked, Split(now_ns), ask.deadline_ns, self._landed, (key, champion, cache))
+        flight.counted = False
+        self._ask_model(flight, champion)
+
+    def _landed(self, flight: Ask, result: Answer | BrownfieldError) -> None:
+        """Give the answer to all who waited for it, and keep it; what is not the model's own is not kept."""
+        key, champion, cache = flight.context
+        waiting: list[Ask] = cache.flights.pop(key)
         now_ns = self.now_ns()
-        cause = champion.refuses(ask.checked.rows, now_ns, deadline_ns)
+        if isinstance(result, InputRefused):
+            for ask in waiting:
+                self._tell(ask, result)
+        elif isinstance(result, Answer) and not result.decision.degraded:
+            cache.put(key, result.checked, now_ns)
+            waiting[0].split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
+            self._tell(waiting[0], Answer(result.checked, result.decision, waiting[0].split), result.decision)
+            for ask in waiting[1:]:
+                ask.split.mark(Stage.QUEUE, now_ns)
+                self._give_again(ask, champion, result.checked, 0)
+        else:
+            cause = result.decision.cause if isinstance(result, Answer | Unanswered) else _cause(result)
+            for ask in waiting:
+                self._fall_back(ask, cause)
+
+    def _give_again(self, ask: Ask, version: Version, response: "Checked", age_s: int) -> None:
+        decision = _decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
+        self._tell(ask, Answer(response, decision, ask.split, age_s), decision)
+
+    def _ask_model(self, ask: Ask, champion: Version) -> None:
+        """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
+        split = ask.split
+        now_ns = self.now_ns()
+        cause = champion.refuses(ask.checked.rows, now_ns, ask.deadline_ns)
         if cause:
             self._fall_back(ask, cause)
             return
@@ -253,7 +313,7 @@ class Dataplane:
             return
         ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
         ask.done(ask, result)
-        if decision is not None:
+        if decision is not None and ask.counted:
             self._decided.append((ask, decision))
             if len(self._decided) == 1:
                 asyncio.get_running_loop().call_soon(self._keep)

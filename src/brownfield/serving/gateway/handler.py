@@ -319,8 +319,10 @@ class Handler:
     def _ask(self, call: Call, checked: "Checked", deadline_ns: int) -> None:
         self._check_rows(checked.rows)
         call.split.mark(Stage.VALIDATE, self.now_ns())
-        call.ask = Ask(_served(call), checked, call.split, deadline_ns, self._answered, call)
-        self.dataplane.ask(call.ask)
+        call.ask = ask = Ask(_served(call), checked, call.split, deadline_ns, self._answered, call)
+        control = call.headers.get(b"cache-control")
+        ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
+        self.dataplane.ask(ask)
 
     def _answered(self, ask: Ask, result: Answer | BrownfieldError) -> None:
         call: Call = ask.context
@@ -381,13 +383,16 @@ class Handler:
 
 def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
     """Give the answer in the protocol of the call."""
-    decision = (b"brownfield-decision", answer.decision.id.encode())
+    headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
+    if answer.age_s is not None:
+        headers.append((b"age", b"%d" % answer.age_s))
     if call.request is None:
-        return Response(200, [_JSON, decision], named.encode(ask.checked, answer))
+        return Response(200, headers, named.encode(ask.checked, answer))
     payload, json_length = v2_answers.encode(ask.served, call.request, answer)
-    if json_length == len(payload):
-        return Response(200, [_JSON, decision], payload)
-    return Response(200, [_BINARY, decision, (v2.JSON_LENGTH_HEADER, b"%d" % json_length)], payload)
+    if json_length != len(payload):
+        headers[0] = _BINARY
+        headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))
+    return Response(200, headers, payload)
 
 
 def _nobody(_: Response) -> None:

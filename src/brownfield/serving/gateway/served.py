@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.serving.fallback.base import Fallback
     from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.v2 import Plan
     from brownfield.serving.workers.base import Pool
@@ -38,6 +39,8 @@ class Version:
         The workers that run it.
     row_cap
         Most rows of one call that several callers share; 1 where they may not share one.
+    cache
+        Answers that may be given again; None where that is not declared.
 
     Attributes
     ----------
@@ -49,6 +52,7 @@ class Version:
     features: Any
     pool: "Pool"
     row_cap: int = 1
+    cache: "Cache | None" = None
     breaker: Breaker = field(default_factory=Breaker)
     admission: Admission = field(default_factory=Admission)
     turn: "list[Ask]" = field(default_factory=list, init=False)
