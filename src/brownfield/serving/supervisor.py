@@ -37,7 +37,7 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
-_NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
+_NOTICE_S = 1.0  # between readiness going false and the listener closing: callers move on by themselves, slow ones too
 _FLUSH_EVERY_S = 1.0
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 _LINGER_S = 1.0  # for requests that were opened before the swap
