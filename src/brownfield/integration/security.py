@@ -32,7 +32,7 @@ class QuarantineSpec(Spec, frozen=True, kw_only=True):
 
     keep_d: Annotated[
         float,
-        Meta(gt=0, le=3_660, description="Days after which raw bytes and preview of a refused record are deleted."),
+        Meta(gt=0, le=3_660, description="Days after which bytes and preview of a refused record are deleted."),
     ] = 90
     max_mib: Annotated[
         int, Meta(ge=1, le=1_048_576, description="Mebibytes of raw bytes in all; a run that needs more stops.")
