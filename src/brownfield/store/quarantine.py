@@ -309,7 +309,8 @@ class Quarantine:
         """Say when the first of these records was first seen."""
         with self._access.read() as connection:
             query = sa.select(sa.func.min(quarantine.c.first_seen_utc)).where(*wanted.conditions(integration))
-            return connection.execute(query).scalar_one()
+            found: datetime | None = connection.execute(query).scalar_one()
+        return found
 
     def count_by_state(self, integration: str) -> dict[tuple[str, QuarantineState], int]:
         """Count records by source and state."""

@@ -145,7 +145,8 @@ class Attempt:
         for dataset in stream.datasets:
             dataset.seal()
         with run.store.commit() as tx:
-            for each in (stream, *stream.tables) if self.table is None else (self.table,):
+            streams: list[SourceStream | TableStream] = [stream, *stream.tables]
+            for each in streams if self.table is None else [self.table]:
                 run.enter_refused(tx, each)
             self._count(tx)
             ids = [entry.record_id for entry in self.accepted]

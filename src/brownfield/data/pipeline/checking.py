@@ -120,16 +120,20 @@ class StreamCheck:
                 refused.update({int(row): (Violation(field, rule.id, rule.code),) for row in kept[repeated]})
                 accepted, kept = accepted.filter(pa.array(~repeated)), kept[~repeated]
         keys: dict[int, str] = {}
-        undecoded = [self._undecoded(origin, each, decoded.head) for each in decoded.rejects]
+        of_undecoded = [""] * len(decoded.rejects)
         if self.parking is not None:
-            keys, waiting = self.parking.hold(decoded.batch, refused)
+            keys, waiting, of_undecoded = self.parking.hold(decoded.batch, refused, decoded.position, decoded.rejects)
             accepted, kept = self._withdrawn(accepted, kept, waiting, Parking.reason(), refused)
         if self._shadows:
             accepted, kept = self._withdrawn(accepted, kept, kept.tolist(), _SHADOWED, refused)
         for _, seen in self._seen:
             seen.add(accepted)
-        quarantined = [*undecoded, *self._refused_rows(origin, decoded, refused, keys)]
-        if self.parking is not None and undecoded:
+        quarantined = [
+            self._undecoded(origin, each, decoded.head, key)
+            for each, key in zip(decoded.rejects, of_undecoded, strict=True)
+        ]
+        quarantined += self._refused_rows(origin, decoded, refused, keys)
+        if self.parking is not None and decoded.rejects:
             quarantined.sort(key=lambda entry: in_order(str(entry.position)))
         self._count(decoded.records, accepted.num_rows, quarantined)
         return accepted, kept, quarantined
@@ -172,8 +176,7 @@ class StreamCheck:
         stay = ~np.isin(kept, rows)
         return accepted.filter(pa.array(stay)), kept[stay]
 
-    def _undecoded(self, origin: str, reject: "Reject", head: bytes) -> Refused:
-        key = "" if self.parking is None else self.parking.hold_raw(reject.raw)
+    def _undecoded(self, origin: str, reject: "Reject", head: bytes, key: str) -> Refused:
         why = (Violation(reject.field, reject.rule, reject.code),)
         return replace(self._entry(origin, reject.position, "decode", why, reject.raw), park_key=key, head=head)
 

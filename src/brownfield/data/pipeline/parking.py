@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ import msgspec
 from brownfield.errors import RejectionCode, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     import pyarrow as pa
 
+    from brownfield.data.decoded import Reject
     from brownfield.integration import ParkSpec
     from brownfield.store import Parked
 
@@ -70,8 +72,14 @@ class Parking:
         self.parked = sum(each.records for each in waiting.values())
         self.since_utc = min((each.since_utc for each in waiting.values()), default=None)
 
-    def hold(self, batch: "pa.RecordBatch", refused: "Iterable[int]") -> tuple[dict[int, str], list[int]]:
-        """Go through a batch in its order: a refused row blocks its key, later rows of a blocked key wait.
+    def hold(
+        self,
+        batch: "pa.RecordBatch",
+        refused: "Iterable[int]",
+        place: "Callable[[int], str]",
+        undecoded: "Iterable[Reject]",
+    ) -> tuple[dict[int, str], list[int], list[str]]:
+        """Go through a batch in its order: a refused record blocks its key, later rows of a blocked key wait.
 
         Parameters
         ----------
@@ -79,19 +87,24 @@ class Parking:
             Rows as they were decoded.
         refused
             Rows that the contract refuses.
+        place
+            Position of a row.
+        undecoded
+            Records of the same reading that do not decode; a key is known of those whose bytes are a JSON object.
 
         Returns
         -------
         tuple
-            The keys of the refused and of the waiting rows, and the rows that wait.
+            The keys of the refused and of the waiting rows, the rows that wait, and the keys of the undecoded records.
         """
         bad = set(refused)
-        if not bad and not self.blocked:
-            return {}, []
+        rejects = [(in_order(each.position), self._key_of(each.raw)) for each in undecoded]
+        before = deque(sorted(each for each in rejects if each[1]))
         keys: dict[int, str] = {}
         waiting: list[int] = []
-        columns = [batch.column(name).to_pylist() for name in self.spec.keys]
-        for row, values in enumerate(zip(*columns, strict=True)):
+        for row, values in enumerate(self._values(batch) if bad or before or self.blocked else ()):
+            while before and before[0][0] < in_order(place(row)):
+                self.blocked.add(before.popleft()[1])
             key = park_key(self.identity, values)
             if row in bad:
                 keys[row] = key
@@ -100,21 +113,22 @@ class Parking:
             elif key in self.blocked:
                 keys[row] = key
                 waiting.append(row)
+        self.blocked.update(key for _, key in before)
         self.parked += len(waiting)
-        return keys, waiting
+        return keys, waiting, [key for _, key in rejects]
 
-    def hold_raw(self, raw: bytes) -> str:
-        """Block the key of a record that does not decode, where its bytes are a JSON object that tells it."""
+    def _values(self, batch: "pa.RecordBatch") -> "Iterator[tuple[Any, ...]]":
+        return zip(*(batch.column(name).to_pylist() for name in self.spec.keys), strict=True)
+
+    def _key_of(self, raw: bytes) -> str:
+        """Read the key of a record that does not decode."""
         try:
             record = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return ""
         if not isinstance(record, dict):
             return ""
-        key = park_key(self.identity, [record.get(name) for name in self.spec.keys])
-        if key:
-            self.blocked.add(key)
-        return key
+        return park_key(self.identity, [record.get(name) for name in self.spec.keys])
 
     def beyond(self, now_utc: "datetime") -> str:
         """Say what waits longer, or is more, than declared; empty while neither is the case."""
