@@ -37,7 +37,7 @@ class ParkSpec(Spec, frozen=True, kw_only=True):
         float, Meta(gt=0, le=8_784, description="Hours that records may wait; then runs stop until a person looked.")
     ] = 24
     max_records: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="Open records of parked keys; with more, runs stop.")
+        int, Meta(ge=1, le=10_000_000, description="Records that may wait; with more, runs stop.")
     ] = 10_000
 
     @property

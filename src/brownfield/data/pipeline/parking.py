@@ -69,8 +69,9 @@ class Parking:
         self.identity = identity
         self.spec = spec
         self.blocked = set(waiting)
-        self.parked = sum(each.records for each in waiting.values())
-        self.since_utc = min((each.since_utc for each in waiting.values()), default=None)
+        behind = [each for each in waiting.values() if each.records > 1]
+        self.parked = sum(each.records - 1 for each in behind)
+        self.since_utc = min((each.since_utc for each in behind), default=None)
 
     def hold(
         self,
