@@ -112,7 +112,7 @@ def _print_summary(summary: "QuarantineSummary") -> None:
         typer.echo()
         rows = [(each.source, each.code, each.rule, f"{each.records:,}") for each in summary.reasons]
         print_table(("source", "code", "rule", "open records"), rows)
-        typer.echo("a record that was refused for several reasons counts under each", err=True)
+        typer.echo("a record with several reasons counts under each; --source NAME tries records again", err=True)
 
 
 def _minute(at: "datetime | None") -> str:

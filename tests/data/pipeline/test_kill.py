@@ -191,8 +191,8 @@ class Failing:
 
 
 @pytest.mark.full
-def test_r_06_every_durable_operation_may_fail(shop, monkeypatch):
-    """R-06: each write, fsync, rename, removal and commit of a run fails in turn; the table is never wrong."""
+def test_r_06_f_60_every_durable_operation_may_fail(shop, monkeypatch):
+    """R-06, F-60: each write, fsync, rename, removal and commit of a run fails in turn; the table is never wrong."""
     failing = Failing(monkeypatch)
     sell(shop, 20)
     failed = 0

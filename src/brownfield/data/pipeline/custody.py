@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from brownfield.errors import QuarantineFull
+from brownfield.errors import DeclarationError, QuarantineFull
 from brownfield.security import Keyring, decrypt, encrypt, read_keyring
 from brownfield.store import is_masked
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec, WorkspaceSpec
     from brownfield.store import Quarantined, Refused, Transaction
 
-__all__ = ["Custody", "clear_positions", "custody_of", "is_classified"]
+__all__ = ["Custody", "clear_positions", "custody_of", "hides_position", "is_classified"]
 
 _MIB = 2**20
 
@@ -113,6 +113,26 @@ def clear_positions(integration: "IntegrationSpec", source: str) -> list[str]:
         return []
     read_by = {cursor.column, *((cursor.key,) if isinstance(cursor.key, str) else cursor.key)}
     return [field.name for field in schema.fields if field.name in read_by and is_masked(field.classification)]
+
+
+def hides_position(integration: "IntegrationSpec", source: str) -> bool:
+    """Say whether the position of a record would show a classified value.
+
+    Raises
+    ------
+    DeclarationError
+        When the position of the feed itself would, which must stay readable.
+    """
+    shown = clear_positions(integration, source)
+    if shown:
+        raise DeclarationError(
+            path=f"sources.{source}.cursor",
+            expected="columns without a classification, for the position is kept in clear",
+            got=", ".join(shown),
+        )
+    keys = integration.sources[source].keys
+    fields = integration.contract.schema(source).fields
+    return any(field.name in keys and is_masked(field.classification) for field in fields)
 
 
 def _context(integration: str, source: str, record_id: str) -> str:

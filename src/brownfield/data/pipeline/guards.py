@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 from brownfield.errors import RejectionCode, RunPaused, SourceChanged, SourceUnavailable
 
 if TYPE_CHECKING:
-    from brownfield.integration import SourceSpec
-    from brownfield.store import Refused
+    from brownfield.integration import IntegrationSpec, SourceSpec
+    from brownfield.store import Refused, Store
 
-__all__ = ["Breached", "Guard", "Guards", "Shaped"]
+__all__ = ["Breached", "Guard", "Guards", "Shaped", "known_codes"]
 
 Guard: TypeAlias = Literal["parked", "refused", "shape", "volume"]
 
@@ -171,3 +171,9 @@ class Guards:
             where=self.where,
             next_step="Nothing was kept. Mend the source, or look at it and accept it for one run.",
         )
+
+
+def known_codes(integration: "IntegrationSpec", store: "Store", source: str) -> set[str]:
+    """Give the rejection codes that a source was refused with before, where new ones are looked for."""
+    looked_for = integration.sources[source].max_new_code_percent is not None
+    return store.ledger.codes(integration.name, source) if looked_for else set()

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from brownfield.data.decoded import Reject
-    from brownfield.integration import ParkSpec
-    from brownfield.store import Parked
+    from brownfield.integration import IntegrationSpec, ParkSpec
+    from brownfield.store import Parked, Store
 
-__all__ = ["Parking", "in_order", "park_key"]
+__all__ = ["Parking", "in_order", "park_key", "parking_of"]
 
 PARKED_RULE = "park"
 _NUMBERS = re.compile(r"([0-9]+)")
@@ -143,3 +143,12 @@ class Parking:
     def reason() -> Violation:
         """Give the reason of a record that waits."""
         return Violation("", PARKED_RULE, RejectionCode.PARKED)
+
+
+def parking_of(integration: "IntegrationSpec", store: "Store", source: str, *, anew: bool) -> Parking | None:
+    """Give what waits in a feed; None where it keeps no order, nothing when it is read from its beginning."""
+    spec = integration.sources[source].park
+    if spec is None:
+        return None
+    waiting = {} if anew else store.quarantine.parked(integration.name, source)
+    return Parking(f"{integration.name}\0{source}", spec, waiting)

@@ -17,17 +17,17 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
-from brownfield.data.pipeline.custody import Custody, clear_positions, is_classified
-from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped
+from brownfield.data.pipeline.custody import Custody, hides_position, is_classified
+from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped, known_codes
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
-from brownfield.data.pipeline.parking import Parking
+from brownfield.data.pipeline.parking import parking_of
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
-from brownfield.store import SourceState, is_masked
+from brownfield.store import SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -355,14 +355,16 @@ class Run:
                 schema,
                 rows_before=rows_before,
                 classified=is_classified([schema]),
-                hides_position=self._hides_position(name),
-                parking=self._parking(name),
+                hides_position=hides_position(integration, name),
+                parking=parking_of(integration, self.store, name, anew=self.rebuild),
                 shadows=bool(shadow),
             ),
             is_feed=is_feed,
             resumes=resumes,
             state=state,
-            guards=self._guards(name, shadow),
+            guards=Guards(
+                f"{integration.name}.{name}", spec, self.accept, known_codes(integration, self.store, name), shadow
+            ),
             previous=self.begun.positions[name],
             references={target: self._known(target) for target in schema.batches.references},
             kept=[schema.arrow.empty_table().select(self.kept[name])],
@@ -379,31 +381,6 @@ class Run:
             self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
         ]
         return stream
-
-    def _guards(self, name: str, shadow: str) -> Guards:
-        """Give a source's guards, with what they need to know of the runs before."""
-        integration = self.integration
-        spec = integration.sources[name]
-        known = set() if spec.max_new_code_percent is None else self.store.ledger.codes(integration.name, name)
-        return Guards(f"{integration.name}.{name}", spec, self.accept, known, shadow)
-
-    def _parking(self, name: str) -> Parking | None:
-        spec = self.integration.sources[name].park
-        waiting = {} if spec is None or self.rebuild else self.store.quarantine.parked(self.integration.name, name)
-        return None if spec is None else Parking(f"{self.integration.name}\0{name}", spec, waiting)
-
-    def _hides_position(self, name: str) -> bool:
-        """Say whether the position of a record would show a classified value; refuse it where it must stay."""
-        shown = clear_positions(self.integration, name)
-        if shown:
-            raise DeclarationError(
-                path=f"sources.{name}.cursor",
-                expected="columns without a classification, for the position is kept in clear",
-                got=", ".join(shown),
-            )
-        schema = self.integration.contract.schema(name)
-        keys = self.integration.sources[name].keys
-        return any(field.name in keys and is_masked(field.classification) for field in schema.fields)
 
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:
         spec = self.integration.unified[name]
@@ -426,7 +403,7 @@ class Run:
         ]
         check = StreamCheck(
             self.integration.name, name, schema, "unify", rows_before=dataset.rows_before,
-            classified=is_classified(of_all), hides_position=self._hides_position(spec.from_),
+            classified=is_classified(of_all), hides_position=hides_position(self.integration, spec.from_),
         )  # fmt: skip
         check.remember(dataset.read(unique_columns(schema)))
         references = {target: self._known(target) for target in schema.batches.references}
