@@ -29,6 +29,7 @@ def test_pause_keeps_nothing(tmp_path):
     assert (history(bank), waiting(bank)) == ([], {})
 
 
+@pytest.mark.full
 def test_shadow_sends_the_whole_reading_to_quarantine_and_leaves_the_table(tmp_path):
     """Good records wait with a code of their own, the feed goes on, and a replay brings them in once it is mended."""
     bank = bank_with(tmp_path, f"{BREACH}, on_breach: shadow")
@@ -58,6 +59,7 @@ def test_a_person_may_let_a_breach_pass_instead(tmp_path):
     assert history(bank) == [1, 4, 5]
 
 
+@pytest.mark.full
 def test_a_code_that_was_never_seen_signals_a_changed_source(tmp_path):
     """A new code above its share stops the run and says what changed in the table; a known one does not."""
     bank = bank_with(tmp_path, "max_new_code_percent: 10, refused_window_rows: 5")

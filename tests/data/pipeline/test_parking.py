@@ -26,6 +26,7 @@ def test_later_records_of_a_refused_one_wait_and_others_pass(bank):
     assert history(bank) == [1, 3, 6, 8]
 
 
+@pytest.mark.full
 def test_a_replay_lets_them_in_in_their_order(bank):
     """When the first is good now, all of its key follow, whichever of them was selected; the next run waits no more."""
     book(bank, ("a", 500), ("a", 1), ("b", 700), ("b", 2), ("a", 2))
@@ -51,6 +52,7 @@ def test_a_key_is_selected_by_its_value(bank):
     assert history(bank) == [2, 3]
 
 
+@pytest.mark.full
 def test_behind_a_discarded_record_the_others_follow_with_the_next_replay(bank):
     """A discarded record blocks nothing, and what waited for it is let in before anything newer."""
     book(bank, ("a", 500), ("a", 1))
@@ -71,6 +73,7 @@ def test_a_record_that_does_not_decode_blocks_its_key_too(bank):
     assert waiting(bank) == {"1": "BF-FLD-004", "3": "BF-QUA-001"}
 
 
+@pytest.mark.full
 def test_waiting_is_bounded_by_count_and_age(tmp_path):
     """Above the declared number, or age, a run stops and keeps nothing; a person may let it pass once."""
     bank = make(tmp_path / "many", "park: {key: account, max_records: 2}")
