@@ -17,6 +17,7 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "DeclarationError",
+    "DecryptionFailed",
     "Fenced",
     "Forbidden",
     "FormatError",
@@ -25,6 +26,7 @@ __all__ = [
     "NotFound",
     "OutputRefused",
     "Overloaded",
+    "QuarantineFull",
     "RejectionCode",
     "RunPaused",
     "SinkRefused",
@@ -44,7 +46,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``REQ`` the request around the body.
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``QUA`` a record that waits in quarantine for others,
+    ``REQ`` the request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -92,6 +95,9 @@ class RejectionCode(StrEnum):
     DECODE_DIGIT = "BF-DEC-013"
     DECODE_SIGN = "BF-DEC-014"
     DECODE_ZONE = "BF-DEC-015"
+
+    PARKED = "BF-QUA-001"
+    SHADOWED = "BF-QUA-002"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"
@@ -329,6 +335,18 @@ class StoreError(BrownfieldError):
     """The workspace's store cannot do what it was asked."""
 
     code = "BF-ERR-STORE"
+
+
+class QuarantineFull(StoreError):
+    """The quarantine has no room for what was refused; nothing of the run is kept."""
+
+    code = "BF-ERR-QUARANTINE-FULL"
+
+
+class DecryptionFailed(StoreError):
+    """What was encrypted at rest cannot be opened: its key is not declared, or it was changed."""
+
+    code = "BF-ERR-DECRYPTION"
 
 
 class StoreTooNew(StoreError):

@@ -1,9 +1,13 @@
 """Refused records: kept with their reason, counted by rule, replayed, discarded, expired."""
 
 import pytest
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
 
 from brownfield.errors import RejectionCode, Violation
-from brownfield.store import QuarantineState, Refused
+from brownfield.store import QuarantineState, Refused, Selection, database, open_store
 from brownfield.store.quarantine import RAW_CAP_BYTES
 
 RANGE = Violation("quantity", "quantity.range", RejectionCode.RULE_RANGE)
@@ -38,10 +42,11 @@ def test_a_refused_record_keeps_its_reason_and_bytes(store, add, run_id):
 
 
 def test_raw_bytes_are_capped_and_their_length_kept(store, add):
-    """A huge record does not fill the store; that it was cut can be seen."""
-    add(Refused("1", [RANGE], raw=b"x" * (RAW_CAP_BYTES + 5)))
-    [kept] = store.quarantine.select("shop")
-    assert (len(kept.raw), kept.raw_bytes) == (RAW_CAP_BYTES, RAW_CAP_BYTES + 5)
+    """A huge record does not fill the store; that its bytes are missing can be seen, and a shorter one is whole."""
+    add(Refused("1", [RANGE], raw=b"x" * (RAW_CAP_BYTES + 5)), Refused("2", [RANGE], raw=b"x" * 100_000))
+    long, short = store.quarantine.select("shop")
+    assert (long.raw, long.raw_bytes, long.whole) == (None, RAW_CAP_BYTES + 5, False)
+    assert (len(short.raw), short.whole, store.quarantine.raw_bytes()) == (100_000, True, 100_000)
 
 
 def test_a_record_refused_again_is_one_entry_with_another_attempt(store, add, clock):
@@ -81,16 +86,16 @@ def test_a_whole_reading_closes_what_it_no_longer_refuses(store, add, run_id):
 
 
 def test_records_are_counted_and_selected_by_reason(store, add):
-    """Counts by source, code and rule are of the open records; a selection takes any of its conditions."""
+    """A record that was refused for two reasons counts under both and is found by each."""
     add(Refused("1", [RANGE]), Refused("2", [RANGE]), Refused("3", [MISSING, RANGE]))
     store.quarantine.set_state("shop", "baskets", ["2"], QuarantineState.FIXED)
     assert store.quarantine.count_by_rule("shop") == {
         ("baskets", "BF-FLD-002", "product_id.required"): 1,
-        ("baskets", "BF-RUL-001", "quantity.range"): 1,
+        ("baskets", "BF-RUL-001", "quantity.range"): 2,
     }
-    assert [kept.record_id for kept in store.quarantine.select("shop", code="BF-RUL-001")] == ["1", "2"]
-    assert [kept.record_id for kept in store.quarantine.select("shop", state=QuarantineState.FIXED)] == ["2"]
-    assert store.quarantine.select("shop", source="other") == []
+    assert [kept.record_id for kept in store.quarantine.select("shop", Selection(code="BF-RUL-001"))] == ["1", "2", "3"]
+    assert [kept.record_id for kept in store.quarantine.select("shop", Selection(state=QuarantineState.FIXED))] == ["2"]
+    assert store.quarantine.select("shop", Selection(source="other")) == []
     assert len(store.quarantine.select("shop", limit=1)) == 1
 
 
@@ -115,3 +120,35 @@ def test_twenty_thousand_records_take_one_transaction(store, add):
     records = [Refused(str(number), [RANGE], number, b"0;1;2;3;4;5", {"quantity": "-9"}) for number in range(20_000)]
     assert add(*records) == 20_000
     assert store.quarantine.count_by_rule("shop") == {("baskets", "BF-RUL-001", "quantity.range"): 20_000}
+
+
+def test_f73_reasons_of_older_stores_are_moved_and_nothing_else_changes(path, clock):
+    """F-73: every reason that an older store kept is found after the migration, and records keep their order."""
+    scripts = ScriptDirectory(str(database._MIGRATIONS))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        with Operations.context(context):
+            for script in reversed(list(scripts.iterate_revisions("0003", "base"))):
+                script.module.upgrade()
+        context.stamp(scripts, "0003")
+        connection.exec_driver_sql(
+            "INSERT INTO run (run_id, integration, kind, contract, contract_digest, started_utc, status)"
+            " VALUES ('r1', 'shop', 'pipeline', 'shop@1.0.0', '00', '2026-01-01T00:00:00.000000Z', 'done')"
+        )
+        reasons = '[["BF-FLD-002","product_id","product_id.required"],["BF-RUL-001","quantity","quantity.range"]]'
+        for record_id in ("b", "a"):
+            connection.exec_driver_sql(
+                "INSERT INTO quarantine VALUES ('shop', 'baskets', ?, 'r1', '7', 'check', 'BF-FLD-002', 'product_id',"
+                " 'product_id.required', ?, 'shop@1.0.0', 1, '2026-01-01T00:00:00.000000Z',"
+                " '2026-01-01T00:00:00.000000Z', X'3737', 2, NULL, 'open')",
+                (record_id, reasons),
+            )
+    engine.dispose()
+    with open_store(path, clock=clock) as store:
+        kept = store.quarantine.select("shop", Selection(code="BF-RUL-001"))
+        assert [each.record_id for each in kept] == ["b", "a"]
+        assert kept[0].violations[0] == ["BF-FLD-002", "product_id", "product_id.required"]
+        assert (kept[0].raw, kept[0].whole, kept[0].key_id, kept[0].park_key) == (b"77", True, "", "")
+        assert store.quarantine.count_by_rule("shop")["baskets", "BF-RUL-001", "quantity.range"] == 2

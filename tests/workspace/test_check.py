@@ -292,3 +292,18 @@ def test_two_hundred_integrations(workspace: Path) -> None:
     report = check(workspace)
     assert len(report.integrations) == 200
     assert len({finding.where for finding in report.findings}) == 200
+
+
+def test_i11_classified_records_ask_for_a_key(workspace: Path) -> None:
+    """I11: a source with classified fields warns without a key, and a feed may not be read on by such a field."""
+    old, new = "logicalType: integer, primaryKey: true}", "logicalType: integer, primaryKey: true, classification: pii}"
+    change(workspace, old, new, "integrations/reorder/contract.odcs.yaml")
+    feed = "stock: {feed: true, connection: pos, table: stock, cursor: {column: store_id, key: store_id}}"
+    report = change(workspace, "stock: {lookup: store_id, connection: pos, table: stock}", feed)
+    found_at = {(finding.level, finding.path) for finding in report.findings}
+    assert {("error", "sources.stock.cursor"), ("warning", "sources.stock")} <= found_at
+    declared = "workspace: shop\nsecurity: {encryption_key: {env: BF_NO_KEY_HERE}}"
+    report = change(workspace, "workspace: shop", declared, "brownfield.yaml")
+    found_at = {(finding.level, finding.path) for finding in report.findings}
+    assert ("warning", "security.encryption_key") in found_at
+    assert ("warning", "sources.stock") not in found_at

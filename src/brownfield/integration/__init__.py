@@ -33,8 +33,9 @@ from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
+from brownfield.integration.security import QuarantineSpec, SecuritySpec
 from brownfield.integration.serving import ServingSpec, ServingTlsSpec
-from brownfield.integration.sources import Cursor, Location, SourceSpec
+from brownfield.integration.sources import Cursor, Location, ParkSpec, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
@@ -73,8 +74,10 @@ __all__ = [
     "ModelSpec",
     "MonitorsSpec",
     "MysqlConnection",
+    "ParkSpec",
     "ParquetFormat",
     "PostgresConnection",
+    "QuarantineSpec",
     "QuietHours",
     "RedefineRule",
     "Reference",
@@ -82,6 +85,7 @@ __all__ = [
     "Role",
     "RolloutSpec",
     "RolloutStep",
+    "SecuritySpec",
     "ServingSpec",
     "ServingTlsSpec",
     "SourceSpec",

@@ -107,6 +107,8 @@ class _Agreement:
         if source.cursor is not None:
             self.fields(name, [source.cursor.column], (*path, "cursor", "column"))
             self.fields(name, names(source.cursor.key), (*path, "cursor", "key"))
+        if source.park is not None:
+            self.fields(name, source.park.keys, (*path, "park", "key"))
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""

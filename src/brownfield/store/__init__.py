@@ -8,7 +8,7 @@ from brownfield.store.ledger import Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.parts import Part
-from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
+from brownfield.store.quarantine import Parked, Quarantined, QuarantineState, Refused, Selection
 from brownfield.store.registry import Admission
 from brownfield.store.store import Store, Transaction, open_store
 
@@ -20,11 +20,13 @@ __all__ = [
     "Journal",
     "JournalPolicy",
     "MigrationPlan",
+    "Parked",
     "Part",
     "QuarantineState",
     "Quarantined",
     "Refused",
     "Run",
+    "Selection",
     "SourceCounts",
     "SourceState",
     "Store",

@@ -173,7 +173,7 @@ class _timed:  # noqa: N801 (reads as the statement it is)
 
 def _bring_in(folder: Path, progress: Progress) -> tuple[dict[str, dict[str, Any]], Path]:
     """Run the pipeline of the one integration; counts per silo, and the path of the unified table."""
-    from brownfield.data.pipeline import run_pipeline
+    from brownfield.data.pipeline import custody_of, run_pipeline
     from brownfield.integration import load_workspace
     from brownfield.store import open_store
 
@@ -186,6 +186,7 @@ def _bring_in(folder: Path, progress: Progress) -> tuple[dict[str, dict[str, Any
             store,
             folder / "var" / "data" / _INTEGRATION,
             progress,
+            custody=custody_of(workspace),
         )
     finally:
         store.close()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from brownfield.data.pipeline import discard_quarantined, replay_quarantined, run_pipeline
 from brownfield.errors import DeclarationError, Unavailable
 from brownfield.integration import load_workspace
-from brownfield.store import open_store
+from brownfield.store import Selection, open_store
 
 WORKSPACE = "workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n  drop: {kind: folder, path: drop}\n"
 TABLE = "connection: pos, table: sales, cursor: {column: line_id, key: line_id}"
@@ -89,12 +90,14 @@ def run(shop):
 
 def replay(shop, source="sales", **options):
     """One replay."""
-    return on_store(shop, lambda *parts: replay_quarantined(*parts, source=source, **options))
+    own = {name: options.pop(name) for name in ("apply", "actor", "custody") if name in options}
+    wanted = Selection(**options)
+    return on_store(shop, lambda *parts: replay_quarantined(*parts, source=source, wanted=wanted, **own))
 
 
 def states(shop):
     """State and attempts of each refused line."""
-    found = on_store(shop, lambda _i, _c, store, _o: store.quarantine.select("reco", source="sales"))
+    found = on_store(shop, lambda _i, _c, store, _o: store.quarantine.select("reco", Selection(source="sales")))
     return {each.position: (str(each.state), each.attempt) for each in found}
 
 
@@ -158,11 +161,16 @@ def test_f_58_what_is_good_now_is_brought_in_once(shop):
 
 
 def test_records_are_selected_by_code_and_age(shop):
-    """Only records of the code, and only those that are old enough, are tried."""
+    """Records with the code among their reasons, first or not, and only those that are old enough, are tried."""
     run(shop)
     mend(shop)
-    assert replay(shop, code="BF-RUL-008").selected == 1
-    assert replay(shop, min_age_h=1).selected == 0
+    assert replay(shop, code="BF-RUL-008").selected == 2
+    assert replay(shop, code="BF-RUL-001").selected == 3
+    assert replay(shop, rule="product_id.reference").selected == 2
+    assert replay(shop, contract="reco@1.0.0").selected == 5
+    assert replay(shop, contract="reco@0.9.0").selected == 0
+    assert replay(shop, seen_until_utc=datetime.now(UTC) - timedelta(hours=1)).selected == 0
+    assert replay(shop, seen_from_utc=datetime.now(UTC) - timedelta(hours=1)).selected == 5
 
 
 def test_discarded_records_are_closed_and_never_tried_again(shop):
@@ -172,7 +180,9 @@ def test_discarded_records_are_closed_and_never_tried_again(shop):
     def discard(**options):
         return on_store(
             shop,
-            lambda spec, _c, store, _o: discard_quarantined(spec, store, source="sales", code="BF-RUL-001", **options),
+            lambda spec, _c, store, _o: discard_quarantined(
+                spec, store, source="sales", wanted=Selection(code="BF-RUL-001"), **options
+            ),
         )
 
     assert discard().discarded == 3
@@ -185,7 +195,7 @@ def test_discarded_records_are_closed_and_never_tried_again(shop):
 def test_only_feeds_are_replayed(shop):
     """A lookup is pulled whole anyway, and the message says so."""
     with pytest.raises(DeclarationError, match="pulled whole by the next run"):
-        replay(shop, "products")
+        replay(shop, "products", apply=True)
     with pytest.raises(DeclarationError, match="no source of this name"):
         replay(shop, "nothing")
 
@@ -214,14 +224,14 @@ CSV = b"sold_at,line_id,product_id,price\n" + "".join(f"{at},{a},{b},{c}\n" for 
 
 
 def test_records_of_a_csv_file_are_decoded_again_with_its_header(shop):
-    """The bytes that were kept are read with the header of their own file; without that file they stay open."""
+    """The bytes that were kept are read with the header that their own file had, also when that file is another now."""
     as_file(shop, "connection: drop, path: sales.txt, format: csv", CSV)
     run(shop)
     mend(shop)
     assert (replay(shop).accepted, replay(shop).still_bad, replay(shop).unreadable) == (3, 2, 0)
     (shop / "drop/sales.txt").write_bytes(CSV.replace(b"sold_at,line_id,product_id", b"sold_at,product_id,line_id"))
-    assert (replay(shop).accepted, replay(shop).unreadable) == (0, 5)
-    (shop / "drop/sales.txt").write_bytes(CSV)
+    assert (replay(shop).accepted, replay(shop).unreadable) == (3, 0)
+    (shop / "drop/sales.txt").unlink()
     assert replay(shop, apply=True).accepted == 3
     assert [row["line_id"] for row in lines(shop)] == [1, 2, 3, 5]
 

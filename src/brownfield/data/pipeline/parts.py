@@ -132,9 +132,11 @@ def read_parts(folder: Path, listed: Collection[str], wanted: pa.Schema, columns
     ------
     DeclarationError
         When the parts were written with other columns than are wanted now.
+    StoreError
+        When a part is torn.
     """
     for file in listed:
-        found = pq.read_schema(folder / file)
+        found = _schema(folder / file)
         if not found.equals(wanted):
             raise DeclarationError(
                 where=str(folder),
@@ -148,6 +150,16 @@ def read_parts(folder: Path, listed: Collection[str], wanted: pa.Schema, columns
     return pa.concat_tables(
         [wanted.empty_table().select(names), *(pq.read_table(folder / file, columns=names) for file in listed)]
     )
+
+
+def _schema(part: Path) -> pa.Schema:
+    """Read what a part says of itself at its end, which a torn one lacks."""
+    try:
+        return pq.read_schema(part)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(
+            "a part of this table is torn", where=str(part), next_step=f"Restore it. {_REBUILD}"
+        ) from error
 
 
 def _hidden(folder: Path, file: str) -> Path:

@@ -26,6 +26,8 @@ class SourceReport:
         Why a feed was left for the next run; empty when it was read.
     accepted_guards
         Guards that were let pass in this run, each with what it found.
+    shadow
+        Why all records went to quarantine; empty where the tables took the good ones.
     """
 
     source: str
@@ -37,6 +39,7 @@ class SourceReport:
     seconds: float = 0.0
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
+    shadow: str = ""
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -73,6 +76,8 @@ class PipelineReport:
         By name, in the order in which they were read.
     seconds
         Time of the whole run.
+    expired
+        Refused records that were kept longer than declared and lost their bytes.
     """
 
     run_id: str
@@ -81,6 +86,7 @@ class PipelineReport:
     sources: Mapping[str, SourceReport]
     tables: Mapping[str, TableReport]
     seconds: float
+    expired: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -89,6 +95,7 @@ class PipelineReport:
             "integration": self.integration,
             "contract": self.contract,
             "seconds": round(self.seconds, 3),
+            "expired": self.expired,
             "sources": {name: _plain(each) for name, each in self.sources.items()},
             "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
         }
@@ -104,6 +111,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
+        "shadow": report.shadow,
     }
 
 

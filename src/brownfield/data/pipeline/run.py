@@ -17,9 +17,11 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
-from brownfield.data.pipeline.guards import Guard, Guards, Shaped
+from brownfield.data.pipeline.custody import Custody, hides_position, is_classified
+from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped, known_codes
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
+from brownfield.data.pipeline.parking import parking_of
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
@@ -28,14 +30,14 @@ from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
 from brownfield.store import SourceState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from brownfield.data.sources import Source
     from brownfield.integration import ConnectionSpec, IntegrationSpec
-    from brownfield.store import Part, Store, Transaction
+    from brownfield.store import Part, Refused, Store, Transaction
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
 
@@ -54,6 +56,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     accept: Collection[Guard] = (),
     actor: str = "local",
     clock: Clock | None = None,
+    custody: Custody | None = None,
 ) -> PipelineReport:
     """Bring what is new in the silos of one integration into its tables.
 
@@ -77,6 +80,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Who runs it, for the audit log.
     clock
         The system's unless given.
+    custody
+        How refused records are kept; without it those with classified fields lose their bytes.
 
     Raises
     ------
@@ -85,7 +90,9 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     SourceChanged
         When fields of a source are other than in the run before.
     RunPaused
-        When a source has fewer records, or more refused ones, than is declared.
+        When a source has fewer records, or more refused or waiting ones, than is declared.
+    QuarantineFull
+        When the refused records do not fit.
     DeclarationError
         When the declaration does not fit what is there, or the tables as they were begun.
     InputRefused
@@ -111,6 +118,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     accept=accept,
                     clock=clock,
                     writers=writers,
+                    custody=custody,
                 )
                 for name in order:
                     run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
@@ -126,6 +134,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         contract=integration.contract.reference,
         sources={name: run.sources[name].report() for name in order},
         tables={name: table.report() for name, table in run.tables.items()},
+        expired=run.expired,
         seconds=(clock.monotonic_ns() - started) / 1e9,
     )
 
@@ -178,7 +187,12 @@ def _shape_of(state: SourceState | None) -> "Mapping[str, str]":
 
 def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") -> Decoded:
     """Give the accepted rows the positions and bytes that they came with."""
-    return Decoded(accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row])))
+    return Decoded(
+        accepted,
+        lambda row: decoded.position(int(rows[row])),
+        lambda row: decoded.raw(int(rows[row])),
+        head=decoded.head,
+    )
 
 
 class Run:
@@ -195,6 +209,7 @@ class Run:
         accept: Collection[Guard],
         clock: Clock,
         writers: ExitStack,
+        custody: Custody | None = None,
     ) -> None:
         self.integration = integration
         self.store = store
@@ -204,6 +219,9 @@ class Run:
         self.accept = accept
         self.clock = clock
         self.writers = writers
+        self.custody = custody or Custody()
+        self.refused_bytes = 0
+        self.expired = 0
         self.sources: dict[str, SourceStream] = {}
         self.tables: dict[str, TableStream] = {}
         self.kept = columns_kept(integration)
@@ -215,13 +233,25 @@ class Run:
         try:
             stream.source = bind()
             self._check_shape(stream, stream.source)
-            self._pull(stream, stream.source, progress)
+            try:
+                self._pull(stream, stream.source, progress)
+            except Breached as breach:
+                stream = self._shadow(stream, breach, progress)
         except SourceUnavailable as error:
             whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise
             stream.unavailable = str(error)
         self.end(stream)
+
+    def _shadow(self, stream: SourceStream, breach: Breached, progress: Progress) -> SourceStream:
+        """Read a feed once more, and send everything to quarantine: the tables stay as they were."""
+        self.refused_bytes -= sum(len(each.raw or b"") for part in (stream, *stream.tables) for each in part.refused)
+        again = self.begin(stream.check.name, shadow=str(breach))
+        again.source, again.shape = stream.source, stream.shape
+        assert again.source is not None  # noqa: S101 (it was read a moment ago)
+        self._pull(again, again.source, progress)
+        return again
 
     def recall(self, name: str) -> None:
         """Take a feed as earlier runs remember it, without reading on."""
@@ -245,6 +275,8 @@ class Run:
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
         if not stream.resumes:
             stream.guards.judge()
+        if stream.check.parking is not None:
+            stream.guards.parked(stream.check.parking.beyond(self.clock.now_utc()))
         if stream.state is not None and (stream.deliveries or not stream.is_feed):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
@@ -261,13 +293,19 @@ class Run:
         decoded = replace(decoded, batch=with_timestamps(decoded.batch, stream.check.schema))
         accepted, rows, refused = stream.check.check(origin, decoded, stream.references)
         stream.refused += refused
-        stream.guards.refused(decoded.records, len(refused))
+        self._weigh(stream, refused)
+        stream.guards.refused(decoded.records, refused)
         stream.kept.append(accepted.select(self.kept[stream.check.name]))
         if stream.memory is not None:
             stream.memory.write(accepted.select(stream.memory.schema.names))
         stream.seconds += self._seconds_since(begun)
         for table in stream.tables:
-            self._fill(table, origin, _of_rows(decoded, accepted, rows))
+            self.fill(table, origin, _of_rows(decoded, accepted, rows))
+
+    def _weigh(self, stream: "SourceStream | TableStream", refused: "list[Refused]") -> None:
+        """Stop before the refused records of this run alone are more than may be kept."""
+        self.refused_bytes += sum(len(each.raw or b"") for each in refused)
+        self.custody.check_room(self.refused_bytes, f"{self.integration.name}.{stream.check.name}")
 
     def end(self, stream: SourceStream) -> None:
         """Hold a source that was read to its end to what must hold for the whole of it."""
@@ -287,9 +325,10 @@ class Run:
                 self._move(tx, source)
                 for table in source.tables:
                     self.enter(tx, table, whole=not source.resumes)
-            for dataset in datasets:
-                dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+            self.enter_parts(tx, datasets)
             self._audit(tx, actor)
+            self.expired = self.custody.expire(tx, self.integration.name, self.clock)
+            self.check_room(tx)
             tx.ledger.finish_run(self.begun.run_id)
 
     def publish(self) -> None:
@@ -300,20 +339,32 @@ class Run:
             if stream.source is not None and stream.position:
                 stream.source.ack(stream.position)
 
-    def begin(self, name: str) -> SourceStream:
-        """Prepare a source: what is known of it, and the tables that are made from it."""
+    def begin(self, name: str, *, shadow: str = "") -> SourceStream:
+        """Prepare a source: what is known of it, and the tables that are made from it; in shadow they stay empty."""
         integration = self.integration
+        spec = integration.sources[name]
         schema = integration.contract.schema(name)
-        is_feed = integration.sources[name].feed
+        is_feed = spec.feed
         state = self.begun.states[name]
         resumes = is_feed and state is not None and not self.rebuild
         rows_before = state.rows_total if state is not None and resumes else 0
         stream = self.sources[name] = SourceStream(
-            StreamCheck(integration.name, name, schema, rows_before=rows_before),
+            StreamCheck(
+                integration.name,
+                name,
+                schema,
+                rows_before=rows_before,
+                classified=is_classified([schema]),
+                hides_position=hides_position(integration, name),
+                parking=parking_of(integration, self.store, name, anew=self.rebuild),
+                shadows=bool(shadow),
+            ),
             is_feed=is_feed,
             resumes=resumes,
             state=state,
-            guards=Guards(f"{integration.name}.{name}", integration.sources[name], self.accept),
+            guards=Guards(
+                f"{integration.name}.{name}", spec, self.accept, known_codes(integration, self.store, name), shadow
+            ),
             previous=self.begun.positions[name],
             references={target: self._known(target) for target in schema.batches.references},
             kept=[schema.arrow.empty_table().select(self.kept[name])],
@@ -321,7 +372,7 @@ class Run:
         remembered = columns_remembered(integration, name, self.kept[name]) if is_feed else []
         if remembered:
             stream.memory = self._dataset(
-                f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), resumes
+                f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), stream
             )
             earlier = stream.memory.read(remembered)
             stream.check.remember(earlier)
@@ -345,24 +396,31 @@ class Run:
                     expected=f"a source or join that gives {field_name}, as the contract says",
                     got=", ".join(columns.column_names),
                 )
-        dataset = self._dataset(name, schema.arrow, source.resumes)
-        check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
+        dataset = self._dataset(name, schema.arrow, source)
+        of_all = [
+            schema,
+            *(self.integration.contract.schema(each) for each in (spec.from_, *(j.source for j in spec.join))),
+        ]
+        check = StreamCheck(
+            self.integration.name, name, schema, "unify", rows_before=dataset.rows_before,
+            classified=is_classified(of_all), hides_position=hides_position(self.integration, spec.from_),
+        )  # fmt: skip
         check.remember(dataset.read(unique_columns(schema)))
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
         return self.tables[name]
 
-    def _dataset(self, name: str, schema: pa.Schema, resumes: bool) -> Dataset:  # noqa: FBT001 (one of two ways)
+    def _dataset(self, name: str, schema: pa.Schema, source: SourceStream) -> Dataset:
         return Dataset(
             name,
             self.output / name,
             schema,
-            listed=self.begun.listed.get(name, []) if resumes else None,
-            tag=self.begun.run_id[:8],
+            listed=self.begun.listed.get(name, []) if source.resumes else None,
+            tag=self.begun.run_id[:8] + ("s" if source.guards.shadow else ""),
             writers=self.writers,
         )
 
-    def _fill(self, table: TableStream, origin: str, accepted: Decoded) -> None:
+    def fill(self, table: TableStream, origin: str, accepted: Decoded) -> None:
         """Join a batch, hold it to the table's own schema and write it."""
         begun = self.clock.monotonic_ns()
         joined = accepted.batch
@@ -372,6 +430,7 @@ class Run:
             raise AssertionError(f"{table.check.name}: a join changed the number of rows")
         checked, _, refused = table.check.check(origin, replace(accepted, batch=joined), table.references)
         table.refused += refused
+        self._weigh(table, refused)
         table.dataset.write(checked)
         table.seconds += self._seconds_since(begun)
 
@@ -379,15 +438,32 @@ class Run:
         """Enter counts and refused records; after a whole reading, close those that are refused no more."""
         integration, name = self.integration.name, stream.check.name
         tx.ledger.add_counts(self.begun.run_id, stream.counts())
+        self.enter_refused(tx, stream)
+        if whole:
+            tx.quarantine.settle(self.begun.run_id, integration, name)
+
+    def enter_refused(self, tx: "Transaction", stream: "SourceStream | TableStream") -> None:
+        """Enter refused records, encrypted where they are classified."""
+        integration, name = self.integration.name, stream.check.name
         tx.quarantine.add(
             self.begun.run_id,
             integration=integration,
             source=name,
             contract=self.integration.contract.reference,
-            records=stream.refused,
+            records=(
+                self.custody.sealed(each, integration, name) if stream.check.classified else each
+                for each in stream.refused
+            ),
         )
-        if whole:
-            tx.quarantine.settle(self.begun.run_id, integration, name)
+
+    def enter_parts(self, tx: "Transaction", datasets: "Sequence[Dataset]") -> None:
+        """List the parts that this run, or this replay, adds."""
+        for dataset in datasets:
+            dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+
+    def check_room(self, tx: "Transaction") -> None:
+        """Roll a transaction back that keeps more refused bytes than are declared."""
+        self.custody.check_room(tx.quarantine.raw_bytes(), self.integration.name)
 
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
@@ -408,6 +484,9 @@ class Run:
         if self.rebuild:
             tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
         for source, stream in self.sources.items():
+            if stream.guards.shadow:
+                detail = {"run_id": self.begun.run_id, "found": stream.guards.shadow}
+                tx.audit.append(actor=actor, action="pipeline.shadow", subject=f"{name}.{source}", detail=detail)
             for guard, what in stream.guards.passed.items():
                 detail = {"run_id": self.begun.run_id, "guard": str(guard), "found": what}
                 tx.audit.append(actor=actor, action="pipeline.accept", subject=f"{name}.{source}", detail=detail)

@@ -171,7 +171,8 @@ class SourceStream(_Stream):
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self._reported())
+        shadow = self.guards.shadow
+        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, shadow=shadow, **self._reported())
 
 
 @dataclass(slots=True)
