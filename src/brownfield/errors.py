@@ -44,7 +44,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``REQ`` the request around the body.
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``MAP`` a value that the
+    mapping file does not admit, ``REQ`` the request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -92,6 +93,13 @@ class RejectionCode(StrEnum):
     DECODE_DIGIT = "BF-DEC-013"
     DECODE_SIGN = "BF-DEC-014"
     DECODE_ZONE = "BF-DEC-015"
+
+    MAP_CODE = "BF-MAP-001"
+    MAP_NUMBER = "BF-MAP-002"
+    MAP_BOOLEAN = "BF-MAP-003"
+    MAP_DATE = "BF-MAP-004"
+    MAP_ZONE = "BF-MAP-005"
+    MAP_SPLIT = "BF-MAP-006"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

@@ -27,6 +27,7 @@ from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
 from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_integration, load_workspace
+from brownfield.integration.mapping import FieldMapping, MappingSpec, Truth, UnitOf
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
 from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec, each_error
@@ -35,6 +36,7 @@ from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
 from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
+from brownfield.integration.spelling import SERIALS, NumberSpelling, tokens_of
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
@@ -44,6 +46,7 @@ from brownfield.integration.workspace import Changes, WorkspaceSpec
 __all__ = [
     "DEFAULT",
     "INTEGRATION_FILE",
+    "SERIALS",
     "WORKSPACE_FILE",
     "AccessSpec",
     "ArrowFormat",
@@ -62,6 +65,7 @@ __all__ = [
     "DoorsSpec",
     "FallbackSpec",
     "FallbackStep",
+    "FieldMapping",
     "FixedWidthFormat",
     "FolderConnection",
     "HttpDoor",
@@ -70,9 +74,11 @@ __all__ = [
     "JsonFormat",
     "KeyPath",
     "Location",
+    "MappingSpec",
     "ModelSpec",
     "MonitorsSpec",
     "MysqlConnection",
+    "NumberSpelling",
     "ParquetFormat",
     "PostgresConnection",
     "QuietHours",
@@ -88,7 +94,9 @@ __all__ = [
     "SqliteConnection",
     "TlsSpec",
     "TokenSpec",
+    "Truth",
     "UnifiedSpec",
+    "UnitOf",
     "WorkspaceSpec",
     "XmlFormat",
     "check_address",
@@ -102,4 +110,5 @@ __all__ = [
     "load_integration",
     "load_workspace",
     "read_reference",
+    "tokens_of",
 ]

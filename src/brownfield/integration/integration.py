@@ -11,6 +11,7 @@ from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec
 from brownfield.integration.fallback import FallbackSpec
 from brownfield.integration.kinds import Identifier, Line, RelativePath, Slug
+from brownfield.integration.mapping import MappingSpec
 from brownfield.integration.model import ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
 from brownfield.integration.reader import Contradiction, Spec
@@ -112,8 +113,10 @@ class IntegrationSpec:
     ----------
     folder
         Where ``integration.yaml`` lies; every path of the declaration is below it.
+    mappings
+        The mapping files, by the path under which a place declares them.
     digest
-        SHA-256, in hexadecimal, of the declaration, contract and features as they were read.
+        SHA-256, in hexadecimal, of the declaration, contract, features and mappings as they were read.
     """
 
     name: str
@@ -124,6 +127,7 @@ class IntegrationSpec:
     contract_path: Path
     sources: Mapping[str, SourceSpec]
     unified: Mapping[str, UnifiedSpec]
+    mappings: Mapping[str, MappingSpec]
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None

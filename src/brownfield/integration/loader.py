@@ -11,6 +11,8 @@ from brownfield.contract import Contract, compile_contract
 from brownfield.errors import DeclarationError
 from brownfield.integration.agreement import check_agreement, check_table
 from brownfield.integration.integration import IntegrationDeclaration, IntegrationSpec
+from brownfield.integration.mapping import MappingFile, MappingSpec
+from brownfield.integration.mapping_agreement import check_mapping
 from brownfield.integration.reader import Reader, each_error, raise_all
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_document
@@ -138,6 +140,7 @@ def load_integration(
     for relative, path in _further_files(declared):
         files.content(relative, path)
     files.tables(declared, contract)
+    mappings = files.mappings(declared, contract)
     if declared.model is not None and declared.model.path is not None:
         files.below(declared.model.path, ("model", "path"))
     reader.raise_problems()
@@ -151,6 +154,7 @@ def load_integration(
         contract_path=file.parent / declared.contract,
         sources=declared.sources,
         unified=declared.unified,
+        mappings=mappings,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,
@@ -226,6 +230,27 @@ class _Files:
                 check_table(content, contract, _named(self._folder / step.table, self._root.resolve()))
             except DeclarationError as error:
                 self._reader.problems.append(error)
+
+    def mappings(self, declared: IntegrationDeclaration, contract: Contract | None) -> dict[str, MappingSpec]:
+        """Read the mapping files and check them against the contract; by the path under which they are declared."""
+        found: dict[str, MappingSpec] = {}
+        for name, source in declared.sources.items():
+            for index, place in enumerate(source.chain):
+                schema = None if contract is None else contract.schemas.get(name)
+                document = self.document(place.mapping, ("sources", name, "chain", index, "mapping"))
+                if place.mapping is None or document is None or schema is None:
+                    continue
+                reader = Reader(document, self._reader.registry)
+                try:
+                    file = reader.read(MappingFile)
+                    check_mapping(file, schema, source.read_by, reader)
+                    reader.raise_problems()
+                except DeclarationError as error:
+                    self._reader.problems.extend(each_error(error))
+                    continue
+                digest = self._digests[place.mapping]
+                found[place.mapping] = MappingSpec(fields=file.fields, digest=digest, document=document)
+        return found
 
     def digest(self, declaration: bytes) -> str:
         """Digest of the declaration and of all files that were read."""

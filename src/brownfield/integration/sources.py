@@ -43,6 +43,9 @@ class Location(Spec, frozen=True, kw_only=True):
     max_age_h: (
         Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
     ) = None
+    mapping: (
+        Annotated[RelativePath, Meta(description="Mapping file: how its columns become the contract's fields.")] | None
+    ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
     @classmethod
@@ -89,6 +92,8 @@ class Location(Spec, frozen=True, kw_only=True):
         if self.snapshot is not None:
             if self.connection is not None:
                 yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
+            if self.mapping is not None:
+                yield Contradiction(("mapping",), "no mapping beside snapshot, which holds the fields", "one")
             if self.max_age_h is None:
                 yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
             return
@@ -183,3 +188,8 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     def keys(self) -> tuple[str, ...]:
         """Fields by which a lookup finds a record; empty for a feed."""
         return () if self.lookup is None else names(self.lookup)
+
+    @property
+    def read_by(self) -> tuple[str, ...]:
+        """Fields by whose columns the silo is read: a lookup's keys, a feed's cursor."""
+        return self.keys if self.cursor is None else (self.cursor.column, *names(self.cursor.key))

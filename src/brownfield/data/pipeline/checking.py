@@ -98,7 +98,7 @@ class StreamCheck:
         for _, seen in self._seen:
             seen.add(accepted)
         quarantined = [
-            self._entry(origin, each.position, "decode", (Violation(each.field, each.rule, each.code),), each.raw)
+            self._entry(origin, each.position, each.stage, (Violation(each.field, each.rule, each.code),), each.raw)
             for each in decoded.rejects
         ]
         quarantined += self._refused_rows(origin, decoded, refused)
