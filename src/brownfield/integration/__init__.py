@@ -38,12 +38,13 @@ from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.spelling import SERIALS, NumberSpelling, tokens_of
 from brownfield.integration.strict_yaml import Document, load_document
-from brownfield.integration.unified import Join, UnifiedSpec
+from brownfield.integration.unified import AsOf, Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
 from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 
 __all__ = [
+    "AsOf",
     "DEFAULT",
     "INTEGRATION_FILE",
     "SERIALS",

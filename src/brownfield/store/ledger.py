@@ -59,6 +59,8 @@ class SourceCounts:
         How many of the accepted were changed by a declared repair.
     by_rule
         Quarantined rows by ``(code, rule)``.
+    mapping
+        SHA-256 of the mapping file under which the rows were read; empty without one.
     """
 
     source: str
@@ -67,6 +69,7 @@ class SourceCounts:
     quarantined: int
     repaired: int = 0
     by_rule: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    mapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class Ledger:
         """Add the rows of one batch to what the run has counted for that source."""
         sums = ("rows_in", "accepted", "quarantined", "repaired")
         entry = insert(run_source).values(
-            run_id=run_id, source=counts.source, **{name: getattr(counts, name) for name in sums}
+            run_id=run_id, source=counts.source, mapping=counts.mapping, **{name: getattr(counts, name) for name in sums}
         )
         entry = entry.on_conflict_do_update(
             index_elements=["run_id", "source"],
@@ -172,6 +175,7 @@ class Ledger:
                 quarantined=row.quarantined,
                 repaired=row.repaired,
                 by_rule={(rule.code, rule.rule): rule.rows for rule in rules if rule.source == row.source},
+                mapping=row.mapping,
             )
             for row in sources
         ]

@@ -97,6 +97,7 @@ run_source = sa.Table(
     sa.Column("accepted", sa.Integer, nullable=False),
     sa.Column("quarantined", sa.Integer, nullable=False),
     sa.Column("repaired", sa.Integer, nullable=False),
+    sa.Column("mapping", sa.String(64), nullable=False, server_default=""),
     sa.CheckConstraint("rows_in = accepted + quarantined", name="every_row_counted_once"),
 )
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import duckdb
 import pytest
 
-from brownfield.data.pipeline import run_pipeline
+from brownfield.data.pipeline import replay_quarantined, run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 
@@ -160,3 +160,42 @@ def test_what_does_not_map_is_kept_with_its_bytes_and_stage(clinic):
         ("map", "BF-MAP-002", "cost.map"),
     }
     assert b'"BIS":"30.02.2026"' in next(each.raw for each in kept if each.position == "FALL_NR=5")
+
+
+def test_the_report_and_the_ledger_name_version_reasons_and_collisions(clinic):
+    """B-45: keys that fall together are counted, sentinels by reason, and a changed file is another version."""
+    drop = clinic / "legacy" / "drop" / "people.csv"
+    drop.write_text(drop.read_text() + " 7;M;1;J\n")
+    report = run(clinic)
+    people, stays = report.sources["people"], report.sources["stays"]
+    assert people.mapping.collisions == {"person_id": 1}
+    assert people.by_code["BF-RUL-007"] == 1
+    assert stays.mapping.missing == {"until": {"open_ended": 1, "unknown": 1}}
+    file = clinic / "integrations" / "stay" / "people.yaml"
+    file.write_text(file.read_text().replace("[J]", "[J, yes]"))
+    changed = run(clinic).sources["people"]
+    assert changed.by_code.get("BF-MAP-003") is None
+    with open_store(clinic / "var" / "brownfield.db") as store:
+        later, earlier = (store.ledger.counts(each.run_id) for each in store.ledger.runs("stay"))
+    versions = [next(each.mapping for each in counts if each.source == "people") for counts in (earlier, later)]
+    assert versions == [people.mapping.digest, changed.mapping.digest]
+    assert versions[0] != versions[1]
+
+
+def test_a_replay_maps_with_the_file_of_today(clinic):
+    """A record that the mapping refused comes in by a replay once the file admits it."""
+    run(clinic)
+    file = clinic / "integrations" / "stay" / "stays.yaml"
+    file.write_text(file.read_text().replace('"31.12.9999"', '"30.02.2026": invalid, "31.12.9999"'))
+    workspace = load_workspace(clinic)
+    with open_store(clinic / "var" / "brownfield.db") as store:
+        outcome = replay_quarantined(
+            workspace.integrations["stay"],
+            workspace.connections,
+            store,
+            clinic / "var" / "data" / "stay",
+            source="stays",
+            apply=True,
+        )
+    assert (outcome.selected, outcome.accepted, outcome.still_bad) == (3, 1, 2)
+    assert [row[:1] + row[3:4] for row in table(clinic, "visits")][-1] == (5, "invalid")

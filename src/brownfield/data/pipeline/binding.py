@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
-from brownfield.data.pipeline.mapping import Mapped, Mapper
+from brownfield.data.pipeline.mapping import Mapped, Mapper, column_of_field, mapper_of
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
@@ -38,23 +38,29 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         if place.snapshot is not None:
             continue  # the last good copy is kept and served by the fail-over of lookups
         try:
-            mapper = _mapper(integration, name, place)
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]", mapper)
+            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
             source.probe()
         except SourceUnavailable as error:
             failed = error
         else:
-            return source if mapper is None else Mapped(source, mapper)
+            return source
     raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
 
 
-def _mapper(integration: IntegrationSpec, name: str, place: Location) -> Mapper | None:
-    if place.mapping is None:
-        return None
-    return Mapper(integration.mappings[place.mapping], integration.contract.schema(name))
-
-
 def _bind_place(
+    integration: IntegrationSpec,
+    name: str,
+    place: Location,
+    connections: Mapping[str, ConnectionSpec],
+    path: str,
+) -> Source:
+    """Give a place as it is, or with its columns mapped."""
+    mapper = mapper_of(integration, name, place)
+    source = _bind_silo(integration, name, place, connections, path, mapper)
+    return source if mapper is None else Mapped(source, mapper)
+
+
+def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
     integration: IntegrationSpec,
     name: str,
     place: Location,
@@ -71,7 +77,7 @@ def _bind_place(
         )
     cursor = _cursor(integration, name, mapper)
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
-        keys = tuple(_column(key, mapper) for key in integration.sources[name].keys)
+        keys = tuple(column_of_field(key, mapper) for key in integration.sources[name].keys)
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
@@ -99,11 +105,6 @@ def _fields(opened: Format) -> dict[str, str]:
     }
 
 
-def _column(field: str, mapper: Mapper | None) -> str:
-    """Name the silo's column of a field."""
-    return field if mapper is None else mapper.column(field)
-
-
 def _cursor(integration: IntegrationSpec, name: str, mapper: Mapper | None) -> Cursor | None:
     """Read a feed's cursor; the contract says in which zone its stamps are."""
     declared = integration.sources[name].cursor
@@ -112,8 +113,8 @@ def _cursor(integration: IntegrationSpec, name: str, mapper: Mapper | None) -> C
     key = (declared.key,) if isinstance(declared.key, str) else declared.key
     fields = {field.name: field for field in integration.contract.schema(name).fields}
     zone = fields[declared.column].zone if declared.column in fields else None
-    columns = tuple(_column(each, mapper) for each in key)
-    return Cursor(_column(declared.column, mapper), columns, declared.lag_s, zone)
+    columns = tuple(column_of_field(each, mapper) for each in key)
+    return Cursor(column_of_field(declared.column, mapper), columns, declared.lag_s, zone)
 
 
 def _workspace_folder(integration: IntegrationSpec) -> Path:

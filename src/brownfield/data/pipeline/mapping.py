@@ -4,7 +4,7 @@ Every record comes out once: as a row with the contract's fields, or as a reject
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from brownfield.contract import linear, localised
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.pipeline.coercions import Cast, codes, numbers, truths
+from brownfield.data.pipeline.report import MappingReport
 from brownfield.data.pipeline.stamps import dates, timestamps
 from brownfield.data.sources import Position, Probe, Pulled
 from brownfield.errors import DeclarationError, RejectionCode
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from brownfield.contract import Field, Schema
     from brownfield.data.sources import Source
-    from brownfield.integration import FieldMapping, MappingSpec
+    from brownfield.integration import FieldMapping, IntegrationSpec, Location, MappingSpec
 
-__all__ = ["Mapped", "Mapper"]
+__all__ = ["Mapped", "Mapper", "column_of_field", "mapper_of"]
 
 _READS = {
     "text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "date": pa.date32(),
@@ -40,6 +41,7 @@ _CODES = {
     "date": RejectionCode.MAP_DATE,
     "timestamp": RejectionCode.MAP_DATE,
 }
+_BLANKS = " \t"
 _DISTINCT_FROM_ROWS = 1_024
 """Rows from which on the distinct values of a column are looked at instead of every row, if they are few."""
 
@@ -144,6 +146,8 @@ class Mapper:
         The mapping file.
     schema
         The contract's schema of the source.
+    keys
+        Fields by which a record is found: of those that are normalised, spellings that fall together are counted.
 
     Examples
     --------
@@ -161,10 +165,13 @@ class Mapper:
     ([{'sex': 'female', 'age': 7}], [('sex.map', 'BF-MAP-001')])
     """
 
-    def __init__(self, spec: "MappingSpec", schema: "Schema") -> None:
+    def __init__(self, spec: "MappingSpec", schema: "Schema", keys: Sequence[str] = ()) -> None:
         self.spec = spec
         self.schema = schema
         self.missing: Counter[tuple[str, str]] = Counter()
+        self._spellings: dict[str, list[pa.Table]] = {
+            key: [] for key in keys if key in spec.fields and spec.fields[key].normalises and spec.fields[key].from_
+        }
         arrow = schema.arrow
         self._plans = {
             name: _FieldPlan(name, each, schema.field(name), arrow.field(name).type)
@@ -172,11 +179,6 @@ class Mapper:
             if each.columns
         }
         self.wanted = self._wanted()
-
-    @property
-    def digest(self) -> str:
-        """Version of the mapping: the digest of its file."""
-        return self.spec.digest
 
     def column(self, name: str) -> str:
         """Name of the silo's column that a field is read from alone.
@@ -199,6 +201,9 @@ class Mapper:
         """Map records; those that do not fit become rejects of the stage ``map``."""
         batch = decoded.batch
         outcomes = {name: plan.apply(batch) for name, plan in self._plans.items()}
+        for key, seen in self._spellings.items():
+            pairs = pa.table([batch.column(self.column(key)), outcomes[key].values], names=["spelt", "key"])
+            seen.append(pairs.group_by(["spelt", "key"]).aggregate([]))
         refused = self._refused(outcomes)
         mapped = pa.RecordBatch.from_arrays(
             [self._column(name, batch, outcomes) for name in self.schema.names], names=list(self.schema.names)
@@ -220,6 +225,14 @@ class Mapper:
             lambda row: decoded.raw(int(rows[row])),
             (*decoded.rejects, *rejects),
         )
+
+    def outcome(self) -> MappingReport:
+        """Say what the mapping did to the records so far."""
+        missing: dict[str, dict[str, int]] = {}
+        for (name, reason), rows in sorted(self.missing.items()):
+            missing.setdefault(name, {})[reason] = rows
+        collisions = {key: _collisions(seen) for key, seen in self._spellings.items() if seen}
+        return MappingReport(self.spec.digest, missing, {key: rows for key, rows in collisions.items() if rows})
 
     def _wanted(self) -> pa.Schema:
         """Columns of the silo, in the order of the mapping file, and their types."""
@@ -274,6 +287,19 @@ class Mapper:
             if reasons.null_count < len(reasons):
                 for entry in reasons.drop_null().value_counts().to_pylist():
                     self.missing[name, self._plans[name].reasons[entry["values"]].as_py()] += entry["counts"]
+
+
+def mapper_of(integration: "IntegrationSpec", name: str, place: "Location") -> Mapper | None:
+    """Prepare the mapping file of a place; None where its columns are the contract's fields already."""
+    if place.mapping is None:
+        return None
+    spec, schema = integration.mappings[place.mapping], integration.contract.schema(name)
+    return Mapper(spec, schema, integration.sources[name].keys)
+
+
+def column_of_field(field: str, mapper: Mapper | None) -> str:
+    """Name the silo's column of a field by which records are read."""
+    return field if mapper is None else mapper.column(field)
 
 
 class Mapped:
@@ -356,10 +382,12 @@ def _normalised(text: pa.Array, mapping: "FieldMapping", bad: "dict[RejectionCod
             parts = pc.if_else(there, parts, pa.scalar(None, parts.type))
         text = pc.list_element(parts, mapping.split.part - 1)
     if mapping.trim != "none":
-        trim = {"left": pc.utf8_ltrim_whitespace, "right": pc.utf8_rtrim_whitespace, "both": pc.utf8_trim_whitespace}
-        text = trim[mapping.trim](text)
+        trim = {"left": pc.ascii_ltrim, "right": pc.ascii_rtrim, "both": pc.ascii_trim}
+        text = trim[mapping.trim](text, _BLANKS)
     if mapping.leading_zeros == "strip":
-        text = pc.replace_substring_regex(text, "^0+(.)", r"\1")
+        stripped = pc.ascii_ltrim(text, "0")
+        nothing = pc.and_(pc.equal(pc.binary_length(stripped), 0), pc.greater(pc.binary_length(text), 0))
+        text = pc.if_else(nothing, "0", stripped) if pc.any(nothing).as_py() else stripped
     if mapping.case != "keep":
         text = pc.utf8_lower(text) if mapping.case == "lower" else pc.utf8_upper(text)
     if mapping.pad is not None:
@@ -380,4 +408,11 @@ def _has_few(column: pa.Array) -> bool:
     """Whether a column has so few distinct values that it pays to look at those."""
     if len(column) < _DISTINCT_FROM_ROWS:
         return False
-    return bool(pc.count_distinct(column.slice(0, _DISTINCT_FROM_ROWS)).as_py() < _DISTINCT_FROM_ROWS // 4)
+    return bool(pc.count_distinct(column.slice(0, _DISTINCT_FROM_ROWS)).as_py() < _DISTINCT_FROM_ROWS * 0.95)
+
+
+def _collisions(seen: Sequence[pa.Table]) -> int:
+    """Keys that are written in more than one way."""
+    pairs = pa.concat_tables(seen)
+    spellings = pairs.filter(pc.is_valid(pairs["key"])).group_by("key").aggregate([("spelt", "count_distinct")])
+    return int(pc.sum(pc.greater(spellings["spelt_count_distinct"], 1)).as_py() or 0)

@@ -46,7 +46,7 @@ def columns_kept(integration: "IntegrationSpec") -> dict[str, list[str]]:
     kept: dict[str, set[str]] = {name: set() for name in integration.sources}
     for table in integration.unified.values():
         for join in table.join:
-            kept[join.source].update(join.keys, join.take)
+            kept[join.source].update(join.needed)
     for schema in _checked_schemas(integration).values():
         for target in schema.batches.references:
             source, _, name = target.partition(".")

@@ -20,6 +20,7 @@ import pyarrow as pa
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.pipeline.binding import bind_source
+from brownfield.data.pipeline.mapping import Mapped
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import reading_order
 from brownfield.data.pipeline.rows import column_of
@@ -230,7 +231,9 @@ def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[
     """Decode and check the records; the row of each is told by its number, so that it keeps its identity."""
     usable = [each for each in entries if each.raw is not None and len(each.raw) == each.raw_bytes]
     decode: Callable[[Quarantined], tuple[Decoded, ...]]
-    wanted = stream.check.schema.arrow
+    mapper = source.mapper if isinstance(source, Mapped) else None
+    source = source.source if isinstance(source, Mapped) else source
+    wanted = stream.check.schema.arrow if mapper is None else mapper.wanted
     if isinstance(source, FolderFile):
         header = _Header(source, stream.check.identity)
         usable = [each for each in usable if header.fits(each)]
@@ -250,11 +253,8 @@ def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[
         batch = pa.Table.from_batches(batches).combine_chunks()
         one = batch.to_batches()[0] if batch.num_rows else batches[0]
         raws = [entry.raw or b"" for entry in usable]
-        run.take(
-            stream,
-            "replay",
-            Decoded(one, lambda row: str(numbers[row]), lambda row: raws[numbers[row]], tuple(rejects)),
-        )
+        decoded_all = Decoded(one, lambda row: str(numbers[row]), lambda row: raws[numbers[row]], tuple(rejects))
+        run.take(stream, "replay", decoded_all if mapper is None else mapper.apply(decoded_all))
     stream.refused = [
         replace(each, record_id=usable[int(each.position)].record_id, position=usable[int(each.position)].position)
         for each in stream.refused

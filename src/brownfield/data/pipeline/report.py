@@ -1,11 +1,30 @@
 """What a pipeline run did, as frozen values that become JSON: every record read is accepted or quarantined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PipelineReport", "SourceReport", "TableReport"]
+__all__ = ["MappingReport", "PipelineReport", "SourceReport", "TableReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingReport:
+    """What a mapping file did to one source's records.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the file: the version under which the records were read.
+    missing
+        Values that stood for a missing one, by field and reason.
+    collisions
+        Keys of a lookup that are written in more than one way and fell together, by field.
+    """
+
+    digest: str = ""
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    collisions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +45,8 @@ class SourceReport:
         Why a feed was left for the next run; empty when it was read.
     accepted_guards
         Guards that were let pass in this run, each with what it found.
+    mapping
+        What the mapping file did; empty for a source without one.
     """
 
     source: str
@@ -37,6 +58,7 @@ class SourceReport:
     seconds: float = 0.0
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
+    mapping: MappingReport = MappingReport()
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -104,6 +126,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
+        "mapping": asdict(report.mapping),
     }
 
 

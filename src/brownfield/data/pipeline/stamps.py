@@ -124,11 +124,11 @@ def _by_place(tokens: "Sequence[str]") -> Any:
             if name is None:
                 spelt &= (columns == np.frombuffer(token.encode("ascii", "replace"), np.uint8)).all(axis=1)
                 continue
-            digits = columns - np.uint8(48)
-            spelt &= (digits < 10).all(axis=1)  # noqa: PLR2004 (the digits)
             value = np.zeros(len(fitting), dtype=np.int64)
             for column in range(len(token)):
-                value = value * 10 + digits[:, column]
+                digit = columns[:, column] - np.uint8(48)
+                spelt &= digit < 10  # noqa: PLR2004 (the digits)
+                value = value * 10 + digit
             whole = np.ones(rows, dtype=np.int64)
             whole[fitting] = value * 10 ** (6 - len(token)) if name == "fraction" else value
             parts[name] = whole

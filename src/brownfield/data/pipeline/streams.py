@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from brownfield.data.pipeline.mapping import Mapped
 from brownfield.data.pipeline.parts import PartWriter, read_parts
-from brownfield.data.pipeline.report import SourceReport, TableReport
+from brownfield.data.pipeline.report import MappingReport, SourceReport, TableReport
 from brownfield.errors import DeclarationError
 from brownfield.store import Part, SourceCounts
 
@@ -164,14 +165,25 @@ class SourceStream(_Stream):
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
 
     @property
+    def mapping(self) -> MappingReport:
+        """What the source's mapping file did; empty where it has none."""
+        return self.source.mapper.outcome() if isinstance(self.source, Mapped) else MappingReport()
+
+    @property
     def datasets(self) -> list[Dataset]:
         """What is remembered of a feed, and the tables that are made from the source."""
         return ([] if self.memory is None else [self.memory]) + [table.dataset for table in self.tables]
 
+    def counts(self) -> SourceCounts:
+        """Give the counts that the ledger keeps, with the version of the mapping."""
+        return replace(_Stream.counts(self), mapping=self.mapping.digest)
+
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self._reported())
+        return SourceReport(
+            unavailable=self.unavailable, accepted_guards=passed, mapping=self.mapping, **self._reported()
+        )
 
 
 @dataclass(slots=True)
