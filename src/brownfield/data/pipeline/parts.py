@@ -6,11 +6,11 @@ What is listed and hidden is finished by the next run, what is not listed is rem
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +18,10 @@ import pyarrow.parquet as pq
 from brownfield.errors import DeclarationError, StoreError, Unavailable
 from brownfield.store import private_folder, sync_folder
 
-__all__ = ["PartWriter", "one_run", "read_parts", "settle"]
+__all__ = ["LISTING", "PartKeys", "PartWriter", "listed_files", "one_run", "read_parts", "settle"]
+
+LISTING = ".parts"
+"""File that names the parts of a table, one a line; the store's list is the truth, and this its copy for readers."""
 
 _REBUILD = "Read the sources anew from their beginning (rebuild)."
 
@@ -101,6 +104,9 @@ class PartWriter:
 def settle(folder: Path, listed: Collection[str]) -> None:
     """Make a table's folder what the store lists: remove every other part, and give the hidden ones their names.
 
+    New parts are named, then :data:`LISTING` says which parts there are, then the others are removed: who reads the
+    listing never finds a row twice, or half of the table.
+
     Raises
     ------
     StoreError
@@ -109,10 +115,6 @@ def settle(folder: Path, listed: Collection[str]) -> None:
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     hidden = {_hidden(folder, file).name: file for file in listed}
     changed = False
-    for name in sorted(present - set(listed) - set(hidden)):
-        if name.endswith((".parquet", ".parquet.part")):
-            (folder / name).unlink()
-            changed = True
     for name, file in hidden.items():
         if name in present:
             (folder / name).replace(folder / file)
@@ -121,8 +123,30 @@ def settle(folder: Path, listed: Collection[str]) -> None:
             raise StoreError(
                 "a part of this table is gone", where=str(folder / file), next_step=f"Restore it. {_REBUILD}"
             )
+    _announce(folder, listed, present)
+    for name in sorted(present - set(listed) - set(hidden)):
+        if name.endswith((".parquet", ".parquet.part")):
+            (folder / name).unlink()
+            changed = True
     if changed:
         sync_folder(folder)
+
+
+def _announce(folder: Path, listed: Collection[str], present: Collection[str]) -> None:
+    """Say which parts there are, whole or not at all; a listing that is lost is written anew by the next run."""
+    text = "".join(f"{file}\n" for file in listed)
+    if present and not (LISTING in present and (folder / LISTING).read_text() == text):
+        temporary = folder / f"{LISTING}.tmp"
+        temporary.write_text(text)
+        temporary.replace(folder / LISTING)
+
+
+def listed_files(folder: Path) -> list[Path]:
+    """Files of a table as its listing names them; all, where there is no listing."""
+    try:
+        return [folder / name for name in (folder / LISTING).read_text().splitlines()]
+    except FileNotFoundError:
+        return sorted(folder.glob("*.parquet"))
 
 
 def read_parts(folder: Path, listed: Collection[str], wanted: pa.Schema, columns: Collection[str]) -> pa.Table:
@@ -134,20 +158,69 @@ def read_parts(folder: Path, listed: Collection[str], wanted: pa.Schema, columns
         When the parts were written with other columns than are wanted now.
     """
     for file in listed:
-        found = pq.read_schema(folder / file)
-        if not found.equals(wanted):
-            raise DeclarationError(
-                where=str(folder),
-                expected=f"the columns with which the table was begun ({_named(found)})",
-                got=f"a contract with others ({_named(wanted)})",
-                next_step=_REBUILD,
-            )
+        _check_columns(folder, pq.read_schema(folder / file), wanted)
     names = [name for name in wanted.names if name in columns]
     if not names:
         return wanted.empty_table().select([])
     return pa.concat_tables(
         [wanted.empty_table().select(names), *(pq.read_table(folder / file, columns=names) for file in listed)]
     )
+
+
+class PartKeys:
+    """The keys in one part, read only when a batch has keys among which they lie.
+
+    Parameters
+    ----------
+    folder, file
+        The part.
+    wanted
+        The table's columns.
+
+    Raises
+    ------
+    DeclarationError
+        As :func:`read_parts`.
+    """
+
+    def __init__(self, folder: Path, file: str, wanted: pa.Schema) -> None:
+        self.names = frozenset(wanted.names)
+        self._path = folder / file
+        metadata = pq.read_metadata(self._path)
+        _check_columns(folder, metadata.schema.to_arrow_schema(), wanted)
+        self._ranges = {name: _range(metadata, index) for index, name in enumerate(wanted.names)}
+
+    def may_hold(self, lowest: Mapping[str, Any], highest: Mapping[str, Any]) -> bool:
+        """Whether a key between these bounds, by column, may be in the part."""
+        for name, low in lowest.items():
+            found = self._ranges[name]
+            if found is not None and (found[1] < low or found[0] > highest[name]):
+                return False
+        return True
+
+    def read(self, columns: Collection[str]) -> pa.Table:
+        """Read the keys."""
+        return pq.read_table(self._path, columns=list(columns))
+
+
+def _range(metadata: pq.FileMetaData, column: int) -> tuple[Any, Any] | None:
+    """Lowest and highest value of a plain column; None where the file does not say."""
+    if metadata.num_columns != len(metadata.schema.to_arrow_schema()):
+        return None  # lists: the file's columns are not the table's
+    groups = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
+    if not groups or any(group is None or not group.has_min_max for group in groups):
+        return None
+    return min(group.min for group in groups), max(group.max for group in groups)
+
+
+def _check_columns(folder: Path, found: pa.Schema, wanted: pa.Schema) -> None:
+    if not found.equals(wanted):
+        raise DeclarationError(
+            where=str(folder),
+            expected=f"the columns with which the table was begun ({_named(found)})",
+            got=f"a contract with others ({_named(wanted)})",
+            next_step=_REBUILD,
+        )
 
 
 def _hidden(folder: Path, file: str) -> Path:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Schema
     from brownfield.integration import IntegrationSpec
 
-__all__ = ["columns_kept", "columns_remembered", "reading_order", "unique_columns"]
+__all__ = ["columns_kept", "columns_remembered", "reading_order"]
 
 
 def reading_order(integration: "IntegrationSpec") -> list[str]:
@@ -72,11 +72,6 @@ def columns_remembered(integration: "IntegrationSpec", feed: str, kept: list[str
         if isinstance(rule, UniqueRule) and not (ordered and ordered <= set(rule.fields)):
             remembered.update(rule.fields)
     return [name for name in schema.names if name in remembered]
-
-
-def unique_columns(schema: "Schema") -> set[str]:
-    """Columns by which repeated rows are found."""
-    return {name for rule in schema.set_rules if isinstance(rule, UniqueRule) for name in rule.fields}
 
 
 def _checked_schemas(integration: "IntegrationSpec") -> "dict[str, Schema]":

@@ -5,6 +5,7 @@ quarantine, positions and the list of the tables' files commit in one transactio
 anywhere, leaves all as it was, and the next one does the work once.
 """
 
+import logging
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -17,11 +18,12 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.compaction import compact
 from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
 from brownfield.data.pipeline.parts import one_run, settle
-from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
+from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from brownfield.store import Part, Store, Transaction
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
+
+_LOG = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a source's name, the records read so far, and the records in all as far as that can be told."""
@@ -120,6 +124,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                 store.ledger.finish_run(begun.run_id, "failed")
             raise
         run.publish()
+        run.compact()
     return PipelineReport(
         run_id=begun.run_id,
         integration=integration.name,
@@ -300,6 +305,21 @@ class Run:
             if stream.source is not None and stream.position:
                 stream.source.ack(stream.position)
 
+    def compact(self) -> None:
+        """Merge small parts; a failure costs time in later runs and nothing else, so this run does not fail for it."""
+        for dataset in self._datasets():
+            try:
+                compact(
+                    self.store,
+                    self.integration.name,
+                    dataset.name,
+                    dataset.folder,
+                    dataset.parts,
+                    run_id=self.begun.run_id,
+                )
+            except (OSError, pa.ArrowException, StoreError) as error:
+                _LOG.warning("parts of %s were not merged (%s)", dataset.name, type(error).__name__)
+
     def begin(self, name: str) -> SourceStream:
         """Prepare a source: what is known of it, and the tables that are made from it."""
         integration = self.integration
@@ -323,9 +343,9 @@ class Run:
             stream.memory = self._dataset(
                 f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), resumes
             )
-            earlier = stream.memory.read(remembered)
-            stream.check.remember(earlier)
-            stream.kept.append(earlier.select(self.kept[name]))
+            stream.check.remember(stream.memory.keys())
+            if self.kept[name]:
+                stream.kept.append(stream.memory.read(self.kept[name]))
         stream.tables = [
             self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
         ]
@@ -347,7 +367,7 @@ class Run:
                 )
         dataset = self._dataset(name, schema.arrow, source.resumes)
         check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
-        check.remember(dataset.read(unique_columns(schema)))
+        check.remember(dataset.keys())
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
         return self.tables[name]

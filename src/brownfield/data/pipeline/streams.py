@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from brownfield.data.pipeline.mapping import Mapped
-from brownfield.data.pipeline.parts import PartWriter, read_parts
+from brownfield.data.pipeline.parts import PartKeys, PartWriter, read_parts
 from brownfield.data.pipeline.report import MappingReport, SourceReport, TableReport
 from brownfield.errors import DeclarationError
 from brownfield.store import Part, SourceCounts
@@ -62,7 +62,8 @@ class Dataset:
         self._anew = listed is None
         self._listed = listed or []
         self._writers = writers
-        self._file = f"{len(self._listed):06d}-{tag}.parquet"
+        number = int(self._listed[-1].file.partition("-")[0]) + 1 if self._listed else 0
+        self._file = f"{number:06d}-{tag}.parquet"
         self._writer: PartWriter | None = None
         if self._anew:
             self._open()
@@ -88,6 +89,10 @@ class Dataset:
         """Read some columns of the rows that there were before this run."""
         return read_parts(self.folder, [part.file for part in self._listed], self.schema, columns)
 
+    def keys(self) -> list[PartKeys]:
+        """Give the keys of the rows that there were before this run, unread."""
+        return [PartKeys(self.folder, part.file, self.schema) for part in self._listed]
+
     def write(self, rows: pa.Table) -> None:
         """Add rows to this run's part."""
         if rows.num_rows:
@@ -105,9 +110,14 @@ class Dataset:
         if self._writer is not None:
             parts.add(run_id, integration, self.name, Part(self._file, self._writer.rows))
 
+    @property
+    def parts(self) -> list[Part]:
+        """The table's parts with that of this run."""
+        return [*self._listed, *([Part(self._file, self._writer.rows)] if self._writer else [])]
+
     def files(self) -> list[str]:
         """Names of the table's parts with that of this run."""
-        return [part.file for part in self._listed] + ([self._file] if self._writer else [])
+        return [part.file for part in self.parts]
 
     def _open(self) -> PartWriter:
         if self._writer is None:
