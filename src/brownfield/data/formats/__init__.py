@@ -9,6 +9,8 @@ from brownfield.data.formats.fixed_width import FixedWidth
 from brownfield.data.formats.json import Json
 from brownfield.data.formats.layout import Item, Layout, read_layout
 from brownfield.data.formats.opening import FORMATS, open_format
+from brownfield.data.formats.probe import propose_format
+from brownfield.data.formats.proposal import Proposal
 from brownfield.data.formats.unfolding import Choice
 from brownfield.data.formats.xml import Xml
 
@@ -25,8 +27,10 @@ __all__ = [
     "Json",
     "Layout",
     "Parquet",
+    "Proposal",
     "Xml",
     "compile_copybook",
     "open_format",
+    "propose_format",
     "read_layout",
 ]

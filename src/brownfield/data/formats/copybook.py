@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from brownfield.data.decoded import Decoded
+    from brownfield.data.formats.unfolding import Unfolded
 
 __all__ = ["Copybook", "RecordFormat"]
 
@@ -128,9 +129,8 @@ class Copybook:
             Also when the next record cannot be found, because a descriptor word or a counter is none.
         """
         plan = self._plan(wanted)
-        rows = max(1, min(batch_rows, _BATCH_BYTES // self.layout.record_bytes))
-        for frames in self._frames(stream, rows):
-            yield plan.decode(self._unfolding.unfold(frames))
+        for records in self.records(stream, batch_rows):
+            yield plan.decode(records)
 
     def encode(self, batches: "Iterable[pa.RecordBatch]") -> Iterator[bytes]:
         """Write records (:class:`Format`); fields that the batch lacks are blanks, counters are those of the lists."""
@@ -140,6 +140,17 @@ class Copybook:
                 yield matrix.tobytes()
             else:
                 yield self._join(self._unfolding.fold(matrix, counts))
+
+    def records(self, stream: BinaryIO, batch_rows: int = BATCH_ROWS) -> "Iterator[Unfolded]":
+        """Cut a stream into records and bring them to their full length, without decoding a field."""
+        rows = max(1, min(batch_rows, _BATCH_BYTES // self.layout.record_bytes))
+        for frames in self._frames(stream, rows):
+            yield self._unfolding.unfold(frames)
+
+    @property
+    def blank(self) -> int:
+        """The byte of a blank."""
+        return code_page(self.code_page).space
 
     @cached_property
     def _is_text(self) -> bool:
