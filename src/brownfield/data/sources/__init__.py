@@ -7,6 +7,7 @@ from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
 from brownfield.data.sources.mysql import Mysql
 from brownfield.data.sources.postgres import Postgres
+from brownfield.data.sources.reflection import Reflected, reflect_server, reflect_sqlite
 from brownfield.data.sources.sqlite import SqliteTable
 from brownfield.data.sources.window import Cursor
 
@@ -23,6 +24,9 @@ __all__ = [
     "Probe",
     "Pulled",
     "Quiet",
+    "Reflected",
     "Source",
     "SqliteTable",
+    "reflect_server",
+    "reflect_sqlite",
 ]
