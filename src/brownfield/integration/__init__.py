@@ -26,7 +26,7 @@ from brownfield.integration.formats import (
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
-from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_integration, load_workspace
+from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_connections, load_integration, load_workspace
 from brownfield.integration.mapping import FieldMapping, MappingSpec, Truth, UnitOf
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
@@ -108,6 +108,7 @@ __all__ = [
     "each_error",
     "is_slug",
     "load_document",
+    "load_connections",
     "load_integration",
     "load_workspace",
     "read_reference",

@@ -4,12 +4,13 @@ Every declared file must lie below the folder of its declaration, links included
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from brownfield.contract import Contract, compile_contract
 from brownfield.errors import DeclarationError
 from brownfield.integration.agreement import check_agreement, check_table
+from brownfield.integration.connections import ConnectionSpec
 from brownfield.integration.integration import IntegrationDeclaration, IntegrationSpec
 from brownfield.integration.mapping import MappingFile, MappingSpec
 from brownfield.integration.mapping_agreement import check_mapping
@@ -19,7 +20,7 @@ from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_documen
 from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
 
-__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_integration", "load_workspace"]
+__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_connections", "load_integration", "load_workspace"]
 
 MAX_INTEGRATIONS = 1_000
 """Most integrations in one workspace: what one machine serves, and what loads in seconds."""
@@ -47,14 +48,7 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
     DeclarationError
         With everything that is wrong in all files; see :func:`each_error`.
     """
-    file = folder / WORKSPACE_FILE
-    if not file.exists():
-        begin = "Begin a workspace with brownfield init."
-        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
-    content = _read(file, file.name)
-    reader = Reader(load_document(content, file.name), registry)
-    declared = reader.read(WorkspaceDeclaration)
-    _check_places(declared, folder, reader)
+    declared, reader, content = _load_declaration(folder, registry)
     integrations, problems = _load_integrations(folder, declared, registry)
     raise_all(problems)
     return WorkspaceSpec(
@@ -67,6 +61,29 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
         document=reader.document,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def load_connections(folder: Path, registry: Registry = DEFAULT) -> Mapping[str, ConnectionSpec]:
+    """Read the connections of a workspace alone, whatever the state of its integrations.
+
+    Raises
+    ------
+    DeclarationError
+        With everything that is wrong in ``brownfield.yaml``.
+    """
+    return _load_declaration(folder, registry)[0].connections
+
+
+def _load_declaration(folder: Path, registry: Registry) -> tuple[WorkspaceDeclaration, Reader, bytes]:
+    file = folder / WORKSPACE_FILE
+    if not file.exists():
+        begin = "Begin a workspace with brownfield init."
+        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
+    content = _read(file, file.name)
+    reader = Reader(load_document(content, file.name), registry)
+    declared = reader.read(WorkspaceDeclaration)
+    _check_places(declared, folder, reader)
+    return declared, reader, content
 
 
 def _load_integrations(

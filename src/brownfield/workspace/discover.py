@@ -8,12 +8,12 @@ Refused: an integration that is there already; nothing is overwritten, and no va
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from brownfield.errors import DeclarationError
-from brownfield.integration import load_workspace
+from brownfield.integration import load_connections
 from brownfield.workspace.drafting import draft_contract_of, draft_integration, draft_mapping
 from brownfield.workspace.matching import Candidate, Known, propose_joins
 from brownfield.workspace.profile import Profile, profile_table
@@ -105,7 +105,7 @@ def discover(
     SourceUnavailable
         When a database cannot be reached.
     """
-    workspace = load_workspace(folder)
+    declared = load_connections(folder)
     target = folder / "integrations" / name
     if target.exists():
         raise DeclarationError(
@@ -114,10 +114,10 @@ def discover(
     silos: list[Silo] = []
     problems: list[str] = []
     for each in connections:
-        if each not in workspace.connections:
-            known = ", ".join(workspace.connections) or "none is declared"
+        if each not in declared:
+            known = ", ".join(declared) or "none is declared"
             raise DeclarationError(where=str(folder), expected=f"a connection of the workspace ({known})", got=each)
-        found, unread = look_into(each, workspace.connections[each], folder, layouts, sample_rows)
+        found, unread = look_into(each, declared[each], folder, layouts, sample_rows)
         silos += found
         problems += unread
     if not silos:
@@ -152,8 +152,6 @@ def accept_mappings(folder: Path, name: str) -> list[str]:
 
 
 def _named_apart(silos: Sequence[Silo]) -> list[Silo]:
-    from dataclasses import replace
-
     taken: set[str] = {"request", "response"}
     apart = []
     for silo in silos:
