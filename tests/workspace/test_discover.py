@@ -37,7 +37,10 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "brownfield.yaml").write_text(WORKSPACE)
     with closing(sqlite3.connect(tmp_path / "legacy" / "till.db")) as database, database:
         database.execute("CREATE TABLE sales (line INTEGER PRIMARY KEY, item TEXT NOT NULL, qty INTEGER, until TEXT)")
-        rows = [(n, str(n % 90 + 1), -1 if n % 50 == 0 else n % 7, "9999-12-31" if n % 10 else "2026-11-20") for n in range(300)]
+        rows = [
+            (n, str(n % 90 + 1), -1 if n % 50 == 0 else n % 7, "9999-12-31" if n % 10 else "2026-11-20")
+            for n in range(300)
+        ]
         database.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", rows)
     lines = [f"{n:05d};{n},50;J" if n % 2 else f"{n:05d};{n},25;N" for n in range(1, 100)]
     (drop / "items.csv").write_text("ITEM_NO;PREIS;AKTIV\n" + "\n".join(lines) + "\n")
@@ -122,7 +125,16 @@ def test_the_command_drafts_and_accepts(shop):
 @pytest.mark.parametrize(
     "values",
     [[], [7], [None, None], [5] * 100, ["same"] * 100, ["x", None], [float("nan"), float("inf")], [""] * 3],
-    ids=["B-47-empty", "B-47-one-row", "B-47-all-null", "B-47-constant", "B-47-duplicates", "B-47-half", "B-47-nan", "B-47-blank"],
+    ids=[
+        "B-47-empty",
+        "B-47-one-row",
+        "B-47-all-null",
+        "B-47-constant",
+        "B-47-duplicates",
+        "B-47-half",
+        "B-47-nan",
+        "B-47-blank",
+    ],
 )
 def test_b47_a_profile_is_finite_whatever_the_column(values):
     """B-47: no rows, one row, nulls alone, one value: every figure is finite and nothing divides by zero."""

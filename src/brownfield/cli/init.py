@@ -87,4 +87,6 @@ def _from_silos(
         typer.echo(f"{column}: {', '.join(map(repr, values))} may stand for a missing value")
     for join in found.joins[:5]:
         typer.echo(f"{join.left} -> {join.right}: {join.sentence}")
-    typer.echo(f"Drafted {found.folder}. Read its files, then: brownfield init {quote(str(folder))} --accept --name {name}")
+    typer.echo(
+        f"Drafted {found.folder}. Read its files, then: brownfield init {quote(str(folder))} --accept --name {name}"
+    )

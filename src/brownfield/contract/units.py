@@ -36,9 +36,7 @@ _SCALES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 UNITS: Mapping[str, tuple[str, Fraction, Fraction]] = {
-    **{
-        name: (kind, Fraction(factor), Fraction(0)) for kind, each in _SCALES.items() for name, factor in each.items()
-    },
+    **{name: (kind, Fraction(factor), Fraction(0)) for kind, each in _SCALES.items() for name, factor in each.items()},
     **{name: ("temperature", *parts) for name, parts in _TEMPERATURE.items()},
 }
 """Kind of quantity of each unit, with factor and offset to the first unit of its kind."""

@@ -26,7 +26,13 @@ from brownfield.integration.formats import (
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
-from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_connections, load_integration, load_workspace
+from brownfield.integration.loader import (
+    INTEGRATION_FILE,
+    WORKSPACE_FILE,
+    load_connections,
+    load_integration,
+    load_workspace,
+)
 from brownfield.integration.mapping import FieldMapping, MappingSpec, Truth, UnitOf
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
@@ -44,13 +50,13 @@ from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 
 __all__ = [
-    "AsOf",
     "DEFAULT",
     "INTEGRATION_FILE",
     "SERIALS",
     "WORKSPACE_FILE",
     "AccessSpec",
     "ArrowFormat",
+    "AsOf",
     "BudgetSpec",
     "CacheSpec",
     "Changes",
@@ -107,8 +113,8 @@ __all__ = [
     "dotted",
     "each_error",
     "is_slug",
-    "load_document",
     "load_connections",
+    "load_document",
     "load_integration",
     "load_workspace",
     "read_reference",

@@ -141,7 +141,9 @@ class _Agreement:
         self.fields(join.source, as_of.fields, path)
         schema = self._contract.schemas.get(join.source)
         if as_of.left not in kinds:
-            self._reader.note((*path, "left"), f"a field of {name} so far", show(as_of.left), nearest(as_of.left, kinds))
+            self._reader.note(
+                (*path, "left"), f"a field of {name} so far", show(as_of.left), nearest(as_of.left, kinds)
+            )
         elif kinds[as_of.left] not in {"date", "timestamp"}:
             self._reader.note((*path, "left"), "a date or timestamp", f"a field of kind {kinds[as_of.left]}")
         elif schema is not None:

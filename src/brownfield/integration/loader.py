@@ -20,7 +20,14 @@ from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_documen
 from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
 
-__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_connections", "load_integration", "load_workspace"]
+__all__ = [
+    "INTEGRATION_FILE",
+    "MAX_INTEGRATIONS",
+    "WORKSPACE_FILE",
+    "load_connections",
+    "load_integration",
+    "load_workspace",
+]
 
 MAX_INTEGRATIONS = 1_000
 """Most integrations in one workspace: what one machine serves, and what loads in seconds."""

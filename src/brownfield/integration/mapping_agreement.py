@@ -63,7 +63,7 @@ def _problems(each: FieldMapping, field: Field) -> "Iterator[tuple[KeyPath, str,
     for key, kind in wrong.items():
         if getattr(each, key) is not None and field.kind != kind:
             yield (key,), f"a field of kind {kind}", field.kind, None
-    values: "list[tuple[KeyPath, Any]]" = [(("codes", code), value) for code, value in (each.codes or {}).items()]
+    values: list[tuple[KeyPath, Any]] = [(("codes", code), value) for code, value in (each.codes or {}).items()]
     values += [(("unknown",), each.unknown)] if each.unknown != "reject" else []
     values += [(("constant",), each.constant)] if each.constant is not None else []
     for path, value in values:
@@ -89,7 +89,12 @@ def _unit_problems(each: FieldMapping, field: Field) -> "Iterator[tuple[KeyPath,
         if each.unit.from_ in UNITS and field.unit in UNITS:
             next_step = f"{each.unit.from_} is a {UNITS[each.unit.from_][0]}, {field.unit} a {UNITS[field.unit][0]}."
         else:
-            next_step = nearest(each.unit.from_, UNITS) or "Declare factor, and offset where there is one."
+            next_step = _like(each.unit.from_, field.unit) or "Declare factor, and offset where there is one."
         yield ("unit", "from"), f"a unit that converts into {field.unit}", show(each.unit.from_), next_step
     if each.unit.factor is not None and listed is not None and listed != (each.unit.factor, each.unit.offset):
         yield ("unit", "factor"), f"the known factor {listed[0]!r} and offset {listed[1]!r}, or none", "others", None
+
+
+def _like(name: str, unit: str) -> str | None:
+    """Suggest the nearest unit that converts."""
+    return nearest(name, [other for other, (kind, *_) in UNITS.items() if unit in UNITS and kind == UNITS[unit][0]])

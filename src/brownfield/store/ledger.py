@@ -137,7 +137,10 @@ class Ledger:
         """Add the rows of one batch to what the run has counted for that source."""
         sums = ("rows_in", "accepted", "quarantined", "repaired")
         entry = insert(run_source).values(
-            run_id=run_id, source=counts.source, mapping=counts.mapping, **{name: getattr(counts, name) for name in sums}
+            run_id=run_id,
+            source=counts.source,
+            mapping=counts.mapping,
+            **{name: getattr(counts, name) for name in sums},
         )
         entry = entry.on_conflict_do_update(
             index_elements=["run_id", "source"],

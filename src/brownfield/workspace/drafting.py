@@ -125,7 +125,9 @@ def draft_mapping(silo: Silo, profiles: Sequence[Profile]) -> str:
     for each in profiles:
         for value, rows in each.suspects.items():
             seen = f"{rows:,} of {each.rows:,} rows"
-            text += f"  # {_quoted(value)} stands in {seen}. Missing? Then add sentinels: {{{_quoted(value)}: unknown}}\n"
+            text += (
+                f"  # {_quoted(value)} stands in {seen}. Missing? Then add sentinels: {{{_quoted(value)}: unknown}}\n"
+            )
         text += f"  {_quoted(identifier(each.name))}: {{{_steps(silo, each)}}}\n"
     return text
 
@@ -144,6 +146,11 @@ def _steps(silo: Silo, profile: Profile) -> str:
 
 def _quoted(value: Any) -> str:
     """Write a value as YAML: plain where it cannot be misread, else in quotes."""
-    if isinstance(value, str) and value.isascii() and value.isidentifier() and value.lower() not in {"true", "false", "null"}:
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isidentifier()
+        and value.lower() not in {"true", "false", "null"}
+    ):
         return value
     return json.dumps(value, ensure_ascii=False)

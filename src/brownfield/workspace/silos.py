@@ -198,14 +198,22 @@ def _columns(kind: str, path: Path, head: bytes, options: Mapping[str, Any], ope
     if kind == "json":
         return _of_json(head)
     text = head.decode(options.get("encoding", "utf-8"), errors="replace").lstrip("\ufeff")
-    names = next(csv.reader(text.splitlines(), delimiter=options.get("delimiter", ","), quotechar=options.get("quote", '"')), [])
+    names = next(
+        csv.reader(text.splitlines(), delimiter=options.get("delimiter", ","), quotechar=options.get("quote", '"')), []
+    )
     return pa.schema([(name, pa.string()) for name in names])
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
     """Columns of one value; days and moments as text, as the contract reads them."""
     kinds = [(each.name, each.type.value_type if pa.types.is_dictionary(each.type) else each.type) for each in schema]
-    return pa.schema([(name, pa.string() if pa.types.is_large_string(kind) else kind) for name, kind in kinds if not pa.types.is_nested(kind)])
+    return pa.schema(
+        [
+            (name, pa.string() if pa.types.is_large_string(kind) else kind)
+            for name, kind in kinds
+            if not pa.types.is_nested(kind)
+        ]
+    )
 
 
 def _of_json(head: bytes) -> pa.Schema:

@@ -15,9 +15,7 @@ from brownfield.integration import AsOf, Join
 FIRST = date(2026, 1, 1)
 KEYS = st.sampled_from(["a", "b", "c"])
 DAYS = st.integers(0, 12)
-RIGHT = st.lists(
-    st.tuples(KEYS, DAYS, st.one_of(st.none(), DAYS)), max_size=12, unique_by=lambda row: (row[0], row[1])
-)
+RIGHT = st.lists(st.tuples(KEYS, DAYS, st.one_of(st.none(), DAYS)), max_size=12, unique_by=lambda row: (row[0], row[1]))
 LEFT = st.lists(st.tuples(st.one_of(st.none(), KEYS, st.just("z")), st.one_of(st.none(), DAYS)), max_size=12)
 
 
@@ -32,17 +30,21 @@ def of(days: int | None, kind: str) -> date | datetime | None:
 def tables(left: list, right: list, kind: str) -> tuple[pa.Table, pa.Table]:
     """Give both sides as Arrow tables."""
     time = pa.date32() if kind == "date" else pa.timestamp("us", "UTC")
-    rows = pa.table({
-        "line": pa.array(range(len(left)), pa.int64()),
-        "key": pa.array([key for key, _ in left], pa.string()),
-        "at": pa.array([of(day, kind) for _, day in left], time),
-    })
-    lookup = pa.table({
-        "key": pa.array([key for key, _, _ in right], pa.string()),
-        "since": pa.array([of(day, kind) for _, day, _ in right], time),
-        "until": pa.array([of(day, kind) for _, _, day in right], time),
-        "price": pa.array(range(len(right)), pa.int64()),
-    })
+    rows = pa.table(
+        {
+            "line": pa.array(range(len(left)), pa.int64()),
+            "key": pa.array([key for key, _ in left], pa.string()),
+            "at": pa.array([of(day, kind) for _, day in left], time),
+        }
+    )
+    lookup = pa.table(
+        {
+            "key": pa.array([key for key, _, _ in right], pa.string()),
+            "since": pa.array([of(day, kind) for _, day, _ in right], time),
+            "until": pa.array([of(day, kind) for _, _, day in right], time),
+            "price": pa.array(range(len(right)), pa.int64()),
+        }
+    )
     return rows, lookup
 
 
@@ -85,9 +87,7 @@ def test_a_join_in_time_equals_the_look_at_every_pair(left, right, kind, strict,
 def test_no_row_uses_what_was_not_known_at_its_time(left, right, strict):
     """No leakage: what is known later changes no row before it, and what a row takes never began after it."""
     rows, lookup = tables(left, right, "timestamp")
-    join = Join(
-        source="prices", on="key", take=("price", "since"), as_of=AsOf(left="at", right="since", strict=strict)
-    )
+    join = Join(source="prices", on="key", take=("price", "since"), as_of=AsOf(left="at", right="since", strict=strict))
     joined = Matcher(join, lookup).apply(rows).to_pylist()
     assert all(row["since"] is None or row["since"] < row["at"] + timedelta(days=not strict) for row in joined)
     for horizon in range(13):

@@ -60,7 +60,7 @@ def _bind_place(
     return source if mapper is None else Mapped(source, mapper)
 
 
-def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
+def _bind_silo(
     integration: IntegrationSpec,
     name: str,
     place: Location,
