@@ -1,6 +1,7 @@
 """Bytes to batches and back: csv, fixed_width, copybook, json, xml, parquet, arrow."""
 
 from brownfield.data.formats.base import BATCH_ROWS, Format
+from brownfield.data.formats.choosing import Choice
 from brownfield.data.formats.columnar import Arrow, Parquet
 from brownfield.data.formats.copybook import Copybook
 from brownfield.data.formats.copybook_source import compile_copybook
@@ -11,7 +12,6 @@ from brownfield.data.formats.layout import Item, Layout, read_layout
 from brownfield.data.formats.opening import FORMATS, open_format
 from brownfield.data.formats.probe import propose_format
 from brownfield.data.formats.proposal import Proposal
-from brownfield.data.formats.unfolding import Choice
 from brownfield.data.formats.xml import Xml
 
 __all__ = [
