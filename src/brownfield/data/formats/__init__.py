@@ -4,6 +4,7 @@ from brownfield.data.formats.base import BATCH_ROWS, Format
 from brownfield.data.formats.choosing import Choice
 from brownfield.data.formats.columnar import Arrow, Parquet
 from brownfield.data.formats.copybook import Copybook
+from brownfield.data.formats.copybook_contract import ContractDraft, contract_from_copybook
 from brownfield.data.formats.copybook_source import compile_copybook
 from brownfield.data.formats.csv import Csv
 from brownfield.data.formats.fixed_width import FixedWidth
@@ -19,6 +20,7 @@ __all__ = [
     "FORMATS",
     "Arrow",
     "Choice",
+    "ContractDraft",
     "Copybook",
     "Csv",
     "FixedWidth",
@@ -30,6 +32,7 @@ __all__ = [
     "Proposal",
     "Xml",
     "compile_copybook",
+    "contract_from_copybook",
     "open_format",
     "propose_format",
     "read_layout",
