@@ -78,25 +78,31 @@ def _kinds(name: str) -> "NDArray[np.uint8]":
 
 @lru_cache(maxsize=64)
 def _in_place(name: str) -> "NDArray[np.float64]":
-    """What each character is worth where it stands among its kind: letters of western languages a little more."""
+    """Say what each character is worth among its kind: letters of western languages a little more."""
     return np.array([0.97 if each in _WESTERN else 0.88 for each in code_page(name).characters])
 
 
 def _kind(character: str) -> int:
     category = unicodedata.category(character)
     if category.startswith("L"):
-        if not unicodedata.name(character, "").startswith("LATIN"):
-            return _FOREIGN if category in ("Lu", "Ll") else _RARE
-        if character.isascii():
-            return _LOWER if character.islower() else _UPPER
-        return _CAPITAL if category == "Lu" else _ACCENTED if category == "Ll" else _RARE
+        return _letter(character, category)
     if character.isascii() and (character.isdecimal() or character == " "):
         return _PLAIN
-    if character in _COMMON:
-        return _MARK
     if character in "[]":
         return _OPENING if character == "[" else _CLOSING
+    if character in _COMMON:
+        return _MARK
     return _CONTROL if category in ("Cc", "So", "Cn") and character not in "°©®" else _RARE
+
+
+def _letter(character: str, category: str) -> int:
+    if category not in ("Lu", "Ll"):
+        return _RARE
+    if not unicodedata.name(character).startswith("LATIN"):
+        return _FOREIGN
+    if character.isascii():
+        return _LOWER if category == "Ll" else _UPPER
+    return _ACCENTED if category == "Ll" else _CAPITAL
 
 
 def _plausibility(sample: bytes, name: str) -> float:

@@ -126,7 +126,7 @@ def _readable(layout: Layout, *, numbers: bool) -> pa.Schema:
     """Columns of a layout that are in every record: all, or numbers alone."""
     fields = []
     for item in layout.items:
-        if item.branch or (numbers and item.usage == "text"):
+        if item.branches or (numbers and item.usage == "text"):
             continue
         kind: pa.DataType = pa.string() if item.usage == "text" else pa.float64()
         for _ in item.axes:
@@ -191,7 +191,7 @@ def _proposal(sample: bytes, layout: Layout, trial: _Trial) -> Proposal:
         evidence.append(_page_words(best))
     else:
         evidence.append("there is no text to tell code pages apart")
-    open_branches = sorted({item.branch for item in layout.items if item.branch})
+    open_branches = sorted({name for item in layout.items for name in item.branches})
     if open_branches:
         evidence.append(f"redefine_rule must say when {', '.join(open_branches)} are read")
     return Proposal("copybook", options, round(score, 4), tuple(evidence))
@@ -213,7 +213,7 @@ def _worst(rejects: Sequence[tuple[str, str]]) -> list[str]:
 def _texts(sample: bytes, layout: Layout, options: Mapping[str, Any]) -> bytes:
     """Bytes of the text fields of all records, a blank behind each, so that neighbours do not touch."""
     book = Copybook(layout, **options)
-    items = [item for item in layout.items if item.usage == "text" and not item.branch]
+    items = [item for item in layout.items if item.usage == "text" and not item.branches]
     parts: list[bytes] = []
     with suppress(FormatError):  # what the sample's end cuts
         for records in book.records(io.BytesIO(sample)):
