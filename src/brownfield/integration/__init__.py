@@ -11,6 +11,7 @@ from brownfield.integration.databases import (
     QuietHours,
     TlsSpec,
 )
+from brownfield.integration.delivery import Delivery, SinkFlags, SourceFlags, deliveries, delivery_claim
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
 from brownfield.integration.formats import (
@@ -40,6 +41,7 @@ from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
 from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
+from brownfield.integration.write_back import WriteBackSpec, write_back_digest
 
 __all__ = [
     "DEFAULT",
@@ -58,6 +60,7 @@ __all__ = [
     "Cursor",
     "DatabaseConnection",
     "DeclarationErrors",
+    "Delivery",
     "Document",
     "DoorsSpec",
     "FallbackSpec",
@@ -83,6 +86,8 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "ServingSpec",
+    "SinkFlags",
+    "SourceFlags",
     "SourceSpec",
     "Spec",
     "SqliteConnection",
@@ -90,11 +95,14 @@ __all__ = [
     "TokenSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
+    "WriteBackSpec",
     "XmlFormat",
     "check_address",
     "check_host",
     "check_url",
     "declaration_schema",
+    "deliveries",
+    "delivery_claim",
     "dotted",
     "each_error",
     "is_slug",
@@ -102,4 +110,5 @@ __all__ = [
     "load_integration",
     "load_workspace",
     "read_reference",
+    "write_back_digest",
 ]

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta
 
+from brownfield.integration.delivery import SinkFlags, SourceFlags
 from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
@@ -81,6 +82,7 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
     """What all database servers share."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
+    gives: ClassVar[SourceFlags] = SourceFlags()
     needs_lag: ClassVar[bool] = True
     """Whether transactions commit in another order than they begin, so that a cursor needs a lag."""
 
@@ -95,6 +97,8 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
 
 class PostgresConnection(DatabaseConnection, frozen=True, kw_only=True):
     """A PostgreSQL server, read in read-only transactions."""
+
+    takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
 
     port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 5432
     schema: Annotated[FieldName, Meta(description="Schema of the tables.")] = "public"

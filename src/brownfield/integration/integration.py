@@ -17,6 +17,7 @@ from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.rollout import RolloutSpec
 from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.write_back import WriteBackSpec
 
 if TYPE_CHECKING:
     from brownfield.contract import Contract
@@ -37,6 +38,9 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     )
     unified: Annotated[
         Mapping[Identifier, UnifiedSpec], Meta(max_length=64, description="Tables made of several sources.")
+    ] = field(default_factory=dict)
+    write_back: Annotated[
+        Mapping[Identifier, WriteBackSpec], Meta(max_length=64, description="Where unified rows are written back.")
     ] = field(default_factory=dict)
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
     features: (
@@ -124,6 +128,7 @@ class IntegrationSpec:
     contract_path: Path
     sources: Mapping[str, SourceSpec]
     unified: Mapping[str, UnifiedSpec]
+    write_back: Mapping[str, WriteBackSpec]
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None

@@ -7,6 +7,7 @@ from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.outbox import OutboxEntry, OutboxState
 from brownfield.store.parts import Part
 from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
 from brownfield.store.registry import Admission
@@ -20,6 +21,8 @@ __all__ = [
     "Journal",
     "JournalPolicy",
     "MigrationPlan",
+    "OutboxEntry",
+    "OutboxState",
     "Part",
     "QuarantineState",
     "Quarantined",

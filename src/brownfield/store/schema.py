@@ -14,8 +14,10 @@ from sqlalchemy.engine import Dialect
 __all__ = [
     "METADATA",
     "admission",
+    "approval",
     "audit",
     "delivery",
+    "outbox",
     "part",
     "position",
     "quarantine",
@@ -147,6 +149,39 @@ part = sa.Table(
     sa.Column("file", sa.String(128), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("sink", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("effect_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("dataset", sa.String(128), nullable=False),
+    sa.Column("file", sa.String(128), nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("batch_rows", sa.Integer, nullable=False),
+    sa.Column("batches_done", sa.Integer, nullable=False),
+    sa.Column("position", JsonText),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("entered_utc", UtcStamp, nullable=False),
+    sa.Column("tried_utc", UtcStamp),
+    sa.Column("finished_utc", UtcStamp),
+    sa.Index("outbox_by_state", "integration", "state", "sink", "number"),
+)
+
+approval = sa.Table(
+    "approval",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("sink", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("approved_utc", UtcStamp, nullable=False),
 )
 
 quarantine = sa.Table(

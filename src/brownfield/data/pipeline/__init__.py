@@ -1,9 +1,10 @@
 """Silo to table: sources are read, decoded, checked and joined; what is refused is kept with its reason."""
 
 from brownfield.data.pipeline.binding import bind_source, open_format
+from brownfield.data.pipeline.delivery import approve_write_back, discard_write_back
 from brownfield.data.pipeline.guards import Guard
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
-from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
+from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
 from brownfield.data.pipeline.run import Progress, run_pipeline
 from brownfield.data.pipeline.tables import open_tables
 
@@ -14,8 +15,11 @@ __all__ = [
     "ReplayReport",
     "SourceReport",
     "TableReport",
+    "WriteBackReport",
+    "approve_write_back",
     "bind_source",
     "discard_quarantined",
+    "discard_write_back",
     "open_format",
     "open_tables",
     "replay_quarantined",

@@ -319,6 +319,7 @@ def _commit(run: Run, stream: "SourceStream", outcome: _Outcome, actor: str) -> 
         tx.quarantine.set_state(integration, name, outcome.accepted, QuarantineState.REPLAYED)
         for dataset in stream.datasets:
             dataset.enter(tx.parts, run_id, integration)
+        run.enter_outbox(tx, stream)
         detail = {"run_id": run_id, "accepted": len(outcome.accepted), "still_bad": len(stream.refused)}
         tx.audit.append(actor=actor, action="quarantine.replay", subject=f"{integration}.{name}", detail=detail)
         tx.ledger.finish_run(run_id)

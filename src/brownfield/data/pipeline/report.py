@@ -1,11 +1,11 @@
 """What a pipeline run did, as frozen values that become JSON: every record read is accepted or quarantined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PipelineReport", "SourceReport", "TableReport"]
+__all__ = ["PipelineReport", "SourceReport", "TableReport", "WriteBackReport"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,28 @@ class TableReport(SourceReport):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBackReport:
+    """What one sink got in a run.
+
+    Parameters
+    ----------
+    sink
+        Name of the write-back.
+    rows
+        Rows that it got in this run.
+    pending_rows
+        Rows that still wait for it.
+    waiting
+        Why they wait; empty when none does.
+    """
+
+    sink: str
+    rows: int
+    pending_rows: int
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineReport:
     """What one run did.
 
@@ -71,6 +93,8 @@ class PipelineReport:
         Names; the contract as ``id@version``.
     sources, tables
         By name, in the order in which they were read.
+    write_back
+        What each sink got, by the name of the write-back.
     seconds
         Time of the whole run.
     """
@@ -81,6 +105,12 @@ class PipelineReport:
     sources: Mapping[str, SourceReport]
     tables: Mapping[str, TableReport]
     seconds: float
+    write_back: Mapping[str, WriteBackReport] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows wait that a sink should have."""
+        return any(each.waiting for each in self.write_back.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -91,6 +121,7 @@ class PipelineReport:
             "seconds": round(self.seconds, 3),
             "sources": {name: _plain(each) for name, each in self.sources.items()},
             "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
+            "write_back": {name: asdict(each) for name, each in self.write_back.items()},
         }
 
 

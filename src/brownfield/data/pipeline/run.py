@@ -17,6 +17,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.delivery import check_nothing_waits, deliver, full_backlogs, merged
 from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
@@ -53,6 +54,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     rebuild: bool = False,
     accept: Collection[Guard] = (),
     actor: str = "local",
+    patient: bool = False,
     clock: Clock | None = None,
 ) -> PipelineReport:
     """Bring what is new in the silos of one integration into its tables.
@@ -75,6 +77,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Guards that a person lets pass in this run: ``refused``, ``shape``, ``volume``; what they found is audited.
     actor
         Who runs it, for the audit log.
+    patient
+        Leave a sink that failed alone for a while; without it every sink is tried.
     clock
         The system's unless given.
 
@@ -99,6 +103,10 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     with one_run(output):
         if not rebuild:
             settle_all(output, store.parts.listed(integration.name))
+        earlier = deliver(integration, connections, store, output, clock=clock, patient=patient)
+        paused = full_backlogs(integration, store)
+        if rebuild:
+            check_nothing_waits(integration, store)
         begun = begin(integration, store, "pipeline")
         try:
             with ExitStack() as writers:
@@ -113,6 +121,9 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     writers=writers,
                 )
                 for name in order:
+                    if name in paused:
+                        run.pause(name, paused[name])
+                        continue
                     run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
                 run.commit(actor)
         except BaseException:
@@ -120,12 +131,14 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                 store.ledger.finish_run(begun.run_id, "failed")
             raise
         run.publish()
+        delivered = deliver(integration, connections, store, output, clock=clock, patient=True)
     return PipelineReport(
         run_id=begun.run_id,
         integration=integration.name,
         contract=integration.contract.reference,
         sources={name: run.sources[name].report() for name in order},
         tables={name: table.report() for name, table in run.tables.items()},
+        write_back=merged(earlier, delivered),
         seconds=(clock.monotonic_ns() - started) / 1e9,
     )
 
@@ -223,6 +236,12 @@ class Run:
             stream.unavailable = str(error)
         self.end(stream)
 
+    def pause(self, name: str, why: str) -> None:
+        """Leave a feed for a later run, for there is no room for what it has."""
+        stream = self.begin(name)
+        stream.unavailable = why
+        self.end(stream)
+
     def recall(self, name: str) -> None:
         """Take a feed as earlier runs remember it, without reading on."""
         stream = self.begin(name)
@@ -289,6 +308,8 @@ class Run:
                     self.enter(tx, table, whole=not source.resumes)
             for dataset in datasets:
                 dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+            for source in self.sources.values():
+                self.enter_outbox(tx, source)
             self._audit(tx, actor)
             tx.ledger.finish_run(self.begun.run_id)
 
@@ -389,6 +410,21 @@ class Run:
         if whole:
             tx.quarantine.settle(self.begun.run_id, integration, name)
 
+    def enter_outbox(self, tx: "Transaction", stream: SourceStream) -> None:
+        """Enter what the tables of a feed gained, for each sink that is to have it."""
+        for name, spec in self.integration.write_back.items():
+            table = self.tables.get(spec.from_)
+            if table in stream.tables and table.dataset.added is not None:
+                tx.outbox.enter(
+                    self.begun.run_id,
+                    integration=self.integration.name,
+                    sink=name,
+                    dataset=spec.from_,
+                    part=table.dataset.added,
+                    batch_rows=spec.batch_rows,
+                    position=stream.position,
+                )
+
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
         integration, name = self.integration.name, stream.check.name
@@ -406,6 +442,7 @@ class Run:
         """Say who read anew, and who let which guard pass."""
         name = self.integration.name
         if self.rebuild:
+            tx.outbox.withdraw(name)
             tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
         for source, stream in self.sources.items():
             for guard, what in stream.guards.passed.items():

@@ -18,7 +18,7 @@ from brownfield.integration import (
 )
 from brownfield.security import resolve_secret
 
-__all__ = ["bind_table", "resolve_address"]
+__all__ = ["bind_table", "database_budget", "resolve_address"]
 
 _LAST_PORT = 65_535
 
@@ -44,18 +44,22 @@ def bind_table(
     SourceUnavailable
         When the host's name stands for nothing.
     """
-    address = resolve_address(options, workspace)
+    budget = database_budget(options, resolve_address(options, workspace), workspace)
+    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
+    return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
+
+
+def database_budget(options: DatabaseConnection, address: Address, workspace: Path) -> Budget:
+    """Give what a server can bear, as it is kept below the workspace's ``var/budgets``."""
     declared = options.budget
     quiet = declared.quiet_hours
-    budget = Budget(
+    return Budget(
         workspace / "var" / "budgets",
         f"{address.host}-{address.port}",
         declared.max_connections,
         declared.rows_per_s,
         None if quiet is None else Quiet.parse(quiet.zone, quiet.windows),
     )
-    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
-    return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
 
 
 def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:

@@ -101,8 +101,13 @@ class Dataset:
         """List this run's part, in place of all others when the table is made anew."""
         if self._anew:
             parts.clear(integration, self.name)
-        if self._writer is not None:
-            parts.add(run_id, integration, self.name, Part(self._file, self._writer.rows))
+        if self.added is not None:
+            parts.add(run_id, integration, self.name, self.added)
+
+    @property
+    def added(self) -> Part | None:
+        """This run's part; None when it has no rows to add."""
+        return None if self._writer is None else Part(self._file, self._writer.rows)
 
     def files(self) -> list[str]:
         """Names of the table's parts with that of this run."""

@@ -6,7 +6,7 @@ from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
 from brownfield.data.sources.mysql import Mysql
-from brownfield.data.sources.postgres import Postgres
+from brownfield.data.sources.postgres import Postgres, libpq_parameters
 from brownfield.data.sources.sqlite import SqliteTable
 from brownfield.data.sources.window import Cursor
 
@@ -25,4 +25,5 @@ __all__ = [
     "Quiet",
     "Source",
     "SqliteTable",
+    "libpq_parameters",
 ]

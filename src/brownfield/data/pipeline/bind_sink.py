@@ -1,0 +1,91 @@
+"""From a declared write-back to a sink that can be written: connection, target and format are put together here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from brownfield.data.formats import open_format
+from brownfield.data.pipeline.servers import database_budget, resolve_address
+from brownfield.data.sinks import FileSink, PostgresTableSink, Sink, SqliteTableSink, TableTarget, without_formulas
+from brownfield.data.sources import Budget, libpq_parameters
+from brownfield.errors import DeclarationError
+from brownfield.integration import (
+    ConnectionSpec,
+    CsvFormat,
+    FolderConnection,
+    IntegrationSpec,
+    PostgresConnection,
+    SqliteConnection,
+    WriteBackSpec,
+)
+
+__all__ = ["Bound", "bind_sink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A sink, and what its system can bear where that is declared."""
+
+    sink: Sink
+    budget: Budget | None = None
+
+
+def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Bound:
+    """Make the sink of a write-back; its references are read now, so a new address or secret holds at once.
+
+    Parameters
+    ----------
+    integration
+        The integration, in ``integrations/<name>`` of its workspace.
+    name
+        The write-back.
+    connections
+        Of the workspace.
+
+    Raises
+    ------
+    DeclarationError
+        When a reference cannot be read, or a name leads elsewhere.
+    SourceUnavailable
+        When the host's name stands for nothing.
+    """
+    spec = integration.write_back[name]
+    connection = connections[spec.to.connection or ""]
+    workspace = integration.folder.parents[1]
+    stream = f"{integration.name}/{name}"
+    options = connection.options
+    if isinstance(options, SqliteConnection):
+        return Bound(SqliteTableSink(connection.location(workspace), _target(spec), stream))
+    if isinstance(options, PostgresConnection):
+        address = resolve_address(options, workspace)
+        sink = PostgresTableSink(
+            libpq_parameters(address),
+            _target(spec),
+            stream,
+            schema=options.schema,
+            statement_timeout_s=options.budget.statement_timeout_s,
+        )
+        return Bound(sink, database_budget(options, address, workspace))
+    if isinstance(options, FolderConnection):
+        return Bound(_folder(connection.location(workspace), workspace, integration, name))
+    raise DeclarationError(
+        path=f"write_back.{name}.connection",
+        expected="a connection of a kind that can be written",
+        got=f"the kind {connection.kind}",
+    )
+
+
+def _target(spec: WriteBackSpec) -> TableTarget:
+    return TableTarget(spec.to.table or "", spec.columns, spec.keys, insert_only=spec.mode == "insert_only")
+
+
+def _folder(folder: Path, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
+    spec = integration.write_back[name]
+    layout = getattr(spec.to.options, "layout", None)
+    text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
+    encode = open_format(spec.to.format or "", spec.to.options, text).encode
+    if isinstance(spec.to.options, CsvFormat):
+        encode = without_formulas(encode)
+    ledger = workspace / "var" / "sinks" / f"{integration.name}-{name}.db"
+    ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return FileSink(folder, spec.to.path or "", encode, ledger, spec.totals)
