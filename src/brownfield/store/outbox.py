@@ -77,7 +77,7 @@ class OutboxEntry:
         return max(0, self.rows - self.batches_done * self.batch_rows)
 
     def batch_id(self, number: int) -> str:
-        """Identifier of one batch of the entry, at most 64 characters.
+        """Name one batch of the entry, in at most 64 characters.
 
         Examples
         --------
@@ -117,7 +117,7 @@ class Outbox:
             return
         own = (outbox.c.integration == integration, outbox.c.sink == sink)
         number = sa.select(sa.func.coalesce(sa.func.max(outbox.c.number) + 1, 0)).where(*own).scalar_subquery()
-        named = "\0".join((integration, sink, run_id, part.file))
+        named = f"{integration}\0{sink}\0{run_id}\0{part.file}"
         with self._access.write() as connection:
             connection.execute(
                 outbox.insert().values(

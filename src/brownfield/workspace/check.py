@@ -16,6 +16,7 @@ from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
     DatabaseConnection,
+    Delivery,
     Document,
     IntegrationSpec,
     KeyPath,
@@ -23,6 +24,7 @@ from brownfield.integration import (
     Registry,
     WorkspaceSpec,
     check_host,
+    deliveries,
     dotted,
     each_error,
     load_workspace,
@@ -78,11 +80,14 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
         Names of the integrations that were read; empty when the declaration has errors.
     findings
         In the order of level and file.
+    deliveries
+        What is promised between each feed and each sink that it is written back to.
     """
 
     folder: str
     integrations: tuple[str, ...]
     findings: tuple[Finding, ...]
+    deliveries: tuple[Delivery, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -118,10 +123,14 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     found = list(_workspace_findings(workspace))
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
+        found.extend(_write_back_findings(integration, workspace))
     return CheckReport(
         folder=str(folder),
         integrations=tuple(workspace.integrations),
         findings=tuple(sorted(found, key=lambda finding: _LEVELS.index(finding.level))),
+        deliveries=tuple(
+            each for spec in workspace.integrations.values() for each in deliveries(spec, workspace.connections)
+        ),
     )
 
 
@@ -233,6 +242,21 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
     yield from _later_findings(spec, at)
     for check_path in spec.contract.unchecked:
         yield at("notice", ("contract",), f"{check_path} in {spec.contract_path.name} belongs to another tool: not run")
+
+
+def _write_back_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterator[Finding]:
+    """Report connections that are written here and read by another integration (S-17)."""
+    at = _At(spec.document)
+    for name, written in spec.write_back.items():
+        for other in workspace.integrations.values():
+            places = [place for source in other.sources.values() for place in source.chain]
+            if other.name != spec.name and any(place.connection == written.to.connection for place in places):
+                yield at(
+                    "error",
+                    ("write_back", name, "connection"),
+                    f"{written.to.connection} is read by the integration {other.name}",
+                    "Writing takes a connection and a user of its own.",
+                )
 
 
 def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from brownfield.data.pipeline.binding import bind_source, open_format
 from brownfield.data.pipeline.delivery import approve_write_back, discard_write_back
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
 from brownfield.data.pipeline.run import Progress, run_pipeline
@@ -15,6 +16,7 @@ __all__ = [
     "ReplayReport",
     "SourceReport",
     "TableReport",
+    "WriteBackPreview",
     "WriteBackReport",
     "approve_write_back",
     "bind_source",
@@ -22,6 +24,7 @@ __all__ = [
     "discard_write_back",
     "open_format",
     "open_tables",
+    "preview_write_back",
     "replay_quarantined",
     "run_pipeline",
 ]

@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from brownfield.data.formats import open_format
 from brownfield.data.pipeline.servers import database_budget, resolve_address
-from brownfield.data.sinks import FileSink, PostgresTableSink, Sink, SqliteTableSink, TableTarget, without_formulas
+from brownfield.data.sinks import (
+    FileSink,
+    PostgresTableSink,
+    Sink,
+    SqliteTableSink,
+    TableTarget,
+    ledger_ddl,
+    without_formulas,
+)
 from brownfield.data.sources import Budget, libpq_parameters
 from brownfield.errors import DeclarationError
 from brownfield.integration import (
@@ -15,11 +24,13 @@ from brownfield.integration import (
     FolderConnection,
     IntegrationSpec,
     PostgresConnection,
+    Reference,
     SqliteConnection,
     WriteBackSpec,
+    read_reference,
 )
 
-__all__ = ["Bound", "bind_sink"]
+__all__ = ["Bound", "bind_sink", "sink_ddl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,16 @@ def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str,
         expected="a connection of a kind that can be written",
         got=f"the kind {connection.kind}",
     )
+
+
+def sink_ddl(spec: WriteBackSpec, options: Any, workspace: Path) -> str:
+    """Give what the owner of a database has to run before its table is written; empty for other sinks."""
+    if isinstance(options, SqliteConnection):
+        return ledger_ddl("sqlite")
+    if isinstance(options, PostgresConnection):
+        role = read_reference(options.user, workspace) if isinstance(options.user, Reference) else options.user
+        return ledger_ddl("postgres", schema=options.schema, target=_target(spec), role=role)
+    return ""
 
 
 def _target(spec: WriteBackSpec) -> TableTarget:

@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from brownfield.data.pipeline.bind_sink import Bound, bind_sink
+from brownfield.data.pipeline.parts import one_run
 from brownfield.data.pipeline.report import WriteBackReport
 from brownfield.errors import (
     DeclarationError,
     InputRefused,
+    NotFound,
     SinkRefused,
     SinkUnavailable,
     SourceUnavailable,
@@ -169,9 +171,19 @@ def approve_write_back(
 _SHORTEST_DIGEST = 12
 
 
-def discard_write_back(integration: "IntegrationSpec", store: "Store", *, sink: str, actor: str) -> int:
-    """Close what waits for a sink without writing it, and enter that into the audit log; how many rows."""
-    with store.commit() as tx:
+def discard_write_back(integration: "IntegrationSpec", store: "Store", output: Path, *, sink: str, actor: str) -> int:
+    """Close what waits for a sink without writing it, and enter that into the audit log; how many rows.
+
+    Raises
+    ------
+    NotFound
+        When nothing waits for it.
+    Unavailable
+        When a run is writing.
+    """
+    with one_run(output), store.commit() as tx:
+        if sink not in tx.outbox.pending(integration.name):
+            raise NotFound(f"nothing waits for the write-back {sink}", where=integration.name)
         rows = tx.outbox.discard(integration.name, sink)
         subject = f"{integration.name}.{sink}"
         tx.audit.append(actor=actor, action="write_back.discard", subject=subject, detail={"rows": rows})
@@ -179,7 +191,7 @@ def discard_write_back(integration: "IntegrationSpec", store: "Store", *, sink: 
 
 
 def full_backlogs(integration: "IntegrationSpec", store: "Store") -> dict[str, str]:
-    """Feeds that pause because a sink has as many rows waiting as is declared, each with the reason."""
+    """Name the feeds that pause because a sink has as many rows waiting as is declared, each with the reason."""
     pending = store.outbox.pending(integration.name) if integration.write_back else {}
     full = {}
     for name, spec in integration.write_back.items():

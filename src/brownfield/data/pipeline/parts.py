@@ -86,6 +86,14 @@ class PartWriter:
         sync_folder(self.folder.parent)
         self._sealed = True
 
+    def first_rows(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Read the first rows of the part, which is sealed and still hidden."""
+        with pq.ParquetFile(self._hidden) as file:
+            batches = file.iter_batches(rows, columns=list(columns))
+            first = next(batches, None)
+        schema = pa.schema([self._schema.field(name) for name in columns])
+        return pa.Table.from_batches([] if first is None else [first.select(list(columns))], schema)
+
     def __enter__(self) -> Self:
         return self
 

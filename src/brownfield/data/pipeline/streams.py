@@ -106,8 +106,14 @@ class Dataset:
 
     @property
     def added(self) -> Part | None:
-        """This run's part; None when it has no rows to add."""
+        """The part of this run; None when it has no rows to add."""
         return None if self._writer is None else Part(self._file, self._writer.rows)
+
+    def first_rows(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Read the first rows of this run's part once it is sealed, or of the part before where it has none."""
+        if self._writer is not None and self._writer.rows:
+            return self._writer.first_rows(rows, columns)
+        return self.read(columns).slice(self.rows_before - rows if self.rows_before > rows else 0)
 
     def files(self) -> list[str]:
         """Names of the table's parts with that of this run."""
