@@ -1,7 +1,7 @@
 """Silo to table: sources are read, decoded, checked and joined; what is refused is kept with its reason."""
 
 from brownfield.data.pipeline.binding import bind_source, open_format
-from brownfield.data.pipeline.delivery import approve_write_back, discard_write_back
+from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
 from brownfield.data.pipeline.guards import Guard
 from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
@@ -20,6 +20,7 @@ __all__ = [
     "WriteBackReport",
     "approve_write_back",
     "bind_source",
+    "current_digest",
     "discard_quarantined",
     "discard_write_back",
     "open_format",
