@@ -30,6 +30,7 @@ from brownfield.integration.kinds import is_slug
 from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_integration, load_workspace
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
+from brownfield.integration.pipeline import PipelineSpec
 from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec, each_error
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
@@ -77,6 +78,7 @@ __all__ = [
     "MonitorsSpec",
     "MysqlConnection",
     "ParquetFormat",
+    "PipelineSpec",
     "PostgresConnection",
     "QuietHours",
     "RedefineRule",

@@ -13,6 +13,7 @@ from brownfield.integration.fallback import FallbackSpec
 from brownfield.integration.kinds import Identifier, Line, RelativePath, Slug
 from brownfield.integration.model import ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
+from brownfield.integration.pipeline import PipelineSpec
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.rollout import RolloutSpec
 from brownfield.integration.sources import SourceSpec
@@ -42,6 +43,10 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     write_back: Annotated[
         Mapping[Identifier, WriteBackSpec], Meta(max_length=64, description="Where unified rows are written back.")
     ] = field(default_factory=dict)
+    pipeline: (
+        Annotated[PipelineSpec, Meta(description="How often all this is done while served; without it by hand only.")]
+        | None
+    ) = None
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
     features: (
         Annotated[
@@ -129,6 +134,7 @@ class IntegrationSpec:
     sources: Mapping[str, SourceSpec]
     unified: Mapping[str, UnifiedSpec]
     write_back: Mapping[str, WriteBackSpec]
+    pipeline: PipelineSpec | None
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None

@@ -154,6 +154,7 @@ def load_integration(
         sources=declared.sources,
         unified=declared.unified,
         write_back=declared.write_back,
+        pipeline=declared.pipeline,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,

@@ -6,6 +6,7 @@ What is listed and hidden is finished by the next run, what is not listed is rem
 
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +21,20 @@ from brownfield.store import private_folder, sync_folder
 
 __all__ = ["PartWriter", "one_run", "read_parts", "settle"]
 
+_LOCK_POLL_S = 0.1
 _REBUILD = "Read the sources anew from their beginning (rebuild)."
 
 
 @contextmanager
-def one_run(folder: Path) -> Iterator[None]:
+def one_run(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Let one process at a time write the tables of a folder; a process that ends lets go, however it ends.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    wait_s
+        How long to wait for a run that is under way.
 
     Raises
     ------
@@ -35,15 +44,29 @@ def one_run(folder: Path) -> Iterator[None]:
     private_folder(folder)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(
-                "another run is writing these tables", where=str(folder), next_step="Wait for it to finish."
-            ) from None
+        until = time.monotonic() + wait_s
+        while not _locked(descriptor):
+            if time.monotonic() >= until:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                raise Unavailable(
+                    f"another run is writing these tables (process {holder or 'unknown'})",
+                    where=str(folder),
+                    next_step="Wait for it to finish; a served workspace runs its pipelines by itself.",
+                )
+            time.sleep(_LOCK_POLL_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class PartWriter:

@@ -55,6 +55,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     accept: Collection[Guard] = (),
     actor: str = "local",
     patient: bool = False,
+    lock_wait_s: float = 0.0,
     clock: Clock | None = None,
 ) -> PipelineReport:
     """Bring what is new in the silos of one integration into its tables.
@@ -79,6 +80,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Who runs it, for the audit log.
     patient
         Leave a sink that failed alone for a while; without it every sink is tried.
+    lock_wait_s
+        How long to wait for another process that is writing these tables.
     clock
         The system's unless given.
 
@@ -100,7 +103,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     clock = clock or SystemClock()
     started = clock.monotonic_ns()
     order = reading_order(integration)
-    with one_run(output):
+    with one_run(output, lock_wait_s):
         if not rebuild:
             settle_all(output, store.parts.listed(integration.name))
         earlier = deliver(integration, connections, store, output, clock=clock, patient=patient)
