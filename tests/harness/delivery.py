@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from brownfield.data.pipeline import approve_write_back, run_pipeline
+from brownfield.data.pipeline import approve_write_back, current_digest, run_pipeline
 from brownfield.data.sinks import ledger_ddl
 from brownfield.integration import load_workspace
 from brownfield.store import OutboxState, open_store
@@ -349,19 +349,34 @@ class Soak:
             "fallback: {chain: [{constant: {items: []}}]}\n"
         )
         (home / "contract.odcs.yaml").write_text(CONTRACT.replace("STAMP\n", STAMP if source.stamped else ""))
-        self.workspace = load_workspace(folder)
+        self.load()
+
+    def load(self) -> None:
+        """Read the declaration."""
+        self.workspace = load_workspace(self.folder)
         self.spec = self.workspace.integrations["soak"]
 
-    def run(self):
+    def redeclare(self, before: str, after: str) -> None:
+        """Change the declaration, and read it again."""
+        file = self.folder / "integrations/soak/integration.yaml"
+        text = file.read_text()
+        assert before in text
+        file.write_text(text.replace(before, after))
+        self.load()
+
+    def open_store(self, **options):
+        """Open the workspace's store."""
+        return open_store(self.folder / "var/brownfield.db", **options)
+
+    def run(self, clock=None, **options):
         """Pull and deliver once, here."""
-        with open_store(self.folder / "var/brownfield.db") as store:
-            return run_pipeline(self.spec, self.workspace.connections, store, self.folder / "var/data/soak")
+        with self.open_store(clock=clock) as store:
+            output = self.folder / "var/data/soak"
+            return run_pipeline(self.spec, self.workspace.connections, store, output, clock=clock, **options)
 
     def approve(self) -> None:
         """Let the sink be written."""
-        from brownfield.data.pipeline import current_digest
-
-        with open_store(self.folder / "var/brownfield.db") as store:
+        with self.open_store() as store:
             digest = current_digest(self.spec, self.workspace.connections, "till")
             approve_write_back(self.spec, self.workspace.connections, store, sink="till", digest=digest, actor="test")
 
@@ -408,7 +423,7 @@ class Soak:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             report = self.run()
-            with open_store(self.folder / "var/brownfield.db") as store:
+            with self.open_store() as store:
                 seen = sum(each.rows_in for each in self._counts(store))
             if seen >= self.made and not report.waiting and not report.write_back["till"].pending_rows:
                 return
@@ -424,7 +439,7 @@ class Soak:
         accepted = [line for line in lines if amount_of(line)]
         table = pq.read_table(self.folder / "var/data/soak/lines")
         assert sorted(table["line_id"].to_pylist()) == accepted
-        with open_store(self.folder / "var/brownfield.db") as store:
+        with self.open_store() as store:
             counts = self._counts(store)
             refused = len(store.quarantine.select("soak", source="sales", limit=10**6))
             entries = store.outbox.entries("soak", "till", limit=10**6)
