@@ -36,10 +36,10 @@ class Proxy:
         self.silent = False
         self.listener.close()
 
-    def most_open(self, linger_s: float) -> int:
-        """Most connections at one time, leaving aside how long the end of a killed one takes to arrive."""
+    def most_open(self) -> int:
+        """Most connections at one time."""
         with self._lock:
-            spans = [(begin, end - linger_s) for begin, end in self.spans]
+            spans = [(begin, end) for begin, end in self.spans]
         return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans)
 
     def _accept(self) -> None:

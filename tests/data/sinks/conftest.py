@@ -1,11 +1,12 @@
-"""Two databases in which the sinks for tables are tried alike: SQLite, and a PostgreSQL server of the test's own."""
+"""Three databases in which the sinks for tables are tried alike: SQLite, and PostgreSQL and MariaDB servers of ours."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from brownfield.data.sinks import PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
+from brownfield.data.sinks import MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
 from harness.databases import mariadb, postgres
 
 __all__ = ["mariadb", "postgres"]
@@ -80,11 +81,59 @@ class PostgresPlace:
         return PostgresTableSink({**self.parameters, **changed}, target, stream, schema=self.schema, idle_timeout_s=1)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+class MysqlPlace:
+    """A database of its own on a MariaDB server, with the same table; the owner quotes as the standard does."""
+
+    dialect = "mysql"
+
+    def __init__(self, parameters: dict, database: str, ddl: str = SCORES) -> None:
+        import pymysql
+
+        self.parameters = {**parameters, "database": database}
+        with closing(pymysql.connect(**parameters)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4")
+        self.run(ddl)
+        self.run(ledger_ddl("mysql"))
+
+    def connect(self):
+        """Connect the owner."""
+        import pymysql
+
+        return pymysql.connect(
+            **self.parameters,
+            autocommit=True,
+            client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
+            init_command="SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'",
+        )
+
+    def run(self, script: str) -> None:
+        """Run the owner's own statements."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(script)
+            while cursor.nextset():
+                pass
+
+    def rows(self, query: str) -> list[tuple]:
+        """Ask the owner's way."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def sink(self, target: TableTarget = TARGET, stream: str = "claims/till", **changed) -> MysqlTableSink:
+        """Make a sink that has not taken over yet."""
+        return MysqlTableSink({**self.parameters, **changed}, target, stream, idle_timeout_s=1)
+
+
+SERVERS = [pytest.param(kind, marks=pytest.mark.full) for kind in ("postgres", "mysql")]
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
 def place(request, tmp_path):
     """Each database in turn, with empty tables."""
     if request.param == "sqlite":
         return SqlitePlace(tmp_path / "pos.db")
+    if request.param == "mysql":
+        return MysqlPlace(request.getfixturevalue("mariadb").options, f"{tmp_path.name} 100%s"[-60:])
     return PostgresPlace(request.getfixturevalue("postgres").options, f"{tmp_path.name} 100%s")
 
 
@@ -98,3 +147,9 @@ def sqlite_place(tmp_path) -> SqlitePlace:
 def postgres_place(postgres, tmp_path) -> PostgresPlace:
     """PostgreSQL alone, with empty tables."""
     return PostgresPlace(postgres.options, tmp_path.name)
+
+
+@pytest.fixture
+def mysql_place(mariadb, tmp_path) -> MysqlPlace:
+    """MariaDB alone, with empty tables."""
+    return MysqlPlace(mariadb.options, tmp_path.name[-60:])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from brownfield.data.formats import Csv
-from brownfield.data.sinks import FileSink, PostgresTableSink, SqliteTableSink, TableTarget
+from brownfield.data.sinks import FileSink, MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget
 from brownfield.errors import SinkUnavailable
 
 TARGET = TableTarget("scores", ("basket", "score"), ("basket",))
@@ -24,6 +24,8 @@ def make(settings: dict):
         return FileSink(Path(settings["drop"]), "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"]))
     if kind == "sqlite":
         return SqliteTableSink(Path(settings["path"]), TARGET, "soak", busy_timeout_s=10)
+    if kind == "mysql":
+        return MysqlTableSink(settings["parameters"], TARGET, "soak")
     return PostgresTableSink(settings["parameters"], TARGET, "soak", schema=settings["schema"])
 
 
