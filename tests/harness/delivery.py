@@ -1,3 +1,4 @@
+# ruff: noqa: D102, S608 (what a method does stands in the base class; the statements are our own)
 """The delivery matrix under kill -9: every kind of source and sink is one class here, and pairs of them are one soak.
 
 A source says how it is declared and makes records; a sink says how it is declared and what it was given. In a soak a
@@ -16,12 +17,13 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from brownfield.data.pipeline import approve_write_back, current_digest, run_pipeline
-from brownfield.data.sinks import ledger_ddl
+from brownfield.data.sinks import TableTarget, ledger_ddl
 from brownfield.integration import load_workspace
 from brownfield.store import OutboxState, open_store
 
@@ -54,6 +56,7 @@ STAMP
 """
 STAMP = "      - {name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: UTC}}\n"
 COLUMNS = ("line_id", "amount")
+TARGET = TableTarget("till", COLUMNS, ("line_id",))
 
 
 def amount_of(line: int) -> int:
@@ -176,17 +179,18 @@ class ServerSource(ServerPlace, Source):
 
     def open(self):
         super().open()
-        self.server.run(f"CREATE TABLE {self.name}.sales (line_id bigint PRIMARY KEY, amount int, sold_at timestamp(6))")
+        self.server.run(
+            f"CREATE TABLE {self.name}.sales (line_id bigint PRIMARY KEY, amount int, sold_at timestamp(6))"
+        )
 
     def place(self):
         return "table: sales, cursor: {column: sold_at, key: line_id, lag_s: 1}"
 
     def make(self, lines):
-        rows = ", ".join(
-            f"({line}, {amount_of(line)}, '2026-01-{1 + line // 80_000:02} {line // 3600 % 24:02}:{line // 60 % 60:02}:{line % 60:02}')"
-            for line in lines
-        )
-        self.server.run(f"INSERT INTO {self.name}.sales VALUES {rows}")  # noqa: S608 (our own rows)
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        stamps = ((line, (begin + timedelta(seconds=line)).replace(tzinfo=None)) for line in lines)
+        rows = ", ".join(f"({line}, {amount_of(line)}, '{at}')" for line, at in stamps)
+        self.server.run(f"INSERT INTO {self.name}.sales VALUES {rows}")
 
 
 class PostgresSource(ServerSource):
@@ -265,19 +269,37 @@ class PostgresSink(ServerSink):
         yield (
             f"SET search_path = {self.name}; CREATE TABLE till (line_id bigint PRIMARY KEY, amount bigint);"
             "CREATE TABLE touched (line_id bigint);"
-            f"CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = {self.name} AS"
-            " $$ BEGIN INSERT INTO touched VALUES (new.line_id); RETURN NULL; END $$;"
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+            f" SET search_path = {self.name} AS $$ BEGIN INSERT INTO touched VALUES (new.line_id); RETURN NULL; END $$;"
             "CREATE TRIGGER touched AFTER INSERT OR UPDATE ON till FOR EACH ROW EXECUTE FUNCTION touch()"
         )
-        from brownfield.data.sinks import TableTarget
-
-        yield ledger_ddl(
-            "postgres", schema=self.name, target=TableTarget("till", COLUMNS, ("line_id",)), role=self.writer
-        )
+        yield ledger_ddl("postgres", schema=self.name, target=TARGET, role=self.writer)
 
     def close(self):
         super().close()
         self.server.run(f"DROP OWNED BY {self.writer}", f"DROP ROLE {self.writer}")
+
+
+class MysqlSink(ServerSink):
+    """MariaDB, written by a user of its own."""
+
+    kind = "mysql"
+
+    def owner(self):
+        yield f"CREATE USER {self.writer}@'%' IDENTIFIED BY '{self.server.password}'"
+        yield f"CREATE TABLE {self.name}.till (line_id bigint PRIMARY KEY, amount bigint)"
+        yield f"CREATE TABLE {self.name}.touched (line_id bigint)"
+        for event in ("INSERT", "UPDATE"):
+            yield (
+                f"CREATE TRIGGER {self.name}.on_{event} AFTER {event} ON {self.name}.till FOR EACH ROW "
+                f"INSERT INTO {self.name}.touched VALUES (new.line_id)"
+            )
+        ddl = ledger_ddl("mysql", schema=self.name, target=TARGET, role=self.writer)
+        yield from (statement for statement in ddl.split(";\n") if statement.strip())
+
+    def close(self):
+        super().close()
+        self.server.run(f"DROP USER {self.writer}@'%'")
 
 
 class FolderSink(Sink):
@@ -315,7 +337,7 @@ class FolderSink(Sink):
 
 
 SOURCES = {cls.__name__.removesuffix("Source").lower(): cls for cls in (SqliteSource, PostgresSource, MysqlSource)}
-SINKS = {cls.__name__.removesuffix("Sink").lower(): cls for cls in (SqliteSink, PostgresSink, FolderSink)}
+SINKS = {cls.__name__.removesuffix("Sink").lower(): cls for cls in (SqliteSink, PostgresSink, MysqlSink, FolderSink)}
 
 
 class Soak:

@@ -107,4 +107,6 @@ class PostgresConnection(DatabaseConnection, frozen=True, kw_only=True):
 class MysqlConnection(DatabaseConnection, frozen=True, kw_only=True):
     """A MariaDB or MySQL server, read in read-only transactions."""
 
+    takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
+
     port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 3306

@@ -46,6 +46,11 @@ def written(shop):
     return [line for (line,) in owner(shop, "SELECT line_id FROM till ORDER BY line_id")]
 
 
+def effects(shop):
+    """Rows of each effect, in the order in which they were made."""
+    return [rows for (rows,) in owner(shop, "SELECT row_count FROM brownfield_effect ORDER BY rowid")]
+
+
 def test_s_17_nothing_is_written_that_nobody_approved(shop):
     """S-17: the run pulls, keeps what is to be written, and says what it waits for; approved, it all arrives."""
     shop.make(30)
@@ -88,7 +93,12 @@ def test_each_batch_is_one_effect_of_its_declared_size(shop):
     shop.run()
     shop.approve()
     shop.run()
-    assert [rows for (rows,) in owner(shop, "SELECT row_count FROM brownfield_effect ORDER BY rowid")] == [16, 16, 16, 7]
+    assert [rows for (rows,) in owner(shop, "SELECT row_count FROM brownfield_effect ORDER BY rowid")] == [
+        16,
+        16,
+        16,
+        7,
+    ]
 
 
 def test_a_new_batch_size_leaves_what_was_entered_as_it_was(shop):
@@ -98,7 +108,7 @@ def test_a_new_batch_size_leaves_what_was_entered_as_it_was(shop):
     shop.redeclare("batch_rows: 16", "batch_rows: 5")
     shop.approve()
     shop.run()
-    assert [rows for (rows,) in owner(shop, "SELECT row_count FROM brownfield_effect ORDER BY rowid")] == [16, 16, 5]
+    assert effects(shop) == [16, 16, 5]
 
 
 def test_f_53_a_sink_that_is_away_keeps_its_rows_waiting(shop):
@@ -212,7 +222,10 @@ def test_a_rebuild_waits_for_what_waits_and_is_approved_anew(shop):
     shop.approve()
     shop.run()
     report = shop.run(rebuild=True)
-    assert (report.write_back["till"].pending_rows, "nobody has approved" in report.write_back["till"].waiting) == (28, True)
+    assert (report.write_back["till"].pending_rows, "nobody has approved" in report.write_back["till"].waiting) == (
+        28,
+        True,
+    )
     shop.approve()
     assert shop.run().write_back["till"].rows == 28
     assert written(shop) == [line for line in range(1, 31) if line % 11]

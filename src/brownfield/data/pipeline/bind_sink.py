@@ -9,6 +9,7 @@ from brownfield.data.formats import open_format
 from brownfield.data.pipeline.servers import database_budget, resolve_address
 from brownfield.data.sinks import (
     FileSink,
+    MysqlTableSink,
     PostgresTableSink,
     Sink,
     SqliteTableSink,
@@ -16,13 +17,14 @@ from brownfield.data.sinks import (
     ledger_ddl,
     without_formulas,
 )
-from brownfield.data.sources import Budget, libpq_parameters
+from brownfield.data.sources import Budget, libpq_parameters, pymysql_parameters
 from brownfield.errors import DeclarationError
 from brownfield.integration import (
     ConnectionSpec,
     CsvFormat,
     FolderConnection,
     IntegrationSpec,
+    MysqlConnection,
     PostgresConnection,
     Reference,
     SqliteConnection,
@@ -67,14 +69,15 @@ def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str,
     options = connection.options
     if isinstance(options, SqliteConnection):
         return Bound(SqliteTableSink(connection.location(workspace), _target(spec), stream))
-    if isinstance(options, PostgresConnection):
+    if isinstance(options, PostgresConnection | MysqlConnection):
         address = resolve_address(options, workspace)
-        sink = PostgresTableSink(
-            libpq_parameters(address),
-            _target(spec),
-            stream,
-            schema=options.schema,
-            statement_timeout_s=options.budget.statement_timeout_s,
+        limit_s = options.budget.statement_timeout_s
+        sink: Sink = (
+            PostgresTableSink(
+                libpq_parameters(address), _target(spec), stream, schema=options.schema, statement_timeout_s=limit_s
+            )
+            if isinstance(options, PostgresConnection)
+            else MysqlTableSink(pymysql_parameters(address), _target(spec), stream, statement_timeout_s=limit_s)
         )
         return Bound(sink, database_budget(options, address, workspace))
     if isinstance(options, FolderConnection):
@@ -90,10 +93,14 @@ def sink_ddl(spec: WriteBackSpec, options: Any, workspace: Path) -> str:
     """Give what the owner of a database has to run before its table is written; empty for other sinks."""
     if isinstance(options, SqliteConnection):
         return ledger_ddl("sqlite")
+    if not isinstance(options, PostgresConnection | MysqlConnection):
+        return ""
+    role = read_reference(options.user, workspace) if isinstance(options.user, Reference) else options.user
     if isinstance(options, PostgresConnection):
-        role = read_reference(options.user, workspace) if isinstance(options.user, Reference) else options.user
         return ledger_ddl("postgres", schema=options.schema, target=_target(spec), role=role)
-    return ""
+    name = options.database
+    schema = read_reference(name, workspace) if isinstance(name, Reference) else name
+    return ledger_ddl("mysql", schema=schema, target=_target(spec), role=role)
 
 
 def _target(spec: WriteBackSpec) -> TableTarget:

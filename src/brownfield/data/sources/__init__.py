@@ -5,7 +5,7 @@ from brownfield.data.sources.budget import Budget, Quiet
 from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
-from brownfield.data.sources.mysql import Mysql
+from brownfield.data.sources.mysql import Mysql, pymysql_parameters
 from brownfield.data.sources.postgres import Postgres, libpq_parameters
 from brownfield.data.sources.sqlite import SqliteTable
 from brownfield.data.sources.window import Cursor
@@ -26,4 +26,5 @@ __all__ = [
     "Source",
     "SqliteTable",
     "libpq_parameters",
+    "pymysql_parameters",
 ]
