@@ -1,7 +1,9 @@
 """``brownfield score``."""
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -49,5 +51,19 @@ def _score(
         typer.echo(f"{name}: {part.rows_in:,} in, {part.accepted:,} accepted, {part.quarantined:,} in quarantine")
         for rule, rows in part.by_rule.items():
             typer.echo(printable(f"    {rule}: {rows:,}"))
+        for line in _of_files(part.files or {}):
+            typer.echo(printable(f"    {line}"))
         if part.unavailable:
             typer.echo(printable(f"    not read: {part.unavailable}"))
+
+
+def _of_files(files: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the files of a feed, where it is more than that they were taken."""
+    for path in files.get("repeated", ()):
+        yield f"{path}: its content was taken before"
+    for path, why in files.get("refused", {}).items():
+        yield f"{path}: refused as a whole, {why['code']} ({why['reason']})"
+    if files.get("waiting"):
+        yield f"{files['waiting']:,} files wait"
+    if files.get("interrupted"):
+        yield f"broken off before the last file: {files['interrupted']}"

@@ -23,6 +23,7 @@ from brownfield.integration.formats import (
     RedefineRule,
     XmlFormat,
 )
+from brownfield.integration.intake import IntakeSpec, TrailerPart, TrailerSpec
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
@@ -34,7 +35,7 @@ from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
 from brownfield.integration.serving import ServingSpec
-from brownfield.integration.sources import Cursor, Location, SourceSpec
+from brownfield.integration.sources import Cursor, Location, SourceSpec, is_pattern
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
@@ -65,6 +66,7 @@ __all__ = [
     "FixedWidthFormat",
     "FolderConnection",
     "HttpDoor",
+    "IntakeSpec",
     "IntegrationSpec",
     "Join",
     "JsonFormat",
@@ -88,6 +90,8 @@ __all__ = [
     "SqliteConnection",
     "TlsSpec",
     "TokenSpec",
+    "TrailerPart",
+    "TrailerSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
     "XmlFormat",
@@ -97,6 +101,7 @@ __all__ = [
     "declaration_schema",
     "dotted",
     "each_error",
+    "is_pattern",
     "is_slug",
     "load_document",
     "load_integration",

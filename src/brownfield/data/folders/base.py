@@ -11,10 +11,9 @@ from fnmatch import fnmatchcase
 from typing import BinaryIO, Protocol
 
 from brownfield.errors import DeclarationError
+from brownfield.integration import is_pattern
 
 __all__ = ["Entry", "Files", "Folder", "inside", "matching", "parent_of"]
-
-_WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,18 @@ class Files(Protocol):
         """Look at a name without following a link; None where nothing has it."""
         ...
 
-    def read(self, path: str) -> AbstractContextManager[BinaryIO]:
-        """Open a plain file: a stream that can be sought, and that holds what was there when it was opened or later.
+    def resolve(self, path: str) -> str:
+        """Follow the links of a path to where it leads in the folder.
 
         Raises
         ------
         DeclarationError
-            When it lies outside the folder, links resolved.
+            When that is outside.
         """
+        ...
+
+    def read(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a plain file, as a stream that can be sought; links are not followed."""
         ...
 
     def write(self, path: str, parts: Iterable[bytes]) -> None:
@@ -143,7 +146,7 @@ def matching(files: Files, pattern: str, passed_over: frozenset[str] = frozenset
         found = [
             f"{folder}/{name}" if folder else name
             for folder in found
-            for name in (files.folders(folder) if _WILD & set(part) else [part])
+            for name in (files.folders(folder) if is_pattern(part) else [part])
             if _matches(name, part) and not (depth == 0 and name in passed_over)
         ]
     entries = [entry for folder in found for entry in files.files(folder)]

@@ -79,16 +79,19 @@ class _LocalFiles:
         except FileNotFoundError:
             return None
 
-    @contextmanager
-    def read(self, path: str) -> Iterator[BinaryIO]:
-        """Open a plain file; a link is followed to where it leads within the folder."""
+    def resolve(self, path: str) -> str:
+        """Follow links."""
         root = self._path.resolve()
         real = (root / inside(path)).resolve()
         if not real.is_relative_to(root):
             raise DeclarationError(where=str(root), path=path, expected="a file inside the folder", got="one outside")
-        real_path = real.relative_to(root).as_posix()
-        with self._at(parent_of(real_path)) as folder:
-            descriptor = os.open(_name(real_path), _FILE, dir_fd=folder)
+        return real.relative_to(root).as_posix()
+
+    @contextmanager
+    def read(self, path: str) -> Iterator[BinaryIO]:
+        """Open a plain file."""
+        with self._at(parent_of(path)) as folder:
+            descriptor = os.open(_name(path), _FILE, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(ENOTDIR, "this is not a plain file")

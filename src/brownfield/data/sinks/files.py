@@ -9,7 +9,7 @@ are not followed, and nothing that is there is replaced.
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from brownfield.data.sinks.table import decode_position, encode_position
 from brownfield.errors import DeclarationError, SinkRefused, SinkUnavailable, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["FileSink"]
 
