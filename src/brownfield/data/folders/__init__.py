@@ -2,5 +2,17 @@
 
 from brownfield.data.folders.base import Entry, Files, Folder, inside, matching, parent_of
 from brownfield.data.folders.local import LocalFolder
+from brownfield.data.folders.sftp import Allowance, SftpAddress, SftpFolder
 
-__all__ = ["Entry", "Files", "Folder", "LocalFolder", "inside", "matching", "parent_of"]
+__all__ = [
+    "Allowance",
+    "Entry",
+    "Files",
+    "Folder",
+    "LocalFolder",
+    "SftpAddress",
+    "SftpFolder",
+    "inside",
+    "matching",
+    "parent_of",
+]

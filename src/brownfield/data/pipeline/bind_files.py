@@ -6,9 +6,10 @@ from typing import Any
 
 from brownfield.data.folders import Folder, LocalFolder
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format
+from brownfield.data.pipeline.bind_sftp import bind_sftp
 from brownfield.data.sources import FileFeed, FolderFile, Intake, Part, Trailer
 from brownfield.errors import DeclarationError
-from brownfield.integration import ConnectionSpec, IntakeSpec, Location, TrailerPart, is_pattern
+from brownfield.integration import ConnectionSpec, IntakeSpec, Location, SftpConnection, TrailerPart, is_pattern
 
 FILE_KINDS = frozenset({"folder", "sftp"})
 """Kinds of connections that hold files."""
@@ -49,6 +50,8 @@ def bind_files(
 
 def bind_folder(connection: ConnectionSpec, workspace: Path) -> Folder:
     """Make a folder of a declared connection: for sources, and for sinks."""
+    if isinstance(connection.options, SftpConnection):
+        return bind_sftp(connection.options, workspace)
     return LocalFolder(connection.location(workspace).resolve())
 
 
