@@ -44,7 +44,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``REQ`` the request around the body.
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``FIL`` a delivered file as a whole, ``REQ`` the
+    request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -92,6 +93,16 @@ class RejectionCode(StrEnum):
     DECODE_DIGIT = "BF-DEC-013"
     DECODE_SIGN = "BF-DEC-014"
     DECODE_ZONE = "BF-DEC-015"
+
+    FILE_EMPTY = "BF-FIL-001"
+    FILE_LENGTH = "BF-FIL-002"
+    FILE_DIGEST = "BF-FIL-003"
+    FILE_COUNT = "BF-FIL-004"
+    FILE_TOTAL = "BF-FIL-005"
+    FILE_TRAILER = "BF-FIL-006"
+    FILE_MARKER = "BF-FIL-007"
+    FILE_CHANGED = "BF-FIL-008"
+    FILE_FORMAT = "BF-FIL-009"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

@@ -205,6 +205,55 @@ class MysqlSource(ServerSource):
     kind = "mysql"
 
 
+class FolderSource(Source):
+    """A folder into which the legacy system moves file after file."""
+
+    kind = "folder"
+
+    def open(self):
+        self.inbox = self.folder / "in"
+        self.inbox.mkdir()
+        self.files = 0
+
+    def connection(self):
+        return "{kind: folder, path: in}"
+
+    def place(self):
+        return 'path: "*.csv", format: csv, intake: {ready: rename, claim: rename}'
+
+    def make(self, lines):
+        self.files += 1
+        rows = "".join(f"{line},{amount_of(line)}\n" for line in lines)
+        part = self.inbox / f"{self.files:06d}.csv.part"
+        part.write_text("line_id,amount\n" + rows)
+        part.rename(part.with_suffix(""))
+
+
+class SftpPlace(Place):
+    """A folder behind an SSH server of our own."""
+
+    kind = "sftp"
+
+    def reach(self, side: str, folder: Path) -> str:
+        """Declare the connection: what is secret or an address stands in the environment."""
+        server = self.request.getfixturevalue("sftp_server")
+        values = {"HOST": "127.0.0.1", "PORT": str(server.port), "KEYS": server.host_keys,
+                  "KEY": (server.home / "client").read_text(), "FOLDER": str(folder)}  # fmt: skip
+        os.environ.update({f"SOAK_SFTP_{side}_{key}": value for key, value in values.items()})
+        words = {"host": "HOST", "port": "PORT", "host_keys": "KEYS", "private_key": "KEY", "folder": "FOLDER"}
+        keys = ", ".join(f"{word}: {{env: SOAK_SFTP_{side}_{key}}}" for word, key in words.items())
+        return f"{{kind: sftp, user: {server.user}, {keys}, budget: {{max_connections: 8, bytes_per_s: 1000000000}}}}"
+
+
+class SftpSource(SftpPlace, FolderSource):
+    """The same folder, seen through the server."""
+
+    kind = "sftp"
+
+    def connection(self):
+        return self.reach("IN", self.inbox)
+
+
 class SqliteSink(Sink):
     """A table of a SQLite database, whose owner counts every change of a row."""
 
@@ -336,8 +385,17 @@ class FolderSink(Sink):
         return self.found
 
 
-SOURCES = {cls.__name__.removesuffix("Source").lower(): cls for cls in (SqliteSource, PostgresSource, MysqlSource)}
-SINKS = {cls.__name__.removesuffix("Sink").lower(): cls for cls in (SqliteSink, PostgresSink, MysqlSink, FolderSink)}
+class SftpSink(SftpPlace, FolderSink):
+    """The same drop folder, seen through the server."""
+
+    kind = "sftp"
+
+    def connection(self):
+        return self.reach("OUT", self.drop)
+
+
+SOURCES = {cls.kind: cls for cls in (SqliteSource, PostgresSource, MysqlSource, FolderSource, SftpSource)}
+SINKS = {cls.kind: cls for cls in (SqliteSink, PostgresSink, MysqlSink, FolderSink, SftpSink)}
 
 
 class Soak:

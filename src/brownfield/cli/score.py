@@ -1,8 +1,10 @@
 """``brownfield score``."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -110,6 +112,8 @@ def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: list[
         typer.echo(f"{name}: {part.rows_in:,} in, {part.accepted:,} accepted, {part.quarantined:,} in quarantine")
         for rule, rows in part.by_rule.items():
             typer.echo(printable(f"    {rule}: {rows:,}"))
+        for line in _of_files(part.files or {}):
+            typer.echo(printable(f"    {line}"))
         if part.unavailable:
             typer.echo(printable(f"    not read: {part.unavailable}"))
     for name, sink in report.write_back.items():
@@ -117,3 +121,15 @@ def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: list[
         if sink.waiting:
             typer.echo(printable(f"    not written: {sink.waiting}"))
     sys.exit(EXIT_FINDING if report.waiting else 0)
+
+
+def _of_files(files: Mapping[str, Any]) -> Iterator[str]:
+    """Say what became of the files of a feed, where it is more than that they were taken."""
+    for path in files.get("repeated", ()):
+        yield f"{path}: its content was taken before"
+    for path, why in files.get("refused", {}).items():
+        yield f"{path}: refused as a whole, {why['code']} ({why['reason']})"
+    if files.get("waiting"):
+        yield f"{files['waiting']:,} files wait"
+    if files.get("interrupted"):
+        yield f"broken off before the last file: {files['interrupted']}"

@@ -24,6 +24,7 @@ from brownfield.integration.formats import (
     RedefineRule,
     XmlFormat,
 )
+from brownfield.integration.intake import IntakeSpec, TrailerPart, TrailerSpec
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
@@ -36,7 +37,8 @@ from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
 from brownfield.integration.serving import ServingSpec
-from brownfield.integration.sources import Cursor, Location, SourceSpec
+from brownfield.integration.sftp import SftpConnection
+from brownfield.integration.sources import Cursor, Location, SourceSpec, is_pattern
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
@@ -69,6 +71,7 @@ __all__ = [
     "FixedWidthFormat",
     "FolderConnection",
     "HttpDoor",
+    "IntakeSpec",
     "IntegrationSpec",
     "Join",
     "JsonFormat",
@@ -88,6 +91,7 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "ServingSpec",
+    "SftpConnection",
     "SinkFlags",
     "SourceFlags",
     "SourceSpec",
@@ -95,6 +99,8 @@ __all__ = [
     "SqliteConnection",
     "TlsSpec",
     "TokenSpec",
+    "TrailerPart",
+    "TrailerSpec",
     "UnifiedSpec",
     "WorkspaceSpec",
     "WriteBackSpec",
@@ -107,6 +113,7 @@ __all__ = [
     "delivery_claim",
     "dotted",
     "each_error",
+    "is_pattern",
     "is_slug",
     "load_document",
     "load_integration",

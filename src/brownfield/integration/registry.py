@@ -23,6 +23,7 @@ from brownfield.integration.formats import (
     XmlFormat,
 )
 from brownfield.integration.reader import Spec
+from brownfield.integration.sftp import SftpConnection
 
 __all__ = ["DEFAULT", "PluginKind", "Registry"]
 
@@ -58,6 +59,7 @@ DEFAULT = Registry(
             "folder": FolderConnection,
             "mysql": MysqlConnection,
             "postgres": PostgresConnection,
+            "sftp": SftpConnection,
             "sqlite": SqliteConnection,
         }
     ),

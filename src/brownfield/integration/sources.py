@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from brownfield.integration.intake import IntakeSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from brownfield.integration.registry import Registry
 
 __all__ = ["Cursor", "Location", "SourceSpec"]
+
+
+def is_pattern(path: str | None) -> bool:
+    """Tell whether a path stands for any number of files."""
+    return path is not None and not {"*", "?", "["}.isdisjoint(path)
 
 
 class Cursor(Spec, frozen=True, kw_only=True):
@@ -34,8 +40,15 @@ class Location(Spec, frozen=True, kw_only=True):
 
     connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
     table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
-    path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
+    path: (
+        Annotated[
+            RelativePath,
+            Meta(description="File, in a connection that holds files; of a feed also a pattern with * ? [ ]."),
+        ]
+        | None
+    ) = None
     format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    intake: Annotated[IntakeSpec, Meta(description="How the files of a feed are taken.")] | None = None
     snapshot: (
         Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
         | None
@@ -100,6 +113,8 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
         if self.path is not None and self.format is None:
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
+        if self.intake is not None and self.path is None:
+            yield Contradiction(("intake",), "intake beside path only", "no path")
         if self.format is not None and self.path is None:
             yield Contradiction(("format",), "format beside path only", "no path")
 
@@ -173,11 +188,20 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.table is not None for place in self.chain):
             yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "a feed of a table")
+        yield from self._of_files()
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
         if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+
+    def _of_files(self) -> Iterator[Contradiction]:
+        if not self.feed and any(place.intake is not None for place in self.chain):
+            yield Contradiction(("intake",), "intake on a feed only", "a lookup")
+        if not self.feed and any(is_pattern(place.path) for place in self.chain):
+            yield Contradiction(("path",), "one file for a lookup", "a pattern")
+        if self.max_drop_percent is not None and self.feed and any(is_pattern(place.path) for place in self.chain):
+            yield Contradiction(("max_drop_percent",), "a lookup, or a feed of one file", "a feed of many files")
 
     @property
     def keys(self) -> tuple[str, ...]:

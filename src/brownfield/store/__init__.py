@@ -4,7 +4,7 @@ from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
 from brownfield.store.files import private_folder, sync_folder, write_private
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
-from brownfield.store.ledger import Run, SourceCounts, SourceState
+from brownfield.store.ledger import Delivery, Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.outbox import OutboxEntry, OutboxState
@@ -18,6 +18,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "AuditVerdict",
+    "Delivery",
     "Journal",
     "JournalPolicy",
     "MigrationPlan",

@@ -138,6 +138,11 @@ delivery = sa.Table(
     sa.Column("source", sa.String(128), primary_key=True),
     sa.Column("origin", sa.String(4352), primary_key=True),
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("mtime_ns", sa.BigInteger),
+    sa.Column("rows", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("code", sa.String(32), nullable=False, server_default=""),
+    sa.Column("head", sa.LargeBinary, nullable=False, server_default=""),
 )
 
 part = sa.Table(

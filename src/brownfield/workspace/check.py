@@ -22,11 +22,13 @@ from brownfield.integration import (
     KeyPath,
     Reference,
     Registry,
+    SftpConnection,
     WorkspaceSpec,
     check_host,
     deliveries,
     dotted,
     each_error,
+    key_names,
     load_workspace,
     read_reference,
 )
@@ -39,6 +41,7 @@ Level: TypeAlias = Literal["error", "warning", "notice"]
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "notice")
 _OTHERS = 0o077
+_SECRETS = frozenset({"password", "private_key", "passphrase"})
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +186,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
-        if isinstance(connection.options, DatabaseConnection):
+        if isinstance(connection.options, DatabaseConnection | SftpConnection):
             yield from _server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
@@ -193,22 +196,29 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             yield at.error("warning", (*path, "path"), error)
 
 
-def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report what will keep us from a database server, or should: references without a value, secrets for all."""
-    for key in ("host", "port", "database", "user"):
+def _server_findings(
+    options: DatabaseConnection | SftpConnection, path: KeyPath, folder: Path, at: _At
+) -> Iterator[Finding]:
+    """Report what will keep us from a server, or should: references without a value, secrets for all."""
+    for key in key_names(type(options)):
         reference = getattr(options, key)
-        if isinstance(reference, Reference):
-            try:
-                value = read_reference(reference, folder)
-                if key == "host":
-                    check_host(value)
-            except DeclarationError as error:
-                yield at.error("warning", (*path, key), error)
-    if options.password is not None:
-        yield from _secret_findings(options.password, (*path, "password"), folder, at)
-    if options.tls.mode != "verify":
+        if isinstance(reference, Reference) and key in _SECRETS:
+            yield from _secret_findings(reference, (*path, key), folder, at)
+        elif isinstance(reference, Reference):
+            yield from _reference_findings(reference, (*path, key), folder, at)
+    if isinstance(options, DatabaseConnection) and options.tls.mode != "verify":
         risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
         yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
+
+
+def _reference_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a reference without a value, and a host that is refused."""
+    try:
+        value = read_reference(reference, folder)
+        if path[-1] == "host":
+            check_host(value)
+    except DeclarationError as error:
+        yield at.error("warning", path, error)
 
 
 def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brownfield.data.folders import Folder
 from brownfield.data.formats import open_format
+from brownfield.data.pipeline.bind_files import bind_folder
 from brownfield.data.pipeline.servers import database_budget, resolve_address
 from brownfield.data.sinks import (
     FileSink,
@@ -27,6 +29,7 @@ from brownfield.integration import (
     MysqlConnection,
     PostgresConnection,
     Reference,
+    SftpConnection,
     SqliteConnection,
     WriteBackSpec,
     read_reference,
@@ -80,8 +83,8 @@ def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str,
             else MysqlTableSink(pymysql_parameters(address), _target(spec), stream, statement_timeout_s=limit_s)
         )
         return Bound(sink, database_budget(options, address, workspace))
-    if isinstance(options, FolderConnection):
-        return Bound(_folder(connection.location(workspace), workspace, integration, name))
+    if isinstance(options, FolderConnection | SftpConnection):
+        return Bound(_files(bind_folder(connection, workspace), workspace, integration, name))
     raise DeclarationError(
         path=f"write_back.{name}.connection",
         expected="a connection of a kind that can be written",
@@ -107,7 +110,7 @@ def _target(spec: WriteBackSpec) -> TableTarget:
     return TableTarget(spec.to.table or "", spec.columns, spec.keys, insert_only=spec.mode == "insert_only")
 
 
-def _folder(folder: Path, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
+def _files(folder: Folder, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
     spec = integration.write_back[name]
     layout = getattr(spec.to.options, "layout", None)
     text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.formats import open_format
+from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
 from brownfield.data.pipeline.servers import bind_table
-from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
+from brownfield.data.sources import Cursor, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
 
@@ -64,30 +65,17 @@ def _bind_place(
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
         keys = integration.sources[name].keys
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
-    wanted = "sqlite" if place.table is not None else "folder"
+    if place.path is not None and connection.kind in FILE_KINDS:
+        opened = open_format(place.format or "", place.options, _layout(integration, place))
+        feed = integration.sources[name].feed
+        return bind_files(connection, _workspace_folder(integration), place, opened, feed=feed)
+    wanted = "sqlite" if place.table is not None else "folder or sftp"
     if connection.kind != wanted:
         raise DeclarationError(
             path=f"{path}.connection", expected=f"a connection of the kind {wanted}", got=connection.kind
         )
     location = connection.location(_workspace_folder(integration))
-    if place.table is not None:
-        return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
-    text = _layout(integration, place)
-    opened = open_format(place.format or "", place.options, text)
-    return FolderFile(
-        location, place.path or "", opened.decode, _fields(opened), isinstance(opened, Csv) and opened.header
-    )
-
-
-def _fields(opened: Format) -> dict[str, str]:
-    """Say where the fields of a fixed record lie and how they are written."""
-    if not isinstance(opened, Copybook | FixedWidth):
-        return {}
-    return {
-        item.name: f"{item.usage}{' signed' if item.signed else ''} {item.length} bytes at {item.offset}, "
-        f"{item.digits} digits, {item.scale} of them decimal, {item.axes or 'once'}"
-        for item in opened.layout.items
-    }
+    return SqliteTable(location, place.table or "", () if cursor is None else cursor.columns)
 
 
 def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:

@@ -26,6 +26,8 @@ class SourceReport:
         Why a feed was left for the next run; empty when it was read.
     accepted_guards
         Guards that were let pass in this run, each with what it found.
+    files
+        Of a feed of files: those taken, repeated, refused (with code and reason) and waiting; else None.
     """
 
     source: str
@@ -37,6 +39,7 @@ class SourceReport:
     seconds: float = 0.0
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -135,7 +138,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
-    }
+    } | ({} if report.files is None else {"files": dict(report.files)})
 
 
 def _extent(report: TableReport) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
+from brownfield.data.sources import FileFeed
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
 from brownfield.store import SourceState
 
@@ -233,7 +234,7 @@ class Run:
             self._check_shape(stream, stream.source)
             self._pull(stream, stream.source, progress)
         except SourceUnavailable as error:
-            whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
+            whole = stream.in_a_file or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise
             stream.unavailable = str(error)
@@ -252,22 +253,22 @@ class Run:
 
     def _pull(self, stream: SourceStream, source: "Source", progress: Progress) -> None:
         name = stream.check.name
-        is_file = self.integration.sources[name].chain[0].path is not None
-        delivered = self.store.ledger.delivered(self.integration.name, name) if is_file and stream.resumes else set()
+        if isinstance(source, FileFeed):
+            known = self.store.ledger.deliveries(self.integration.name, name) if stream.resumes else []
+            source.recall(known, anew=self.rebuild)
         begun = self.clock.monotonic_ns()
         for pulled in source.read(stream.check.schema.arrow, stream.previous if stream.resumes else None):
             stream.position = pulled.position
-            if pulled.origin not in delivered:
-                if is_file and stream.is_feed:
-                    stream.deliveries.add(pulled.origin)
-                stream.seconds += self._seconds_since(begun)
-                self.take(stream, pulled.origin, pulled.decoded)
+            stream.seconds += self._seconds_since(begun)
+            self.take(stream, pulled.origin, pulled.decoded)
             begun = self.clock.monotonic_ns()
             done = stream.check.rows_in
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
         if not stream.resumes:
             stream.guards.judge()
-        if stream.state is not None and (stream.deliveries or not stream.is_feed):
+        if stream.files is not None:
+            stream.guards.files(len(stream.files.refused))
+        if stream.state is not None and (stream.in_a_file or not stream.is_feed):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
     def _check_shape(self, stream: SourceStream, source: "Source") -> None:
@@ -436,8 +437,8 @@ class Run:
         if stream.position or stream.shape or tx.ledger.state(integration, name) is None:
             state = SourceState(stream.check.rows_before + rows_in, rows_last, stream.shape or _shape_of(stream.state))
             tx.ledger.set_state(integration, name, state)
-        for origin in stream.deliveries:
-            tx.ledger.add_delivery(self.begun.run_id, integration, name, origin)
+        for found in () if stream.files is None else stream.files.deliveries:
+            tx.ledger.add_delivery(self.begun.run_id, integration, name, found)
         if stream.position:
             tx.ledger.advance(integration, name, stream.position, previous=stream.previous)
 

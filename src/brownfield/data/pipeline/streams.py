@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from brownfield.data.pipeline.parts import PartWriter, read_parts
 from brownfield.data.pipeline.report import SourceReport, TableReport
+from brownfield.data.sources import FileFeed, Outcome
 from brownfield.errors import DeclarationError
 from brownfield.store import Part, SourceCounts
 
@@ -170,7 +171,6 @@ class SourceStream(_Stream):
     shape: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     unavailable: str = field(default="", kw_only=True)
     position: "Position | None" = field(default=None, kw_only=True)
-    deliveries: set[str] = field(default_factory=set, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
 
@@ -179,10 +179,21 @@ class SourceStream(_Stream):
         """What is remembered of a feed, and the tables that are made from the source."""
         return ([] if self.memory is None else [self.memory]) + [table.dataset for table in self.tables]
 
+    @property
+    def files(self) -> Outcome | None:
+        """What became of the files of a feed; None where it is none of files."""
+        return self.source.outcome if isinstance(self.source, FileFeed) else None
+
+    @property
+    def in_a_file(self) -> bool:
+        """Whether records of a file of a feed were taken."""
+        return self.files is not None and self.position is not None
+
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self._reported())
+        files = None if self.files is None else self.files.to_dict()
+        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, files=files, **self._reported())
 
 
 @dataclass(slots=True)

@@ -5,9 +5,11 @@ from brownfield.data.sources.budget import Budget, Quiet
 from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
+from brownfield.data.sources.intake import FileFeed, Intake, Outcome
 from brownfield.data.sources.mysql import Mysql, pymysql_parameters
 from brownfield.data.sources.postgres import Postgres, libpq_parameters
 from brownfield.data.sources.sqlite import SqliteTable
+from brownfield.data.sources.totals import Part, Trailer
 from brownfield.data.sources.window import Cursor
 
 __all__ = [
@@ -16,8 +18,12 @@ __all__ = [
     "Cursor",
     "DatabaseTable",
     "Dialect",
+    "FileFeed",
     "FolderFile",
+    "Intake",
     "Mysql",
+    "Outcome",
+    "Part",
     "Position",
     "Postgres",
     "Probe",
@@ -25,6 +31,7 @@ __all__ = [
     "Quiet",
     "Source",
     "SqliteTable",
+    "Trailer",
     "libpq_parameters",
     "pymysql_parameters",
 ]
