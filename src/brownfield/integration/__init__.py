@@ -40,7 +40,7 @@ from brownfield.integration.sources import Cursor, Location, SourceSpec, is_patt
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
-from brownfield.integration.words import KeyPath, dotted
+from brownfield.integration.words import KeyPath, dotted, key_names
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 
 __all__ = [
@@ -105,6 +105,7 @@ __all__ = [
     "each_error",
     "is_pattern",
     "is_slug",
+    "key_names",
     "load_document",
     "load_integration",
     "load_workspace",
