@@ -42,7 +42,7 @@ from brownfield.integration.sources import Cursor, Location, SourceSpec, is_patt
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
-from brownfield.integration.words import KeyPath, dotted
+from brownfield.integration.words import KeyPath, dotted, key_names
 from brownfield.integration.workspace import Changes, WorkspaceSpec
 from brownfield.integration.write_back import WriteBackSpec, write_back_digest
 
@@ -115,6 +115,7 @@ __all__ = [
     "each_error",
     "is_pattern",
     "is_slug",
+    "key_names",
     "load_document",
     "load_integration",
     "load_workspace",

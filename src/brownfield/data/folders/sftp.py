@@ -198,7 +198,7 @@ class _SftpFiles:
             self._client.remove(part)
         size_bytes = 0
         try:
-            with self._client.open(part, "xb") as remote:
+            with self._client.open(part, "wxb") as remote:
                 remote.set_pipelined(True)
                 for data in self._portions(parts):
                     remote.write(data)
@@ -322,9 +322,12 @@ def _socket(address: SftpAddress) -> socket.socket:
     failed: OSError | None = None
     for each in address.addresses:
         try:
-            return socket.create_connection((each, address.port), address.timeout_s)
+            found = socket.create_connection((each, address.port), address.timeout_s)
         except OSError as error:
             failed = error
+        else:
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return found
     raise failed or OSError(ENOENT, "its host has no address")
 
 

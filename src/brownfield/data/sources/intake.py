@@ -177,6 +177,7 @@ class FileFeed:
         self._to_move = []
         taken_before = int((after or {}).get("files", 0))
         with entered(self.folder, self.pattern) as files:
+            self._tidy(files)
             ready = self._ready(files)
             self.outcome.waiting += max(len(ready) - self.intake.max_files, 0)
             for entry in ready[: self.intake.max_files]:
@@ -201,6 +202,15 @@ class FileFeed:
                 while self._to_move:
                     self._put_away(files, self._to_move[0], DONE)
                     self._to_move.pop(0)
+
+    def _tidy(self, files: Files) -> None:
+        """Put away the markers of files that a run which was killed had put away."""
+        if self.intake.claim == "rename":
+            with suppress(FileNotFoundError):
+                for marker in matching(files, f"{WORK}/{self.pattern}{MARKER}"):
+                    path = marker.path.removesuffix(MARKER)
+                    if files.look(path) is None:
+                        self._put_away(files, path, DONE)
 
     def _ready(self, files: Files) -> list[Entry]:
         """Give the files that are ready and not known by their place, in the declared order."""
@@ -323,8 +333,6 @@ class FileFeed:
         at = f"{WORK}/{self._original(entry.path)}"
         marker = self._marker_of(files, entry.path)
         if at != entry.path:
-            if files.look(at + MARKER) is not None:  # of a file that was put away by a run that was killed
-                self._put_away(files, at, DONE)
             _move(files, entry.path, at)
         if marker is not None and marker != at + MARKER:
             _move(files, marker, at + MARKER)
