@@ -44,7 +44,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``REQ`` the request around the body.
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``MSG`` a queue's message as a whole, ``REQ`` the
+    request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -92,6 +93,11 @@ class RejectionCode(StrEnum):
     DECODE_DIGIT = "BF-DEC-013"
     DECODE_SIGN = "BF-DEC-014"
     DECODE_ZONE = "BF-DEC-015"
+
+    MESSAGE_POISON = "BF-MSG-001"
+    MESSAGE_TOO_LARGE = "BF-MSG-002"
+    MESSAGE_BODY = "BF-MSG-003"
+    MESSAGE_NO_ID = "BF-MSG-004"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

@@ -14,8 +14,10 @@ from sqlalchemy.engine import Dialect
 __all__ = [
     "METADATA",
     "admission",
+    "attempt",
     "audit",
     "delivery",
+    "inbox",
     "part",
     "position",
     "quarantine",
@@ -136,6 +138,27 @@ delivery = sa.Table(
     sa.Column("source", sa.String(128), primary_key=True),
     sa.Column("origin", sa.String(4352), primary_key=True),
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+)
+
+inbox = sa.Table(
+    "inbox",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("committed_utc", UtcStamp, nullable=False),
+    sa.Index("inbox_by_age", "integration", "source", "committed_utc"),
+)
+
+attempt = sa.Table(
+    "attempt",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_utc", UtcStamp, nullable=False),
 )
 
 part = sa.Table(

@@ -4,15 +4,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.pipeline.bind_queues import bind_queue
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+from brownfield.integration import (
+    BrokerConnection,
+    ConnectionSpec,
+    DatabaseConnection,
+    IntegrationSpec,
+    JsonFormat,
+    Location,
+)
+from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
 
 
-def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Source:
+def bind_source(
+    integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec], store: Store | None = None
+) -> Source:
     """Give the first place of a source's chain that can be reached.
 
     Parameters
@@ -23,6 +34,8 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         The source.
     connections
         Of the workspace.
+    store
+        Of the workspace; queues need it.
 
     Raises
     ------
@@ -37,7 +50,7 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         if place.snapshot is not None:
             continue  # the last good copy is kept and served by the fail-over of lookups
         try:
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
+            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]", store)
             source.probe()
         except SourceUnavailable as error:
             failed = error
@@ -52,6 +65,7 @@ def _bind_place(
     place: Location,
     connections: Mapping[str, ConnectionSpec],
     path: str,
+    store: Store | None,
 ) -> Source:
     connection = connections.get(place.connection or "")
     if connection is None:
@@ -64,6 +78,11 @@ def _bind_place(
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
         keys = integration.sources[name].keys
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
+    if place.queue is not None and isinstance(connection.options, BrokerConnection):
+        decode = _opened(integration, place).decode
+        return bind_queue(
+            connection.options, _workspace_folder(integration), place, (integration.name, name), decode, store
+        )
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
         raise DeclarationError(
@@ -72,11 +91,17 @@ def _bind_place(
     location = connection.location(_workspace_folder(integration))
     if place.table is not None:
         return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
-    text = _layout(integration, place)
-    opened = open_format(place.format or "", place.options, text)
+    opened = _opened(integration, place)
     return FolderFile(
         location, place.path or "", opened.decode, _fields(opened), isinstance(opened, Csv) and opened.header
     )
+
+
+def _opened(integration: IntegrationSpec, place: Location) -> Format:
+    """Make the format of a place; messages are JSON unless declared otherwise."""
+    if place.format is None:
+        return open_format("json", JsonFormat())
+    return open_format(place.format, place.options, _layout(integration, place))
 
 
 def _fields(opened: Format) -> dict[str, str]:

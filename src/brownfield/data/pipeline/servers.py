@@ -10,6 +10,7 @@ from pathlib import Path
 from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Postgres, Quiet
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import (
+    BrokerConnection,
     DatabaseConnection,
     PostgresConnection,
     Reference,
@@ -18,7 +19,7 @@ from brownfield.integration import (
 )
 from brownfield.security import resolve_secret
 
-__all__ = ["bind_table", "resolve_address"]
+__all__ = ["bind_table", "resolve_address", "resolve_host", "value_of"]
 
 _LAST_PORT = 65_535
 
@@ -60,8 +61,26 @@ def bind_table(
 
 def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
     """Read where a server is now; raises as :func:`bind_table`."""
-    host = _value(options.host, workspace)
-    port = _port(options, workspace)
+    host, port, addresses = resolve_host(options, workspace)
+    ca_file = options.tls.ca_file
+    return Address(
+        host=host,
+        port=port,
+        addresses=addresses,
+        database=value_of(options.database, workspace),
+        user=value_of(options.user, workspace),
+        password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
+        tls=options.tls.mode,
+        ca_file=None if ca_file is None else str(workspace / value_of(ca_file, workspace)),
+        schema=options.schema if isinstance(options, PostgresConnection) else "",
+        statement_timeout_s=options.budget.statement_timeout_s,
+    )
+
+
+def resolve_host(options: "DatabaseConnection | BrokerConnection", workspace: Path) -> tuple[str, int, tuple[str, ...]]:
+    """Read a server's host and port, and what its name stands for; raises as :func:`bind_table`."""
+    host = value_of(options.host, workspace)
+    port = _port(options.port, workspace)
     _check(options.host, host)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -73,19 +92,7 @@ def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
         ) from error
     addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
     _check(options.host, *addresses)
-    ca_file = options.tls.ca_file
-    return Address(
-        host=host,
-        port=port,
-        addresses=addresses,
-        database=_value(options.database, workspace),
-        user=_value(options.user, workspace),
-        password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
-        tls=options.tls.mode,
-        ca_file=None if ca_file is None else str(workspace / _value(ca_file, workspace)),
-        schema=options.schema if isinstance(options, PostgresConnection) else "",
-        statement_timeout_s=options.budget.statement_timeout_s,
-    )
+    return host, port, addresses
 
 
 def _check(reference: Reference, *hosts: str) -> None:
@@ -97,14 +104,15 @@ def _check(reference: Reference, *hosts: str) -> None:
         raise DeclarationError(where=str(reference), expected=error.expected, got=error.got) from None
 
 
-def _value(declared: str | Reference, workspace: Path) -> str:
+def value_of(declared: str | Reference, workspace: Path) -> str:
+    """Give a value that is declared, or stands where a reference says."""
     return read_reference(declared, workspace) if isinstance(declared, Reference) else declared
 
 
-def _port(options: DatabaseConnection, workspace: Path) -> int:
-    if not isinstance(options.port, Reference):
-        return options.port
-    text = read_reference(options.port, workspace)
+def _port(declared: int | Reference, workspace: Path) -> int:
+    if not isinstance(declared, Reference):
+        return declared
+    text = read_reference(declared, workspace)
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LAST_PORT):
-        raise DeclarationError(where=str(options.port), expected="a port from 1 to 65535", got="another text")
+        raise DeclarationError(where=str(declared), expected="a port from 1 to 65535", got="another text")
     return int(text)

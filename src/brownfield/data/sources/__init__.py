@@ -1,4 +1,4 @@
-"""Where records come from, read-only: tables of databases, files of folders."""
+"""Where records come from, read-only: tables of databases, files of folders, queues of brokers."""
 
 from brownfield.data.sources.base import Position, Probe, Pulled, Source
 from brownfield.data.sources.budget import Budget, Quiet
@@ -7,6 +7,7 @@ from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
 from brownfield.data.sources.mysql import Mysql
 from brownfield.data.sources.postgres import Postgres
+from brownfield.data.sources.queue import QueueSource, Taking
 from brownfield.data.sources.sqlite import SqliteTable
 from brownfield.data.sources.window import Cursor
 
@@ -22,7 +23,9 @@ __all__ = [
     "Postgres",
     "Probe",
     "Pulled",
+    "QueueSource",
     "Quiet",
     "Source",
     "SqliteTable",
+    "Taking",
 ]
