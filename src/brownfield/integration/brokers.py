@@ -48,9 +48,9 @@ class BrokerConnection(Spec, frozen=True, kw_only=True):
     holds: ClassVar[Literal["queue"]] = "queue"
 
     host: Annotated[Reference, Meta(description="Name or address of the broker: by reference, never written here.")]
-    user: Annotated[FieldName | Reference, Meta(description="Name of the account; none where none is asked.")] | None = (
-        None
-    )
+    user: (
+        Annotated[FieldName | Reference, Meta(description="Name of the account; none where none is asked.")] | None
+    ) = None
     password: Annotated[Reference, Meta(description="Where the password stands.")] | None = None
     port: Annotated[TcpPort | Reference, Meta(description="Port of the broker.")]
     tls: Annotated[TlsSpec, Meta(description="Encryption.")] = TlsSpec()

@@ -14,7 +14,15 @@ from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
 
-__all__ = ["BudgetSpec", "DatabaseConnection", "MysqlConnection", "PostgresConnection", "QuietHours", "TcpPort", "TlsSpec"]
+__all__ = [
+    "BudgetSpec",
+    "DatabaseConnection",
+    "MysqlConnection",
+    "PostgresConnection",
+    "QuietHours",
+    "TcpPort",
+    "TlsSpec",
+]
 
 TcpPort: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
 """Port of a server."""

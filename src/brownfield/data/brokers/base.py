@@ -6,14 +6,25 @@ Sources and sinks stand above; each broker's own protocol is known in one file b
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, Protocol
-from importlib import import_module
 
 from brownfield.errors import BrownfieldError
 
-__all__ = ["RECORD_ID", "Broker", "BrokerAddress", "BrokerRefused", "Incoming", "Outgoing", "Unreachable", "driver"]
+__all__ = [
+    "RECORD_ID",
+    "Allowance",
+    "Broker",
+    "BrokerAddress",
+    "BrokerRefused",
+    "Incoming",
+    "Outgoing",
+    "Unreachable",
+    "driver",
+]
 
 RECORD_ID = "bf-record-id"
 """Header that names a message of ours wherever a broker has no place of its own for an identifier."""
@@ -144,6 +155,27 @@ class BrokerAddress:
                 plain.close()
                 raise
         raise failed
+
+
+class Allowance(Protocol):
+    """What a broker can bear: a :class:`brownfield.data.sources.Budget`, whose rows are messages."""
+
+    @property
+    def page_rows(self) -> int:
+        """Most messages that may be asked for together."""
+        ...
+
+    def rows(self, rows: int) -> AbstractContextManager[None]:
+        """Wait until so many messages may pass."""
+        ...
+
+    def connection(self) -> AbstractContextManager[None]:
+        """Hold one of the connections."""
+        ...
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Try to connect."""
+        ...
 
 
 class Broker(Protocol):

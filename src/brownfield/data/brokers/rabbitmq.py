@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from brownfield.data.brokers.base import RECORD_ID, BrokerAddress, BrokerRefused, Incoming, Outgoing, Unreachable, driver
+from brownfield.data.brokers.base import (
+    RECORD_ID,
+    BrokerAddress,
+    BrokerRefused,
+    Incoming,
+    Outgoing,
+    Unreachable,
+    driver,
+)
 
 __all__ = ["Rabbitmq"]
 

@@ -7,11 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brownfield.data.brokers import Broker, BrokerAddress, Rabbitmq
+from brownfield.data.brokers import Broker, BrokerAddress, Mqtt, Nats, Rabbitmq, Redis
 from brownfield.data.pipeline.servers import resolve_host, value_of
 from brownfield.data.sources import Budget, QueueSource, Quiet, Taking
 from brownfield.errors import DeclarationError
-from brownfield.integration import BrokerConnection, MessagesSpec, RabbitmqConnection, RedisConnection
+from brownfield.integration import (
+    BrokerConnection,
+    MessagesSpec,
+    MqttConnection,
+    NatsConnection,
+    RabbitmqConnection,
+    RedisConnection,
+)
 from brownfield.security import resolve_secret
 
 if TYPE_CHECKING:
@@ -19,10 +26,10 @@ if TYPE_CHECKING:
     from brownfield.integration import Location
     from brownfield.store import Store
 
-__all__ = ["bind_broker", "bind_queue", "broker_budget"]
+__all__ = ["bind_broker", "bind_queue", "broker_address", "broker_budget"]
 
 
-def bind_queue(  # noqa: PLR0913 (what a queue is bound of)
+def bind_queue(
     options: BrokerConnection,
     workspace: Path,
     place: "Location",
@@ -69,20 +76,24 @@ def bind_queue(  # noqa: PLR0913 (what a queue is bound of)
     consumer = messages.consumer or f"brownfield-{owner[0]}-{owner[1]}"
     queue = place.queue or ""
     broker = bind_broker(options, address, queue, consumer, messages.id_header, messages.max_messages)
-    return QueueSource(
-        broker, queue, decode, broker_budget(options, address, workspace), store.inbox, owner, taking
-    )
+    return QueueSource(broker, queue, decode, broker_budget(options, address, workspace), store.inbox, owner, taking)
 
 
-def bind_broker(  # noqa: PLR0913 (what a queue is bound of)
+def bind_broker(
     options: BrokerConnection,
     address: BrokerAddress,
     queue: str,
-    consumer: str,
+    consumer: str | None = None,
     id_header: str | None = None,
     most: int = 5_000,
 ) -> Broker:
-    """Make one queue of a broker."""
+    """Make one queue of a broker, to be read under the name of a consumer, or, without one, to be written."""
+    if isinstance(options, MqttConnection):
+        return Mqtt(address, queue, consumer, id_header, most)
+    if isinstance(options, NatsConnection):
+        return Nats(address, queue, consumer, id_header)
+    if isinstance(options, RedisConnection):
+        return Redis(address, queue, consumer, id_header)
     return Rabbitmq(address, queue, id_header, most)
 
 

@@ -114,7 +114,9 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     writers=writers,
                 )
                 for name in order:
-                    run.read(name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                    run.read(
+                        name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent
+                    )  # type: ignore[misc]  # a default binds this source
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told

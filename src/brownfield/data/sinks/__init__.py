@@ -1,9 +1,10 @@
-"""Where effects are made, each once however often it is asked for: rows of SQL tables, files of drop folders."""
+"""Where effects are made, each once however often it is asked for: rows of tables, files of folders, messages of queues."""
 
 from brownfield.data.sinks.base import Applied, Found, Sink, effect_id
 from brownfield.data.sinks.files import FileSink
 from brownfield.data.sinks.formulas import without_formulas
 from brownfield.data.sinks.postgres import PostgresTableSink
+from brownfield.data.sinks.queue import QueueSink
 from brownfield.data.sinks.sqlite import SqliteTableSink
 from brownfield.data.sinks.table import TableTarget, ledger_ddl
 
@@ -12,6 +13,7 @@ __all__ = [
     "FileSink",
     "Found",
     "PostgresTableSink",
+    "QueueSink",
     "Sink",
     "SqliteTableSink",
     "TableTarget",

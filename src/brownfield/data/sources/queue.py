@@ -191,9 +191,7 @@ class QueueSource:
         self._held.close()
         self._tags.clear()
 
-    def _admit(
-        self, incoming: Sequence[Incoming], most: int, *, recognise: bool
-    ) -> tuple[list[_Message], int, bool]:
+    def _admit(self, incoming: Sequence[Incoming], most: int, *, recognise: bool) -> tuple[list[_Message], int, bool]:
         """Leave out what was committed before, count an attempt for the rest, and stop before what must come alone."""
         messages = [self._named(each) for each in incoming]
         names = {each.digest for each in messages}
