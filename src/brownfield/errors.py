@@ -44,7 +44,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``FIL`` a delivered file as a whole, ``REQ`` the
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``FIL`` a delivered file as a whole,
+    ``MSG`` a queue's message as a whole, ``REQ`` the
     request around the body.
     """
 
@@ -103,6 +104,10 @@ class RejectionCode(StrEnum):
     FILE_MARKER = "BF-FIL-007"
     FILE_CHANGED = "BF-FIL-008"
     FILE_FORMAT = "BF-FIL-009"
+    MESSAGE_POISON = "BF-MSG-001"
+    MESSAGE_TOO_LARGE = "BF-MSG-002"
+    MESSAGE_BODY = "BF-MSG-003"
+    MESSAGE_NO_ID = "BF-MSG-004"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

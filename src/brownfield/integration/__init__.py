@@ -1,6 +1,14 @@
 """The declaration: strict YAML into frozen specs, one file for each key, with file and line in every error."""
 
 from brownfield.integration.access import AccessSpec, Role, TokenSpec
+from brownfield.integration.brokers import (
+    BrokerConnection,
+    MessagesSpec,
+    MqttConnection,
+    NatsConnection,
+    RabbitmqConnection,
+    RedisConnection,
+)
 from brownfield.integration.connections import ConnectionSpec, FolderConnection, SqliteConnection
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.databases import (
@@ -52,6 +60,7 @@ __all__ = [
     "WORKSPACE_FILE",
     "AccessSpec",
     "ArrowFormat",
+    "BrokerConnection",
     "BudgetSpec",
     "CacheSpec",
     "Changes",
@@ -77,14 +86,19 @@ __all__ = [
     "JsonFormat",
     "KeyPath",
     "Location",
+    "MessagesSpec",
     "ModelSpec",
     "MonitorsSpec",
+    "MqttConnection",
     "MysqlConnection",
+    "NatsConnection",
     "ParquetFormat",
     "PipelineSpec",
     "PostgresConnection",
     "QuietHours",
+    "RabbitmqConnection",
     "RedefineRule",
+    "RedisConnection",
     "Reference",
     "Registry",
     "Role",

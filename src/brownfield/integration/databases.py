@@ -15,9 +15,18 @@ from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
 
-__all__ = ["BudgetSpec", "DatabaseConnection", "MysqlConnection", "PostgresConnection", "QuietHours", "TlsSpec"]
+__all__ = [
+    "BudgetSpec",
+    "DatabaseConnection",
+    "MysqlConnection",
+    "PostgresConnection",
+    "QuietHours",
+    "TcpPort",
+    "TlsSpec",
+]
 
-_TcpPort: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
+TcpPort: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
+"""Port of a server."""
 
 
 class TlsSpec(Spec, frozen=True, kw_only=True):
@@ -90,7 +99,7 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
     database: Annotated[FieldName | Reference, Meta(description="Name of the database.")]
     user: Annotated[FieldName | Reference, Meta(description="Name of the role, which should be allowed to read only.")]
     password: Annotated[Reference, Meta(description="Where the password stands.")] | None = None
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")]
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")]
     tls: Annotated[TlsSpec, Meta(description="Encryption.")] = TlsSpec()
     budget: Annotated[BudgetSpec, Meta(description="What the system can bear.")] = BudgetSpec()
 
@@ -100,7 +109,7 @@ class PostgresConnection(DatabaseConnection, frozen=True, kw_only=True):
 
     takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
 
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 5432
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")] = 5432
     schema: Annotated[FieldName, Meta(description="Schema of the tables.")] = "public"
 
 
@@ -109,4 +118,4 @@ class MysqlConnection(DatabaseConnection, frozen=True, kw_only=True):
 
     takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
 
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 3306
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")] = 3306

@@ -21,13 +21,10 @@ class SourceFlags:
 
     Parameters
     ----------
-    ordered
-        Records come in one order, and again in that order.
     replayable
         What was read and not acknowledged comes again.
     """
 
-    ordered: bool = True
     replayable: bool = True
 
 

@@ -3,6 +3,7 @@
 from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
 from brownfield.store.files import private_folder, sync_folder, write_private
+from brownfield.store.inbox import Inbox
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Delivery, Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
@@ -19,6 +20,7 @@ __all__ = [
     "AuditHead",
     "AuditVerdict",
     "Delivery",
+    "Inbox",
     "Journal",
     "JournalPolicy",
     "MigrationPlan",

@@ -15,8 +15,10 @@ __all__ = [
     "METADATA",
     "admission",
     "approval",
+    "attempt",
     "audit",
     "delivery",
+    "inbox",
     "outbox",
     "part",
     "position",
@@ -143,6 +145,27 @@ delivery = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False, server_default="0"),
     sa.Column("code", sa.String(32), nullable=False, server_default=""),
     sa.Column("head", sa.LargeBinary, nullable=False, server_default=""),
+)
+
+inbox = sa.Table(
+    "inbox",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("committed_utc", UtcStamp, nullable=False),
+    sa.Index("inbox_by_age", "integration", "source", "committed_utc"),
+)
+
+attempt = sa.Table(
+    "attempt",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_utc", UtcStamp, nullable=False),
 )
 
 part = sa.Table(

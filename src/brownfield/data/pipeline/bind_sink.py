@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from brownfield.data.folders import Folder
-from brownfield.data.formats import open_format
+from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_files import bind_folder
+from brownfield.data.pipeline.bind_queues import bind_broker, broker_address, broker_budget
 from brownfield.data.pipeline.servers import database_budget, resolve_address
 from brownfield.data.sinks import (
     FileSink,
     MysqlTableSink,
     PostgresTableSink,
+    QueueSink,
     Sink,
     SqliteTableSink,
     TableTarget,
@@ -22,10 +24,12 @@ from brownfield.data.sinks import (
 from brownfield.data.sources import Budget, libpq_parameters, pymysql_parameters
 from brownfield.errors import DeclarationError
 from brownfield.integration import (
+    BrokerConnection,
     ConnectionSpec,
     CsvFormat,
     FolderConnection,
     IntegrationSpec,
+    JsonFormat,
     MysqlConnection,
     PostgresConnection,
     Reference,
@@ -85,6 +89,8 @@ def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str,
         return Bound(sink, database_budget(options, address, workspace))
     if isinstance(options, FolderConnection | SftpConnection):
         return Bound(_files(bind_folder(connection, workspace), workspace, integration, name))
+    if isinstance(options, BrokerConnection):
+        return Bound(_queue(options, workspace, integration, name))
     raise DeclarationError(
         path=f"write_back.{name}.connection",
         expected="a connection of a kind that can be written",
@@ -112,11 +118,36 @@ def _target(spec: WriteBackSpec) -> TableTarget:
 
 def _files(folder: Folder, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
     spec = integration.write_back[name]
-    layout = getattr(spec.to.options, "layout", None)
-    text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
-    encode = open_format(spec.to.format or "", spec.to.options, text).encode
+    encode = _opened(integration, spec).encode
     if isinstance(spec.to.options, CsvFormat):
         encode = without_formulas(encode)
+    return FileSink(folder, spec.to.path or "", encode, _ledger(workspace, integration, name), spec.totals)
+
+
+def _queue(options: BrokerConnection, workspace: Path, integration: IntegrationSpec, name: str) -> QueueSink:
+    spec = integration.write_back[name]
+    queue = spec.to.queue or ""
+    address = broker_address(options, workspace)
+    return QueueSink(
+        bind_broker(options, address, queue),
+        queue,
+        _opened(integration, spec).encode,
+        _ledger(workspace, integration, name),
+        broker_budget(options, address, workspace),
+    )
+
+
+def _opened(integration: IntegrationSpec, spec: WriteBackSpec) -> Format:
+    """Make the format of what is written; messages are JSON unless declared otherwise."""
+    if spec.to.format is None:
+        return open_format("json", JsonFormat())
+    layout = getattr(spec.to.options, "layout", None)
+    text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
+    return open_format(spec.to.format, spec.to.options, text)
+
+
+def _ledger(workspace: Path, integration: IntegrationSpec, name: str) -> Path:
+    """Name the file of ours in which a sink without a ledger of its own keeps what it did."""
     ledger = workspace / "var" / "sinks" / f"{integration.name}-{name}.db"
     ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return FileSink(folder, spec.to.path or "", encode, ledger, spec.totals)
+    return ledger

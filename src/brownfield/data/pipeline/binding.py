@@ -3,17 +3,28 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from brownfield.data.formats import open_format
+from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
+from brownfield.data.pipeline.bind_queues import bind_queue
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+from brownfield.integration import (
+    BrokerConnection,
+    ConnectionSpec,
+    DatabaseConnection,
+    IntegrationSpec,
+    JsonFormat,
+    Location,
+)
+from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
 
 
-def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Source:
+def bind_source(
+    integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec], store: Store | None = None
+) -> Source:
     """Give the first place of a source's chain that can be reached.
 
     Parameters
@@ -24,6 +35,8 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         The source.
     connections
         Of the workspace.
+    store
+        Of the workspace; queues need it.
 
     Raises
     ------
@@ -38,7 +51,7 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         if place.snapshot is not None:
             continue  # the last good copy is kept and served by the fail-over of lookups
         try:
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
+            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]", store)
             source.probe()
         except SourceUnavailable as error:
             failed = error
@@ -53,6 +66,7 @@ def _bind_place(
     place: Location,
     connections: Mapping[str, ConnectionSpec],
     path: str,
+    store: Store | None,
 ) -> Source:
     connection = connections.get(place.connection or "")
     if connection is None:
@@ -66,9 +80,13 @@ def _bind_place(
         keys = integration.sources[name].keys
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
     if place.path is not None and connection.kind in FILE_KINDS:
-        opened = open_format(place.format or "", place.options, _layout(integration, place))
         feed = integration.sources[name].feed
-        return bind_files(connection, _workspace_folder(integration), place, opened, feed=feed)
+        return bind_files(connection, _workspace_folder(integration), place, _opened(integration, place), feed=feed)
+    if place.queue is not None and isinstance(connection.options, BrokerConnection):
+        decode = _opened(integration, place).decode
+        return bind_queue(
+            connection.options, _workspace_folder(integration), place, (integration.name, name), decode, store
+        )
     wanted = "sqlite" if place.table is not None else "folder or sftp"
     if connection.kind != wanted:
         raise DeclarationError(
@@ -76,6 +94,13 @@ def _bind_place(
         )
     location = connection.location(_workspace_folder(integration))
     return SqliteTable(location, place.table or "", () if cursor is None else cursor.columns)
+
+
+def _opened(integration: IntegrationSpec, place: Location) -> Format:
+    """Make the format of a place; messages are JSON unless declared otherwise."""
+    if place.format is None:
+        return open_format("json", JsonFormat())
+    return open_format(place.format, place.options, _layout(integration, place))
 
 
 def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:

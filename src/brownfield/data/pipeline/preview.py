@@ -100,7 +100,7 @@ def preview_write_back(
             writers=writers,
         )
         for name in reading_order(integration):
-            run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+            run.read(name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent)  # type: ignore[misc]  # a default binds this source
         return [_preview(run, name, connections) for name in integration.write_back]
 
 

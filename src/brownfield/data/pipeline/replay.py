@@ -24,8 +24,8 @@ from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import reading_order
 from brownfield.data.pipeline.rows import column_of
 from brownfield.data.pipeline.run import Run, begin, settle_all
-from brownfield.data.sources import FileFeed
-from brownfield.errors import DeclarationError, RejectionCode, StoreError
+from brownfield.data.sources import FileFeed, QueueSource
+from brownfield.errors import DeclarationError, FormatError, RejectionCode, StoreError
 from brownfield.store import QuarantineState
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def replay_quarantined(  # noqa: PLR0913 (what a replay is made of)
                     writers=writers,
                 )  # fmt: skip
                 stream = _prepare(run, connections, source)
-                outcome = _try(run, stream, bind_source(integration, source, connections), entries)
+                outcome = _try(run, stream, bind_source(integration, source, connections, store), entries)
                 if apply:
                     _commit(run, stream, outcome, actor)
         except BaseException:
@@ -236,6 +236,8 @@ def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[
         header = _Header(deliveries if source.has_header else [], stream.check.identity)
         usable = [each for each in usable if not source.has_header or header.of(each) is not None]
         decode = lambda each: tuple(source.decode(io.BytesIO((header.of(each) or b"") + (each.raw or b"")), wanted))  # noqa: E731
+    elif isinstance(source, QueueSource):
+        decode = lambda each: _of_message(source, each.raw or b"", wanted)  # noqa: E731
     else:
         decode = lambda each: (_from_row(each.raw or b"", wanted),)  # noqa: E731
     batches, numbers, rejects, odd = [], [], [], 0
@@ -295,6 +297,14 @@ class _Header:
 
 def _hex(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_message(source: QueueSource, raw: bytes, wanted: pa.Schema) -> tuple[Decoded, ...]:
+    """Decode what was kept of a message; nothing where it cannot be read without the rest of its body."""
+    try:
+        return tuple(source.decode(io.BytesIO(raw), wanted))
+    except FormatError:
+        return ()
 
 
 def _from_row(raw: bytes, wanted: pa.Schema) -> Decoded:

@@ -25,7 +25,7 @@ from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
-from brownfield.data.sources import FileFeed
+from brownfield.data.sources import FileFeed, QueueSource
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
 from brownfield.store import SourceState
 
@@ -128,7 +128,9 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     if name in paused:
                         run.pause(name, paused[name])
                         continue
-                    run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                    run.read(
+                        name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent
+                    )  # type: ignore[misc]  # a default binds this source
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
@@ -231,6 +233,8 @@ class Run:
         stream = self.begin(name)
         try:
             stream.source = bind()
+            if isinstance(stream.source, QueueSource):
+                self.writers.push(stream.source)
             self._check_shape(stream, stream.source)
             self._pull(stream, stream.source, progress)
         except SourceUnavailable as error:
@@ -437,6 +441,8 @@ class Run:
         if stream.position or stream.shape or tx.ledger.state(integration, name) is None:
             state = SourceState(stream.check.rows_before + rows_in, rows_last, stream.shape or _shape_of(stream.state))
             tx.ledger.set_state(integration, name, state)
+        if isinstance(stream.source, QueueSource):
+            stream.source.enter(tx.inbox, self.begun.run_id)
         for found in () if stream.files is None else stream.files.deliveries:
             tx.ledger.add_delivery(self.begun.run_id, integration, name, found)
         if stream.position:

@@ -1,4 +1,4 @@
-"""Where records come from, read-only: tables of databases, files of folders."""
+"""Where records come from, read-only: tables of databases, files of folders, queues of brokers."""
 
 from brownfield.data.sources.base import Position, Probe, Pulled, Source
 from brownfield.data.sources.budget import Budget, Quiet
@@ -8,6 +8,7 @@ from brownfield.data.sources.folder import FolderFile
 from brownfield.data.sources.intake import FileFeed, Intake, Outcome
 from brownfield.data.sources.mysql import Mysql, pymysql_parameters
 from brownfield.data.sources.postgres import Postgres, libpq_parameters
+from brownfield.data.sources.queue import QueueSource, Taking
 from brownfield.data.sources.sqlite import SqliteTable
 from brownfield.data.sources.totals import Part, Trailer
 from brownfield.data.sources.window import Cursor
@@ -28,9 +29,11 @@ __all__ = [
     "Postgres",
     "Probe",
     "Pulled",
+    "QueueSource",
     "Quiet",
     "Source",
     "SqliteTable",
+    "Taking",
     "Trailer",
     "libpq_parameters",
     "pymysql_parameters",
