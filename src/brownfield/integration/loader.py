@@ -19,6 +19,7 @@ from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_document
 from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
+from brownfield.integration.write_back import check_write_back
 
 __all__ = [
     "INTEGRATION_FILE",
@@ -161,6 +162,7 @@ def load_integration(
         check_agreement(declared, contract, reader)
     if workspace is not None:
         _check_connections(declared, workspace, reader)
+    check_write_back(declared, contract, None if workspace is None else workspace.connections, reader)
     for relative, path in _further_files(declared):
         files.content(relative, path)
     files.tables(declared, contract)
@@ -179,6 +181,8 @@ def load_integration(
         sources=declared.sources,
         unified=declared.unified,
         mappings=mappings,
+        write_back=declared.write_back,
+        pipeline=declared.pipeline,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,
@@ -294,6 +298,10 @@ def _further_files(declared: IntegrationDeclaration) -> Iterator[tuple[str, KeyP
             layout = getattr(place.options, "layout", None)
             if layout is not None:
                 yield layout, ("sources", name, "chain", index, "layout")
+    for name, written in declared.write_back.items():
+        layout = getattr(written.to.options, "layout", None)
+        if layout is not None:
+            yield layout, ("write_back", name, "layout")
 
 
 def _check_places(declared: WorkspaceDeclaration, folder: Path, reader: Reader) -> None:

@@ -14,7 +14,7 @@ from brownfield.errors import NotFound, StoreError
 from brownfield.store.access import Access
 from brownfield.store.schema import delivery, plain, position, run, run_rule, run_source, source_state
 
-__all__ = ["Ledger", "Run", "SourceCounts", "SourceState"]
+__all__ = ["Delivery", "Ledger", "Run", "SourceCounts", "SourceState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,44 @@ class SourceState:
     rows_total: int
     rows_last: int
     shape: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One file of a feed.
+
+    Parameters
+    ----------
+    origin
+        Its path and the digest of its content, ``path#sha256``.
+    size_bytes
+        Its length; None where it was not noted.
+    mtime_ns
+        When it was written last; None where that does not tell its content.
+    rows
+        Records in it; 0 where it was refused.
+    code
+        Why it was refused as a whole; empty where it was taken.
+    head
+        Its first line, for formats whose first line names the columns.
+    """
+
+    origin: str
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    rows: int = 0
+    code: str = ""
+    head: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """Where it lay in its folder."""
+        return self.origin.rpartition("#")[0]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its content."""
+        return self.origin.rpartition("#")[2]
 
 
 class Ledger:
@@ -211,17 +249,38 @@ class Ledger:
                 )
             )
 
-    def delivered(self, integration: str, source: str) -> set[str]:
-        """Which files of a feed were read, each named with the digest of its content."""
-        query = sa.select(delivery.c.origin).where(delivery.c.integration == integration, delivery.c.source == source)
+    def deliveries(self, integration: str, source: str) -> list[Delivery]:
+        """Which files of a feed were looked into, taken or refused."""
+        names = ("origin", "size_bytes", "mtime_ns", "rows", "code", "head")
+        query = sa.select(*(delivery.c[name] for name in names)).where(
+            delivery.c.integration == integration, delivery.c.source == source
+        )
         with self._access.read() as connection:
-            return set(connection.execute(query).scalars())
+            return [Delivery(**plain(row)) for row in connection.execute(query).mappings()]
 
-    def add_delivery(self, run_id: str, integration: str, source: str, origin: str) -> None:
-        """Note that a file of a feed was read; a second time changes nothing."""
-        entry = insert(delivery).values(integration=integration, source=source, origin=origin, run_id=run_id)
+    def add_delivery(self, run_id: str, integration: str, source: str, found: Delivery) -> None:
+        """Note a file of a feed; one that is noted already keeps its records and its head."""
+        values = {"size_bytes": found.size_bytes, "mtime_ns": found.mtime_ns, "code": found.code}
+        entry = insert(delivery).values(
+            integration=integration,
+            source=source,
+            origin=found.origin,
+            run_id=run_id,
+            rows=found.rows,
+            head=found.head,
+            **values,
+        )
+        refused = delivery.delete().where(
+            delivery.c.integration == integration, delivery.c.source == source, delivery.c.origin == f"{found.path}#"
+        )
         with self._access.write() as connection:
-            connection.execute(entry.on_conflict_do_nothing())
+            connection.execute(refused)  # what is known of it now takes the place of an earlier refusal
+            connection.execute(
+                entry.on_conflict_do_update(
+                    index_elements=["integration", "source", "origin"],
+                    set_={name: entry.excluded[name] for name in values},
+                )
+            )
 
     def position(self, integration: str, source: str) -> Any | None:
         """How far a source was read and committed, as the source itself wrote it; None when never."""

@@ -11,6 +11,9 @@ from brownfield.store import open_store
 
 __all__ = ["actor", "find_integration", "pull"]
 
+_LOCK_WAIT_S = 10.0
+"""A served workspace may be in the middle of a run of its own."""
+
 
 def pull(
     workspace: Path,
@@ -48,6 +51,7 @@ def pull(
             rebuild=rebuild,
             accept=accept,
             actor=actor(),
+            lock_wait_s=_LOCK_WAIT_S,
         )
 
 

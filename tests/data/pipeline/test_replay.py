@@ -214,14 +214,13 @@ CSV = b"sold_at,line_id,product_id,price\n" + "".join(f"{at},{a},{b},{c}\n" for 
 
 
 def test_records_of_a_csv_file_are_decoded_again_with_its_header(shop):
-    """The bytes that were kept are read with the header of their own file; without that file they stay open."""
+    """The bytes that were kept are read with the header of their own file, also when the file is another by now."""
     as_file(shop, "connection: drop, path: sales.txt, format: csv", CSV)
     run(shop)
     mend(shop)
     assert (replay(shop).accepted, replay(shop).still_bad, replay(shop).unreadable) == (3, 2, 0)
     (shop / "drop/sales.txt").write_bytes(CSV.replace(b"sold_at,line_id,product_id", b"sold_at,product_id,line_id"))
-    assert (replay(shop).accepted, replay(shop).unreadable) == (0, 5)
-    (shop / "drop/sales.txt").write_bytes(CSV)
+    assert (replay(shop).accepted, replay(shop).unreadable) == (3, 0)
     assert replay(shop, apply=True).accepted == 3
     assert [row["line_id"] for row in lines(shop)] == [1, 2, 3, 5]
 

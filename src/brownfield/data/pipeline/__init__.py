@@ -1,9 +1,11 @@
 """Silo to table: sources are read, decoded, checked and joined; what is refused is kept with its reason."""
 
 from brownfield.data.pipeline.binding import bind_source, open_format
+from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
-from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
+from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
 from brownfield.data.pipeline.run import Progress, run_pipeline
 from brownfield.data.pipeline.tables import open_tables
 
@@ -14,10 +16,16 @@ __all__ = [
     "ReplayReport",
     "SourceReport",
     "TableReport",
+    "WriteBackPreview",
+    "WriteBackReport",
+    "approve_write_back",
     "bind_source",
+    "current_digest",
     "discard_quarantined",
+    "discard_write_back",
     "open_format",
     "open_tables",
+    "preview_write_back",
     "replay_quarantined",
     "run_pipeline",
 ]

@@ -5,8 +5,8 @@ Every record comes out once: as a row with the contract's fields, or as a reject
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from brownfield.data.sources import Source
     from brownfield.integration import FieldMapping, IntegrationSpec, Location, MappingSpec
 
-__all__ = ["Mapped", "Mapper", "column_of_field", "mapper_of"]
+__all__ = ["Mapped", "Mapper", "column_of_field", "mapper_of", "silo_of"]
 
 _READS = {
     "text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_(), "date": pa.date32(),
@@ -302,6 +302,11 @@ def column_of_field(field: str, mapper: Mapper | None) -> str:
     return field if mapper is None else mapper.column(field)
 
 
+def silo_of(source: "Source | None") -> Any:
+    """Give the silo's own source, mapped or not."""
+    return source.source if isinstance(source, Mapped) else source
+
+
 class Mapped:
     """A source whose records come out as the contract's fields (:class:`~brownfield.data.sources.Source`).
 
@@ -324,7 +329,7 @@ class Mapped:
     def read(self, wanted: pa.Schema, after: Position | None = None) -> Iterator[Pulled]:  # noqa: ARG002 (the mapper knows what it makes)
         """Read the columns that the mapping names, and map them."""
         for pulled in self.source.read(self.mapper.wanted, after):
-            yield Pulled(pulled.origin, self.mapper.apply(pulled.decoded), pulled.position, pulled.done_share)
+            yield replace(pulled, decoded=self.mapper.apply(pulled.decoded))
 
     def shape(self) -> Mapping[str, str]:
         """Describe each field by the columns that it is made of."""

@@ -6,6 +6,7 @@ What is listed and hidden is finished by the next run, what is not listed is rem
 
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,20 @@ __all__ = ["LISTING", "PartKeys", "PartWriter", "listed_files", "one_run", "read
 LISTING = ".parts"
 """File that names the parts of a table, one a line; the store's list is the truth, and this its copy for readers."""
 
+_LOCK_POLL_S = 0.1
 _REBUILD = "Read the sources anew from their beginning (rebuild)."
 
 
 @contextmanager
-def one_run(folder: Path) -> Iterator[None]:
+def one_run(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Let one process at a time write the tables of a folder; a process that ends lets go, however it ends.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    wait_s
+        How long to wait for a run that is under way.
 
     Raises
     ------
@@ -38,15 +47,29 @@ def one_run(folder: Path) -> Iterator[None]:
     private_folder(folder)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(
-                "another run is writing these tables", where=str(folder), next_step="Wait for it to finish."
-            ) from None
+        until = time.monotonic() + wait_s
+        while not _locked(descriptor):
+            if time.monotonic() >= until:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                raise Unavailable(
+                    f"another run is writing these tables (process {holder or 'unknown'})",
+                    where=str(folder),
+                    next_step="Wait for it to finish; a served workspace runs its pipelines by itself.",
+                )
+            time.sleep(_LOCK_POLL_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class PartWriter:
@@ -88,6 +111,14 @@ class PartWriter:
         sync_folder(self.folder)
         sync_folder(self.folder.parent)
         self._sealed = True
+
+    def first_rows(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Read the first rows of the part, which is sealed and still hidden."""
+        with pq.ParquetFile(self._hidden) as file:
+            batches = file.iter_batches(rows, columns=list(columns))
+            first = next(batches, None)
+        schema = pa.schema([self._schema.field(name) for name in columns])
+        return pa.Table.from_batches([] if first is None else [first.select(list(columns))], schema)
 
     def __enter__(self) -> Self:
         return self

@@ -20,13 +20,13 @@ import pyarrow as pa
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.pipeline.binding import bind_source
-from brownfield.data.pipeline.mapping import Mapped
+from brownfield.data.pipeline.mapping import Mapped, silo_of
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import reading_order
 from brownfield.data.pipeline.rows import column_of
 from brownfield.data.pipeline.run import Run, begin, settle_all
-from brownfield.data.sources import FolderFile
-from brownfield.errors import DeclarationError, RejectionCode, StoreError
+from brownfield.data.sources import FileFeed, QueueSource
+from brownfield.errors import DeclarationError, FormatError, RejectionCode, StoreError
 from brownfield.store import QuarantineState
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from brownfield.data.pipeline.streams import SourceStream
     from brownfield.data.sources import Source
     from brownfield.integration import ConnectionSpec, IntegrationSpec
-    from brownfield.store import Quarantined, Store
+    from brownfield.store import Delivery, Quarantined, Store
 
 __all__ = ["ReplayReport", "discard_quarantined", "replay_quarantined"]
 
@@ -137,7 +137,7 @@ def replay_quarantined(  # noqa: PLR0913 (what a replay is made of)
                     writers=writers,
                 )  # fmt: skip
                 stream = _prepare(run, connections, source)
-                outcome = _try(run, stream, bind_source(integration, source, connections), entries)
+                outcome = _try(run, stream, bind_source(integration, source, connections, store), entries)
                 if apply:
                     _commit(run, stream, outcome, actor)
         except BaseException:
@@ -232,12 +232,15 @@ def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[
     usable = [each for each in entries if each.raw is not None and len(each.raw) == each.raw_bytes]
     decode: Callable[[Quarantined], tuple[Decoded, ...]]
     mapper = source.mapper if isinstance(source, Mapped) else None
-    source = source.source if isinstance(source, Mapped) else source
+    source = silo_of(source)
     wanted = stream.check.schema.arrow if mapper is None else mapper.wanted
-    if isinstance(source, FolderFile):
-        header = _Header(source, stream.check.identity)
-        usable = [each for each in usable if header.fits(each)]
-        decode = lambda each: tuple(source.decode(io.BytesIO(header.line + (each.raw or b"")), wanted))  # noqa: E731
+    if isinstance(source, FileFeed):
+        deliveries = run.store.ledger.deliveries(run.integration.name, stream.check.name)
+        header = _Header(deliveries if source.has_header else [], stream.check.identity)
+        usable = [each for each in usable if not source.has_header or header.of(each) is not None]
+        decode = lambda each: tuple(source.decode(io.BytesIO((header.of(each) or b"") + (each.raw or b"")), wanted))  # noqa: E731
+    elif isinstance(source, QueueSource):
+        decode = lambda each: _of_message(source, each.raw or b"", wanted)  # noqa: E731
     else:
         decode = lambda each: (_from_row(each.raw or b"", wanted),)  # noqa: E731
     batches, numbers, rejects, odd = [], [], [], 0
@@ -276,21 +279,32 @@ def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[
 
 
 class _Header:
-    """The header line of a file of a feed, for records of which nothing but their own bytes was kept."""
+    """The header lines of a feed's files, for records of which nothing but their own bytes was kept."""
 
-    def __init__(self, source: FolderFile, identity: str) -> None:
-        self.line = b""
-        self._origin = ""
+    def __init__(self, deliveries: "Sequence[Delivery]", identity: str) -> None:
+        self._deliveries = [each for each in deliveries if each.head]
         self._identity = identity
-        if source.has_header:
-            content = (source.folder / source.path).read_bytes()
-            self.line = content.partition(b"\n")[0] + b"\n"
-            self._origin = f"{source.path}#{hashlib.sha256(content).hexdigest()}"
+        self._found: dict[str, bytes | None] = {}
 
-    def fits(self, entry: "Quarantined") -> bool:
-        """Whether the header is that of the record's own file."""
-        named = f"{self._identity}\0{self._origin}\0{entry.position}"
-        return not self._origin or hashlib.sha256(named.encode()).hexdigest() == entry.record_id
+    def of(self, entry: "Quarantined") -> bytes | None:
+        """Give the header line of the record's own file; None where it is not known."""
+        if entry.record_id not in self._found:
+            names = ((each, f"{self._identity}\0{each.origin}\0{entry.position}") for each in self._deliveries)
+            heads = (each.head for each, named in names if _hex(named) == entry.record_id)
+            self._found[entry.record_id] = next(heads, None)
+        return self._found[entry.record_id]
+
+
+def _hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _of_message(source: QueueSource, raw: bytes, wanted: pa.Schema) -> tuple[Decoded, ...]:
+    """Decode what was kept of a message; nothing where it cannot be read without the rest of its body."""
+    try:
+        return tuple(source.decode(io.BytesIO(raw), wanted))
+    except FormatError:
+        return ()
 
 
 def _from_row(raw: bytes, wanted: pa.Schema) -> Decoded:
@@ -319,6 +333,7 @@ def _commit(run: Run, stream: "SourceStream", outcome: _Outcome, actor: str) -> 
         tx.quarantine.set_state(integration, name, outcome.accepted, QuarantineState.REPLAYED)
         for dataset in stream.datasets:
             dataset.enter(tx.parts, run_id, integration)
+        run.enter_outbox(tx, stream)
         detail = {"run_id": run_id, "accepted": len(outcome.accepted), "still_bad": len(stream.refused)}
         tx.audit.append(actor=actor, action="quarantine.replay", subject=f"{integration}.{name}", detail=detail)
         tx.ledger.finish_run(run_id)

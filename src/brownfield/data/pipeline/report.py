@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MappingReport", "PipelineReport", "SourceReport", "TableReport"]
+__all__ = ["MappingReport", "PipelineReport", "SourceReport", "TableReport", "WriteBackReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class SourceReport:
         Guards that were let pass in this run, each with what it found.
     mapping
         What the mapping file did; empty for a source without one.
+    files
+        Of a feed of files: those taken, repeated, refused (with code and reason) and waiting; else None.
     """
 
     source: str
@@ -59,6 +61,7 @@ class SourceReport:
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
     mapping: MappingReport = MappingReport()
+    files: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -82,6 +85,28 @@ class TableReport(SourceReport):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBackReport:
+    """What one sink got in a run.
+
+    Parameters
+    ----------
+    sink
+        Name of the write-back.
+    rows
+        Rows that it got in this run.
+    pending_rows
+        Rows that still wait for it.
+    waiting
+        Why they wait; empty when none does.
+    """
+
+    sink: str
+    rows: int
+    pending_rows: int
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineReport:
     """What one run did.
 
@@ -93,6 +118,8 @@ class PipelineReport:
         Names; the contract as ``id@version``.
     sources, tables
         By name, in the order in which they were read.
+    write_back
+        What each sink got, by the name of the write-back.
     seconds
         Time of the whole run.
     """
@@ -103,6 +130,12 @@ class PipelineReport:
     sources: Mapping[str, SourceReport]
     tables: Mapping[str, TableReport]
     seconds: float
+    write_back: Mapping[str, WriteBackReport] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows wait that a sink should have."""
+        return any(each.waiting for each in self.write_back.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -113,6 +146,7 @@ class PipelineReport:
             "seconds": round(self.seconds, 3),
             "sources": {name: _plain(each) for name, each in self.sources.items()},
             "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
+            "write_back": {name: asdict(each) for name, each in self.write_back.items()},
         }
 
 
@@ -127,7 +161,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
         "mapping": asdict(report.mapping),
-    }
+    } | ({} if report.files is None else {"files": dict(report.files)})
 
 
 def _extent(report: TableReport) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from brownfield.data.pipeline.mapping import Mapped
+from brownfield.data.pipeline.mapping import Mapped, silo_of
 from brownfield.data.pipeline.parts import PartKeys, PartWriter, read_parts
 from brownfield.data.pipeline.report import MappingReport, SourceReport, TableReport
+from brownfield.data.sources import FileFeed, Outcome
 from brownfield.errors import DeclarationError
 from brownfield.store import Part, SourceCounts
 
@@ -107,8 +108,19 @@ class Dataset:
         """List this run's part, in place of all others when the table is made anew."""
         if self._anew:
             parts.clear(integration, self.name)
-        if self._writer is not None:
-            parts.add(run_id, integration, self.name, Part(self._file, self._writer.rows))
+        if self.added is not None:
+            parts.add(run_id, integration, self.name, self.added)
+
+    @property
+    def added(self) -> Part | None:
+        """The part of this run; None when it has no rows to add."""
+        return None if self._writer is None else Part(self._file, self._writer.rows)
+
+    def first_rows(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Read the first rows of this run's part once it is sealed, or of the part before where it has none."""
+        if self._writer is not None and self._writer.rows:
+            return self._writer.first_rows(rows, columns)
+        return self.read(columns).slice(self.rows_before - rows if self.rows_before > rows else 0)
 
     @property
     def parts(self) -> list[Part]:
@@ -170,7 +182,6 @@ class SourceStream(_Stream):
     shape: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     unavailable: str = field(default="", kw_only=True)
     position: "Position | None" = field(default=None, kw_only=True)
-    deliveries: set[str] = field(default_factory=set, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
 
@@ -188,11 +199,27 @@ class SourceStream(_Stream):
         """Give the counts that the ledger keeps, with the version of the mapping."""
         return replace(_Stream.counts(self), mapping=self.mapping.digest)
 
+    @property
+    def files(self) -> Outcome | None:
+        """What became of the files of a feed; None where it is none of files."""
+        silo = silo_of(self.source)
+        return silo.outcome if isinstance(silo, FileFeed) else None
+
+    @property
+    def in_a_file(self) -> bool:
+        """Whether records of a file of a feed were taken."""
+        return self.files is not None and self.position is not None
+
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
+        files = None if self.files is None else self.files.to_dict()
         return SourceReport(
-            unavailable=self.unavailable, accepted_guards=passed, mapping=self.mapping, **self._reported()
+            unavailable=self.unavailable,
+            accepted_guards=passed,
+            mapping=self.mapping,
+            files=files,
+            **self._reported(),
         )
 
 
