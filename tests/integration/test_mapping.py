@@ -36,7 +36,8 @@ def mapped(workspace):
         ("integration.yaml", "layout: p.cpy}", "layout: p.cpy, mapping: products.yaml}"),
         (
             "contract.odcs.yaml",
-            "      - {name: product_id, logicalType: integer, primaryKey: true}\n      - {name: department, logicalType: string}\n",
+            "      - {name: product_id, logicalType: integer, primaryKey: true}\n"
+            "      - {name: department, logicalType: string}\n",
             CONTRACT_FIELDS,
         ),
     ):
@@ -123,7 +124,7 @@ def test_a_join_in_time_names_times_of_one_kind(mapped):
         ("{left: line_id, right: sinse}", "Did you mean since?"),
     ):
         file.write_text(text.replace("on: product_id,", f"on: product_id, as_of: {as_of},"))
-        with pytest.raises(DeclarationError, match="integration.yaml:1"):
+        with pytest.raises(DeclarationError, match=r"integration\.yaml:1"):
             load_workspace(mapped)
         with pytest.raises(DeclarationError) as caught:
             load_workspace(mapped)
@@ -135,7 +136,8 @@ def test_a_join_in_time_names_times_of_one_kind(mapped):
     [
         ("yyyyMMdd", False, True), ("d.M.yyyy", False, True), ("dMyyyy", False, False), ("yyyyDDD", False, True),
         ("yyyy-MM", False, False), ("yyyyMMddyyyy", False, False), ("yyyy-MM-dd'T'HH:mm:ss.SSS", True, True),
-        ("yyyyMMddHHss", True, False), ("excel_serial", False, True), ("epoch_ms", True, True), ("yyyyMMddHH", False, False),
+        ("yyyyMMddHHss", True, False), ("excel_serial", False, True), ("epoch_ms", True, True),
+        ("yyyyMMddHH", False, False),
     ],
 )  # fmt: skip
 def test_b35_a_spelling_says_year_month_and_day_once(spelling, with_time, good):

@@ -52,7 +52,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_a_draft_is_refused_until_a_person_approves_it_and_then_runs(shop):
-    """Check names every unapproved file with its line; once accepted, the drafted sources are read to their last row."""
+    """Check names every unapproved file with its line; once accepted, the sources are read to their last row."""
     found = discover(shop, ["till", "drop"], "found")
     assert set(found.sources) == {"sales", "items", "shelf", "members"}
     findings = [finding for finding in check(shop).findings if finding.level == "error"]

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("init", epilog="Example: brownfield init shop --model model.onnx")(_init)
 
 
-def _init(
+def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
     model: Path | None = typer.Option(
         None, "--model", metavar="FILE", exists=True, dir_okay=False, help="ONNX model to draft the contract from."

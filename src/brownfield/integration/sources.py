@@ -109,12 +109,7 @@ class Location(Spec, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what is not one of a table, a file with its format, a queue, and a snapshot with its age."""
         if self.snapshot is not None:
-            if self.connection is not None:
-                yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
-            if self.mapping is not None:
-                yield Contradiction(("mapping",), "no mapping beside snapshot, which holds the fields", "one")
-            if self.max_age_h is None:
-                yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
+            yield from self._of_snapshot()
             return
         if self.max_age_h is not None:
             yield Contradiction(("max_age_h",), "max_age_h beside snapshot only", "no snapshot")
@@ -130,6 +125,14 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction(("format",), "format beside path or queue only", "neither")
         if self.messages is not None and self.queue is None:
             yield Contradiction(("messages",), "messages beside queue only", "no queue")
+
+    def _of_snapshot(self) -> Iterator[Contradiction]:
+        if self.connection is not None:
+            yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
+        if self.mapping is not None:
+            yield Contradiction(("mapping",), "no mapping beside snapshot, which holds the fields", "one")
+        if self.max_age_h is None:
+            yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -17,6 +18,7 @@ SERIALS = ("excel_serial", "epoch_s", "epoch_ms")
 
 _TOKEN = re.compile(r"yyyy|yy|MM|M|DDD|dd|d|HH|H|mm|ss|S{1,6}|[^A-Za-z]|'[^']*'")
 _LETTER = re.compile(r"[A-Za-z]")
+_LONGEST = 64
 
 
 class NumberSpelling(Spec, frozen=True, kw_only=True):
@@ -69,31 +71,31 @@ def stamp_problem(spelling: str, *, with_time: bool, first_year: int | None) -> 
     """Say what is wrong with the spelling of a date or timestamp: what was expected and what was found, or None."""
     if spelling in SERIALS:
         return None
-    quoted = re.sub(r"'[^']*'", "", spelling)
-    if _LETTER.search(_TOKEN.sub("", quoted)) or len(spelling) > 64:
+    plain = re.sub(r"'[^']*'", "", spelling)
+    if _LETTER.search(_TOKEN.sub("", plain)) or len(spelling) > _LONGEST:
         return "yyyy, yy, MM, M, DDD, dd, d, HH, H, mm, ss, S and marks between them", "other letters"
     found = [part for part in _TOKEN.findall(spelling) if _LETTER.match(part)]
-    kinds = [
-        {"yyyy": "y", "yy": "y", "MM": "M", "M": "M", "dd": "d", "d": "d", "HH": "H", "H": "H"}.get(part, part[0])
-        for part in found
-    ]
+    kinds = [part[0] for part in found]
+    return next(_problems(spelling, found, kinds, with_time=with_time, first_year=first_year), None)
+
+
+def _problems(
+    spelling: str, found: list[str], kinds: list[str], *, with_time: bool, first_year: int | None
+) -> Iterator[tuple[str, str]]:
     if len(set(kinds)) < len(kinds):
-        return "each part once", "one of them twice"
-    day = {"y", "D"} <= set(kinds) and not {"M", "d"} & set(kinds)
-    if not day and not ({"y", "M", "d"} <= set(kinds) and "D" not in kinds):
-        return "year, month and day, or year and day of the year (DDD)", "another choice of parts"
+        yield "each part once", "one of them twice"
+    if set(kinds) & set("yMdD") not in ({"y", "M", "d"}, {"y", "D"}):
+        yield "year, month and day, or year and day of the year (DDD)", "another choice of parts"
     times = [kind for kind in kinds if kind in "HmsS"]
     if with_time and times not in (["H"], ["H", "m"], ["H", "m", "s"], ["H", "m", "s", "S"]):
-        return "hours, then minutes, seconds and fractions as far as they are written", "another choice of parts"
+        yield "hours, then minutes, seconds and fractions as far as they are written", "another choice of parts"
     if not with_time and times:
-        return "a date without a time", "one with a time"
-    if "yy" in found and first_year is None:
-        return "first_year beside yy, for 25 may be 1925 or 2025", "none"
-    if "yy" not in found and first_year is not None:
-        return "yy beside first_year", "four digits"
-    if any(narrow in found for narrow in ("M", "d", "H")):
-        parts = _TOKEN.findall(spelling)
-        for before, after in zip(parts, parts[1:], strict=False):
-            if _LETTER.match(before) and _LETTER.match(after) and (before in "MdH" or after in "MdH"):
-                return "a mark beside a part without leading zeros (M, d, H)", "digits on both sides"
-    return None
+        yield "a date without a time", "one with a time"
+    if ("yy" in found) != (first_year is not None):
+        if first_year is None:
+            yield "first_year beside yy, for 25 may be 1925 or 2025", "none"
+        yield "yy beside first_year", "four digits"
+    parts = _TOKEN.findall(spelling)
+    for before, after in pairwise(parts):
+        if _LETTER.match(before) and _LETTER.match(after) and not {"M", "d", "H"}.isdisjoint({before, after}):
+            yield "a mark beside a part without leading zeros (M, d, H)", "digits on both sides"

@@ -1,6 +1,6 @@
 """``brownfield init --from``: what lies behind connections, as a drafted integration for a person to correct.
 
-Out: declaration, contract and one mapping file for each table or file, each with what speaks for it in comments, and the
+Out: declaration, contract and one mapping file for each table or file, with what speaks for it in comments, and the
 joins that the samples suggest. Every mapping file says ``approved: false``, so nothing runs until a person has read it.
 Refused: an integration that is there already; nothing is overwritten, and no value of personal data is written.
 """

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brownfield.data.formats import contract_from_copybook
 from brownfield.workspace.matching import Candidate
 from brownfield.workspace.profile import Profile
 from brownfield.workspace.silos import Silo, identifier
@@ -76,8 +77,7 @@ def _joins(joins: Sequence[Candidate]) -> str:
     if not joins:
         return ""
     lines = ["# Joins that the samples suggest, the best first; declare those that are true under unified.\n"]
-    for each in joins[:_MOST_JOINS]:
-        lines.append(f"#   {each.left} -> {each.right}: {each.sentence}\n")
+    lines += [f"#   {each.left} -> {each.right}: {each.sentence}\n" for each in joins[:_MOST_JOINS]]
     return "".join(lines)
 
 
@@ -86,13 +86,25 @@ def draft_contract_of(name: str, silos: Sequence[Silo], profiles: Mapping[str, S
     text = _CONTRACT.format(name=name)
     for silo in silos:
         text += f"  - name: {silo.source}\n    logicalType: object\n    properties:\n"
+        known = _of_copybook(silo)
         for each in profiles[silo.source]:
-            text += f"      - {{{_property(silo, each)}}}{_remark(each)}\n"
+            text += f"      - {{{_property(silo, each, known.get(each.name, {}))}}}{_remark(each)}\n"
     return text
 
 
-def _property(silo: Silo, profile: Profile) -> str:
+def _of_copybook(silo: Silo) -> Mapping[str, Mapping[str, Any]]:
+    """Properties that the copybook of a file knows: pictures, bounds and level 88."""
+    if silo.layout is None or silo.place.get("format") != "copybook":
+        return {}
+    draft = contract_from_copybook(silo.layout[1], silo.source, file=silo.layout[0])
+    return {each["name"]: each for each in draft.document["schema"][0]["properties"]}
+
+
+def _property(silo: Silo, profile: Profile, known: Mapping[str, Any]) -> str:
     parts = {"name": _quoted(identifier(profile.name)), "logicalType": profile.kind}
+    if known.get("logicalType") == profile.kind:
+        more = ("physicalType", "logicalTypeOptions", "enum")
+        parts |= {key: json.dumps(known[key], ensure_ascii=False) for key in more if key in known}
     if profile.name in silo.primary_key:
         parts["primaryKey"] = "true"
         if len(silo.primary_key) > 1:
@@ -107,7 +119,7 @@ def _property(silo: Silo, profile: Profile) -> str:
 
 
 def _remark(profile: Profile) -> str:
-    """What the sample shows, for a person to turn into rules; no values of personal data."""
+    """Say what the sample shows, for a person to turn into rules; no values of personal data."""
     said = [f"{profile.null_percent:.1f} % missing, {profile.distinct:,} distinct of {profile.rows:,}"]
     if profile.minimum is not None and profile.maximum is not None:
         said.append(f"{profile.minimum:g} to {profile.maximum:g}")

@@ -4,15 +4,18 @@ Pure. Evidence is names, kinds and shares; no value of a silo stands in it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from brownfield.workspace.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Candidate", "Known", "propose_joins"]
 

@@ -12,13 +12,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brownfield.data.formats import Proposal, open_format, propose_format
+from brownfield.data.formats import open_format, propose_format
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Reflected, reflect_server, reflect_sqlite
 from brownfield.errors import BrownfieldError
 from brownfield.integration import DEFAULT, DatabaseConnection
 
 if TYPE_CHECKING:
+    from brownfield.data.formats import Proposal
     from brownfield.integration import ConnectionSpec
 
 __all__ = ["Silo", "identifier", "look_into"]

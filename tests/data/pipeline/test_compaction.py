@@ -75,7 +75,7 @@ def test_a_table_has_the_same_rows_in_the_same_order_after_merging(tmp_path, sto
     """After 60 increments a reader sees every row once and in order, in few files of the same columns."""
     folder = tmp_path / "tables" / "lines"
     run_id = begin(store)
-    rng = random.Random(20261121)
+    rng = random.Random(20261121)  # noqa: S311 (sizes of increments)
     truth: list[int] = []
     for number in range(60):
         rows = [len(truth) + index for index in range(rng.randrange(1, 40))]
@@ -177,7 +177,7 @@ def check_whole(folder: Path) -> list[Part]:
 
 @pytest.mark.full
 def test_r_05_killed_while_parts_are_merged_nothing_is_lost_or_doubled(tmp_path, store):
-    """R-05: kill -9 at 20 random moments of growing and merging; after settling the table is every row, once, in order."""
+    """R-05: kill -9 at 20 random moments of growing and merging; every row is there, once and in order."""
     (tmp_path / "lines").mkdir()
     store.close()
     done = subprocess.run(

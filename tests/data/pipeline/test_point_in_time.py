@@ -53,7 +53,7 @@ def naive(left: list, right: list, *, strict: bool, until: bool, max_age_d: floa
     prices = []
     for key, at in left:
         best = None
-        for price, (other, since, end) in enumerate(right):
+        for price, (other, since, _) in enumerate(right):
             begun = at is not None and key == other and (since < at if strict else since <= at)
             if begun and (best is None or since > right[best][1]):
                 best = price

@@ -71,16 +71,17 @@ def _bind_place(
 ) -> Source:
     """Give a place as it is, or with its columns mapped."""
     mapper = mapper_of(integration, name, place)
-    source = _bind_silo(integration, name, place, connections, path, mapper)
+    source = _bind_silo(integration, name, place, connections, path, store, mapper)
     return source if mapper is None else Mapped(source, mapper)
 
 
-def _bind_silo(
+def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
     integration: IntegrationSpec,
     name: str,
     place: Location,
     connections: Mapping[str, ConnectionSpec],
     path: str,
+    store: Store | None,
     mapper: Mapper | None,
 ) -> Source:
     connection = connections.get(place.connection or "")

@@ -6,7 +6,7 @@ folder; whatever is killed or fails in between, the store's list is the truth an
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from brownfield.data.pipeline.parts import PartWriter, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brownfield.store import Part, Store
 
 __all__ = ["compact", "mergeable"]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from brownfield.contract import linear, localised
 from brownfield.data.decoded import Decoded, Reject
-from brownfield.data.pipeline.coercions import Cast, codes, numbers, truths
+from brownfield.data.pipeline.coercions import codes, numbers, truths
 from brownfield.data.pipeline.report import MappingReport
 from brownfield.data.pipeline.stamps import dates, timestamps
 from brownfield.data.sources import Position, Probe, Pulled
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brownfield.contract import Field, Schema
+    from brownfield.data.pipeline.coercions import Cast
     from brownfield.data.sources import Source
     from brownfield.integration import FieldMapping, IntegrationSpec, Location, MappingSpec
 

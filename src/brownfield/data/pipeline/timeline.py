@@ -101,7 +101,7 @@ class Timeline:
 
 
 def _ticks(times: pa.Array | pa.ChunkedArray) -> "NDArray[np.int64]":
-    """Times as whole numbers: days of dates, microseconds of timestamps; null is 0."""
+    """Give times as whole numbers: days of dates, microseconds of timestamps; null is 0."""
     kind = pa.int32() if pa.types.is_date(times.type) else pa.int64()
     numbers: NDArray[np.int64] = pc.fill_null(times.cast(kind), 0).to_numpy().astype(np.int64)
     return numbers

@@ -93,13 +93,13 @@ class DatabaseTable:
         """Do nothing: a table is not told (:class:`Source`)."""
 
     @contextmanager
-    def line(self) -> "Iterator[_Line]":
+    def line(self) -> "Iterator[Line]":
         """Hold one of the budget's connections; it is opened when something is asked."""
-        with self.budget.connection(), closing(_Line(self)) as line:
+        with self.budget.connection(), closing(Line(self)) as line:
             yield line
 
 
-class _Line:
+class Line:
     """The connection to the server: opened when it is needed, and again when it was lost."""
 
     def __init__(self, source: DatabaseTable) -> None:
@@ -196,7 +196,7 @@ def _look_up(source: DatabaseTable, session: Session, address: Address, where: s
 class _Pages:
     """The rows of one read, page by page."""
 
-    def __init__(self, line: _Line, shape: _Shape, wanted: pa.Schema) -> None:
+    def __init__(self, line: Line, shape: _Shape, wanted: pa.Schema) -> None:
         self.line = line
         self.shape = shape
         self.wanted = wanted

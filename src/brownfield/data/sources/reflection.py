@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from brownfield.data.sources.sqlite import connect as connect_sqlite
 from brownfield.data.sources.typed import typed_column
 
 if TYPE_CHECKING:
-    from brownfield.data.sources.database import DatabaseTable
+    from brownfield.data.sources.database import DatabaseTable, Line
+    from brownfield.data.sources.dialect import Column, Dialect, Session
 
 __all__ = ["Reflected", "reflect_server", "reflect_sqlite"]
 
@@ -107,7 +109,7 @@ def reflect_server(source: "DatabaseTable", rows: int) -> Iterator[Reflected]:
     with source.line() as line:
         dialect = source.dialect
         for name in line.asked(lambda session: dialect.tables(session, line.address)):
-            columns, key = line.asked(lambda session, name=name: dialect.columns(session, line.address, name))
+            columns, key = line.asked(partial(_columns, dialect, line, name))
             read = [column for column in columns if column.family is not None]
             if not read:
                 continue
@@ -122,3 +124,7 @@ def reflect_server(source: "DatabaseTable", rows: int) -> Iterator[Reflected]:
             sample = pa.Table.from_arrays(arrays, names=[column.name for column in read])
             required = frozenset(column.name for column in read if not column.nullable)
             yield Reflected(name, tuple(key), sample, required, len(found) < rows)
+
+
+def _columns(dialect: "Dialect", line: "Line", table: str, session: "Session") -> "tuple[list[Column], list[str]]":
+    return dialect.columns(session, line.address, table)
