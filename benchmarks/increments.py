@@ -87,10 +87,8 @@ def main(runs: int, other: str | None) -> None:
     """Print the figures."""
     taken = measure(runs)
     first, last = statistics.median(taken[:100]), statistics.median(taken[-100:])
-    print(
     print(f"{runs:,} runs of {ROWS} records, processor time of one: ", end="")
     print(f"among the first hundred {first:.1f} ms, among the last {last:.1f} ms ({last / first:.2f} x)")
-    )
     if other is not None:
         environment = {**os.environ, "PYTHONPATH": other}
         done = subprocess.run(

@@ -15,6 +15,10 @@ CONTRACT_FIELDS = """\
       - {name: since, logicalType: date}
       - {name: seen, logicalType: timestamp}
 """
+OLD_FIELDS = """\
+      - {name: product_id, logicalType: integer, primaryKey: true}
+      - {name: department, logicalType: string}
+"""
 GOOD = """\
 approved: true
 fields:
@@ -36,8 +40,7 @@ def mapped(workspace):
         ("integration.yaml", "layout: p.cpy}", "layout: p.cpy, mapping: products.yaml}"),
         (
             "contract.odcs.yaml",
-            "      - {name: product_id, logicalType: integer, primaryKey: true}\n"
-            "      - {name: department, logicalType: string}\n",
+            OLD_FIELDS,
             CONTRACT_FIELDS,
         ),
     ):

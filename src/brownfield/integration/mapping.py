@@ -179,7 +179,7 @@ class FieldMapping(Spec, frozen=True, kw_only=True):
     def _stamp_contradictions(self) -> Iterator[Contradiction]:
         text_needed = (self.of_text and self.codes is None) or self.normalises
         if self.reads not in {None, "text"} and text_needed:
-            yield Contradiction(("reads",), "text, which the other keys need", self.reads or "")
+            yield Contradiction(("reads",), "text, which the other keys need", str(self.reads))
         spelling = self.date if self.date is not None else self.timestamp
         if spelling is not None:
             key = "date" if self.date is not None else "timestamp"

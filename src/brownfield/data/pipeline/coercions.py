@@ -48,7 +48,8 @@ def numbers(spelling: "NumberSpelling", *, whole: bool) -> Cast:
     divisor = 10**spelling.implied_decimals * (100 if spelling.percent else 1)
 
     def cast(text: pa.Array) -> tuple[pa.Array, "NDArray[np.bool_]"]:
-        spelt = pc.if_else(pc.match_substring_regex(text, pattern), text, pa.scalar(None, pa.string()))
+        fits = pc.match_substring_regex(text, pattern)
+        spelt = text if pc.all(fits).as_py() else pc.if_else(fits, text, pa.scalar(None, pa.string()))
         values = _cast(_plain(spelt, spelling), kind)
         if divisor != 1:
             values = pc.divide(values, float(divisor))

@@ -334,7 +334,7 @@ class Mapped:
 
     def shape(self) -> Mapping[str, str]:
         """Describe each field by the columns that it is made of."""
-        shape = getattr(self.source, "shape", dict)()
+        shape: Mapping[str, str] = getattr(self.source, "shape", dict)()
         fields = {name: plan.mapping.columns for name, plan in self.mapper._plans.items()}  # noqa: SLF001 (its own file)
         fields |= {name: (name,) for name in self.mapper.schema.names if name not in self.mapper.spec.fields}
         return {

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -133,9 +134,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     if name in paused:
                         run.pause(name, paused[name])
                         continue
-                    run.read(
-                        name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent
-                    )  # type: ignore[misc]  # a default binds this source
+                    run.read(name, partial(bind_source, integration, name, connections, store), progress or _silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
