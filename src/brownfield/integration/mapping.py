@@ -13,7 +13,7 @@ from msgspec import Meta, field
 
 from brownfield.integration.kinds import FieldName, Line
 from brownfield.integration.reader import Contradiction, Spec
-from brownfield.integration.spelling import NumberSpelling, stamp_problem
+from brownfield.integration.spelling import SERIALS, NumberSpelling, stamp_problem
 
 if TYPE_CHECKING:
     from brownfield.integration.strict_yaml import Document
@@ -177,7 +177,8 @@ class FieldMapping(Spec, frozen=True, kw_only=True):
         yield from self._stamp_contradictions()
 
     def _stamp_contradictions(self) -> Iterator[Contradiction]:
-        text_needed = (self.of_text and self.codes is None) or self.normalises
+        counted = self.codes is not None or (self.date or self.timestamp) in SERIALS
+        text_needed = (self.of_text and not counted) or self.normalises
         if self.reads not in {None, "text"} and text_needed:
             yield Contradiction(("reads",), "text, which the other keys need", str(self.reads))
         spelling = self.date if self.date is not None else self.timestamp

@@ -202,3 +202,32 @@ def test_a_long_stretch_of_days_is_read_as_a_whole():
     assert mapped.batch["day"].to_pylist() == [None if index == 7 else day for index, day in enumerate(days[:-1])]
     assert [each.position for each in mapped.rejects] == ["2999"]
     assert mapper.outcome().missing == {"day": {"open_ended": 1}}
+
+
+def test_b35_counts_and_codes_may_stand_in_columns_of_numbers():
+    """B-35, B-34: what a database keeps as numbers is read as such, with its sentinels and codes written as text."""
+    schema = Schema(
+        "s",
+        (
+            Field(name="at", kind="timestamp"),
+            Field(name="day", kind="date"),
+            Field(name="kind", kind="string"),
+            Field(name="size", kind="integer", dtype="int64"),
+        ),
+    )
+    fields = {
+        "at": FieldMapping(from_="E", reads="integer", timestamp="epoch_s"),
+        "day": FieldMapping(from_="X", reads="number", date="excel_serial"),
+        "kind": FieldMapping(from_="K", reads="integer", codes={"1": "one"}),
+        "size": FieldMapping(from_="N", sentinels={"-1": "unknown"}),
+    }
+    assert not any(problem for each in fields.values() for problem in each.contradictions())
+    mapper = Mapper(MappingSpec(fields=fields, digest="", document=load_document(b"fields: {}", "m")), schema)
+    assert [str(each.type) for each in mapper.wanted] == ["int64", "double", "int64", "int64"]
+    batch = pa.record_batch({"E": [1795219200, None], "X": [46347.0, 61.0], "K": [1, 1], "N": [-1, 7]})
+    mapped = mapper.apply(Decoded(batch, str, lambda _: b""))
+    assert mapped.rejects == ()
+    assert [str(value) for value in mapped.batch["at"].to_pylist()] == ["2026-11-21 00:00:00+00:00", "None"]
+    assert mapped.batch["day"].to_pylist() == [date(2026, 11, 21), date(1900, 3, 1)]
+    assert mapped.batch["kind"].to_pylist() == ["one", "one"]
+    assert mapped.batch["size"].to_pylist() == [None, 7]
