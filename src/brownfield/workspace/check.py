@@ -246,6 +246,7 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
             "End fallback.chain with a constant: without it callers get a refusal.",
         )
     yield from _format_findings(spec, at)
+    yield from _mapping_findings(spec, at)
     yield from _table_findings(spec, at)
     yield from _features_findings(spec, at)
     yield from _model_findings(spec, at)
@@ -286,6 +287,20 @@ def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
             except UnicodeDecodeError:
                 path: KeyPath = ("sources", name, "chain", index, "layout")
                 yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
+
+
+def _mapping_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Prepare each mapping file as it is prepared to read: what each column of the silo is read as."""
+    for name, source in spec.sources.items():
+        for index, place in enumerate(source.chain):
+            if place.mapping is None:
+                continue
+            from brownfield.data.pipeline import mapper_of  # brings Arrow with it
+
+            try:
+                mapper_of(spec, name, place)
+            except BrownfieldError as error:
+                yield at.error("error", ("sources", name, "chain", index, "mapping"), error)
 
 
 def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import pytest
 from brownfield.data.pipeline import replay_quarantined, run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
+from brownfield.workspace.check import check
 
 WORKSPACE = """
 workspace: clinic
@@ -199,3 +200,17 @@ def test_a_replay_maps_with_the_file_of_today(clinic):
         )
     assert (outcome.selected, outcome.accepted, outcome.still_bad) == (3, 1, 2)
     assert [row[:1] + row[3:4] for row in table(clinic, "visits")][-1] == (5, "invalid")
+
+
+def test_check_tells_of_a_column_that_is_read_in_two_ways(clinic):
+    """Two fields that need one column as text and as a number are a finding with file and line, before any run."""
+    file = clinic / "integrations" / "stay" / "stays.yaml"
+    file.write_text(file.read_text() + "  cost_class: {from: KOSTEN, reads: integer, codes: {'1': low}}\n")
+    contract = clinic / "integrations" / "stay" / "contract.odcs.yaml"
+    house = "      - {name: house, logicalType: string, required: true}\n"
+    contract.write_text(
+        contract.read_text().replace(house, house + "      - {name: cost_class, logicalType: string}\n")
+    )
+    [finding] = [each for each in check(clinic).findings if each.level == "error"]
+    assert finding.where == "integrations/stay/stays.yaml:11"
+    assert "the column KOSTEN read in one way" in finding.message

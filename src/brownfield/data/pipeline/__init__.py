@@ -3,6 +3,7 @@
 from brownfield.data.pipeline.binding import bind_source, open_format
 from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.mapping import mapper_of
 from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
@@ -23,6 +24,7 @@ __all__ = [
     "current_digest",
     "discard_quarantined",
     "discard_write_back",
+    "mapper_of",
     "open_format",
     "open_tables",
     "preview_write_back",
