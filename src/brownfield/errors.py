@@ -47,7 +47,8 @@ class RejectionCode(StrEnum):
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
     ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``QUA`` a record that waits in quarantine for others,
-    ``REQ`` the request around the body.
+    ``MAP`` a value that the mapping file does not admit, ``FIL`` a delivered file as a whole, ``MSG`` a queue's message
+    as a whole, ``REQ`` the request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -98,6 +99,28 @@ class RejectionCode(StrEnum):
 
     PARKED = "BF-QUA-001"
     SHADOWED = "BF-QUA-002"
+
+    MAP_CODE = "BF-MAP-001"
+    MAP_NUMBER = "BF-MAP-002"
+    MAP_BOOLEAN = "BF-MAP-003"
+    MAP_DATE = "BF-MAP-004"
+    MAP_ZONE = "BF-MAP-005"
+    MAP_SPLIT = "BF-MAP-006"
+
+    FILE_EMPTY = "BF-FIL-001"
+    FILE_LENGTH = "BF-FIL-002"
+    FILE_DIGEST = "BF-FIL-003"
+    FILE_COUNT = "BF-FIL-004"
+    FILE_TOTAL = "BF-FIL-005"
+    FILE_TRAILER = "BF-FIL-006"
+    FILE_MARKER = "BF-FIL-007"
+    FILE_CHANGED = "BF-FIL-008"
+    FILE_FORMAT = "BF-FIL-009"
+
+    MESSAGE_POISON = "BF-MSG-001"
+    MESSAGE_TOO_LARGE = "BF-MSG-002"
+    MESSAGE_BODY = "BF-MSG-003"
+    MESSAGE_NO_ID = "BF-MSG-004"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

@@ -2,11 +2,16 @@
 
 # ruff: noqa: S608 (the SQL is put together from constants of this file)
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
 import pytest
+
+from brownfield.contract.rules import ReferenceRule
+from brownfield.integration import load_workspace
+from brownfield.workspace.discover import discover
 
 pytestmark = pytest.mark.full
 
@@ -74,3 +79,25 @@ def test_the_unified_table_is_the_join_in_sql(pipeline_report, package, unified_
     assert (table.accepted, table.quarantined) == (table.rows_in, 0)
     names = [name for name, *_ in package.execute("DESCRIBE unified").fetchall()]
     assert "household_id" not in names
+
+
+def test_the_joins_between_the_silos_are_found_from_samples(laid_out, example, tmp_path):
+    """What init --from proposes first are the references and joins that the example itself declares."""
+    shutil.copytree(laid_out / "legacy", tmp_path / "legacy")
+    shutil.copy(laid_out / "brownfield.yaml", tmp_path)
+    home = example / "integrations" / "store-recommendations"
+    found = discover(tmp_path, ["pos", "mainframe_drop", "promo_drop"], "found", layouts=[home / "product.cpy"])
+    declared = load_workspace(laid_out).integrations["store-recommendations"]
+    joins = declared.unified["basket_lines"].join
+    silos = {"products": "product", "coupons": "coupons", "transactions": "transactions"}
+    truth = {
+        frozenset({f"{silos[name]}.{rule.field}", f"product.{rule.target.partition('.')[2]}"})
+        for name in silos
+        for rule in declared.contract.schema(name).set_rules
+        if isinstance(rule, ReferenceRule)
+    }
+    truth |= {frozenset({f"transactions.{key}", f"{silos[join.source]}.{key}"}) for join in joins for key in join.keys}
+    assert len(truth) == 3
+    ranked = [frozenset({each.left, each.right}) for each in found.joins]
+    assert frozenset({"transactions.product_id", "product.product_id"}) in ranked[:3]
+    assert all(pair in ranked[:4] for pair in truth)

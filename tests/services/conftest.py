@@ -8,8 +8,9 @@ import pytest
 from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postgres
 from harness.databases import Server, encrypting, mariadb, postgres, server
 from harness.proxy import Proxy
+from harness.sftp import sftp_server
 
-__all__ = ["encrypting", "mariadb", "postgres", "server"]
+__all__ = ["encrypting", "mariadb", "postgres", "server", "sftp_server"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brownfield.errors import NotFound, RejectionCode, StoreError, Violation
-from brownfield.store import Part, Refused, SourceCounts, SourceState, open_store
+from brownfield.store import Delivery, Part, Refused, SourceCounts, SourceState, open_store
 from brownfield.testing import FakeClock
 
 RUN = {"integration": "shop", "kind": "pipeline", "contract": "shop@1.0.0", "contract_digest": "ab"}
@@ -156,9 +156,9 @@ def test_what_is_known_of_a_source_is_kept(store):
     store.ledger.set_state("shop", "sales", SourceState(9, 8, {"line_id": "INTEGER"}))
     assert store.ledger.state("shop", "sales") == SourceState(9, 8, {"line_id": "INTEGER"})
     for _ in range(2):
-        store.ledger.add_delivery(run_id, "shop", "sales", "a.csv#1")
-    assert store.ledger.delivered("shop", "sales") == {"a.csv#1"}
-    assert store.ledger.delivered("shop", "products") == set()
+        store.ledger.add_delivery(run_id, "shop", "sales", Delivery("a.csv#1", 8, 9, 2, head=b"n"))
+    assert store.ledger.deliveries("shop", "sales") == [Delivery("a.csv#1", 8, 9, 2, head=b"n")]
+    assert store.ledger.deliveries("shop", "products") == []
 
 
 def test_a_run_that_was_killed_is_closed_as_failed(store):

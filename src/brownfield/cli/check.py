@@ -35,6 +35,8 @@ def _check(
     else:
         for finding in report.findings:
             typer.echo(printable(str(finding)))
+        for delivery in report.deliveries:
+            typer.echo(printable(str(delivery)))
         verdict = "passes" if report.passed else "has errors"
         typer.echo(f"{folder}: {verdict} ({len(report.integrations)} integrations, {len(report.findings)} findings)")
     sys.exit(0 if report.passed else EXIT_DECLARATION)

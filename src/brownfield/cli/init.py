@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("init", epilog="Example: brownfield init shop --model model.onnx")(_init)
 
 
-def _init(
+def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
     model: Path | None = typer.Option(
         None, "--model", metavar="FILE", exists=True, dir_okay=False, help="ONNX model to draft the contract from."
@@ -24,12 +24,22 @@ def _init(
     sample: Path | None = typer.Option(
         None, "--sample", metavar="FILE", exists=True, dir_okay=False, help="JSON records for the golden set."
     ),
+    origin: list[str] = typer.Option(
+        [], "--from", metavar="CONNECTION", help="Draft an integration of what lies behind this connection; repeatable."
+    ),
+    layout: list[Path] = typer.Option(
+        [], "--layout", metavar="FILE", exists=True, dir_okay=False, help="Copybook of files behind --from; repeatable."
+    ),
+    accept: bool = typer.Option(False, "--accept", help="Approve the mapping files of --name, which you have read."),
     deploy: bool = typer.Option(False, "--deploy", help="Write a systemd unit and a Containerfile too."),
     as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
 ) -> None:
     """Write a starting workspace: a contract and a fallback that serve at once, or one drafted from a model."""
     from brownfield.workspace.init import init_empty, init_from_model
 
+    if origin or accept:
+        _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
+        return
     if model is not None:
         begun = init_from_model(folder, model, name, sample)
     elif sample is not None:
@@ -48,3 +58,35 @@ def _init(
     typer.echo(f"Began {folder} with the integration {begun.name}.")
     quoted = quote(str(folder))
     typer.echo(f"Next: brownfield check {quoted} && brownfield serve {quoted}")
+
+
+def _from_silos(
+    folder: Path, origin: list[str], name: str | None, layouts: list[Path], *, accept: bool, as_json: bool
+) -> None:
+    """Draft an integration from what is there, or approve its mapping files."""
+    from brownfield.workspace.discover import accept_mappings, discover
+
+    if name is None or (origin and accept):
+        raise typer.BadParameter("name the integration with --name, and read what --from wrote before --accept")
+    if accept:
+        accepted = accept_mappings(folder, name)
+        if as_json:
+            print_json({"accepted": accepted})
+        else:
+            typer.echo(f"Approved {', '.join(accepted) or 'nothing: every mapping file was approved already'}.")
+        return
+    found = discover(folder, origin, name, layouts=layouts)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for problem in found.problems:
+        typer.echo(f"warning: {problem}", err=True)
+    for source, profiles in found.sources.items():
+        typer.echo(f"{source}: {len(profiles)} columns, {profiles[0].rows if profiles else 0:,} rows looked at")
+    for column, values in found.suspects.items():
+        typer.echo(f"{column}: {', '.join(map(repr, values))} may stand for a missing value")
+    for join in found.joins[:5]:
+        typer.echo(f"{join.left} -> {join.right}: {join.sentence}")
+    typer.echo(
+        f"Drafted {found.folder}. Read its files, then: brownfield init {quote(str(folder))} --accept --name {name}"
+    )

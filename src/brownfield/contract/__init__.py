@@ -1,7 +1,7 @@
 """The data contract: an ODCS document in, checked records and batches out. Opens nothing, reads no clock.
 
-``BatchChecker``, ``BatchVerdict`` and ``Rejection`` are imported on first use: they bring Arrow, which the gateway
-does without.
+``BatchChecker``, ``BatchVerdict``, ``Rejection`` and ``localised`` are imported on first use: they bring Arrow, which
+the gateway does without.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,14 @@ from brownfield.contract.odcs import compile_contract
 from brownfield.contract.rows import Checked, RowChecker
 from brownfield.contract.rules import RowCountRule, UniqueRule
 from brownfield.contract.strict_json import JsonLimits, parse_json
+from brownfield.contract.units import UNITS, linear
 
 if TYPE_CHECKING:
+    from brownfield.contract.arrow_times import localised
     from brownfield.contract.batches import BatchChecker, BatchVerdict, Rejection
 
 __all__ = [
+    "UNITS",
     "BatchChecker",
     "BatchVerdict",
     "Checked",
@@ -30,6 +33,8 @@ __all__ = [
     "UniqueRule",
     "compile_contract",
     "json_schema",
+    "linear",
+    "localised",
     "openapi",
     "parse_json",
 ]
@@ -40,4 +45,8 @@ def __getattr__(name: str) -> Any:
         from brownfield.contract import batches
 
         return getattr(batches, name)
+    if name == "localised":
+        from brownfield.contract.arrow_times import localised
+
+        return localised
     raise AttributeError(name)

@@ -31,6 +31,8 @@ class Reject:
         The record's bytes as they came.
     offset
         Byte in ``raw`` at which the fault begins; None where a source has no bytes of its own.
+    stage
+        ``decode``, or ``map`` where the bytes are sound and the mapping file does not admit a value.
     """
 
     position: str
@@ -38,11 +40,12 @@ class Reject:
     field: str
     raw: bytes
     offset: int | None = None
+    stage: str = "decode"
 
     @property
     def rule(self) -> str:
-        """Identifier of the rule that was broken, in the manner of the contract's: ``FIELD.decode`` or ``decode``."""
-        return f"{self.field}.decode" if self.field else "decode"
+        """Identifier of the rule that was broken, such as ``FIELD.decode``, ``decode`` or ``FIELD.map``."""
+        return f"{self.field}.{self.stage}" if self.field else self.stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from brownfield.integration.integration import IntegrationDeclaration
 from brownfield.integration.kinds import names
 from brownfield.integration.reader import Reader
 from brownfield.integration.sources import SourceSpec
-from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.words import KeyPath, dotted, nearest, show
 
 __all__ = ["check_agreement", "check_table"]
@@ -116,6 +116,7 @@ class _Agreement:
         self.schema(name, path)
         base = self._contract.schemas.get(table.from_)
         present = set(base.names) if base is not None else set()
+        kinds: dict[str, str] = {} if base is None else {each.name: each.kind for each in base.fields}
         for index, join in enumerate(table.join):
             here: KeyPath = (*path, "join", index)
             if base is not None:
@@ -124,11 +125,34 @@ class _Agreement:
                         self._reader.note((*here, "on"), f"a field of {name} so far", show(key), nearest(key, present))
             self.fields(join.source, join.keys, (*here, "on"))
             self.fields(join.source, join.take, (*here, "take"))
+            if join.as_of is not None:
+                self.as_of(name, join, kinds, (*here, "as_of"))
+            taken = self._contract.schemas.get(join.source)
+            kinds |= {} if taken is None else {each.name: each.kind for each in taken.fields if each.name in join.take}
             added = [*join.take, *([join.exists] if join.exists else [])]
             for column in added:
                 if column in present:
                     self._reader.note(here, "a name that is not taken", show(column), "Each field is added once.")
                 present.add(column)
+
+    def as_of(self, name: str, join: Join, kinds: Mapping[str, str], path: KeyPath) -> None:
+        """Check that the times of a join in time are there and of one kind."""
+        as_of = join.as_of
+        if as_of is None:
+            return
+        self.fields(join.source, as_of.fields, path)
+        schema = self._contract.schemas.get(join.source)
+        if as_of.left not in kinds:
+            self._reader.note(
+                (*path, "left"), f"a field of {name} so far", show(as_of.left), nearest(as_of.left, kinds)
+            )
+        elif kinds[as_of.left] not in {"date", "timestamp"}:
+            self._reader.note((*path, "left"), "a date or timestamp", f"a field of kind {kinds[as_of.left]}")
+        elif schema is not None:
+            for key, other in (("right", as_of.right), ("until", as_of.until)):
+                if other in schema.names and schema.field(other).kind != kinds[as_of.left]:
+                    wanted = f"a {kinds[as_of.left]}, as {as_of.left} is"
+                    self._reader.note((*path, key), wanted, f"a field of kind {schema.field(other).kind}")
 
     def constant(self, answer: Mapping[str, Any], path: KeyPath) -> None:
         """Check that a constant answer is one that the response admits."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from brownfield.errors import DeclarationError
+from brownfield.integration.delivery import SinkFlags, SourceFlags
 from brownfield.integration.kinds import RelativePath
 from brownfield.integration.reader import BAD, Reader, Schemas, Spec
 from brownfield.integration.references import Reference, read_reference
@@ -25,6 +26,8 @@ class SqliteConnection(Spec, frozen=True, kw_only=True):
     """A SQLite database file, opened read-only."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
+    gives: ClassVar[SourceFlags] = SourceFlags()
+    takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
 
     path: Annotated[
         RelativePath | Reference,
@@ -36,6 +39,8 @@ class FolderConnection(Spec, frozen=True, kw_only=True):
     """A folder in which a legacy system leaves files."""
 
     holds: ClassVar[Literal["table", "path"]] = "path"
+    gives: ClassVar[SourceFlags] = SourceFlags()
+    takes: ClassVar[SinkFlags] = SinkFlags(atomic_publish=True)
 
     path: Annotated[
         RelativePath | Reference,

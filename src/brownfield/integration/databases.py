@@ -10,13 +10,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta
 
+from brownfield.integration.delivery import SinkFlags, SourceFlags
 from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
 
-__all__ = ["BudgetSpec", "DatabaseConnection", "MysqlConnection", "PostgresConnection", "QuietHours", "TlsSpec"]
+__all__ = [
+    "BudgetSpec",
+    "DatabaseConnection",
+    "MysqlConnection",
+    "PostgresConnection",
+    "QuietHours",
+    "TcpPort",
+    "TlsSpec",
+]
 
-_TcpPort: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
+TcpPort: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
+"""Port of a server."""
 
 
 class TlsSpec(Spec, frozen=True, kw_only=True):
@@ -81,6 +91,7 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
     """What all database servers share."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
+    gives: ClassVar[SourceFlags] = SourceFlags()
     needs_lag: ClassVar[bool] = True
     """Whether transactions commit in another order than they begin, so that a cursor needs a lag."""
 
@@ -88,7 +99,7 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
     database: Annotated[FieldName | Reference, Meta(description="Name of the database.")]
     user: Annotated[FieldName | Reference, Meta(description="Name of the role, which should be allowed to read only.")]
     password: Annotated[Reference, Meta(description="Where the password stands.")] | None = None
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")]
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")]
     tls: Annotated[TlsSpec, Meta(description="Encryption.")] = TlsSpec()
     budget: Annotated[BudgetSpec, Meta(description="What the system can bear.")] = BudgetSpec()
 
@@ -96,11 +107,15 @@ class DatabaseConnection(Spec, frozen=True, kw_only=True):
 class PostgresConnection(DatabaseConnection, frozen=True, kw_only=True):
     """A PostgreSQL server, read in read-only transactions."""
 
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 5432
+    takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
+
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")] = 5432
     schema: Annotated[FieldName, Meta(description="Schema of the tables.")] = "public"
 
 
 class MysqlConnection(DatabaseConnection, frozen=True, kw_only=True):
     """A MariaDB or MySQL server, read in read-only transactions."""
 
-    port: Annotated[_TcpPort | Reference, Meta(description="Port of the server.")] = 3306
+    takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
+
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")] = 3306

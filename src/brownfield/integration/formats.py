@@ -61,6 +61,12 @@ class FixedWidthFormat(Spec, frozen=True, kw_only=True):
     encoding: Encoding = "utf-8"
 
 
+CodePageName = Annotated[
+    str,
+    Meta(pattern=r"^cp[0-9]{3,5}$", extra={"words": "a code page such as cp037, cp273, cp500 or cp1140"}),
+]
+
+
 class RedefineRule(Spec, frozen=True, kw_only=True):
     """When one branch of a REDEFINES is read; without keys, in every record."""
 
@@ -87,14 +93,7 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
         Literal["F", "FB", "V", "VB", "D"],
         Meta(description="Fixed length (F, FB), behind descriptor words (V, VB with blocks), or text lines (D)."),
     ] = "F"
-    code_page: Annotated[
-        str,
-        Meta(
-            pattern=r"^cp[0-9]{3,5}$",
-            description="Code page of the text fields.",
-            extra={"words": "a code page such as cp037, cp273, cp500 or cp1140"},
-        ),
-    ] = "cp037"
+    code_page: Annotated[CodePageName, Meta(description="Code page of the text fields.")] = "cp037"
     native_endian: (
         Annotated[
             Literal["big", "little"],
@@ -121,6 +120,25 @@ class CopybookFormat(Spec, frozen=True, kw_only=True):
         Mapping[FieldName, RedefineRule],
         Meta(max_length=100, description="When each branch of REDEFINES is read, by its name."),
     ] = field(default_factory=dict)
+    field_code_pages: Annotated[
+        Mapping[FieldName, CodePageName],
+        Meta(max_length=1000, description="Code pages of texts that have another than the rest, by field."),
+    ] = field(default_factory=dict)
+    float_format: (
+        Annotated[
+            Literal["ibm", "ieee"],
+            Meta(description="How COMP-1 and COMP-2 are written: the mainframe's hexadecimal numbers, or IEEE 754."),
+        ]
+        | None
+    ) = None
+    is_binary_big_endian: Annotated[bool, Meta(description="Byte order of binary numbers other than COMP-5.")] = True
+    binary_truncate: Annotated[
+        bool, Meta(description="Whether binary numbers keep to the digits of their picture (TRUNC(STD)).")
+    ] = True
+    binary_size: Annotated[
+        Literal["2-4-8", "1-2-4-8"],
+        Meta(description="Bytes that binary numbers may take; GnuCOBOL by default also writes one byte."),
+    ] = "2-4-8"
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse descriptor words where the record format has none."""

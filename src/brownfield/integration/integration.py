@@ -11,12 +11,15 @@ from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec
 from brownfield.integration.fallback import FallbackSpec
 from brownfield.integration.kinds import Identifier, Line, RelativePath, Slug
+from brownfield.integration.mapping import MappingSpec
 from brownfield.integration.model import ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
+from brownfield.integration.pipeline import PipelineSpec
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.rollout import RolloutSpec
 from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.write_back import WriteBackSpec
 
 if TYPE_CHECKING:
     from brownfield.contract import Contract
@@ -38,6 +41,13 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     unified: Annotated[
         Mapping[Identifier, UnifiedSpec], Meta(max_length=64, description="Tables made of several sources.")
     ] = field(default_factory=dict)
+    write_back: Annotated[
+        Mapping[Identifier, WriteBackSpec], Meta(max_length=64, description="Where unified rows are written back.")
+    ] = field(default_factory=dict)
+    pipeline: (
+        Annotated[PipelineSpec, Meta(description="How often all this is done while served; without it by hand only.")]
+        | None
+    ) = None
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
     features: (
         Annotated[
@@ -112,8 +122,10 @@ class IntegrationSpec:
     ----------
     folder
         Where ``integration.yaml`` lies; every path of the declaration is below it.
+    mappings
+        The mapping files, by the path under which a place declares them.
     digest
-        SHA-256, in hexadecimal, of the declaration, contract and features as they were read.
+        SHA-256, in hexadecimal, of the declaration, contract, features and mappings as they were read.
     """
 
     name: str
@@ -124,6 +136,9 @@ class IntegrationSpec:
     contract_path: Path
     sources: Mapping[str, SourceSpec]
     unified: Mapping[str, UnifiedSpec]
+    mappings: Mapping[str, MappingSpec]
+    write_back: Mapping[str, WriteBackSpec]
+    pipeline: PipelineSpec | None
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None

@@ -4,20 +4,31 @@ Every declared file must lie below the folder of its declaration, links included
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from brownfield.contract import Contract, compile_contract
 from brownfield.errors import DeclarationError
 from brownfield.integration.agreement import check_agreement, check_table
+from brownfield.integration.connections import ConnectionSpec
 from brownfield.integration.integration import IntegrationDeclaration, IntegrationSpec
+from brownfield.integration.mapping import MappingFile, MappingSpec
+from brownfield.integration.mapping_agreement import check_mapping
 from brownfield.integration.reader import Reader, each_error, raise_all
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.strict_yaml import MAX_BYTES, Document, load_document
 from brownfield.integration.words import KeyPath, nearest, show
 from brownfield.integration.workspace import WorkspaceDeclaration, WorkspaceSpec
+from brownfield.integration.write_back import check_write_back
 
-__all__ = ["INTEGRATION_FILE", "MAX_INTEGRATIONS", "WORKSPACE_FILE", "load_integration", "load_workspace"]
+__all__ = [
+    "INTEGRATION_FILE",
+    "MAX_INTEGRATIONS",
+    "WORKSPACE_FILE",
+    "load_connections",
+    "load_integration",
+    "load_workspace",
+]
 
 MAX_INTEGRATIONS = 1_000
 """Most integrations in one workspace: what one machine serves, and what loads in seconds."""
@@ -45,14 +56,7 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
     DeclarationError
         With everything that is wrong in all files; see :func:`each_error`.
     """
-    file = folder / WORKSPACE_FILE
-    if not file.exists():
-        begin = "Begin a workspace with brownfield init."
-        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
-    content = _read(file, file.name)
-    reader = Reader(load_document(content, file.name), registry)
-    declared = reader.read(WorkspaceDeclaration)
-    _check_places(declared, folder, reader)
+    declared, reader, content = _load_declaration(folder, registry)
     integrations, problems = _load_integrations(folder, declared, registry)
     raise_all(problems)
     return WorkspaceSpec(
@@ -67,6 +71,29 @@ def load_workspace(folder: Path, registry: Registry = DEFAULT) -> WorkspaceSpec:
         document=reader.document,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def load_connections(folder: Path, registry: Registry = DEFAULT) -> Mapping[str, ConnectionSpec]:
+    """Read the connections of a workspace alone, whatever the state of its integrations.
+
+    Raises
+    ------
+    DeclarationError
+        With everything that is wrong in ``brownfield.yaml``.
+    """
+    return _load_declaration(folder, registry)[0].connections
+
+
+def _load_declaration(folder: Path, registry: Registry) -> tuple[WorkspaceDeclaration, Reader, bytes]:
+    file = folder / WORKSPACE_FILE
+    if not file.exists():
+        begin = "Begin a workspace with brownfield init."
+        raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
+    content = _read(file, file.name)
+    reader = Reader(load_document(content, file.name), registry)
+    declared = reader.read(WorkspaceDeclaration)
+    _check_places(declared, folder, reader)
+    return declared, reader, content
 
 
 def _load_integrations(
@@ -137,9 +164,11 @@ def load_integration(
         check_agreement(declared, contract, reader)
     if workspace is not None:
         _check_connections(declared, workspace, reader)
+    check_write_back(declared, contract, None if workspace is None else workspace.connections, reader)
     for relative, path in _further_files(declared):
         files.content(relative, path)
     files.tables(declared, contract)
+    mappings = files.mappings(declared, contract)
     if declared.model is not None and declared.model.path is not None:
         files.below(declared.model.path, ("model", "path"))
     reader.raise_problems()
@@ -153,6 +182,9 @@ def load_integration(
         contract_path=file.parent / declared.contract,
         sources=declared.sources,
         unified=declared.unified,
+        mappings=mappings,
+        write_back=declared.write_back,
+        pipeline=declared.pipeline,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,
@@ -229,6 +261,27 @@ class _Files:
             except DeclarationError as error:
                 self._reader.problems.append(error)
 
+    def mappings(self, declared: IntegrationDeclaration, contract: Contract | None) -> dict[str, MappingSpec]:
+        """Read the mapping files and check them against the contract; by the path under which they are declared."""
+        found: dict[str, MappingSpec] = {}
+        for name, source in declared.sources.items():
+            for index, place in enumerate(source.chain):
+                schema = None if contract is None else contract.schemas.get(name)
+                document = self.document(place.mapping, ("sources", name, "chain", index, "mapping"))
+                if place.mapping is None or document is None or schema is None:
+                    continue
+                reader = Reader(document, self._reader.registry)
+                try:
+                    file = reader.read(MappingFile)
+                    check_mapping(file, schema, source.read_by, reader)
+                    reader.raise_problems()
+                except DeclarationError as error:
+                    self._reader.problems.extend(each_error(error))
+                    continue
+                digest = self._digests[place.mapping]
+                found[place.mapping] = MappingSpec(fields=file.fields, digest=digest, document=document)
+        return found
+
     def digest(self, declaration: bytes) -> str:
         """Digest of the declaration and of all files that were read."""
         whole = hashlib.sha256(hashlib.sha256(declaration).digest())
@@ -247,6 +300,10 @@ def _further_files(declared: IntegrationDeclaration) -> Iterator[tuple[str, KeyP
             layout = getattr(place.options, "layout", None)
             if layout is not None:
                 yield layout, ("sources", name, "chain", index, "layout")
+    for name, written in declared.write_back.items():
+        layout = getattr(written.to.options, "layout", None)
+        if layout is not None:
+            yield layout, ("write_back", name, "layout")
 
 
 def _check_places(declared: WorkspaceDeclaration, folder: Path, reader: Reader) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from brownfield.integration.brokers import MqttConnection, NatsConnection, RabbitmqConnection, RedisConnection
 from brownfield.integration.connections import FolderConnection, SqliteConnection
 from brownfield.integration.databases import MysqlConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
@@ -23,6 +24,7 @@ from brownfield.integration.formats import (
     XmlFormat,
 )
 from brownfield.integration.reader import Spec
+from brownfield.integration.sftp import SftpConnection
 
 __all__ = ["DEFAULT", "PluginKind", "Registry"]
 
@@ -56,8 +58,13 @@ DEFAULT = Registry(
     connections=MappingProxyType(
         {
             "folder": FolderConnection,
+            "mqtt": MqttConnection,
             "mysql": MysqlConnection,
+            "nats": NatsConnection,
             "postgres": PostgresConnection,
+            "rabbitmq": RabbitmqConnection,
+            "redis": RedisConnection,
+            "sftp": SftpConnection,
             "sqlite": SqliteConnection,
         }
     ),

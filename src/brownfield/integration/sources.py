@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from brownfield.integration.brokers import MessagesSpec, QueueName
+from brownfield.integration.intake import IntakeSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from brownfield.integration.registry import Registry
 
 __all__ = ["Cursor", "Location", "ParkSpec", "SourceSpec"]
+
+
+def is_pattern(path: str | None) -> bool:
+    """Tell whether a path stands for any number of files."""
+    return path is not None and not {"*", "?", "["}.isdisjoint(path)
 
 
 class Cursor(Spec, frozen=True, kw_only=True):
@@ -47,18 +54,32 @@ class ParkSpec(Spec, frozen=True, kw_only=True):
 
 
 class Location(Spec, frozen=True, kw_only=True):
-    """One place of a source: a table or a file of a connection, or the last good snapshot."""
+    """One place of a source: a table, a file or a queue of a connection, or the last good snapshot."""
 
     connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
     table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
-    path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
-    format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    path: (
+        Annotated[
+            RelativePath,
+            Meta(description="File, in a connection that holds files; of a feed also a pattern with * ? [ ]."),
+        ]
+        | None
+    ) = None
+    queue: Annotated[QueueName, Meta(description="Queue, in a connection to a broker.")] | None = None
+    messages: Annotated[MessagesSpec, Meta(description="How the messages of a queue are taken.")] | None = None
+    format: Annotated[str, Meta(description="Format of the file or of each message; its options stand beside it.")] | (
+        None
+    ) = None
+    intake: Annotated[IntakeSpec, Meta(description="How the files of a feed are taken.")] | None = None
     snapshot: (
         Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
         | None
     ) = None
     max_age_h: (
         Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
+    ) = None
+    mapping: (
+        Annotated[RelativePath, Meta(description="Mapping file: how its columns become the contract's fields.")] | None
     ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
@@ -76,8 +97,9 @@ class Location(Spec, frozen=True, kw_only=True):
         for name, options in sorted(registry.formats.items()):
             schema = schemas[options.__name__]
             properties = {**plain, "format": {"const": name, "description": schema["description"]}}
-            required = ["connection", "path", "format", *schema["required"]]
-            branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
+            required = ["connection", "format", *schema["required"]]
+            branch = {**own, "properties": {**properties, **schema["properties"]}, "required": required}
+            branches.append({**branch, "anyOf": [{"required": ["path"]}, {"required": ["queue"]}]})
         return {"oneOf": branches}
 
     @classmethod
@@ -102,23 +124,32 @@ class Location(Spec, frozen=True, kw_only=True):
         return reader.checked(cls(**arguments, options=options), path)
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
+        """Refuse what is not one of a table, a file with its format, a queue, and a snapshot with its age."""
         if self.snapshot is not None:
-            if self.connection is not None:
-                yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
-            if self.max_age_h is None:
-                yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
+            yield from self._of_snapshot()
             return
         if self.max_age_h is not None:
             yield Contradiction(("max_age_h",), "max_age_h beside snapshot only", "no snapshot")
         if self.connection is None:
             yield Contradiction((), "a connection, or a snapshot", "neither")
-        elif (self.table is None) == (self.path is None):
-            yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
+        elif (places := sum(each is not None for each in (self.table, self.path, self.queue))) != 1:
+            yield Contradiction((), "either table or path or queue", "several" if places else "none of them")
         if self.path is not None and self.format is None:
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
-        if self.format is not None and self.path is None:
-            yield Contradiction(("format",), "format beside path only", "no path")
+        if self.intake is not None and self.path is None:
+            yield Contradiction(("intake",), "intake beside path only", "no path")
+        if self.format is not None and self.path is None and self.queue is None:
+            yield Contradiction(("format",), "format beside path or queue only", "neither")
+        if self.messages is not None and self.queue is None:
+            yield Contradiction(("messages",), "messages beside queue only", "no queue")
+
+    def _of_snapshot(self) -> Iterator[Contradiction]:
+        if self.connection is not None:
+            yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
+        if self.mapping is not None:
+            yield Contradiction(("mapping",), "no mapping beside snapshot, which holds the fields", "one")
+        if self.max_age_h is None:
+            yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -207,10 +238,16 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         yield from self._unheld()
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
+        queued = any(place.queue is not None for place in self.chain)
+        if queued and not self.feed:
+            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
+        if queued and self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
-        if self.feed and self.max_drop_percent is not None and any(place.table is not None for place in self.chain):
-            yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "a feed of a table")
+        if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
+            yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "another feed")
+        yield from self._of_files()
         for index, place in enumerate(self.chain[:-1]):
             if place.snapshot is not None:
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
@@ -226,8 +263,20 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("on_breach",), allowed, self.on_breach)
         if self.on_breach == "shadow" and any(place.table is None and place.path is None for place in self.chain):
             yield Contradiction(("on_breach",), "pause for a feed that is read only once", "shadow")
+    def _of_files(self) -> Iterator[Contradiction]:
+        if not self.feed and any(place.intake is not None for place in self.chain):
+            yield Contradiction(("intake",), "intake on a feed only", "a lookup")
+        if not self.feed and any(is_pattern(place.path) for place in self.chain):
+            yield Contradiction(("path",), "one file for a lookup", "a pattern")
+        if self.max_drop_percent is not None and self.feed and any(is_pattern(place.path) for place in self.chain):
+            yield Contradiction(("max_drop_percent",), "a lookup, or a feed of one file", "a feed of many files")
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Fields by which a lookup finds a record; empty for a feed."""
         return () if self.lookup is None else names(self.lookup)
+
+    @property
+    def read_by(self) -> tuple[str, ...]:
+        """Fields by whose columns the silo is read: a lookup's keys, a feed's cursor."""
+        return self.keys if self.cursor is None else (self.cursor.column, *names(self.cursor.key))

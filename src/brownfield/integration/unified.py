@@ -8,7 +8,34 @@ from msgspec import Meta, field
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, names
 from brownfield.integration.reader import Contradiction, Spec
 
-__all__ = ["Join", "UnifiedSpec"]
+__all__ = ["AsOf", "Join", "UnifiedSpec"]
+
+
+class AsOf(Spec, frozen=True, kw_only=True):
+    """Which of several rows of a key held at a time: the latest that began before it, never one from its future."""
+
+    left: Annotated[FieldName, Meta(description="Field of the rows: the time at which each was true.")]
+    right: Annotated[FieldName, Meta(description="Field of the source: the time from which a row holds.")]
+    until: (
+        Annotated[
+            FieldName, Meta(description="Field of the source: the time from which a row holds no more; empty is open.")
+        ]
+        | None
+    ) = None
+    strict: Annotated[
+        bool, Meta(description="Whether right must lie before left, as where a day is all that is known.")
+    ] = False
+    max_age_d: (
+        Annotated[
+            float, Meta(gt=0, le=36_525, description="Days after right from which on a row is too old to be used.")
+        ]
+        | None
+    ) = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the source that are compared."""
+        return (self.right,) if self.until is None else (self.right, self.until)
 
 
 class Join(Spec, frozen=True, kw_only=True):
@@ -21,6 +48,9 @@ class Join(Spec, frozen=True, kw_only=True):
         Annotated[FieldName, Meta(description="Name of an added yes-or-no field: whether the source has a match.")]
         | None
     ) = None
+    as_of: Annotated[AsOf, Meta(description="Which of several rows of a key held at the time of each row.")] | None = (
+        None
+    )
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a join that adds nothing."""
@@ -31,6 +61,11 @@ class Join(Spec, frozen=True, kw_only=True):
     def keys(self) -> tuple[str, ...]:
         """The fields that both sides share."""
         return names(self.on)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Fields of the source that the join looks at."""
+        return (*self.keys, *self.take, *(() if self.as_of is None else self.as_of.fields))
 
 
 class UnifiedSpec(Spec, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.tls import load_certificate, server_context
 from brownfield.store import Journal, workspace_lock
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._var = spec.folder / "var"
         self._loaded: dict[str, Loaded] = {}
         self._journals = _Journals(self._var / "journal", self._clock)
+        self._pipelines = Pipelines(self._clock)
         self._reloads = asyncio.Lock()
         self._ending = False
 
@@ -115,10 +117,12 @@ class Supervisor:
                 limits=_limits(self._spec),
                 title=self._spec.name,
                 clock=self._clock,
+                pipelines=self._pipelines.status,
             )
             await self._listen()
         finally:
             flushing.cancel()
+            await self._pipelines.end(self._drain_s)
             await asyncio.gather(*(one.keeper.end() for one in self._loaded.values() if one.keeper))
             await asyncio.to_thread(self._journals.close)
         return 0
@@ -153,6 +157,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
         await self._door.start(listener)
+        await self._pipelines.follow(self._spec, self._drain_s)
         self._on_ready(f"{'https' if self._tls else 'http'}://{shown}:{port}")
         await self._ended.wait()
         await self._door.drain(self._drain_s)
@@ -196,6 +201,7 @@ class Supervisor:
             self._handler.origins = self._origins(spec)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
+            await self._pipelines.follow(spec, self._drain_s)
             await self._enter_history("workspace.reloaded")
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
             await asyncio.sleep(_LINGER_S)

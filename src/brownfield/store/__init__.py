@@ -3,10 +3,12 @@
 from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
 from brownfield.store.database import MigrationPlan, check_whole, copy_database, migration_plan
 from brownfield.store.files import private_folder, sync_folder, write_private
+from brownfield.store.inbox import Inbox
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
-from brownfield.store.ledger import Run, SourceCounts, SourceState
+from brownfield.store.ledger import Delivery, Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.outbox import OutboxEntry, OutboxState
 from brownfield.store.parts import Part
 from brownfield.store.quarantine import Parked, Quarantined, QuarantineState, Refused, Selection
 from brownfield.store.registry import Admission
@@ -17,9 +19,13 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "AuditVerdict",
+    "Delivery",
+    "Inbox",
     "Journal",
     "JournalPolicy",
     "MigrationPlan",
+    "OutboxEntry",
+    "OutboxState",
     "Parked",
     "Part",
     "QuarantineState",

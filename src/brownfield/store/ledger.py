@@ -14,7 +14,7 @@ from brownfield.errors import NotFound, StoreError
 from brownfield.store.access import Access
 from brownfield.store.schema import delivery, plain, position, run, run_rule, run_source, source_state
 
-__all__ = ["Ledger", "Run", "SourceCounts", "SourceState"]
+__all__ = ["Delivery", "Ledger", "Run", "SourceCounts", "SourceState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class SourceCounts:
         How many of the accepted were changed by a declared repair.
     by_rule
         Quarantined rows by ``(code, rule)``; a row that breaks several rules counts under each.
+    mapping
+        SHA-256 of the mapping file under which the rows were read; empty without one.
     """
 
     source: str
@@ -67,6 +69,7 @@ class SourceCounts:
     quarantined: int
     repaired: int = 0
     by_rule: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    mapping: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,44 @@ class SourceState:
     rows_total: int
     rows_last: int
     shape: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One file of a feed.
+
+    Parameters
+    ----------
+    origin
+        Its path and the digest of its content, ``path#sha256``.
+    size_bytes
+        Its length; None where it was not noted.
+    mtime_ns
+        When it was written last; None where that does not tell its content.
+    rows
+        Records in it; 0 where it was refused.
+    code
+        Why it was refused as a whole; empty where it was taken.
+    head
+        Its first line, for formats whose first line names the columns.
+    """
+
+    origin: str
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    rows: int = 0
+    code: str = ""
+    head: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """Where it lay in its folder."""
+        return self.origin.rpartition("#")[0]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its content."""
+        return self.origin.rpartition("#")[2]
 
 
 class Ledger:
@@ -134,7 +175,10 @@ class Ledger:
         """Add the rows of one batch to what the run has counted for that source; a replay adds negative ones too."""
         sums = ("rows_in", "accepted", "quarantined", "repaired")
         entry = insert(run_source).values(
-            run_id=run_id, source=counts.source, **{name: getattr(counts, name) for name in sums}
+            run_id=run_id,
+            source=counts.source,
+            mapping=counts.mapping,
+            **{name: getattr(counts, name) for name in sums},
         )
         entry = entry.on_conflict_do_update(
             index_elements=["run_id", "source"],
@@ -174,6 +218,7 @@ class Ledger:
                 quarantined=row.quarantined,
                 repaired=row.repaired,
                 by_rule={(rule.code, rule.rule): rule.rows for rule in rules if rule.source == row.source},
+                mapping=row.mapping,
             )
             for row in sources
         ]
@@ -215,17 +260,38 @@ class Ledger:
                 )
             )
 
-    def delivered(self, integration: str, source: str) -> set[str]:
-        """Which files of a feed were read, each named with the digest of its content."""
-        query = sa.select(delivery.c.origin).where(delivery.c.integration == integration, delivery.c.source == source)
+    def deliveries(self, integration: str, source: str) -> list[Delivery]:
+        """Which files of a feed were looked into, taken or refused."""
+        names = ("origin", "size_bytes", "mtime_ns", "rows", "code", "head")
+        query = sa.select(*(delivery.c[name] for name in names)).where(
+            delivery.c.integration == integration, delivery.c.source == source
+        )
         with self._access.read() as connection:
-            return set(connection.execute(query).scalars())
+            return [Delivery(**plain(row)) for row in connection.execute(query).mappings()]
 
-    def add_delivery(self, run_id: str, integration: str, source: str, origin: str) -> None:
-        """Note that a file of a feed was read; a second time changes nothing."""
-        entry = insert(delivery).values(integration=integration, source=source, origin=origin, run_id=run_id)
+    def add_delivery(self, run_id: str, integration: str, source: str, found: Delivery) -> None:
+        """Note a file of a feed; one that is noted already keeps its records and its head."""
+        values = {"size_bytes": found.size_bytes, "mtime_ns": found.mtime_ns, "code": found.code}
+        entry = insert(delivery).values(
+            integration=integration,
+            source=source,
+            origin=found.origin,
+            run_id=run_id,
+            rows=found.rows,
+            head=found.head,
+            **values,
+        )
+        refused = delivery.delete().where(
+            delivery.c.integration == integration, delivery.c.source == source, delivery.c.origin == f"{found.path}#"
+        )
         with self._access.write() as connection:
-            connection.execute(entry.on_conflict_do_nothing())
+            connection.execute(refused)  # what is known of it now takes the place of an earlier refusal
+            connection.execute(
+                entry.on_conflict_do_update(
+                    index_elements=["integration", "source", "origin"],
+                    set_={name: entry.excluded[name] for name in values},
+                )
+            )
 
     def position(self, integration: str, source: str) -> Any | None:
         """How far a source was read and committed, as the source itself wrote it; None when never."""

@@ -1,10 +1,11 @@
 """Which files make up each table: a table grows by whole files, and a file that is not listed here is no part of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from brownfield.errors import StoreError
 from brownfield.store.access import Access
 from brownfield.store.schema import part, plain
 
@@ -48,6 +49,25 @@ class Parts:
         own = (part.c.integration == integration, part.c.dataset == dataset)
         number = sa.select(sa.func.coalesce(sa.func.max(part.c.number) + 1, 0)).where(*own).scalar_subquery()
         with self._access.write() as connection:
+            connection.execute(
+                part.insert().values(
+                    integration=integration, dataset=dataset, number=number, file=new.file, rows=new.rows, run_id=run_id
+                )
+            )
+
+    def replace(self, run_id: str, integration: str, dataset: str, old: Sequence[str], new: Part) -> None:
+        """List one file in the place of some that follow each other.
+
+        Raises
+        ------
+        StoreError
+            When the table does not list all of them.
+        """
+        chosen = (part.c.integration == integration, part.c.dataset == dataset, part.c.file.in_(old))
+        with self._access.write() as connection:
+            number = connection.execute(sa.select(sa.func.min(part.c.number)).where(*chosen)).scalar_one()
+            if connection.execute(part.delete().where(*chosen)).rowcount != len(old):
+                raise StoreError("the parts of this table were changed meanwhile", where=f"{integration}.{dataset}")
             connection.execute(
                 part.insert().values(
                     integration=integration, dataset=dataset, number=number, file=new.file, rows=new.rows, run_id=run_id

@@ -14,8 +14,12 @@ from sqlalchemy.engine import Dialect
 __all__ = [
     "METADATA",
     "admission",
+    "approval",
+    "attempt",
     "audit",
     "delivery",
+    "inbox",
+    "outbox",
     "part",
     "position",
     "quarantine",
@@ -98,6 +102,7 @@ run_source = sa.Table(
     sa.Column("accepted", sa.Integer, nullable=False),
     sa.Column("quarantined", sa.Integer, nullable=False),
     sa.Column("repaired", sa.Integer, nullable=False),
+    sa.Column("mapping", sa.String(64), nullable=False, server_default=""),
     sa.CheckConstraint("rows_in = accepted + quarantined", name="every_row_counted_once"),
 )
 
@@ -137,6 +142,32 @@ delivery = sa.Table(
     sa.Column("source", sa.String(128), primary_key=True),
     sa.Column("origin", sa.String(4352), primary_key=True),
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("mtime_ns", sa.BigInteger),
+    sa.Column("rows", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("code", sa.String(32), nullable=False, server_default=""),
+    sa.Column("head", sa.LargeBinary, nullable=False, server_default=""),
+)
+
+inbox = sa.Table(
+    "inbox",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("committed_utc", UtcStamp, nullable=False),
+    sa.Index("inbox_by_age", "integration", "source", "committed_utc"),
+)
+
+attempt = sa.Table(
+    "attempt",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("message", sa.String(64), primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_utc", UtcStamp, nullable=False),
 )
 
 part = sa.Table(
@@ -148,6 +179,39 @@ part = sa.Table(
     sa.Column("file", sa.String(128), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("sink", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("effect_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("dataset", sa.String(128), nullable=False),
+    sa.Column("file", sa.String(128), nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("batch_rows", sa.Integer, nullable=False),
+    sa.Column("batches_done", sa.Integer, nullable=False),
+    sa.Column("position", JsonText),
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("entered_utc", UtcStamp, nullable=False),
+    sa.Column("tried_utc", UtcStamp),
+    sa.Column("finished_utc", UtcStamp),
+    sa.Index("outbox_by_state", "integration", "state", "sink", "number"),
+)
+
+approval = sa.Table(
+    "approval",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("sink", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("approved_utc", UtcStamp, nullable=False),
 )
 
 quarantine = sa.Table(

@@ -10,7 +10,9 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.store.access import Access, Joined
 from brownfield.store.audit import Audit
 from brownfield.store.database import Database, open_database
+from brownfield.store.inbox import Inbox
 from brownfield.store.ledger import Ledger
+from brownfield.store.outbox import Outbox
 from brownfield.store.parts import Parts
 from brownfield.store.quarantine import Quarantine
 from brownfield.store.registry import Registry
@@ -23,7 +25,9 @@ class Transaction:
 
     def __init__(self, access: Access, clock: Clock) -> None:
         self.ledger = Ledger(access, clock)
+        self.inbox = Inbox(access, clock)
         self.parts = Parts(access)
+        self.outbox = Outbox(access, clock)
         self.quarantine = Quarantine(access, clock)
         self.registry = Registry(access, clock)
         self.audit = Audit(access, clock)

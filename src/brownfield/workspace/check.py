@@ -16,15 +16,19 @@ from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
     DatabaseConnection,
+    Delivery,
     Document,
     IntegrationSpec,
     KeyPath,
     Reference,
     Registry,
+    SftpConnection,
     WorkspaceSpec,
     check_host,
+    deliveries,
     dotted,
     each_error,
+    key_names,
     load_workspace,
     read_reference,
 )
@@ -37,6 +41,7 @@ Level: TypeAlias = Literal["error", "warning", "notice"]
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "notice")
 _OTHERS = 0o077
+_SECRETS = frozenset({"password", "private_key", "passphrase"})
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +83,14 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
         Names of the integrations that were read; empty when the declaration has errors.
     findings
         In the order of level and file.
+    deliveries
+        What is promised between each feed and each sink that it is written back to.
     """
 
     folder: str
     integrations: tuple[str, ...]
     findings: tuple[Finding, ...]
+    deliveries: tuple[Delivery, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -119,10 +127,14 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
         found.extend(_custody_findings(integration, has_key=workspace.security.encryption_key is not None))
+        found.extend(_write_back_findings(integration, workspace))
     return CheckReport(
         folder=str(folder),
         integrations=tuple(workspace.integrations),
         findings=tuple(sorted(found, key=lambda finding: _LEVELS.index(finding.level))),
+        deliveries=tuple(
+            each for spec in workspace.integrations.values() for each in deliveries(spec, workspace.connections)
+        ),
     )
 
 
@@ -176,7 +188,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
-        if isinstance(connection.options, DatabaseConnection):
+        if isinstance(connection.options, DatabaseConnection | SftpConnection):
             yield from _server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
@@ -195,22 +207,29 @@ def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
         yield from _secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
 
 
-def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report what will keep us from a database server, or should: references without a value, secrets for all."""
-    for key in ("host", "port", "database", "user"):
+def _server_findings(
+    options: DatabaseConnection | SftpConnection, path: KeyPath, folder: Path, at: _At
+) -> Iterator[Finding]:
+    """Report what will keep us from a server, or should: references without a value, secrets for all."""
+    for key in key_names(type(options)):
         reference = getattr(options, key)
-        if isinstance(reference, Reference):
-            try:
-                value = read_reference(reference, folder)
-                if key == "host":
-                    check_host(value)
-            except DeclarationError as error:
-                yield at.error("warning", (*path, key), error)
-    if options.password is not None:
-        yield from _secret_findings(options.password, (*path, "password"), folder, at)
-    if options.tls.mode != "verify":
+        if isinstance(reference, Reference) and key in _SECRETS:
+            yield from _secret_findings(reference, (*path, key), folder, at)
+        elif isinstance(reference, Reference):
+            yield from _reference_findings(reference, (*path, key), folder, at)
+    if isinstance(options, DatabaseConnection) and options.tls.mode != "verify":
         risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
         yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
+
+
+def _reference_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a reference without a value, and a host that is refused."""
+    try:
+        value = read_reference(reference, folder)
+        if path[-1] == "host":
+            check_host(value)
+    except DeclarationError as error:
+        yield at.error("warning", path, error)
 
 
 def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
@@ -238,12 +257,28 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
             "End fallback.chain with a constant: without it callers get a refusal.",
         )
     yield from _format_findings(spec, at)
+    yield from _mapping_findings(spec, at)
     yield from _table_findings(spec, at)
     yield from _features_findings(spec, at)
     yield from _model_findings(spec, at)
     yield from _later_findings(spec, at)
     for check_path in spec.contract.unchecked:
         yield at("notice", ("contract",), f"{check_path} in {spec.contract_path.name} belongs to another tool: not run")
+
+
+def _write_back_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterator[Finding]:
+    """Report connections that are written here and read by another integration (S-17)."""
+    at = _At(spec.document)
+    for name, written in spec.write_back.items():
+        for other in workspace.integrations.values():
+            places = [place for source in other.sources.values() for place in source.chain]
+            if other.name != spec.name and any(place.connection == written.to.connection for place in places):
+                yield at(
+                    "error",
+                    ("write_back", name, "connection"),
+                    f"{written.to.connection} is read by the integration {other.name}",
+                    "Writing takes a connection and a user of its own.",
+                )
 
 
 def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
@@ -263,6 +298,20 @@ def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
             except UnicodeDecodeError:
                 path: KeyPath = ("sources", name, "chain", index, "layout")
                 yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
+
+
+def _mapping_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+    """Prepare each mapping file as it is prepared to read: what each column of the silo is read as."""
+    for name, source in spec.sources.items():
+        for index, place in enumerate(source.chain):
+            if place.mapping is None:
+                continue
+            from brownfield.data.pipeline import mapper_of  # brings Arrow with it
+
+            try:
+                mapper_of(spec, name, place)
+            except BrownfieldError as error:
+                yield at.error("error", ("sources", name, "chain", index, "mapping"), error)
 
 
 def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:

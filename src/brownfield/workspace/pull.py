@@ -11,6 +11,9 @@ from brownfield.store import open_store
 
 __all__ = ["actor", "find_integration", "pull"]
 
+_LOCK_WAIT_S = 10.0
+"""A served workspace may be in the middle of a run of its own."""
+
 
 def pull(
     workspace: Path,
@@ -49,6 +52,7 @@ def pull(
             accept=accept,
             actor=actor(),
             custody=custody_of(spec),
+            lock_wait_s=_LOCK_WAIT_S,
         )
 
 

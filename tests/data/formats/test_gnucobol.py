@@ -1,17 +1,17 @@
 """The oracle of the copybook format: files that a compiled COBOL program really wrote."""
 
 import io
-import shutil
 import subprocess
 
 import pyarrow as pa
 import pytest
 
 from brownfield.data.formats import Choice, Copybook, compile_copybook
+from harness.cobol import moves, needs_gnucobol, written_by_cobol
 
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(shutil.which("cobc") is None, reason="GnuCOBOL is not installed (apt-get install gnucobol3)"),
+    needs_gnucobol,
 ]
 
 RECORD = """\
@@ -130,41 +130,6 @@ LINES = """
    05 N PIC S9(3).
    05 NOTE PIC X(8).
 """
-
-
-def written_by_cobol(folder, copybook, organization, statements, options):
-    """Compile a program that makes the statements between opening and closing its file, run it, give its file."""
-    varying = "RECORD VARYING FROM 1 TO 200" if "DEPENDING" in copybook else ""
-    source = [
-        "IDENTIFICATION DIVISION.", "PROGRAM-ID. MK.", "ENVIRONMENT DIVISION.", "INPUT-OUTPUT SECTION.",
-        "FILE-CONTROL.", f'SELECT F ASSIGN TO "OUT.DAT" ORGANIZATION {organization}.', "DATA DIVISION.",
-        "FILE SECTION.", f"FD F {varying}.", copybook.strip(), "PROCEDURE DIVISION.", "OPEN OUTPUT F.",
-        *statements, "CLOSE F.", "STOP RUN.",
-    ]  # fmt: skip
-    (folder / "mk.cob").write_text("\n".join(source) + "\n", encoding="ascii")
-    subprocess.run(["cobc", "-x", "-free", *options, "-o", "mk", "mk.cob"], cwd=folder, check=True, timeout=100)
-    subprocess.run(["./mk"], cwd=folder, check=True, timeout=20)
-    return (folder / "OUT.DAT").read_bytes()
-
-
-def moves(row, names):
-    """COBOL statements that move one record's values and write it."""
-    lines = []
-    for name in names:
-        value = row[name]
-        if value is None:
-            continue
-        for path, item in leaves(value):
-            place = f"({', '.join(str(step + 1) for step in path)})" if path else ""
-            lines.append(f"MOVE {item if isinstance(item, int) else repr(item)} TO {name.upper()}{place}.")
-    return [*lines, "WRITE R."]
-
-
-def leaves(value, path=()):
-    """Every single value of nested lists, with its place."""
-    if not isinstance(value, list):
-        return [(path, value)]
-    return [leaf for index, item in enumerate(value) for leaf in leaves(item, (*path, index))]
 
 
 def check_both_ways(book, schema, data, rows):

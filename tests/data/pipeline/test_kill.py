@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.engine.default import DefaultDialect
 
 from brownfield.data.pipeline import run_pipeline
+from brownfield.data.pipeline.parts import listed_files
 from brownfield.errors import BrownfieldError
 from brownfield.integration import load_workspace
 from brownfield.store import Selection, open_store
@@ -101,7 +102,7 @@ def run(shop):
 def seen(shop):
     """Line numbers in the unified table, as a reader of its files finds them."""
     folder = shop / "var/data/reco/lines"
-    return sorted(pq.read_table(folder)["line_id"].to_pylist()) if any(folder.glob("*.parquet")) else []
+    return sorted(line for file in listed_files(folder) for line in pq.read_table(file)["line_id"].to_pylist())
 
 
 def check_whole(shop):
@@ -213,3 +214,4 @@ def test_r_06_f_60_every_durable_operation_may_fail(shop, monkeypatch):
             break
         sell(shop, 5)
     assert failed > 15
+    assert any("m.parquet" in file.name for file in listed_files(shop / "var/data/reco/lines"))

@@ -23,7 +23,7 @@ def test_a_part_is_seen_when_it_is_listed_and_not_before(tmp_path):
     write(tmp_path, "1.parquet")
     assert list(tmp_path.glob("*.parquet")) == []
     settle(tmp_path, ["0.parquet"])
-    assert [each.name for each in tmp_path.iterdir()] == ["0.parquet"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".parts", "0.parquet"]
     assert pq.read_table(tmp_path).equals(ROWS)
     assert (tmp_path / "0.parquet").stat().st_mode & 0o777 == 0o600
 
@@ -41,7 +41,7 @@ def test_settling_twice_changes_nothing(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     for _ in range(2):
         settle(tmp_path, ["0.parquet"])
-        assert sorted(each.name for each in tmp_path.iterdir()) == ["0.parquet", "notes.txt"]
+        assert sorted(each.name for each in tmp_path.iterdir()) == [".parts", "0.parquet", "notes.txt"]
 
 
 def test_f61_a_listed_part_that_is_nowhere_is_told(tmp_path):

@@ -7,13 +7,14 @@ import os
 import pyarrow as pa
 import pytest
 
+from brownfield.data.folders import LocalFolder
+from brownfield.data.folders import local as room
 from brownfield.data.formats import Csv, FixedWidth, read_layout
 from brownfield.data.sinks import Applied, FileSink, Found, without_formulas
-from brownfield.data.sinks import files as room
 from brownfield.errors import DeclarationError, Fenced, SinkRefused, SinkUnavailable
 
 ROWS = pa.record_batch({"basket": [1, 2], "label": ["a", "b"], "score": [0.1, 0.2]})
-CALLS = 24
+CALLS = 32
 """More calls of the system than one effect takes."""
 
 
@@ -35,7 +36,7 @@ def sink(drop):
 def make(drop, **changed) -> FileSink:
     """Make a sink that has not taken over yet."""
     options = {"name": "scores-{effect_id}.csv", "encode": Csv().encode, "totals": ("basket", "score"), **changed}
-    return FileSink(drop, ledger=drop.parent / "ledger.db", **options)
+    return FileSink(LocalFolder(drop), ledger=drop.parent / "ledger.db", **options)
 
 
 def seen(drop) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from brownfield.data.folders import LocalFolder
 from brownfield.data.formats import Csv
 from brownfield.data.sinks import FileSink, MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget
 from brownfield.errors import SinkUnavailable
@@ -21,7 +22,9 @@ def make(settings: dict):
     """Make the sink of the settings."""
     kind = settings["kind"]
     if kind == "files":
-        return FileSink(Path(settings["drop"]), "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"]))
+        return FileSink(
+            LocalFolder(Path(settings["drop"])), "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"])
+        )
     if kind == "sqlite":
         return SqliteTableSink(Path(settings["path"]), TARGET, "soak", busy_timeout_s=10)
     if kind == "mysql":

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from brownfield.data.formats import framing
 from brownfield.data.formats.base import BATCH_ROWS
-from brownfield.data.formats.code_page import code_page
+from brownfield.data.formats.choosing import Choice
+from brownfield.data.formats.code_page import CodePage, code_page
 from brownfield.data.formats.framing import Descriptor, Frames
 from brownfield.data.formats.layout import Layout
 from brownfield.data.formats.lines import LINE_END
 from brownfield.data.formats.numbers import Writing
 from brownfield.data.formats.records import Plan
-from brownfield.data.formats.unfolding import Choice, Occurs, Unfolding
+from brownfield.data.formats.unfolding import Occurs, Unfolding
 from brownfield.errors import DeclarationError, FormatError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from brownfield.data.decoded import Decoded
+    from brownfield.data.formats.unfolding import Unfolded
 
 __all__ = ["Copybook", "RecordFormat"]
 
@@ -56,6 +58,14 @@ class Copybook:
         (:class:`Unfolding`); must be given when there are such tables.
     redefine_rule
         When a branch of REDEFINES is read, by its name.
+    field_code_pages
+        Character sets of texts that have another than the rest, by the field's name.
+    float_format
+        How COMP-1 and COMP-2 are written: ``ibm`` (hexadecimal) or ``ieee``; must be given when there are any.
+    is_binary_big_endian
+        Byte order of binary numbers that are not native (COMP).
+    binary_truncate
+        Whether these have no more digits than their picture; otherwise they use all their bits.
 
     Raises
     ------
@@ -93,14 +103,15 @@ class Copybook:
     bdw_adjustment: int = -4
     variable_size_occurs: Occurs | None = None
     redefine_rule: Mapping[str, Choice] = field(default_factory=dict)
+    field_code_pages: Mapping[str, str] = field(default_factory=dict)
+    float_format: Literal["ibm", "ieee"] | None = None
+    is_binary_big_endian: bool = True
+    binary_truncate: bool = True
 
     def __post_init__(self) -> None:
         page = code_page(self.code_page)
-        if self.native_endian is None and any(item.native for item in self.layout.items):
-            raise DeclarationError(
-                path="native_endian", expected="big or little, for the copybook has COMP-5 fields", got="none",
-                next_step="Mainframes and AIX write big, PCs little.",
-            )  # fmt: skip
+        self._check_fields()
+        self._check_machine()
         if self.variable_size_occurs is None and self.layout.tables:
             raise DeclarationError(
                 path="variable_size_occurs", got="none",
@@ -119,6 +130,30 @@ class Copybook:
             )
         self._unfolding  # noqa: B018 (the rules are checked when it is made)
 
+    def _check_fields(self) -> None:
+        texts = {item.name for item in self.layout.items if item.usage == "text"}
+        for name, page in self.field_code_pages.items():
+            if name not in texts:
+                raise DeclarationError(path=f"field_code_pages.{name}", expected="a text of the copybook", got="none")
+            if code_page(page).is_ebcdic != code_page(self.code_page).is_ebcdic:
+                raise DeclarationError(
+                    path=f"field_code_pages.{name}", expected="a code page of the same family", got=page
+                )
+
+    def _check_machine(self) -> None:
+        floats = any(item.usage == "float" for item in self.layout.items)
+        if self.float_format is None and floats:
+            raise DeclarationError(
+                path="float_format", expected="ibm or ieee, for the copybook has COMP-1 or COMP-2", got="none",
+                next_step="Mainframes write ibm, all else ieee.",
+            )  # fmt: skip
+        native = any(item.native for item in self.layout.items) or (floats and self.float_format == "ieee")
+        if self.native_endian is None and native:
+            raise DeclarationError(
+                path="native_endian", expected="big or little, for the copybook has COMP-5 or IEEE fields", got="none",
+                next_step="Mainframes and AIX write big, PCs little.",
+            )  # fmt: skip
+
     def decode(self, stream: BinaryIO, wanted: "pa.Schema", batch_rows: int = BATCH_ROWS) -> "Iterator[Decoded]":
         """Read a stream to its end; bytes behind the last whole record are one reject (:class:`Format`).
 
@@ -128,9 +163,8 @@ class Copybook:
             Also when the next record cannot be found, because a descriptor word or a counter is none.
         """
         plan = self._plan(wanted)
-        rows = max(1, min(batch_rows, _BATCH_BYTES // self.layout.record_bytes))
-        for frames in self._frames(stream, rows):
-            yield plan.decode(self._unfolding.unfold(frames))
+        for records in self.records(stream, batch_rows):
+            yield plan.decode(records)
 
     def encode(self, batches: "Iterable[pa.RecordBatch]") -> Iterator[bytes]:
         """Write records (:class:`Format`); fields that the batch lacks are blanks, counters are those of the lists."""
@@ -141,22 +175,44 @@ class Copybook:
             else:
                 yield self._join(self._unfolding.fold(matrix, counts))
 
+    def records(self, stream: BinaryIO, batch_rows: int = BATCH_ROWS) -> "Iterator[Unfolded]":
+        """Cut a stream into records and bring them to their full length, without decoding a field."""
+        rows = max(1, min(batch_rows, _BATCH_BYTES // self.layout.record_bytes))
+        for frames in self._frames(stream, rows):
+            yield self._unfolding.unfold(frames)
+
+    @property
+    def blank(self) -> int:
+        """The byte of a blank."""
+        return code_page(self.code_page).space
+
     @cached_property
     def _is_text(self) -> bool:
         return all(item.usage in ("text", "zoned") for item in self.layout.items)
 
     @cached_property
     def _writing(self) -> Writing:
-        return Writing(ebcdic=code_page(self.code_page).is_ebcdic, little_endian=self.native_endian == "little")
+        return Writing(
+            ebcdic=code_page(self.code_page).is_ebcdic,
+            little_endian=self.native_endian == "little",
+            binary_little_endian=not self.is_binary_big_endian,
+            truncates=self.binary_truncate,
+            float_format=self.float_format or "ieee",
+        )
+
+    def _page(self, name: str) -> CodePage:
+        """Character set of a field."""
+        return code_page(self.field_code_pages.get(name, self.code_page))
 
     @cached_property
     def _unfolding(self) -> Unfolding:
         return Unfolding(
             self.layout,
-            code_page(self.code_page),
+            self._page,
             self._writing,
             self.variable_size_occurs or "max_size",
             self.redefine_rule,
+            self.blank,
             is_exact=self.record_format != "D",
             may_end_early=self.record_format in ("V", "VB"),
         )
@@ -177,7 +233,7 @@ class Copybook:
         if self.record_format == "D":
             return framing.lines(stream, self.layout.record_bytes, rows)
         if self.layout.tables and self.variable_size_occurs == "shift_record":
-            return framing.measured(stream, self._unfolding.measure, rows)
+            return framing.measured(stream, self._unfolding.counting.measure, rows)
         return framing.fixed(stream, self.layout.record_bytes, rows)
 
     def _join(self, records: list[bytes]) -> bytes:
@@ -205,5 +261,4 @@ class Copybook:
             yield self._block_word.write(len(block)) + block
 
     def _plan(self, wanted: "pa.Schema") -> Plan:
-        page = code_page(self.code_page)
-        return Plan.bind(self.layout, wanted, page, self._writing, "copybook", self._unfolding)
+        return Plan.bind(self.layout, wanted, self._page, self._writing, "copybook", self._unfolding)

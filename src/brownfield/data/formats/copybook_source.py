@@ -1,72 +1,40 @@
 """Compile a COBOL copybook to a :class:`~brownfield.data.formats.layout.Layout`.
 
-Read: levels, PIC X, A, 9, S and V, USAGE DISPLAY, COMP/BINARY/COMP-4, COMP-5 and COMP-3/PACKED-DECIMAL, SIGN LEADING
-or TRAILING [SEPARATE], OCCURS, OCCURS DEPENDING ON, REDEFINES, FILLER; VALUE and 88-levels are passed over.
-Refused with the line: tables of varying length inside tables or redefined bytes, REDEFINES inside either, edited
-pictures, COMP-1 and COMP-2, SYNCHRONIZED and the rest, for a guess would silently shift every field behind it.
+Read: levels, PIC X, A, 9, S, V and P, USAGE DISPLAY, COMP/BINARY/COMP-4, COMP-5, COMP-3/PACKED-DECIMAL, COMP-6, COMP-1
+and COMP-2, SIGN LEADING or TRAILING [SEPARATE], BLANK WHEN ZERO, SYNCHRONIZED, OCCURS, OCCURS DEPENDING ON, REDEFINES,
+all of them inside each other as COBOL has it, FILLER and conditions (level 88); VALUE is passed over.
+Refused with the line: edited pictures, national and double-byte text, tables of varying length in redefined bytes,
+COPY and REPLACE, level 66 and the rest, for a guess would silently shift every field behind it.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Literal
 
-from brownfield.data.formats.layout import MAX_RECORD_BYTES, Branch, Item, Layout, Table, Usage
+from brownfield.data.formats.copybook_entries import Entry, read_condition, read_entry
+from brownfield.data.formats.copybook_words import refuse, sentences
+from brownfield.data.formats.layout import MAX_RECORD_BYTES, Axis, Branch, Gate, Item, Layout, Repeat, Table
+from brownfield.data.formats.pictures import BinarySize, read_picture
 from brownfield.errors import FormatError
 
 __all__ = ["compile_copybook"]
 
-_TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\s,;.'"]+(?:[.,][^\s,;.'"]+)*|\.""")
-_USAGES: dict[str, tuple[Usage, bool]] = {
-    "DISPLAY": ("zoned", False),
-    **dict.fromkeys(("COMP", "COMPUTATIONAL", "BINARY", "COMP-4", "COMPUTATIONAL-4"), ("binary", False)),
-    **dict.fromkeys(("COMP-5", "COMPUTATIONAL-5"), ("binary", True)),
-    **dict.fromkeys(("COMP-3", "COMPUTATIONAL-3", "PACKED-DECIMAL"), ("packed", False)),
-}
-_MAX_DIGITS = 18
-_LAST_LEVEL, _CONDITION = 49, 88
-_FIXED_FORM = re.compile(r"(?:[0-9]{6}| {6})(?:[ */Dd-].*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Clauses:
-    """What one entry says, with what it inherits from the groups around it."""
-
-    level: int
-    name: str
-    line: int
-    picture: str = ""
-    usage: tuple[Usage, bool] | None = None
-    sign: tuple[bool, bool] | None = None
-    occurs: int | None = None
-    depends: tuple[int, str] | None = None
-    """Fewest entries, and the name of the counter, of a table of varying length."""
-    redefines: str = ""
-
-    @property
-    def column(self) -> str:
-        """The name, spelt like a column."""
-        return _column(self.name)
-
-
-def _column(name: str) -> str:
-    return name.lower().replace("-", "_")
+_WORD_BYTES = 4
 
 
 @dataclass(slots=True)
 class _Node:
-    entry: _Clauses
+    entry: Entry
     children: "list[_Node]" = field(default_factory=list)
 
+    @property
+    def is_field(self) -> bool:
+        """Whether it is a field and no group: it has a picture, or is a floating-point number."""
+        floats = self.entry.usage is not None and self.entry.usage[0] == "float"
+        return bool(self.entry.picture) or (floats and not self.children)
 
-def compile_copybook(text: str, file: str = "copybook") -> Layout:
+
+def compile_copybook(text: str, file: str = "copybook", binary_size: BinarySize = "2-4-8") -> Layout:
     """Compile a copybook.
 
     A column is named like its field, in lower case with underscores for dashes; where that name stands twice, the
@@ -79,6 +47,8 @@ def compile_copybook(text: str, file: str = "copybook") -> Layout:
         The copybook, in fixed form (columns 8 to 72) or free form.
     file
         Its name, for messages.
+    binary_size
+        Bytes that binary numbers may take.
 
     Raises
     ------
@@ -96,275 +66,220 @@ def compile_copybook(text: str, file: str = "copybook") -> Layout:
     >>> [(item.name, item.offset, item.length) for item in layout.items], layout.record_bytes
     ([('store_id', 0, 3), ('price', 3, 7), ('label', 10, 10)], 30)
     """
-    root = _tree([_read_entry(sentence, file) for sentence in _sentences(text)], file)
-    placer = _Placer(file)
-    length = placer.place(root, 0, _Around())
+    placer = _Placer(file, binary_size)
+    root = _tree(text, file)
+    length = placer.size(root, 0)
     if length > MAX_RECORD_BYTES:
         raise FormatError(where=file, expected=f"records of up to {MAX_RECORD_BYTES} bytes", got=str(length))
-    return placer.layout(length)
+    repeats = placer.place(root, 0, _Around())
+    return placer.layout(length, repeats)
 
 
-def _code_lines(text: str) -> Iterator[tuple[int, str]]:
-    lines = text.expandtabs(8).splitlines()
-    fixed = all(_FIXED_FORM.fullmatch(line) or not line.strip() for line in lines)
-    for number, line in enumerate(lines, 1):
-        code = line[6:72] if fixed else line.lstrip()
-        if code[:1] in ("*", "/"):
-            continue
-        yield number, code.split("*>")[0]
-
-
-def _sentences(text: str) -> Iterator[list[_Token]]:
-    sentence: list[_Token] = []
-    for number, code in _code_lines(text):
-        for word in _TOKEN.findall(code):
-            if word != ".":
-                sentence.append(_Token(word if word[0] in "'\"" else word.upper(), number))
-            elif sentence:
-                yield sentence
-                sentence = []
-    if sentence:
-        yield sentence
-
-
-def _refuse(what: str, line: int, file: str) -> FormatError:
-    return FormatError(
-        f"{what} is not read yet",
-        where=f"{file}:{line}",
-        next_step="Describe these bytes as PIC X(n), or leave the field out by FILLER.",
-    )
-
-
-def _read_entry(sentence: Sequence[_Token], file: str) -> _Clauses | None:
-    """Read one sentence; None for an 88-level."""
-    first = sentence[0]
-    if not first.text.isdecimal() or not (
-        1 <= int(first.text) <= _LAST_LEVEL or int(first.text) in (66, 77, _CONDITION)
-    ):
-        raise FormatError(where=f"{file}:{first.line}", expected="a level number", got="another word")
-    level = int(first.text)
-    if level == _CONDITION:
-        return None
-    if level in (66, 77):
-        raise _refuse(f"level {level}", first.line, file)
-    words = list(sentence[1:])
-    name = "FILLER"
-    if words and words[0].text not in _CLAUSES:
-        name = words.pop(0).text
-    return _read_clauses(_Clauses(level, name, first.line), words, file)
-
-
-_CLAUSES = {
-    "PIC",
-    "PICTURE",
-    "USAGE",
-    "SIGN",
-    "LEADING",
-    "TRAILING",
-    "OCCURS",
-    "VALUE",
-    "VALUES",
-    "REDEFINES",
-    *_USAGES,
-}
-_NOISE = {"IS", "ARE", "TIMES", "CHARACTER"}
-
-
-def _read_clauses(entry: _Clauses, words: list[_Token], file: str) -> _Clauses:
-    while words:
-        word = words.pop(0)
-        if word.text in ("PIC", "PICTURE"):
-            entry = replace(entry, picture=_operand(words, word, file))
-        elif word.text == "USAGE":
-            entry = replace(entry, usage=_usage(_operand(words, word, file), word.line, file))
-        elif word.text in _USAGES:
-            entry = replace(entry, usage=_USAGES[word.text])
-        elif word.text in ("SIGN", "LEADING", "TRAILING"):
-            entry = replace(entry, sign=_sign(words, word, file))
-        elif word.text == "OCCURS":
-            entry = _occurs(entry, words, word, file)
-        elif word.text == "REDEFINES":
-            entry = replace(entry, redefines=_operand(words, word, file))
-        elif word.text in ("VALUE", "VALUES"):
-            _operand(words, word, file)
-        elif word.text not in _NOISE:
-            raise _refuse(word.text, word.line, file)
-    return entry
-
-
-def _sign(words: list[_Token], clause: _Token, file: str) -> tuple[bool, bool]:
-    """Whether the sign leads, and whether it has a byte of its own."""
-    side = _operand(words, clause, file) if clause.text == "SIGN" else clause.text
-    if side not in ("LEADING", "TRAILING"):
-        raise FormatError(where=f"{file}:{clause.line}", expected="LEADING or TRAILING", got="another word")
-    separate = bool(words) and words[0].text == "SEPARATE"
-    del words[: 1 if separate else 0]
-    return side == "LEADING", separate
-
-
-def _operand(words: list[_Token], clause: _Token, file: str) -> str:
-    while words and words[0].text in _NOISE:
-        words.pop(0)
-    if not words:
-        raise FormatError(where=f"{file}:{clause.line}", expected=f"a word behind {clause.text}", got="the end")
-    return words.pop(0).text
-
-
-def _usage(word: str, line: int, file: str) -> tuple[Usage, bool]:
-    if word not in _USAGES:
-        raise _refuse(f"USAGE {word}", line, file)
-    return _USAGES[word]
-
-
-def _occurs(entry: _Clauses, words: list[_Token], clause: _Token, file: str) -> _Clauses:
-    lowest = highest = _operand(words, clause, file)
-    if words and words[0].text == "TO":
-        highest = _operand(words, words.pop(0), file)
-    following = [word.text for word in words]
-    if "INDEXED" in following:  # INDEXED BY names stand last
-        del words[following.index("INDEXED") :]
-    counter = _counter(words, clause, file)
-    if (lowest != highest) and not counter:
-        raise FormatError(where=f"{file}:{clause.line}", expected="DEPENDING ON behind OCCURS n TO m", got="none")
-    if not (lowest.isdecimal() and highest.isdecimal()) or not max(1, int(lowest)) <= int(highest) <= MAX_RECORD_BYTES:
-        raise FormatError(where=f"{file}:{clause.line}", expected="a number behind OCCURS", got="another word")
-    return replace(entry, occurs=int(highest), depends=(int(lowest), counter) if counter else None)
-
-
-def _counter(words: list[_Token], clause: _Token, file: str) -> str:
-    """Take DEPENDING ON from the words, and give the name behind it; empty when there is none."""
-    following = [word.text for word in words]
-    if "DEPENDING" not in following:
-        return ""
-    at = following.index("DEPENDING")
-    taken = words[at + 1 : at + 3]
-    names = [word.text for word in taken if word.text != "ON"][:1]
-    if not names:
-        raise FormatError(where=f"{file}:{clause.line}", expected="a field behind DEPENDING ON", got="the end")
-    del words[at : at + 2 + (taken[0].text == "ON")]
-    return names[0]
-
-
-def _tree(entries: Sequence[_Clauses | None], file: str) -> _Node:
-    read = [entry for entry in entries if entry is not None]
-    if not read:
-        raise FormatError(where=file, expected="at least one field", got="none")
-    root = _Node(_Clauses(0, "", 0))
+def _tree(text: str, file: str) -> _Node:
+    root = _Node(Entry(0, "", 0))
     path = [root]
-    for entry in read:
+    for sentence in sentences(text, file):
+        condition = read_condition(sentence, file)
+        if condition is not None:
+            last = path[-1]
+            last.entry = replace(last.entry, conditions=(*last.entry.conditions, condition))
+            continue
+        entry = read_entry(sentence, file)
         while path[-1].entry.level >= entry.level:
             path.pop()
         parent = path[-1]
         if parent.entry.picture:
             raise FormatError("a field with a picture has fields below it", where=f"{file}:{entry.line}")
         if parent is root and root.children and entry.level == 1:
-            raise _refuse("a second record", entry.line, file)
-        node = _Node(replace(entry, usage=entry.usage or parent.entry.usage, sign=entry.sign or parent.entry.sign))
+            raise refuse("a second record", entry.line, file)
+        inherited = parent.entry
+        node = _Node(
+            replace(
+                entry,
+                usage=entry.usage or inherited.usage,
+                sign=entry.sign or inherited.sign,
+                synchronized=entry.synchronized or inherited.synchronized,
+            )
+        )
         parent.children.append(node)
         path.append(node)
+    if not root.children:
+        raise FormatError(where=file, expected="at least one field", got="none")
     return root
 
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """What stands around a node: groups, tables, and the branch and counter that decide whether it is there."""
+    """What stands around a node: groups, and the tables and branches that decide where it is."""
 
     groups: tuple[str, ...] = ()
-    axes: tuple[tuple[int, int], ...] = ()
-    branch: str = ""
-    depends: _Clauses | None = None
+    gates: tuple["_Axis | str", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """An OCCURS whose counter has no final name yet."""
+
+    entry: Entry
+    stride: int
+
+
+_Placed = tuple[tuple[str, ...], Item, tuple["_Axis | str", ...]]
 
 
 class _Placer:
     """Gives each node its bytes and collects the fields, tables and branches."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, binary_size: BinarySize) -> None:
         self.file = file
-        self.placed: list[tuple[tuple[str, ...], Item, _Clauses | None]] = []
-        self.tables: list[tuple[_Clauses, int, int]] = []
-        self.branches: list[Branch] = []
+        self.binary_size: BinarySize = binary_size
+        self.placed: list[_Placed] = []
+        self.tables: list[tuple[_Axis, int, tuple[_Axis | str, ...]]] = []
+        self.branches: list[tuple[Branch, tuple[_Axis | str, ...]]] = []
 
-    def place(self, node: _Node, offset: int, around: _Around) -> int:
-        """Place a node and all below it; give the bytes that it takes, all its occurrences together."""
+    def size(self, node: _Node, offset: int) -> int:
+        """Give the bytes that a node takes at an offset, all its occurrences together."""
+        return self._once(node, offset) * (node.entry.occurs or 1)
+
+    def _once(self, node: _Node, offset: int) -> int:
         entry = node.entry
-        if entry.occurs is not None:
-            around = self._inside_table(node, offset, around)
-        if entry.picture:
-            item = replace(_picture(entry, self.file), name=entry.column, offset=offset)
-            if item.name != "filler":
-                item = replace(item, axes=around.axes, branch=around.branch)
-                self.placed.append(((*around.groups, item.name), item, around.depends))
-            length = item.length
-        elif node.children:
-            named = entry.level != 0 and entry.column != "filler"
-            length = self._place_below(
-                node, offset, replace(around, groups=(*around.groups, entry.column)) if named else around
-            )
-        else:
+        if node.is_field:
+            item = read_picture(entry, self.binary_size, self.file)
+            return item.length
+        if not node.children:
             raise FormatError("a field needs a picture or fields below it", where=f"{self.file}:{entry.line}")
-        return length * (entry.occurs or 1)
-
-    def _inside_table(self, node: _Node, offset: int, around: _Around) -> _Around:
-        entry = node.entry
-        stride = _bytes(node, self.file) // (entry.occurs or 1)
-        if entry.depends is not None:
-            if around.axes or around.branch:
-                raise _refuse("OCCURS DEPENDING ON inside OCCURS or REDEFINES", entry.line, self.file)
-            self.tables.append((entry, offset, stride))
-            around = replace(around, depends=entry)
-        return replace(around, axes=(*around.axes, (entry.occurs or 1, stride)))
-
-    def _place_below(self, node: _Node, offset: int, around: _Around) -> int:
         length = 0
-        for first, *others in _areas(node, self.file):
-            start = offset + length
-            if not others:
-                length += self.place(first, start, around)
-                continue
-            if around.axes or around.branch:
-                raise _refuse("REDEFINES inside OCCURS or REDEFINES", others[0].entry.line, self.file)
-            area = _branch_name(first)
-            taken = 0
-            for branch in (first, *others):
-                name = _branch_name(branch)
-                inside = self.place(branch, start, replace(around, branch=name))
-                self.branches.append(Branch(name, area, start, inside))
-                taken = max(taken, inside)
-            length += taken
+        for area in _areas(node, self.file):
+            slack = self._slack(area[0], offset + length)
+            length += slack + max(self.size(child, offset + length + slack) for child in area)
         return length
 
-    def layout(self, record_bytes: int) -> Layout:
+    def _slack(self, node: _Node, offset: int) -> int:
+        """Give the bytes that are left free before a field that is SYNCHRONIZED."""
+        if not (node.entry.synchronized and node.is_field):
+            return 0
+        item = read_picture(node.entry, self.binary_size, self.file)
+        if item.usage not in ("binary", "float"):
+            return 0
+        slack = -offset % item.length
+        if item.length > _WORD_BYTES and item.usage == "binary" and slack != -offset % _WORD_BYTES:
+            raise refuse("SYNCHRONIZED eight bytes at this place, where compilers differ,", node.entry.line, self.file)
+        return slack
+
+    def place(self, node: _Node, offset: int, around: _Around) -> tuple[Repeat, ...]:
+        """Place a node and all below it; give the tables of varying length in it."""
+        entry = node.entry
+        table = None
+        if entry.occurs is not None:
+            stride = self._once(node, offset)
+            axis = _Axis(entry, stride)
+            if entry.depends is not None:
+                table = self._table(axis, offset, around)
+            around = replace(around, gates=(*around.gates, axis))
+        inner: tuple[Repeat, ...] = ()
+        if node.is_field:
+            self._place_field(node, offset, around)
+        else:
+            named = entry.level != 0 and entry.column != "filler"
+            below = replace(around, groups=(*around.groups, entry.column)) if named else around
+            inner = self._place_below(node, offset, below)
+        if entry.occurs is None or (table is None and not inner):
+            return inner
+        return (Repeat(offset, entry.occurs, self._once(node, offset), table, inner),)
+
+    def _table(self, axis: _Axis, offset: int, around: _Around) -> Table:
+        """Note a table of varying length; its names are given later."""
+        if any(isinstance(gate, str) for gate in around.gates):
+            raise refuse("OCCURS DEPENDING ON inside REDEFINES", axis.entry.line, self.file)
+        self.tables.append((axis, offset, around.gates))
+        lowest = (axis.entry.depends or (0, ""))[0]
+        return Table("", lowest, axis.entry.occurs or 1, offset, axis.stride)
+
+    def _place_field(self, node: _Node, offset: int, around: _Around) -> None:
+        entry = node.entry
+        if entry.column == "filler":
+            return
+        item = read_picture(entry, self.binary_size, self.file)
+        strides = [gate.stride for gate in around.gates if isinstance(gate, _Axis)]
+        aligned = entry.synchronized and item.usage in ("binary", "float")
+        if aligned and (self.tables or any(stride % item.length for stride in strides)):
+            raise refuse("SYNCHRONIZED in or behind such a table", entry.line, self.file)
+        item = replace(item, name=entry.column, offset=offset, conditions=entry.conditions)
+        self.placed.append(((*around.groups, item.name), item, around.gates))
+
+    def _place_below(self, node: _Node, offset: int, around: _Around) -> tuple[Repeat, ...]:
+        length = 0
+        repeats: list[Repeat] = []
+        for area in _areas(node, self.file):
+            start = offset + length + self._slack(area[0], offset + length)
+            taken = max(self.size(child, start) for child in area)
+            length = start + taken - offset
+            if len(area) == 1:
+                repeats += self.place(area[0], start, around)
+                continue
+            name = _branch_name(area[0])
+            for each in area:
+                own = _branch_name(each)
+                self.branches.append((Branch(own, name, start, self.size(each, start)), around.gates))
+                self.place(each, start, replace(around, gates=(*around.gates, own)))
+        return tuple(repeats)
+
+    def layout(self, record_bytes: int, repeats: Sequence[Repeat]) -> Layout:
         """Give what was placed, with its final names."""
         names = _names([path for path, _, _ in self.placed])
-        if len({branch.name for branch in self.branches}) < len(self.branches):
+        if len({branch.name for branch, _ in self.branches}) < len(self.branches):
             raise FormatError("two branches of REDEFINES have one name", where=self.file)
-        counters = {entry: self._counter_name(entry, offset, names) for entry, offset, _ in self.tables}
+        counters = {id(axis): self._counter_name(axis, offset, gates, names) for axis, offset, gates in self.tables}
+
+        def final(gates: Sequence[_Axis | str]) -> tuple[Gate, ...]:
+            return tuple(
+                gate if isinstance(gate, str) else Axis(gate.entry.occurs or 1, gate.stride, counters.get(id(gate), ""))
+                for gate in gates
+            )
+
+        tables = tuple(
+            Table(counters[id(axis)], (axis.entry.depends or (0, ""))[0], axis.entry.occurs or 1, offset, axis.stride,
+                  final(gates))
+            for axis, offset, gates in self.tables
+        )  # fmt: skip
         return Layout(
             record_bytes,
-            tuple(
-                replace(item, name=names[path], counter=counters[depends] if depends else "")
-                for path, item, depends in self.placed
-            ),
-            tuple(
-                Table(counters[entry], (entry.depends or (0, ""))[0], entry.occurs or 1, offset, stride)
-                for entry, offset, stride in self.tables
-            ),
-            tuple(self.branches),
+            tuple(replace(item, name=names[path], gates=final(gates)) for path, item, gates in self.placed),
+            tables,
+            tuple(replace(branch, gates=final(gates)) for branch, gates in self.branches),
+            _with_tables(repeats, iter(tables)),
         )
 
-    def _counter_name(self, entry: _Clauses, offset: int, names: Mapping[tuple[str, ...], str]) -> str:
-        declared = _column((entry.depends or (0, ""))[1])
-        found = [(path, item) for path, item, _ in self.placed if path[-1] == declared]
-        if len(found) == 1:
-            path, item = found[0]
-            whole = item.usage != "text" and item.scale == 0
-            if whole and not item.axes and not item.branch and item.offset + item.length <= offset:
-                return names[path]
+    def _counter_name(
+        self, axis: _Axis, offset: int, gates: Sequence[_Axis | str], names: Mapping[tuple[str, ...], str]
+    ) -> str:
+        """Name of the field that counts a table: of those of its name, the one that is nearest around it."""
+        entry = axis.entry
+        declared = (entry.depends or (0, ""))[1].lower().replace("-", "_")
+        found = [(path, item, own) for path, item, own in self.placed if path[-1] == declared]
+        fitting = [
+            (len(own), names[path])
+            for path, item, own in found
+            if item.usage in ("zoned", "packed", "binary") and item.scale == 0
+            if [id(gate) for gate in own] == [id(gate) for gate in gates[: len(own)]]
+            if all(isinstance(gate, _Axis) for gate in own) and item.offset + item.length <= offset
+        ]
+        if len(fitting) == 1 or (fitting and len({depth for depth, _ in fitting}) == len(fitting)):
+            return max(fitting)[1]
         raise FormatError(
             where=f"{self.file}:{entry.line}",
-            expected="DEPENDING ON one whole number that stands before the table, in every record",
+            expected="DEPENDING ON one whole number that stands before the table, in each record or entry around it",
             got="another field" if found else "a field that is not in the copybook",
         )
+
+
+def _with_tables(repeats: Sequence[Repeat], tables: Iterator[Table]) -> tuple[Repeat, ...]:
+    """Put the tables with their final names into the repeats, both in the order of the record, outer ones first."""
+    found = []
+    for each in repeats:
+        table = None if each.table is None else next(tables)
+        found.append(replace(each, table=table, inner=_with_tables(each.inner, tables)))
+    return tuple(found)
 
 
 def _areas(node: _Node, file: str) -> Iterator[list[_Node]]:
@@ -392,53 +307,6 @@ def _branch_name(node: _Node) -> str:
     while node.entry.column == "filler" and node.children:
         node = node.children[0]
     return node.entry.column
-
-
-def _bytes(node: _Node, file: str) -> int:
-    entry = node.entry
-    if entry.picture:
-        once = _picture(entry, file).length
-    else:
-        once = sum(max(_bytes(child, file) for child in area) for area in _areas(node, file))
-    return once * (entry.occurs or 1)
-
-
-def _picture(entry: _Clauses, file: str) -> Item:
-    symbols = _expand(entry, file)
-    usage, native = entry.usage or ("zoned", False)
-    if re.fullmatch("[XA9]*[XA][XA9]*", symbols):
-        if usage != "zoned":
-            raise FormatError(where=f"{file}:{entry.line}", expected="USAGE DISPLAY for text", got=usage)
-        return Item(name="", offset=0, length=len(symbols))
-    number = re.fullmatch("(S?)(9*)(?:V(9*))?", symbols)
-    if number is None or not (number[2] or number[3]):
-        raise _refuse(f"the picture {entry.picture}", entry.line, file)
-    digits, scale, signed = len(number[2] + (number[3] or "")), len(number[3] or ""), bool(number[1])
-    if digits > _MAX_DIGITS:
-        raise _refuse(f"a number of more than {_MAX_DIGITS} digits", entry.line, file)
-    leading, separate = entry.sign or (False, False)
-    own_byte = signed and separate and usage == "zoned"
-    length = {"zoned": digits + own_byte, "packed": digits // 2 + 1, "binary": _binary_bytes(digits)}[usage]
-    return Item(
-        name="", offset=0, length=length, usage=usage, digits=digits, scale=scale, signed=signed, native=native,
-        separate=own_byte, leading=signed and leading and usage == "zoned",
-    )  # fmt: skip
-
-
-def _expand(entry: _Clauses, file: str) -> str:
-    """Write out repetitions: ``9(3)`` is ``999``."""
-    total = 0
-    parts: list[str] = []
-    for symbol, count in re.findall(r"([^()])(?:\(([0-9]{1,9})\))?", entry.picture):
-        total += int(count or 1)
-        if total > MAX_RECORD_BYTES:
-            raise FormatError("the picture is too long", where=f"{file}:{entry.line}")
-        parts.append(symbol * int(count or 1))
-    return "".join(parts)
-
-
-def _binary_bytes(digits: int) -> Literal[2, 4, 8]:
-    return 2 if digits <= 4 else 4 if digits <= 9 else 8  # noqa: PLR2004 (COBOL's half, full and double words)
 
 
 def _names(paths: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

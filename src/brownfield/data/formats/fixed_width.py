@@ -10,16 +10,17 @@ import pyarrow as pa
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.characters import Utf8
 from brownfield.data.formats.code_page import code_page
 from brownfield.data.formats.layout import Layout
 from brownfield.data.formats.lines import LINE_END, Line, read_lines
 from brownfield.data.formats.numbers import Writing
-from brownfield.data.formats.records import Plan, Utf8
+from brownfield.data.formats.records import Plan
 from brownfield.data.formats.unfolding import Unfolded
 from brownfield.errors import DeclarationError, FormatError, RejectionCode
 
 if TYPE_CHECKING:
-    from brownfield.data.formats.records import Characters
+    from brownfield.data.formats.characters import Characters
 
 __all__ = ["FixedWidth"]
 
@@ -106,7 +107,7 @@ class FixedWidth:
 
     def _plan(self, wanted: pa.Schema) -> Plan:
         characters: Characters = Utf8() if _is_utf8(self.encoding) else code_page(self.encoding)
-        return Plan.bind(self.layout, wanted, characters, Writing(ebcdic=False), "fixed_width")
+        return Plan.bind(self.layout, wanted, lambda _: characters, Writing(ebcdic=False), "fixed_width")
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -5,16 +5,51 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from brownfield.errors import FormatError
 
-__all__ = ["Branch", "Item", "Layout", "Table", "Usage", "read_layout"]
+__all__ = ["Axis", "Branch", "Condition", "Gate", "Item", "Layout", "Repeat", "Table", "Usage", "read_layout"]
 
-Usage = Literal["text", "zoned", "packed", "binary"]
+Usage = Literal["text", "zoned", "packed", "binary", "float"]
 
 MAX_RECORD_BYTES = 1 << 24
 """A layout of longer records is a mistake."""
+
+
+class Axis(NamedTuple):
+    """One OCCURS around a field.
+
+    Parameters
+    ----------
+    count, stride
+        Most entries, and bytes of one.
+    counter
+        Name of the field that says how many entries there are; empty where all are.
+    """
+
+    count: int
+    stride: int
+    counter: str = ""
+
+
+Gate = Axis | str
+"""What stands around a field: an OCCURS, or the name of a branch of a REDEFINES."""
+
+
+class Condition(NamedTuple):
+    """A name for values of a field (level 88).
+
+    Parameters
+    ----------
+    name
+        Spelt like a column.
+    values
+        As the copybook writes them, literals in their quotes; none for a range.
+    """
+
+    name: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +63,11 @@ class Item:
     offset, length
         First byte in the record, and number of bytes, of the first occurrence.
     usage
-        ``text``; ``zoned``: one digit a byte; ``packed``: two digits a byte and a sign; ``binary``: two's complement.
+        ``text``; ``zoned``: one digit a byte; ``packed``: two digits a byte and a sign; ``binary``: two's complement;
+        ``float``: floating point of 4 or 8 bytes.
     digits, scale
-        Decimal digits in all, and behind the decimal point; 0 for text.
+        Decimal digits that are written, and places behind the decimal point; a negative scale counts zeros before it
+        that are not written (P). Both 0 for text.
     signed
         Whether a number may be negative.
     separate
@@ -39,12 +76,16 @@ class Item:
         The sign of a zoned number stands first, not last.
     native
         A binary number in the byte order of the machine that wrote it, using all its bits (COMP-5).
-    axes
-        ``(count, stride in bytes)`` of each OCCURS around the field, outermost first.
-    counter
-        Name of the field that says how many entries of the outermost OCCURS a record has; empty where all are there.
-    branch
-        Name of the branch of a REDEFINES in which the field lies; empty where it is in every record.
+    signless
+        A packed number has no half byte for the sign (COMP-6).
+    blank_when_zero
+        Zero is written as blanks.
+    gates
+        The OCCURS and branches of REDEFINES around the field, outermost first.
+    picture
+        Its picture and usage, as a copybook writes them.
+    conditions
+        Names of its values.
     """
 
     name: str
@@ -57,9 +98,26 @@ class Item:
     separate: bool = False
     leading: bool = False
     native: bool = False
-    axes: tuple[tuple[int, int], ...] = ()
-    counter: str = ""
-    branch: str = ""
+    signless: bool = False
+    blank_when_zero: bool = False
+    gates: tuple[Gate, ...] = ()
+    picture: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The OCCURS around the field, outermost first."""
+        return tuple(gate for gate in self.gates if isinstance(gate, Axis))
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches around the field, outermost first."""
+        return tuple(gate for gate in self.gates if isinstance(gate, str))
+
+    @property
+    def varies(self) -> bool:
+        """Whether records differ in the places at which they have the field."""
+        return any(isinstance(gate, str) or gate.counter for gate in self.gates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +127,13 @@ class Table:
     Parameters
     ----------
     counter
-        Name of the field that says how many entries a record has.
+        Name of the field that says how many entries there are.
     minimum, maximum
         Fewest and most entries.
     offset, stride
         First byte of the table, and bytes of one entry.
+    gates
+        The OCCURS around the table.
     """
 
     counter: str
@@ -81,6 +141,7 @@ class Table:
     maximum: int
     offset: int
     stride: int
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +156,36 @@ class Branch:
         Name of the first reading of these bytes.
     offset, length
         First byte in the record, and number of bytes.
+    gates
+        The OCCURS and branches around the redefined bytes.
     """
 
     name: str
     area: str
     offset: int
     length: int
+    gates: tuple[Gate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An OCCURS whose length varies, or that has such a one inside.
+
+    Parameters
+    ----------
+    offset, count, stride
+        First byte of the table, its most entries, and the bytes of one with all that may be in it.
+    table
+        Which table of varying length it is; None where the number of entries is fixed.
+    inner
+        Those inside it, in the order of the record.
+    """
+
+    offset: int
+    count: int
+    stride: int
+    table: Table | None
+    inner: tuple["Repeat", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +199,28 @@ class Layout:
     items
         The named fields.
     tables
-        Tables of varying length, in the order of the record.
+        Tables of varying length, in the order of the record, outer ones first.
     branches
-        The readings of bytes that have several.
+        The readings of bytes that have several, outer ones first.
+    repeats
+        The same tables, as they lie inside each other.
     """
 
     record_bytes: int
     items: tuple[Item, ...]
     tables: tuple[Table, ...] = ()
     branches: tuple[Branch, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the fields, in the order of the record."""
         return tuple(item.name for item in self.items)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether a table of varying length stands inside another table."""
+        return any(table.gates for table in self.tables)
 
 
 def read_layout(text: str, file: str = "layout") -> Layout:

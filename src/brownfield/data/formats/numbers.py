@@ -5,7 +5,7 @@ digits than its picture makes the value bad. What is bad is explained afterwards
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,30 @@ class Writing:
     ebcdic
         Digits lie at 0xF0 (mainframe); otherwise at 0x30 (ASCII).
     little_endian
-        Byte order of native binary numbers (COMP-5); others are big-endian always.
+        Byte order of native numbers (COMP-5, and IEEE floating point).
+    binary_little_endian
+        Byte order of the other binary numbers (COMP), big-endian on the mainframe.
+    truncates
+        Whether a binary number has no more digits than its picture; otherwise it uses all its bits.
+    float_format
+        How floating-point numbers are written: hexadecimal on the mainframe (``ibm``), or ``ieee``.
     """
 
     ebcdic: bool = True
     little_endian: bool = False
+    binary_little_endian: bool = False
+    truncates: bool = True
+    float_format: Literal["ibm", "ieee"] = "ieee"
+
+    @property
+    def space(self) -> int:
+        """Byte of a blank."""
+        return 0x40 if self.ebcdic else 0x20
+
+    def binary(self, item: Item) -> "np.dtype[np.integer[Any]]":
+        """Type of a binary number."""
+        little = self.little_endian if item.native else self.binary_little_endian
+        return np.dtype(f"{'<' if little else '>'}{'i' if item.signed else 'u'}{item.length}")
 
     @property
     def zone(self) -> int:
@@ -94,7 +113,11 @@ def decode_number(block: "Bytes", item: Item, writing: Writing) -> "tuple[Whole,
         return _decode_packed(np.ascontiguousarray(block.T), item)
     if item.usage == "binary":
         return _decode_binary(block, item, writing)
-    return _decode_zoned(np.ascontiguousarray(block.T), item, writing)
+    values, bad = _decode_zoned(np.ascontiguousarray(block.T), item, writing)
+    if item.blank_when_zero:
+        blank = (block == writing.space).all(axis=1)
+        values, bad = np.where(blank, 0, values), bad & ~blank
+    return values, bad
 
 
 def encode_number(values: "Whole", item: Item, writing: Writing) -> "Bytes":
@@ -108,10 +131,11 @@ def encode_number(values: "Whole", item: Item, writing: Writing) -> "Bytes":
     if item.usage == "packed":
         return _encode_packed(values, item)
     if item.usage == "binary":
-        order = "<" if item.native and writing.little_endian else ">"
-        kind = f"{order}{'i' if item.signed else 'u'}{item.length}"
-        return values.astype(kind).view(np.uint8).reshape(len(values), item.length)
-    return _encode_zoned(values, item, writing)
+        return values.astype(writing.binary(item)).view(np.uint8).reshape(len(values), item.length)
+    block = _encode_zoned(values, item, writing)
+    if item.blank_when_zero:
+        block[values == 0] = writing.space
+    return block
 
 
 def explain(raw: bytes, item: Item, writing: Writing) -> Fault:
@@ -143,11 +167,13 @@ def _decode_packed(columns: "Bytes", item: Item) -> "tuple[Whole, Mask]":
     """Columns are the bytes of the field, shape ``(length, rows)``."""
     values = np.zeros(columns.shape[1], dtype=np.int64)
     bad = np.zeros(columns.shape[1], dtype=bool)
-    for column in columns[:-1]:
+    for column in columns if item.signless else columns[:-1]:
         pairs = _PAIRS[column]
         bad |= pairs > _MAX_PAIR
         values *= 100
         values += pairs
+    if item.signless:
+        return values, bad | (columns[0] > _MAX_DIGIT if item.digits % 2 else False)
     last = columns[-1]
     digit, sign = last >> 4, last & 0xF
     bad |= (digit > _MAX_DIGIT) | ~np.isin(sign, _packed_signs(item))
@@ -163,28 +189,28 @@ def _decode_packed(columns: "Bytes", item: Item) -> "tuple[Whole, Mask]":
 def _encode_packed(values: "Whole", item: Item) -> "Bytes":
     nibbles = np.zeros((len(values), item.length * 2), dtype=np.uint8)
     rest = np.abs(values)
-    for place in range(item.length * 2 - 2, -1, -1):
+    for place in range(item.length * 2 - (1 if item.signless else 2), -1, -1):
         rest, nibbles[:, place] = np.divmod(rest, 10)
-    nibbles[:, -1] = np.where(values < 0, _PACKED_MINUS, _PACKED_PLUS) if item.signed else _PACKED_UNSIGNED
+    if not item.signless:
+        nibbles[:, -1] = np.where(values < 0, _PACKED_MINUS, _PACKED_PLUS) if item.signed else _PACKED_UNSIGNED
     packed: Bytes = nibbles[:, 0::2] << np.uint8(4) | nibbles[:, 1::2]
     return packed
 
 
 def _explain_packed(raw: "Bytes", item: Item) -> Fault:
     nibbles = np.stack([raw >> 4, raw & 0xF], axis=1).reshape(-1)
-    digits = nibbles[:-1]
+    digits = nibbles if item.signless else nibbles[:-1]
     wrong = digits > _MAX_DIGIT
-    wrong[0] |= item.digits % 2 == 0 and digits[0] != 0
+    wrong[0] |= len(digits) > item.digits and digits[0] != 0
     if wrong.any():
         return Fault(RejectionCode.DECODE_DIGIT, int(np.argmax(wrong)) // 2)
     return Fault(RejectionCode.DECODE_SIGN, len(raw) - 1)
 
 
 def _decode_binary(block: "Bytes", item: Item, writing: Writing) -> "tuple[Whole, Mask]":
-    order = "<" if item.native and writing.little_endian else ">"
-    kind = np.dtype(f"{order}{'i' if item.signed else 'u'}{item.length}")
+    kind = writing.binary(item)
     written = np.ascontiguousarray(block).view(kind).reshape(-1)
-    if item.native:
+    if item.native or not writing.truncates:
         bad = written > np.uint64(2**63 - 1) if kind.kind == "u" else np.zeros(len(written), dtype=bool)
         return written.astype(np.int64), bad
     limit = 10**item.digits

@@ -1,20 +1,20 @@
 """From the declared options of a format to the format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import msgspec
 
 from brownfield.data.formats.base import Format
+from brownfield.data.formats.choosing import Choice
 from brownfield.data.formats.columnar import Arrow, Parquet
 from brownfield.data.formats.copybook import Copybook
 from brownfield.data.formats.copybook_source import compile_copybook
 from brownfield.data.formats.csv import Csv
 from brownfield.data.formats.fixed_width import FixedWidth
 from brownfield.data.formats.json import Json
-from brownfield.data.formats.layout import Layout, read_layout
-from brownfield.data.formats.unfolding import Choice
+from brownfield.data.formats.layout import read_layout
 from brownfield.data.formats.xml import Xml
 from brownfield.errors import DeclarationError
 
@@ -30,8 +30,6 @@ FORMATS: Mapping[str, type[Any]] = {
     "xml": Xml,
 }
 """What comes with Brownfield, by the name under which it is declared."""
-
-_LAYOUTS: Mapping[str, Callable[[str, str], Layout]] = {"copybook": compile_copybook, "fixed_width": read_layout}
 
 
 def open_format(name: str, options: Any, layout: str | None = None) -> Format:
@@ -64,8 +62,10 @@ def open_format(name: str, options: Any, layout: str | None = None) -> Format:
         raise DeclarationError(path="format", expected=f"one of {', '.join(FORMATS)}", got=name)
     given = msgspec.structs.asdict(options)
     file = given.pop("layout", None)
-    if name in _LAYOUTS:
-        given["layout"] = _LAYOUTS[name](layout or "", file or name)
+    if name == "copybook":
+        given["layout"] = compile_copybook(layout or "", file or name, given.pop("binary_size", "2-4-8"))
+    elif name == "fixed_width":
+        given["layout"] = read_layout(layout or "", file or name)
     if "redefine_rule" in given:
         given["redefine_rule"] = {
             branch: Choice(rule.field or "", rule.values) for branch, rule in given["redefine_rule"].items()

@@ -2,10 +2,13 @@
 
 from brownfield.data.pipeline.binding import bind_source, open_format
 from brownfield.data.pipeline.custody import Custody, clear_positions, custody_of, is_classified
+from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.mapping import mapper_of
 from brownfield.data.pipeline.parking import park_key
+from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
-from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport
+from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
 from brownfield.data.pipeline.run import Progress, run_pipeline
 from brownfield.data.pipeline.tables import open_tables
 
@@ -17,14 +20,21 @@ __all__ = [
     "ReplayReport",
     "SourceReport",
     "TableReport",
+    "WriteBackPreview",
+    "WriteBackReport",
+    "approve_write_back",
     "bind_source",
     "clear_positions",
+    "current_digest",
     "custody_of",
     "discard_quarantined",
+    "discard_write_back",
     "is_classified",
+    "mapper_of",
     "open_format",
     "open_tables",
     "park_key",
+    "preview_write_back",
     "replay_quarantined",
     "run_pipeline",
 ]

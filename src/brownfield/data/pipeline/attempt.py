@@ -10,6 +10,7 @@ import pyarrow as pa
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.decoding import decoder_of
 from brownfield.data.pipeline.instants import with_timestamps
+from brownfield.data.pipeline.mapping import mapper_of
 from brownfield.store import QuarantineState, SourceCounts
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class Attempt:
 
     def _decoded(self, entries: "Sequence[Quarantined]") -> Decoded | None:
         """Decode each record alone; a row is told by its number, so that it keeps its identity."""
-        decode = decoder_of(self.run.integration, self.stream.check.name)
+        integration, name = self.run.integration, self.stream.check.name
+        mapper = mapper_of(integration, name, integration.sources[name].chain[0])
+        wanted = self.stream.check.schema.arrow if mapper is None else mapper.wanted
+        decode = decoder_of(integration, name, wanted)
         batches: list[pa.RecordBatch] = []
         numbers: list[int] = []
         rejects: list[Reject] = []
@@ -93,9 +97,9 @@ class Attempt:
             return None
         table = pa.Table.from_batches(batches).combine_chunks()
         batch = table.to_batches()[0] if table.num_rows else batches[0]
-        return Decoded(
-            batch, lambda row: str(numbers[row]), lambda row: self._raws[numbers[row]], tuple(rejects)
-        )  # fmt: skip
+        raw_of = lambda row: self._raws[numbers[row]]  # noqa: E731 (one of two accessors)
+        decoded = Decoded(batch, lambda row: str(numbers[row]), raw_of, tuple(rejects))
+        return decoded if mapper is None else mapper.apply(decoded)
 
     def _block(self, entry: "Quarantined") -> None:
         """Keep what waits behind a record that cannot be tried."""
@@ -152,6 +156,7 @@ class Attempt:
             ids = [entry.record_id for entry in self.accepted]
             tx.quarantine.set_state(integration, self.name, ids, QuarantineState.REPLAYED)
             run.enter_parts(tx, stream.datasets)
+            run.enter_outbox(tx, stream)
             detail = {
                 "run_id": run_id,
                 "accepted": len(self.accepted),

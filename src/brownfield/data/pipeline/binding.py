@@ -3,16 +3,29 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.formats import Format, open_format
+from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
+from brownfield.data.pipeline.bind_queues import bind_queue
+from brownfield.data.pipeline.mapping import Mapped, Mapper, column_of_field, mapper_of
 from brownfield.data.pipeline.servers import bind_table
-from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
+from brownfield.data.sources import Cursor, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+from brownfield.integration import (
+    BrokerConnection,
+    ConnectionSpec,
+    DatabaseConnection,
+    IntegrationSpec,
+    JsonFormat,
+    Location,
+)
+from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
 
 
-def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Source:
+def bind_source(
+    integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec], store: Store | None = None
+) -> Source:
     """Give the first place of a source's chain that can be reached.
 
     Parameters
@@ -23,6 +36,8 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         The source.
     connections
         Of the workspace.
+    store
+        Of the workspace; queues need it.
 
     Raises
     ------
@@ -37,7 +52,7 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         if place.snapshot is not None:
             continue  # the last good copy is kept and served by the fail-over of lookups
         try:
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
+            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]", store)
             source.probe()
         except SourceUnavailable as error:
             failed = error
@@ -52,6 +67,22 @@ def _bind_place(
     place: Location,
     connections: Mapping[str, ConnectionSpec],
     path: str,
+    store: Store | None,
+) -> Source:
+    """Give a place as it is, or with its columns mapped."""
+    mapper = mapper_of(integration, name, place)
+    source = _bind_silo(integration, name, place, connections, path, store, mapper)
+    return source if mapper is None else Mapped(source, mapper)
+
+
+def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
+    integration: IntegrationSpec,
+    name: str,
+    place: Location,
+    connections: Mapping[str, ConnectionSpec],
+    path: str,
+    store: Store | None,
+    mapper: Mapper | None,
 ) -> Source:
     connection = connections.get(place.connection or "")
     if connection is None:
@@ -60,37 +91,35 @@ def _bind_place(
             expected=f"one of {', '.join(connections) or 'no'} connections",
             got=repr(place.connection),
         )
-    cursor = _cursor(integration, name)
+    cursor = _cursor(integration, name, mapper)
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
-        keys = integration.sources[name].keys
+        keys = tuple(column_of_field(key, mapper) for key in integration.sources[name].keys)
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
-    wanted = "sqlite" if place.table is not None else "folder"
+    if place.path is not None and connection.kind in FILE_KINDS:
+        feed = integration.sources[name].feed
+        return bind_files(connection, _workspace_folder(integration), place, _opened(integration, place), feed=feed)
+    if place.queue is not None and isinstance(connection.options, BrokerConnection):
+        decode = _opened(integration, place).decode
+        return bind_queue(
+            connection.options, _workspace_folder(integration), place, (integration.name, name), decode, store
+        )
+    wanted = "sqlite" if place.table is not None else "folder or sftp"
     if connection.kind != wanted:
         raise DeclarationError(
             path=f"{path}.connection", expected=f"a connection of the kind {wanted}", got=connection.kind
         )
     location = connection.location(_workspace_folder(integration))
-    if place.table is not None:
-        return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
-    text = _layout(integration, place)
-    opened = open_format(place.format or "", place.options, text)
-    return FolderFile(
-        location, place.path or "", opened.decode, _fields(opened), isinstance(opened, Csv) and opened.header
-    )
+    return SqliteTable(location, place.table or "", () if cursor is None else cursor.columns)
 
 
-def _fields(opened: Format) -> dict[str, str]:
-    """Say where the fields of a fixed record lie and how they are written."""
-    if not isinstance(opened, Copybook | FixedWidth):
-        return {}
-    return {
-        item.name: f"{item.usage}{' signed' if item.signed else ''} {item.length} bytes at {item.offset}, "
-        f"{item.digits} digits, {item.scale} of them decimal, {item.axes or 'once'}"
-        for item in opened.layout.items
-    }
+def _opened(integration: IntegrationSpec, place: Location) -> Format:
+    """Make the format of a place; messages are JSON unless declared otherwise."""
+    if place.format is None:
+        return open_format("json", JsonFormat())
+    return open_format(place.format, place.options, _layout(integration, place))
 
 
-def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:
+def _cursor(integration: IntegrationSpec, name: str, mapper: Mapper | None) -> Cursor | None:
     """Read a feed's cursor; the contract says in which zone its stamps are."""
     declared = integration.sources[name].cursor
     if declared is None:
@@ -98,7 +127,8 @@ def _cursor(integration: IntegrationSpec, name: str) -> Cursor | None:
     key = (declared.key,) if isinstance(declared.key, str) else declared.key
     fields = {field.name: field for field in integration.contract.schema(name).fields}
     zone = fields[declared.column].zone if declared.column in fields else None
-    return Cursor(declared.column, key, declared.lag_s, zone)
+    columns = tuple(column_of_field(each, mapper) for each in key)
+    return Cursor(column_of_field(declared.column, mapper), columns, declared.lag_s, zone)
 
 
 def _workspace_folder(integration: IntegrationSpec) -> Path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from brownfield.contract import Schema
     from brownfield.data.decoded import Decoded, Reject
+    from brownfield.data.pipeline.parts import PartKeys
 
 __all__ = ["StreamCheck"]
 
@@ -85,11 +86,12 @@ class StreamCheck:
         """Number of records refused so far."""
         return self.rows_in - self.accepted
 
-    def remember(self, keys: pa.Table) -> None:
-        """Take note of rows that were accepted by earlier runs, as far as their keys are among the columns."""
-        for _, seen in self._seen:
-            if set(seen.fields) <= set(keys.column_names):
-                seen.add(keys)
+    def remember(self, parts: "Iterable[PartKeys]") -> None:
+        """Take note of what was accepted by earlier runs, as far as its keys are among the columns."""
+        for part in parts:
+            for _, seen in self._seen:
+                if part.names.issuperset(seen.fields):
+                    seen.unread.append(part)
 
     def check(
         self, origin: str, decoded: "Decoded", references: Mapping[str, pa.Array]
@@ -178,7 +180,7 @@ class StreamCheck:
 
     def _undecoded(self, origin: str, reject: "Reject", head: bytes, key: str) -> Refused:
         why = (Violation(reject.field, reject.rule, reject.code),)
-        return replace(self._entry(origin, reject.position, "decode", why, reject.raw), park_key=key, head=head)
+        return replace(self._entry(origin, reject.position, reject.stage, why, reject.raw), park_key=key, head=head)
 
     def _refused_rows(
         self,
@@ -215,10 +217,12 @@ class _Seen:
     def __init__(self, fields: tuple[str, ...]) -> None:
         self.fields = list(fields)
         self.keys: list[pa.Table] = []
+        self.unread: list[PartKeys] = []
         self.highest: Any = None
 
     def repeated(self, rows: pa.Table) -> "NDArray[np.bool_]":
         """Rows whose key was accepted in an earlier batch; a null in a key differs from all others."""
+        self._read_on(rows)
         repeated = np.zeros(rows.num_rows, dtype=bool)
         if not self.keys or not rows.num_rows or self._ascends(rows):
             return repeated
@@ -232,6 +236,19 @@ class _Seen:
         twice = groups.filter(pc.and_(pc.equal(groups["_place_min"], 0), pc.greater(groups["_place_max"], 0)))
         repeated[twice["_place_max"].to_numpy() - 1] = True
         return repeated
+
+    def _read_on(self, rows: pa.Table) -> None:
+        """Read the keys of earlier parts among which those of the rows lie."""
+        if not self.unread or not rows.num_rows:
+            return
+        bounds = {name: pc.min_max(rows[name]).as_py() for name in self.fields}
+        known = {name: bound for name, bound in bounds.items() if bound["min"] is not None}
+        lowest = {name: bound["min"] for name, bound in known.items()}
+        highest = {name: bound["max"] for name, bound in known.items()}
+        met = [part for part in self.unread if part.may_hold(lowest, highest)]
+        self.unread = [part for part in self.unread if part not in met]
+        for part in met:
+            self.add(part.read(self.fields))
 
     def add(self, rows: pa.Table) -> None:
         self.keys.append(rows.select(self.fields))

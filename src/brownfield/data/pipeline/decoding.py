@@ -27,7 +27,7 @@ _WORD_BYTES = 4
 _AS_ROWS = frozenset({"arrow", "parquet"})
 
 
-def decoder_of(integration: "IntegrationSpec", source: str) -> Alone:
+def decoder_of(integration: "IntegrationSpec", source: str, wanted: pa.Schema) -> Alone:
     """Give what decodes single records of a source, under the format and layout of today.
 
     Raises
@@ -35,11 +35,10 @@ def decoder_of(integration: "IntegrationSpec", source: str) -> Alone:
     DeclarationError
         When the layout cannot be read.
     """
-    schema = integration.contract.schema(source)
     places = [place for place in integration.sources[source].chain if place.snapshot is None]
     place = places[0]
     if place.format is None or place.format in _AS_ROWS:
-        return lambda _head, raw: _from_row(raw, schema.arrow)
+        return lambda _head, raw: _from_row(raw, wanted)
     layout = getattr(place.options, "layout", None)
     text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
     opened = open_format(place.format, place.options, text)
@@ -50,7 +49,7 @@ def decoder_of(integration: "IntegrationSpec", source: str) -> Alone:
     def alone(head: bytes, raw: bytes) -> Decoded | None:
         word = struct.pack(">HH", len(raw) + _WORD_BYTES, 0) if is_framed else b""
         try:
-            found = list(opened.decode(io.BytesIO(head + word + raw), schema.arrow))
+            found = list(opened.decode(io.BytesIO(head + word + raw), wanted))
         except FormatError:
             return None
         holding = [each for each in found if each.records]

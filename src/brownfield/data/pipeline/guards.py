@@ -125,6 +125,11 @@ class Guards:
         if self._records >= self.spec.refused_window_rows:
             self.judge()
 
+    def files(self, refused: int) -> None:
+        """Take note of files that are refused as a whole; raises as :meth:`refused`."""
+        if refused and self.spec.tolerance == "none":
+            self._stop("refused", f"{refused:,} files refused as a whole, and none is tolerated")
+
     def judge(self) -> None:
         """Judge the records since the last window; raises as :meth:`refused`."""
         if self.shadow:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from brownfield.data.pipeline.timeline import Timeline
 from brownfield.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -46,16 +47,22 @@ class Matcher:
     def __init__(self, join: "Join", lookup: pa.Table, where: str = "unified") -> None:
         self.join = join
         self.where = where
-        for name in (*join.keys, *join.take):
+        for name in join.needed:
             if name not in lookup.column_names:
                 raise self._refused(f"a field of the source {join.source}", repr(name), "join")
-        present = pc.is_valid(lookup[join.keys[0]])
-        for name in join.keys[1:]:
+        needed = join.keys if join.as_of is None else (*join.keys, join.as_of.right)
+        present = pc.is_valid(lookup[needed[0]])
+        for name in needed[1:]:
             present = pc.and_(present, pc.is_valid(lookup[name]))
         self.lookup = lookup.filter(present).combine_chunks()
         self._levels: list[tuple[pa.Array, pa.Array]] = []
         keys = self._codes([self.lookup[name] for name in join.keys], learn=True)
-        self._keys = keys
+        self._keys = keys if join.as_of is None else pc.unique(keys)
+        self._timeline = None
+        if join.as_of is not None:
+            groups = pc.index_in(keys, value_set=self._keys)
+            self._timeline = Timeline(join.as_of, groups, self.lookup, self._refused)
+            return
         distinct = pc.count_distinct(keys).as_py()
         if join.take and distinct < len(keys):
             raise self._refused(
@@ -72,6 +79,10 @@ class Matcher:
                 raise self._refused("a field of the rows that are joined", repr(name), "on")
         codes = self._codes([rows[name] for name in self.join.keys], learn=False)
         match = pc.index_in(codes, value_set=self._keys, skip_nulls=True)
+        if self._timeline is not None:
+            if self._timeline.as_of.left not in rows.column_names:
+                raise self._refused("a field of the rows that are joined", repr(self._timeline.as_of.left), "as_of")
+            match = self._timeline.match(match, rows[self._timeline.as_of.left])
         added = [(name, self.lookup[name].take(match)) for name in self.join.take]
         if self.join.exists is not None:
             added.append((self.join.exists, pc.is_valid(match)))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Schema
     from brownfield.integration import IntegrationSpec
 
-__all__ = ["columns_kept", "columns_remembered", "reading_order", "unique_columns"]
+__all__ = ["columns_kept", "columns_remembered", "reading_order"]
 
 
 def reading_order(integration: "IntegrationSpec") -> list[str]:
@@ -46,7 +46,7 @@ def columns_kept(integration: "IntegrationSpec") -> dict[str, list[str]]:
     kept: dict[str, set[str]] = {name: set() for name in integration.sources}
     for table in integration.unified.values():
         for join in table.join:
-            kept[join.source].update(join.keys, join.take)
+            kept[join.source].update(join.needed)
     for schema in _checked_schemas(integration).values():
         for target in schema.batches.references:
             source, _, name = target.partition(".")
@@ -72,11 +72,6 @@ def columns_remembered(integration: "IntegrationSpec", feed: str, kept: list[str
         if isinstance(rule, UniqueRule) and not (ordered and ordered <= set(rule.fields)):
             remembered.update(rule.fields)
     return [name for name in schema.names if name in remembered]
-
-
-def unique_columns(schema: "Schema") -> set[str]:
-    """Columns by which repeated rows are found."""
-    return {name for rule in schema.set_rules if isinstance(rule, UniqueRule) for name in rule.fields}
 
 
 def _checked_schemas(integration: "IntegrationSpec") -> "dict[str, Schema]":

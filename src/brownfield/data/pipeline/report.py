@@ -1,11 +1,30 @@
 """What a pipeline run did, as frozen values that become JSON: every record read is accepted or quarantined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PipelineReport", "SourceReport", "TableReport"]
+__all__ = ["MappingReport", "PipelineReport", "SourceReport", "TableReport", "WriteBackReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingReport:
+    """What a mapping file did to one source's records.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the file: the version under which the records were read.
+    missing
+        Values that stood for a missing one, by field and reason.
+    collisions
+        Keys of a lookup that are written in more than one way and fell together, by field.
+    """
+
+    digest: str = ""
+    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    collisions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +47,10 @@ class SourceReport:
         Guards that were let pass in this run, each with what it found.
     shadow
         Why all records went to quarantine; empty where the tables took the good ones.
+    mapping
+        What the mapping file did; empty for a source without one.
+    files
+        Of a feed of files: those taken, repeated, refused (with code and reason) and waiting; else None.
     """
 
     source: str
@@ -40,6 +63,8 @@ class SourceReport:
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
     shadow: str = ""
+    mapping: MappingReport = MappingReport()
+    files: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -63,6 +88,28 @@ class TableReport(SourceReport):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBackReport:
+    """What one sink got in a run.
+
+    Parameters
+    ----------
+    sink
+        Name of the write-back.
+    rows
+        Rows that it got in this run.
+    pending_rows
+        Rows that still wait for it.
+    waiting
+        Why they wait; empty when none does.
+    """
+
+    sink: str
+    rows: int
+    pending_rows: int
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineReport:
     """What one run did.
 
@@ -74,6 +121,8 @@ class PipelineReport:
         Names; the contract as ``id@version``.
     sources, tables
         By name, in the order in which they were read.
+    write_back
+        What each sink got, by the name of the write-back.
     seconds
         Time of the whole run.
     expired
@@ -87,6 +136,12 @@ class PipelineReport:
     tables: Mapping[str, TableReport]
     seconds: float
     expired: int = 0
+    write_back: Mapping[str, WriteBackReport] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows wait that a sink should have."""
+        return any(each.waiting for each in self.write_back.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -98,6 +153,7 @@ class PipelineReport:
             "expired": self.expired,
             "sources": {name: _plain(each) for name, each in self.sources.items()},
             "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
+            "write_back": {name: asdict(each) for name, each in self.write_back.items()},
         }
 
 
@@ -112,7 +168,8 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
         "shadow": report.shadow,
-    }
+        "mapping": asdict(report.mapping),
+    } | ({} if report.files is None else {"files": dict(report.files)})
 
 
 def _extent(report: TableReport) -> dict[str, Any]:

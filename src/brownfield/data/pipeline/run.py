@@ -5,9 +5,11 @@ quarantine, positions and the list of the tables' files commit in one transactio
 anywhere, leaves all as it was, and the next one does the work once.
 """
 
+import logging
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,15 +19,19 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
+from brownfield.data.pipeline.compaction import compact
 from brownfield.data.pipeline.custody import Custody, hides_position, is_classified
+from brownfield.data.pipeline.delivery import check_nothing_waits, deliver, full_backlogs, merged
 from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped, known_codes
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
+from brownfield.data.pipeline.mapping import silo_of
 from brownfield.data.pipeline.parking import parking_of
 from brownfield.data.pipeline.parts import one_run, settle
-from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
+from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
+from brownfield.data.sources import FileFeed, QueueSource
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
 from brownfield.store import SourceState
 
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
 
+_LOG = logging.getLogger(__name__)
+
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a source's name, the records read so far, and the records in all as far as that can be told."""
 
@@ -55,6 +63,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     rebuild: bool = False,
     accept: Collection[Guard] = (),
     actor: str = "local",
+    patient: bool = False,
+    lock_wait_s: float = 0.0,
     clock: Clock | None = None,
     custody: Custody | None = None,
 ) -> PipelineReport:
@@ -78,6 +88,10 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Guards that a person lets pass in this run: ``refused``, ``shape``, ``volume``; what they found is audited.
     actor
         Who runs it, for the audit log.
+    patient
+        Leave a sink that failed alone for a while; without it every sink is tried.
+    lock_wait_s
+        How long to wait for another process that is writing these tables.
     clock
         The system's unless given.
     custody
@@ -103,9 +117,13 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     clock = clock or SystemClock()
     started = clock.monotonic_ns()
     order = reading_order(integration)
-    with one_run(output):
+    with one_run(output, lock_wait_s):
         if not rebuild:
             settle_all(output, store.parts.listed(integration.name))
+        earlier = deliver(integration, connections, store, output, clock=clock, patient=patient)
+        paused = full_backlogs(integration, store)
+        if rebuild:
+            check_nothing_waits(integration, store)
         begun = begin(integration, store, "pipeline")
         try:
             with ExitStack() as writers:
@@ -121,13 +139,18 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     custody=custody,
                 )
                 for name in order:
-                    run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                    if name in paused:
+                        run.pause(name, paused[name])
+                        continue
+                    run.read(name, partial(bind_source, integration, name, connections, store), progress or _silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
                 store.ledger.finish_run(begun.run_id, "failed")
             raise
         run.publish()
+        delivered = deliver(integration, connections, store, output, clock=clock, patient=True)
+        run.compact()
     return PipelineReport(
         run_id=begun.run_id,
         integration=integration.name,
@@ -135,6 +158,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         sources={name: run.sources[name].report() for name in order},
         tables={name: table.report() for name, table in run.tables.items()},
         expired=run.expired,
+        write_back=merged(earlier, delivered),
         seconds=(clock.monotonic_ns() - started) / 1e9,
     )
 
@@ -232,16 +256,25 @@ class Run:
         stream = self.begin(name)
         try:
             stream.source = bind()
+            silo = silo_of(stream.source)
+            if isinstance(silo, QueueSource):
+                self.writers.push(silo)
             self._check_shape(stream, stream.source)
             try:
                 self._pull(stream, stream.source, progress)
             except Breached as breach:
                 stream = self._shadow(stream, breach, progress)
         except SourceUnavailable as error:
-            whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
+            whole = stream.in_a_file or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise
             stream.unavailable = str(error)
+        self.end(stream)
+
+    def pause(self, name: str, why: str) -> None:
+        """Leave a feed for a later run, for there is no room for what it has."""
+        stream = self.begin(name)
+        stream.unavailable = why
         self.end(stream)
 
     def _shadow(self, stream: SourceStream, breach: Breached, progress: Progress) -> SourceStream:
@@ -260,24 +293,25 @@ class Run:
 
     def _pull(self, stream: SourceStream, source: "Source", progress: Progress) -> None:
         name = stream.check.name
-        is_file = self.integration.sources[name].chain[0].path is not None
-        delivered = self.store.ledger.delivered(self.integration.name, name) if is_file and stream.resumes else set()
+        silo = silo_of(source)
+        if isinstance(silo, FileFeed):
+            known = self.store.ledger.deliveries(self.integration.name, name) if stream.resumes else []
+            silo.recall(known, anew=self.rebuild)
         begun = self.clock.monotonic_ns()
         for pulled in source.read(stream.check.schema.arrow, stream.previous if stream.resumes else None):
             stream.position = pulled.position
-            if pulled.origin not in delivered:
-                if is_file and stream.is_feed:
-                    stream.deliveries.add(pulled.origin)
-                stream.seconds += self._seconds_since(begun)
-                self.take(stream, pulled.origin, pulled.decoded)
+            stream.seconds += self._seconds_since(begun)
+            self.take(stream, pulled.origin, pulled.decoded)
             begun = self.clock.monotonic_ns()
             done = stream.check.rows_in
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
         if not stream.resumes:
             stream.guards.judge()
+        if stream.files is not None:
+            stream.guards.files(len(stream.files.refused))
         if stream.check.parking is not None:
             stream.guards.parked(stream.check.parking.beyond(self.clock.now_utc()))
-        if stream.state is not None and (stream.deliveries or not stream.is_feed):
+        if stream.state is not None and (stream.in_a_file or not stream.is_feed):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
     def _check_shape(self, stream: SourceStream, source: "Source") -> None:
@@ -326,6 +360,8 @@ class Run:
                 for table in source.tables:
                     self.enter(tx, table, whole=not source.resumes)
             self.enter_parts(tx, datasets)
+            for source in self.sources.values():
+                self.enter_outbox(tx, source)
             self._audit(tx, actor)
             self.expired = self.custody.expire(tx, self.integration.name, self.clock)
             self.check_room(tx)
@@ -338,6 +374,24 @@ class Run:
         for stream in self.sources.values():
             if stream.source is not None and stream.position:
                 stream.source.ack(stream.position)
+
+    def compact(self) -> None:
+        """Merge small parts; a failure costs time in later runs and nothing else, so this run does not fail for it."""
+        pending = [entry for entries in self.store.outbox.pending(self.integration.name).values() for entry in entries]
+        for dataset in self._datasets():
+            held = {entry.file for entry in pending if entry.dataset == dataset.name}
+            try:
+                compact(
+                    self.store,
+                    self.integration.name,
+                    dataset.name,
+                    dataset.folder,
+                    dataset.parts,
+                    run_id=self.begun.run_id,
+                    held=held,
+                )
+            except (OSError, pa.ArrowException, StoreError) as error:
+                _LOG.warning("parts of %s were not merged (%s)", dataset.name, type(error).__name__)
 
     def begin(self, name: str, *, shadow: str = "") -> SourceStream:
         """Prepare a source: what is known of it, and the tables that are made from it; in shadow they stay empty."""
@@ -374,9 +428,9 @@ class Run:
             stream.memory = self._dataset(
                 f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), stream
             )
-            earlier = stream.memory.read(remembered)
-            stream.check.remember(earlier)
-            stream.kept.append(earlier.select(self.kept[name]))
+            stream.check.remember(stream.memory.keys())
+            if self.kept[name]:
+                stream.kept.append(stream.memory.read(self.kept[name]))
         stream.tables = [
             self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
         ]
@@ -405,7 +459,7 @@ class Run:
             self.integration.name, name, schema, "unify", rows_before=dataset.rows_before,
             classified=is_classified(of_all), hides_position=hides_position(self.integration, spec.from_),
         )  # fmt: skip
-        check.remember(dataset.read(unique_columns(schema)))
+        check.remember(dataset.keys())
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
         return self.tables[name]
@@ -465,6 +519,21 @@ class Run:
         """Roll a transaction back that keeps more refused bytes than are declared."""
         self.custody.check_room(tx.quarantine.raw_bytes(), self.integration.name)
 
+    def enter_outbox(self, tx: "Transaction", stream: SourceStream) -> None:
+        """Enter what the tables of a feed gained, for each sink that is to have it."""
+        for name, spec in self.integration.write_back.items():
+            table = self.tables.get(spec.from_)
+            if table in stream.tables and table.dataset.added is not None:
+                tx.outbox.enter(
+                    self.begun.run_id,
+                    integration=self.integration.name,
+                    sink=name,
+                    dataset=spec.from_,
+                    part=table.dataset.added,
+                    batch_rows=spec.batch_rows,
+                    position=stream.position,
+                )
+
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
         integration, name = self.integration.name, stream.check.name
@@ -473,8 +542,11 @@ class Run:
         if stream.position or stream.shape or tx.ledger.state(integration, name) is None:
             state = SourceState(stream.check.rows_before + rows_in, rows_last, stream.shape or _shape_of(stream.state))
             tx.ledger.set_state(integration, name, state)
-        for origin in stream.deliveries:
-            tx.ledger.add_delivery(self.begun.run_id, integration, name, origin)
+        silo = silo_of(stream.source)
+        if isinstance(silo, QueueSource):
+            silo.enter(tx.inbox, self.begun.run_id)
+        for found in () if stream.files is None else stream.files.deliveries:
+            tx.ledger.add_delivery(self.begun.run_id, integration, name, found)
         if stream.position:
             tx.ledger.advance(integration, name, stream.position, previous=stream.previous)
 
@@ -482,6 +554,7 @@ class Run:
         """Say who read anew, and who let which guard pass."""
         name = self.integration.name
         if self.rebuild:
+            tx.outbox.withdraw(name)
             tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
         for source, stream in self.sources.items():
             if stream.guards.shadow:

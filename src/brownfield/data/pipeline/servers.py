@@ -18,7 +18,7 @@ from brownfield.integration import (
 )
 from brownfield.security import resolve_secret
 
-__all__ = ["bind_table", "resolve_address"]
+__all__ = ["bind_table", "database_budget", "reach", "resolve_address", "value_of"]
 
 _LAST_PORT = 65_535
 
@@ -44,48 +44,57 @@ def bind_table(
     SourceUnavailable
         When the host's name stands for nothing.
     """
-    address = resolve_address(options, workspace)
+    budget = database_budget(options, resolve_address(options, workspace), workspace)
+    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
+    return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
+
+
+def database_budget(options: DatabaseConnection, address: Address, workspace: Path) -> Budget:
+    """Give what a server can bear, as it is kept below the workspace's ``var/budgets``."""
     declared = options.budget
     quiet = declared.quiet_hours
-    budget = Budget(
+    return Budget(
         workspace / "var" / "budgets",
         f"{address.host}-{address.port}",
         declared.max_connections,
         declared.rows_per_s,
         None if quiet is None else Quiet.parse(quiet.zone, quiet.windows),
     )
-    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
-    return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
 
 
 def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
     """Read where a server is now; raises as :func:`bind_table`."""
-    host = _value(options.host, workspace)
-    port = _port(options, workspace)
-    _check(options.host, host)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise SourceUnavailable(
-            "the name of its host stands for no address",
-            where=str(options.host),
-            next_step="Correct the value, or look whether the name server answers.",
-        ) from error
-    addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
-    _check(options.host, *addresses)
+    host, port, addresses = reach(options.host, options.port, workspace)
     ca_file = options.tls.ca_file
     return Address(
         host=host,
         port=port,
         addresses=addresses,
-        database=_value(options.database, workspace),
-        user=_value(options.user, workspace),
+        database=value_of(options.database, workspace),
+        user=value_of(options.user, workspace),
         password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
         tls=options.tls.mode,
-        ca_file=None if ca_file is None else str(workspace / _value(ca_file, workspace)),
+        ca_file=None if ca_file is None else str(workspace / value_of(ca_file, workspace)),
         schema=options.schema if isinstance(options, PostgresConnection) else "",
         statement_timeout_s=options.budget.statement_timeout_s,
     )
+
+
+def reach(host: Reference, port: int | Reference, workspace: Path) -> tuple[str, int, tuple[str, ...]]:
+    """Read host and port, and resolve the host's name once; raises as :func:`bind_table`."""
+    name, number = value_of(host, workspace), _port(port, workspace)
+    _check(host, name)
+    try:
+        found = socket.getaddrinfo(name, number, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SourceUnavailable(
+            "the name of its host stands for no address",
+            where=str(host),
+            next_step="Correct the value, or look whether the name server answers.",
+        ) from error
+    addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+    _check(host, *addresses)
+    return name, number, addresses
 
 
 def _check(reference: Reference, *hosts: str) -> None:
@@ -97,14 +106,15 @@ def _check(reference: Reference, *hosts: str) -> None:
         raise DeclarationError(where=str(reference), expected=error.expected, got=error.got) from None
 
 
-def _value(declared: str | Reference, workspace: Path) -> str:
+def value_of(declared: str | Reference, workspace: Path) -> str:
+    """Give a value that is written out, or read the one that is named."""
     return read_reference(declared, workspace) if isinstance(declared, Reference) else declared
 
 
-def _port(options: DatabaseConnection, workspace: Path) -> int:
-    if not isinstance(options.port, Reference):
-        return options.port
-    text = read_reference(options.port, workspace)
+def _port(port: int | Reference, workspace: Path) -> int:
+    if not isinstance(port, Reference):
+        return port
+    text = read_reference(port, workspace)
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LAST_PORT):
-        raise DeclarationError(where=str(options.port), expected="a port from 1 to 65535", got="another text")
+        raise DeclarationError(where=str(port), expected="a port from 1 to 65535", got="another text")
     return int(text)

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from brownfield.data.pipeline.parts import PartWriter, read_parts
-from brownfield.data.pipeline.report import SourceReport, TableReport
+from brownfield.data.pipeline.mapping import Mapped, silo_of
+from brownfield.data.pipeline.parts import PartKeys, PartWriter, read_parts
+from brownfield.data.pipeline.report import MappingReport, SourceReport, TableReport
+from brownfield.data.sources import FileFeed, Outcome
 from brownfield.errors import DeclarationError
 from brownfield.store import Part, SourceCounts
 
@@ -61,7 +63,8 @@ class Dataset:
         self._anew = listed is None
         self._listed = listed or []
         self._writers = writers
-        self._file = f"{len(self._listed):06d}-{tag}.parquet"
+        number = int(self._listed[-1].file.partition("-")[0]) + 1 if self._listed else 0
+        self._file = f"{number:06d}-{tag}.parquet"
         self._writer: PartWriter | None = None
         if self._anew:
             self._open()
@@ -87,6 +90,10 @@ class Dataset:
         """Read some columns of the rows that there were before this run."""
         return read_parts(self.folder, [part.file for part in self._listed], self.schema, columns)
 
+    def keys(self) -> list[PartKeys]:
+        """Give the keys of the rows that there were before this run, unread."""
+        return [PartKeys(self.folder, part.file, self.schema) for part in self._listed]
+
     def write(self, rows: pa.Table) -> None:
         """Add rows to this run's part."""
         if rows.num_rows:
@@ -101,12 +108,28 @@ class Dataset:
         """List this run's part, in place of all others when the table is made anew."""
         if self._anew:
             parts.clear(integration, self.name)
-        if self._writer is not None:
-            parts.add(run_id, integration, self.name, Part(self._file, self._writer.rows))
+        if self.added is not None:
+            parts.add(run_id, integration, self.name, self.added)
+
+    @property
+    def added(self) -> Part | None:
+        """The part of this run; None when it has no rows to add."""
+        return None if self._writer is None else Part(self._file, self._writer.rows)
+
+    def first_rows(self, rows: int, columns: Collection[str]) -> pa.Table:
+        """Read the first rows of this run's part once it is sealed, or of the part before where it has none."""
+        if self._writer is not None and self._writer.rows:
+            return self._writer.first_rows(rows, columns)
+        return self.read(columns).slice(self.rows_before - rows if self.rows_before > rows else 0)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The table's parts with that of this run."""
+        return [*self._listed, *([Part(self._file, self._writer.rows)] if self._writer else [])]
 
     def files(self) -> list[str]:
         """Names of the table's parts with that of this run."""
-        return [part.file for part in self._listed] + ([self._file] if self._writer else [])
+        return [part.file for part in self.parts]
 
     def _open(self) -> PartWriter:
         if self._writer is None:
@@ -159,20 +182,46 @@ class SourceStream(_Stream):
     shape: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     unavailable: str = field(default="", kw_only=True)
     position: "Position | None" = field(default=None, kw_only=True)
-    deliveries: set[str] = field(default_factory=set, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
+
+    @property
+    def mapping(self) -> MappingReport:
+        """What the source's mapping file did; empty where it has none."""
+        return self.source.mapper.outcome() if isinstance(self.source, Mapped) else MappingReport()
 
     @property
     def datasets(self) -> list[Dataset]:
         """What is remembered of a feed, and the tables that are made from the source."""
         return ([] if self.memory is None else [self.memory]) + [table.dataset for table in self.tables]
 
+    def counts(self) -> SourceCounts:
+        """Give the counts that the ledger keeps, with the version of the mapping."""
+        return replace(_Stream.counts(self), mapping=self.mapping.digest)
+
+    @property
+    def files(self) -> Outcome | None:
+        """What became of the files of a feed; None where it is none of files."""
+        silo = silo_of(self.source)
+        return silo.outcome if isinstance(silo, FileFeed) else None
+
+    @property
+    def in_a_file(self) -> bool:
+        """Whether records of a file of a feed were taken."""
+        return self.files is not None and self.position is not None
+
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        shadow = self.guards.shadow
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, shadow=shadow, **self._reported())
+        files = None if self.files is None else self.files.to_dict()
+        return SourceReport(
+            unavailable=self.unavailable,
+            accepted_guards=passed,
+            shadow=self.guards.shadow,
+            mapping=self.mapping,
+            files=files,
+            **self._reported(),
+        )
 
 
 @dataclass(slots=True)

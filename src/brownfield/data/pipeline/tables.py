@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brownfield.data.pipeline.parts import listed_files
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -31,7 +33,7 @@ def open_tables(folder: Path) -> "duckdb.DuckDBPyConnection":
 
     connection = duckdb.connect()
     tables = {
-        table.name: [_literal(str(file)) for file in sorted(table.glob("*.parquet"))]
+        table.name: [_literal(str(file)) for file in listed_files(table)]
         for table in sorted(folder.iterdir())
         if table.is_dir() and not table.name.startswith(".")
     }

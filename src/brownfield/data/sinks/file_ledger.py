@@ -86,9 +86,10 @@ class FileLedger:
             )
             connection.execute("UPDATE owner SET position = coalesce(?, position)", (position,))
 
-    def finish(self, effect_id: str) -> None:
-        """Note that the file is published."""
+    def finish(self, effect_id: str, position: str | None = None) -> None:
+        """Note that the file is published, or the messages are sent, with the position."""
         with self._transaction() as connection:
+            connection.execute("UPDATE owner SET position = coalesce(?, position)", (position,))
             connection.execute("UPDATE effect SET state = ? WHERE effect_id = ?", (Found.DONE.value, effect_id))
 
     def find(self, effect_id: str) -> FileRecord | None:

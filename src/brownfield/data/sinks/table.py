@@ -39,6 +39,8 @@ class TableTarget:
         The columns that are written, the key among them; nothing else is touched.
     key
         Columns that name a row: a primary key or unique constraint of exactly these.
+    insert_only
+        Whether a row whose key is there is left as it is, and not updated.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class TableTarget:
     table: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
+    insert_only: bool = False
 
     def __post_init__(self) -> None:
         if not self.key or len(set(self.key)) < len(self.key):
@@ -65,8 +68,8 @@ class TableTarget:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The columns beside the key."""
-        return tuple(name for name in self.columns if name not in self.key)
+        """The columns that are updated where the key is there."""
+        return () if self.insert_only else tuple(name for name in self.columns if name not in self.key)
 
     def check(self, batch: Batch) -> pa.Table:
         """Give the batch as a table in the order of the columns.

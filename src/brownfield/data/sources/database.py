@@ -73,7 +73,7 @@ class DatabaseTable:
 
     def probe(self) -> Probe:
         """Look whether the table is there and its cursor is safe (:class:`Source`); its rows are not counted."""
-        with self._line() as line:
+        with self.line() as line:
             line.look_up()
         return Probe(None, None)
 
@@ -83,7 +83,7 @@ class DatabaseTable:
             raise DeclarationError(
                 where=self.table, path="cursor", expected="a cursor, to read on where the last read ended", got="none"
             )
-        with self._line() as line:
+        with self.line() as line:
             pages = _Pages(line, line.look_up(), wanted)
             if after is None and (keyless := pages.without_key()) is not None:
                 yield keyless
@@ -93,12 +93,13 @@ class DatabaseTable:
         """Do nothing: a table is not told (:class:`Source`)."""
 
     @contextmanager
-    def _line(self) -> "Iterator[_Line]":
-        with self.budget.connection(), closing(_Line(self)) as line:
+    def line(self) -> "Iterator[Line]":
+        """Hold one of the budget's connections; it is opened when something is asked."""
+        with self.budget.connection(), closing(Line(self)) as line:
             yield line
 
 
-class _Line:
+class Line:
     """The connection to the server: opened when it is needed, and again when it was lost."""
 
     def __init__(self, source: DatabaseTable) -> None:
@@ -116,7 +117,7 @@ class _Line:
     def look_up(self) -> "_Shape":
         """Find the table and its columns in the catalogue."""
         source = self.source
-        return self._tried(lambda session: _look_up(source, session, self.address, self.where))
+        return self.asked(lambda session: _look_up(source, session, self.address, self.where))
 
     def select(self, statement: str, parameters: Sequence[Any], rows: int) -> list[Row]:
         """Read at most so many rows of tables, within the budget; all of them or none."""
@@ -125,9 +126,9 @@ class _Line:
             with self.source.budget.rows(rows):
                 return session.select(statement, parameters)
 
-        return self._tried(page)
+        return self.asked(page)
 
-    def _tried(self, ask: Callable[[Session], _Answer]) -> _Answer:
+    def asked(self, ask: Callable[[Session], _Answer]) -> _Answer:
         """Ask, over a new connection where the old one is lost; a server that never answered is asked once."""
         for left in reversed(range(_TRIES)):
             try:
@@ -195,7 +196,7 @@ def _look_up(source: DatabaseTable, session: Session, address: Address, where: s
 class _Pages:
     """The rows of one read, page by page."""
 
-    def __init__(self, line: _Line, shape: _Shape, wanted: pa.Schema) -> None:
+    def __init__(self, line: Line, shape: _Shape, wanted: pa.Schema) -> None:
         self.line = line
         self.shape = shape
         self.wanted = wanted

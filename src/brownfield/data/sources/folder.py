@@ -1,20 +1,18 @@
-"""``folder``: one file of a folder in which a legacy system leaves its files, read-only.
+"""``folder``: one file that is read whole each time it is wanted, read-only.
 
 The file must lie inside the folder, links resolved, and must not change while it is read: a file that is still being
 written is refused, not half read.
 """
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
+from brownfield.data.folders import Files, Folder
 from brownfield.data.sources.base import Position, Probe, Pulled
-from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.errors import SourceUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +21,9 @@ if TYPE_CHECKING:
 
     from brownfield.data.decoded import Decoded
 
-__all__ = ["FolderFile"]
+__all__ = ["FolderFile", "content_digest", "entered"]
+
+_CHUNK_BYTES = 1 << 20
 
 Decode: TypeAlias = "Callable[[BinaryIO, pa.Schema], Iterator[Decoded]]"
 
@@ -46,7 +46,7 @@ class FolderFile:
         Whether the first line names the columns.
     """
 
-    folder: Path
+    folder: Folder
     path: str
     decode: Decode
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -54,22 +54,31 @@ class FolderFile:
 
     def probe(self) -> Probe:
         """Look whether the file is there (:class:`Source`)."""
-        with self._opened() as stream:
-            return Probe(None, os.fstat(stream.fileno()).st_size)
+        with self._opened() as (files, path):
+            entry = files.look(path)
+            if entry is None:
+                raise FileNotFoundError(2, "there is no such file")
+            return Probe(None, entry.size_bytes)
 
     def read(self, wanted: "pa.Schema", after: Position | None = None) -> Iterator[Pulled]:
         """Read the whole file, unless a position says that this very content was read (:class:`Source`)."""
-        with self._opened() as stream:
-            before = os.fstat(stream.fileno())
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
-            position = {"file": self.path, "sha256": digest}
-            if after == position:
-                return
-            stream.seek(0)
-            for decoded in self.decode(stream, wanted):
-                share = stream.tell() / before.st_size if before.st_size else 1.0
-                yield Pulled(f"{self.path}#{digest}", decoded, position, share)
-            self._check_still(before, os.fstat(stream.fileno()))
+        with self._opened() as (files, path):
+            before = files.look(path)
+            with files.read(path) as stream:
+                digest, size_bytes = content_digest(stream)
+                position = {"file": self.path, "sha256": digest}
+                if after == position:
+                    return
+                stream.seek(0)
+                for decoded in self.decode(stream, wanted):
+                    share = stream.tell() / size_bytes if size_bytes else 1.0
+                    yield Pulled(f"{self.path}#{digest}", decoded, position, share)
+            if files.look(path) != before:
+                raise SourceUnavailable(
+                    "the file changed while it was read",
+                    where=f"{self.folder.where}/{self.path}",
+                    next_step="Let its writer finish, or write beside it and rename.",
+                )
 
     def shape(self) -> Mapping[str, str]:
         """Describe each field as the layout does."""
@@ -79,29 +88,28 @@ class FolderFile:
         """Do nothing: the file is left where it is (:class:`Source`)."""
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
-        folder = self.folder.resolve()
-        path = (folder / self.path).resolve()
-        if not path.is_relative_to(folder):
-            raise DeclarationError(
-                where=str(self.folder), path=self.path, expected="a file inside the folder", got="one outside"
-            )
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise SourceUnavailable(
-                f"the file cannot be read ({error.strerror})", where=f"{folder}/{self.path}"
-            ) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise SourceUnavailable("this is not a plain file", where=f"{folder}/{self.path}")
-        with os.fdopen(descriptor, "rb") as stream:
-            yield stream
+    def _opened(self) -> Iterator[tuple[Files, str]]:
+        with entered(self.folder, self.path) as files:
+            yield files, files.resolve(self.path)
 
-    def _check_still(self, before: os.stat_result, now: os.stat_result) -> None:
-        if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
-            raise SourceUnavailable(
-                "the file changed while it was read",
-                where=f"{self.folder}/{self.path}",
-                next_step="Let its writer finish, or write beside it and rename.",
-            )
+
+@contextmanager
+def entered(folder: Folder, path: str) -> Iterator[Files]:
+    """Open a folder to read what lies at a path; errors of the place become those of a source."""
+    try:
+        with folder.opened() as files:
+            yield files
+    except SourceUnavailable:
+        raise
+    except (OSError, Unavailable) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.what
+        raise SourceUnavailable(f"it cannot be read ({reason})", where=f"{folder.where}/{path}") from error
+
+
+def content_digest(stream: BinaryIO) -> tuple[str, int]:
+    """Give SHA-256, in hexadecimal digits, and length of what a stream holds from where it is."""
+    digest, size_bytes = hashlib.sha256(), 0
+    while data := stream.read(_CHUNK_BYTES):
+        digest.update(data)
+        size_bytes += len(data)
+    return digest.hexdigest(), size_bytes

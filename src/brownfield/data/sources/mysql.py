@@ -12,7 +12,7 @@ from brownfield.errors import DeclarationError
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
-__all__ = ["Mysql"]
+__all__ = ["Mysql", "pymysql_parameters"]
 
 _CONNECT_TIMEOUT_S = 5
 _FAMILIES = {
@@ -105,6 +105,23 @@ class Mysql:
         rows = session.select(_COLUMNS, [address.database, table])
         primary = session.select(_PRIMARY, [address.database, table])
         return [_column(row) for row in rows], [row[0] for row in primary]
+
+
+def pymysql_parameters(address: Address) -> dict[str, Any]:
+    """Say in PyMySQL's words where a server is, who comes, and whether the way is encrypted.
+
+    The checked address is used; only where the server's name has to stand in its certificate the name itself is.
+    """
+    return {
+        "host": address.host if address.tls == "verify" else address.addresses[0],
+        "port": address.port,
+        "database": address.database,
+        "user": address.user,
+        "password": address.password,
+        "ssl": _tls(address),
+        "ssl_disabled": address.tls == "off",
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+    }
 
 
 def _driver() -> Any:

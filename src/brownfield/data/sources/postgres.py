@@ -13,7 +13,7 @@ from brownfield.errors import DeclarationError
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Postgres"]
+__all__ = ["Postgres", "libpq_parameters"]
 
 _CONNECT_TIMEOUT_S = 5
 _FAMILIES = {
@@ -54,6 +54,22 @@ _LOOKS_FOR_US_SINCE = 140_000
 _SOON = ("starting up", "shutting down", "too many", "remaining connection slots")
 
 
+def libpq_parameters(address: Address) -> dict[str, Any]:
+    """Say in libpq's words where a server is, who comes, and whether the way is encrypted."""
+    return {
+        "host": ",".join(address.host for _ in address.addresses),
+        "hostaddr": ",".join(address.addresses),
+        "port": str(address.port),
+        "dbname": address.database,
+        "user": address.user,
+        "password": address.password,
+        "sslmode": _TLS[address.tls],
+        "sslrootcert": address.ca_file or "system" if address.tls == "verify" else None,
+        "gssencmode": "disable",
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+    }
+
+
 class Postgres:
     """PostgreSQL 12 or later, by psycopg."""
 
@@ -63,19 +79,9 @@ class Postgres:
     def connect(self, address: Address) -> Session:
         """Open a session to the first address that answers (:class:`Dialect`)."""
         psycopg = _driver()
-        hosts = ",".join(address.host for _ in address.addresses)
         try:
             connection = psycopg.connect(
-                host=hosts,
-                hostaddr=",".join(address.addresses),
-                port=str(address.port),
-                dbname=address.database,
-                user=address.user,
-                password=address.password,
-                sslmode=_TLS[address.tls],
-                sslrootcert=address.ca_file or "system" if address.tls == "verify" else None,
-                gssencmode="disable",
-                connect_timeout=_CONNECT_TIMEOUT_S,
+                **libpq_parameters(address),
                 client_encoding="UTF8",
                 application_name="brownfield",
                 autocommit=True,

@@ -24,7 +24,7 @@ from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PAGE_ROWS", "SqliteTable"]
+__all__ = ["PAGE_ROWS", "SqliteTable", "connect"]
 
 PAGE_ROWS = 65_536
 _BUSY_S = 5.0
@@ -60,14 +60,14 @@ class SqliteTable:
 
     def probe(self) -> Probe:
         """Look whether the table is there, and count its rows (:class:`Source`)."""
-        with closing(_connect(self.path)) as connection, _Translated(self):
+        with closing(connect(self.path)) as connection, _Translated(self):
             shape = _look_up(connection, self)
             records = _count(connection, shape)
         return Probe(records, self.path.stat().st_size)
 
     def read(self, wanted: pa.Schema, after: Position | None = None) -> Iterator[Pulled]:
         """Read the rows behind a position, or all (:class:`Source`); rows without a key are rejects."""
-        with closing(_connect(self.path)) as connection, _Translated(self):
+        with closing(connect(self.path)) as connection, _Translated(self):
             shape = _look_up(connection, self)
             columns = shape.find(wanted.names, self)
             total = _count(connection, shape)
@@ -78,7 +78,7 @@ class SqliteTable:
 
     def shape(self) -> dict[str, str]:
         """Describe each column as the catalogue does: its declared type, and whether it may be empty."""
-        with closing(_connect(self.path)) as connection, _Translated(self):
+        with closing(connect(self.path)) as connection, _Translated(self):
             return {
                 name.decode(): f"{declared.decode().upper() or 'without type'}{' NOT NULL' if required else ''}"
                 for _, name, declared, required, *_ in connection.execute(f"PRAGMA table_xinfo({_quoted(self.table)})")
@@ -220,7 +220,8 @@ class _Translated:
             ) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database for reading only: by the file's mode, and by an authorizer; texts come as bytes."""
     if not path.is_file():
         raise SourceUnavailable("there is no such file", where=str(path))
     try:

@@ -8,6 +8,7 @@ from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.origins import Origins
+from brownfield.serving.gateway.pipeline import PipelineStatus
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "HttpLimits",
     "Limits",
     "Origins",
+    "PipelineStatus",
     "Response",
     "Route",
     "Served",

@@ -6,7 +6,7 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
+from brownfield.serving.gateway.pipeline import PipelineStatus, pipeline_lines
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/{integration}/predict", "predict", "_predict"),
     Route("POST", "/v2/models/{integration}/infer", "predict", "_infer"),
     Route("POST", "/v2/models/{integration}/versions/{version}/infer", "predict", "_infer"),
+    Route("GET", "/v1/{integration}/pipeline", "read", "_pipeline"),
     Route("GET", "/v2/models/{integration}/ready", "read", "_model_ready"),
     Route("GET", "/v2/models/{integration}/versions/{version}/ready", "read", "_model_ready"),
     Route("GET", "/v2/models/{integration}", "read", "_model_metadata"),
@@ -151,9 +153,11 @@ class Handler:
         Longest body and most records.
     title
         Name of the workspace, for people.
+    pipelines
+        What is known of the pipeline of each integration that has one, as it changes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a face is made of)
         self,
         dataplane: Dataplane,
         *,
@@ -162,8 +166,10 @@ class Handler:
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         title: str = "brownfield",
         clock: Clock | None = None,
+        pipelines: Mapping[str, PipelineStatus] | None = None,
     ) -> None:
         self.dataplane = dataplane
+        self.pipelines = {} if pipelines is None else pipelines
         self.limits = limits
         self.title = title
         self.http = HttpMeter()
@@ -366,6 +372,9 @@ class Handler:
 
     # --- for people and monitors ---
 
+    def _pipeline(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json(self.pipelines.get(_served(call).name, PipelineStatus(state="none")))
+
     def _openapi(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
@@ -377,7 +386,7 @@ class Handler:
         return Response(307, [(b"location", b"docs")], b"")
 
     def _metrics(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        text = exposition(self.dataplane.snapshot.integrations, self.http)
+        text = exposition(self.dataplane.snapshot.integrations, self.http, pipeline_lines(self.pipelines))
         return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 
-__all__ = ["CONTENT_TYPE", "HttpMeter", "Meter", "exposition"]
+__all__ = ["CONTENT_TYPE", "HttpMeter", "Meter", "exposition", "family", "labelled"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,7 +66,7 @@ class HttpMeter:
         self.by_status[status] = self.by_status.get(status, 0) + 1
 
 
-def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
+def exposition(integrations: Mapping[str, "Served"], http: HttpMeter, further: Iterable[str] = ()) -> str:
     """Every metric in Prometheus' text format 0.0.4.
 
     Parameters
@@ -75,6 +75,8 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
         What is served, by name.
     http
         The door's own counter.
+    further
+        Lines of what runs beside the prediction path.
 
     Examples
     --------
@@ -83,23 +85,26 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
     >>> print(exposition({}, meter).splitlines()[2])
     brownfield_http_responses_total{status="200"} 1
     """
-    lines = list(_family("brownfield_http_responses_total", "counter", "HTTP responses by status."))
+    lines = list(family("brownfield_http_responses_total", "counter", "HTTP responses by status."))
     lines += [
         f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
     ]
     served = [integrations[name] for name in sorted(integrations)]
-    for family in (_answers, _refused, _rows, _caches, _states, _durations, _stages, _compatible):
-        lines.extend(family(served))
+    for made in (_answers, _refused, _rows, _caches, _states, _durations, _stages, _compatible):
+        lines.extend(made(served))
+    lines.extend(further)
     return "\n".join(lines) + "\n"
 
 
-def _family(name: str, kind: str, meaning: str) -> Iterator[str]:
+def family(name: str, kind: str, meaning: str) -> Iterator[str]:
+    """Give the two lines that begin a metric."""
     yield f"# HELP {name} {meaning}"
     yield f"# TYPE {name} {kind}"
 
 
-def _labels(**labels: str) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+def labelled(**values: str) -> str:
+    """Spell labels as they stand between braces."""
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items())
 
 
 def _escaped(value: str) -> str:
@@ -108,26 +113,26 @@ def _escaped(value: str) -> str:
 
 def _answers(served: list["Served"]) -> Iterator[str]:
     name = "brownfield_answers_total"
-    yield from _family(name, "counter", "Answers by version, source, reason and cause; source none is a refusal.")
+    yield from family(name, "counter", "Answers by version, source, reason and cause; source none is a refusal.")
     for one in served:
         for (version, source, reason, cause), n in sorted(one.meter.answers.items()):
-            labels = _labels(integration=one.name, version=version, source=source, reason=reason, cause=cause)
-            yield f"{name}{{{labels}}} {n}"
+            values = labelled(integration=one.name, version=version, source=source, reason=reason, cause=cause)
+            yield f"{name}{{{values}}} {n}"
 
 
 def _refused(served: list["Served"]) -> Iterator[str]:
     name = "brownfield_refused_requests_total"
-    yield from _family(name, "counter", "Requests that broke the contract, by code; one request may count for several.")
+    yield from family(name, "counter", "Requests that broke the contract, by code; one request may count for several.")
     for one in served:
         for code, n in sorted(one.meter.refused.items()):
-            yield f"{name}{{{_labels(integration=one.name, code=code)}}} {n}"
+            yield f"{name}{{{labelled(integration=one.name, code=code)}}} {n}"
 
 
 def _rows(served: list["Served"]) -> Iterator[str]:
     name = "brownfield_rows_total"
-    yield from _family(name, "counter", "Records answered.")
+    yield from family(name, "counter", "Records answered.")
     for one in served:
-        yield f"{name}{{{_labels(integration=one.name)}}} {one.meter.rows}"
+        yield f"{name}{{{labelled(integration=one.name)}}} {one.meter.rows}"
 
 
 def _caches(served: list["Served"]) -> Iterator[str]:
@@ -136,10 +141,10 @@ def _caches(served: list["Served"]) -> Iterator[str]:
         ("brownfield_cache_misses_total", "counter", "Answers that were not kept.", lambda one: one.meter.cache_misses),
         ("brownfield_cache_entries", "gauge", "Answers kept now.", lambda one: len(one.champion.cache)),
     ):
-        yield from _family(name, kind, meaning)
+        yield from family(name, kind, meaning)
         for one in served:
             if one.champion is not None and one.champion.cache is not None:
-                yield f"{name}{{{_labels(integration=one.name)}}} {read(one)}"
+                yield f"{name}{{{labelled(integration=one.name)}}} {read(one)}"
 
 
 def _states(served: list["Served"]) -> Iterator[str]:
@@ -153,22 +158,22 @@ def _states(served: list["Served"]) -> Iterator[str]:
         ),
     )
     for name, meaning, read in states:
-        yield from _family(name, "gauge", meaning)
+        yield from family(name, "gauge", meaning)
         for one in served:
-            yield f"{name}{{{_labels(integration=one.name)}}} {read(one)}"
+            yield f"{name}{{{labelled(integration=one.name)}}} {read(one)}"
     name = "brownfield_breaker_openings_total"
-    yield from _family(name, "counter", "How often the breaker of a model version opened.")
+    yield from family(name, "counter", "How often the breaker of a model version opened.")
     for one in served:
         if one.champion:
-            labels = _labels(integration=one.name, version=one.champion.name)
+            labels = labelled(integration=one.name, version=one.champion.name)
             yield f"{name}{{{labels}}} {one.champion.breaker.openings}"
 
 
 def _durations(served: list["Served"]) -> Iterator[str]:
     name = "brownfield_request_duration_seconds"
-    yield from _family(name, "histogram", "From the first byte known to us to the encoded answer.")
+    yield from family(name, "histogram", "From the first byte known to us to the encoded answer.")
     for one in served:
-        labels, histogram, total = _labels(integration=one.name), one.meter.duration, 0
+        labels, histogram, total = labelled(integration=one.name), one.meter.duration, 0
         for bound_s, n in zip((*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"), histogram.counts, strict=True):
             total += n
             yield f'{name}_bucket{{{labels},le="{bound_s}"}} {total}'
@@ -178,10 +183,10 @@ def _durations(served: list["Served"]) -> Iterator[str]:
 
 def _stages(served: list["Served"]) -> Iterator[str]:
     name = "brownfield_stage_seconds_total"
-    yield from _family(name, "counter", "Time by stage; the stages of an integration sum to its request durations.")
+    yield from family(name, "counter", "Time by stage; the stages of an integration sum to its request durations.")
     for one in served:
         for stage, part_ns in zip(STAGE_NAMES, one.meter.stages_ns, strict=True):
-            yield f"{name}{{{_labels(integration=one.name, stage=stage)}}} {part_ns / 1e9!r}"
+            yield f"{name}{{{labelled(integration=one.name, stage=stage)}}} {part_ns / 1e9!r}"
 
 
 def _compatible(served: list["Served"]) -> Iterator[str]:
@@ -214,7 +219,7 @@ def _compatible(served: list["Served"]) -> Iterator[str]:
         ("seldon_model_infer_total", "Answers of every kind.", lambda one: ok[one.name] + failed[one.name]),
     )
     for name, meaning, read in views:
-        yield from _family(name, "counter", meaning)
+        yield from family(name, "counter", meaning)
         label = "model_name" if name.startswith("seldon") else "model"
         for one in served:
-            yield f"{name}{{{_labels(**{label: one.name})}}} {read(one)}"
+            yield f"{name}{{{labelled(**{label: one.name})}}} {read(one)}"

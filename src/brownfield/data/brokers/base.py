@@ -1,0 +1,222 @@
+"""What the brokers have in common: an address, messages in and out, and five verbs.
+
+Sources and sinks stand above; each broker's own protocol is known in one file beside this one.
+"""
+
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal, Protocol
+
+from brownfield.errors import BrownfieldError
+
+__all__ = [
+    "RECORD_ID",
+    "Allowance",
+    "Broker",
+    "BrokerAddress",
+    "BrokerRefused",
+    "Incoming",
+    "Outgoing",
+    "Unreachable",
+    "driver",
+]
+
+RECORD_ID = "bf-record-id"
+"""Header that names a message of ours wherever a broker has no place of its own for an identifier."""
+
+_CONNECT_TIMEOUT_S = 10.0
+
+
+class Unreachable(Exception):
+    """The broker is out of reach, or the connection was lost; what was not confirmed may be there or not."""
+
+
+class BrokerRefused(Exception):
+    """The broker does not admit what was asked; asking again would not help.
+
+    Parameters
+    ----------
+    expected, got
+        The two sides of the disagreement.
+    next_step
+        What its owner can do.
+    """
+
+    def __init__(self, expected: str, got: str, next_step: str | None = None) -> None:
+        super().__init__(expected, got, next_step)
+        self.expected = expected
+        self.got = got
+        self.next_step = next_step
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message that a broker handed out and still holds.
+
+    Parameters
+    ----------
+    identifier
+        What the producer or the stream calls it; None where neither named it.
+    body
+        Its bytes; None where the broker has lost them and says so.
+    tag
+        By which the broker is told that the message is safe.
+    """
+
+    identifier: str | None
+    body: bytes | None
+    tag: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message on its way out.
+
+    Parameters
+    ----------
+    identifier
+        The same on every attempt.
+    body
+        Its bytes.
+    headers
+        Texts beside it, without the identifier.
+    """
+
+    identifier: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where a broker is and who asks.
+
+    Parameters
+    ----------
+    host, port
+        Its name, against which its certificate is held, and port.
+    addresses
+        What the name stands for; only these are used.
+    user, password
+        Of the account; empty where none is asked.
+    tls
+        ``verify``, ``encrypt`` (not checked) or ``off``.
+    ca_file
+        Certificates that vouch for it; the system's own when None.
+    space
+        Virtual host (rabbitmq) or number of the database (redis).
+    """
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+    user: str = ""
+    password: str = field(default="", repr=False)
+    tls: Literal["verify", "encrypt", "off"] = "verify"
+    ca_file: str | None = None
+    space: str = ""
+
+    def context(self) -> ssl.SSLContext | None:
+        """Make what encrypts the way; None where it is in clear."""
+        if self.tls == "off":
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.tls == "encrypt":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def open_socket(self) -> socket.socket:
+        """Connect to the first of the addresses that answers, encrypted as declared.
+
+        Raises
+        ------
+        OSError
+            When none does; of the last one.
+        """
+        failed = OSError("no address")
+        context = self.context()
+        for address in self.addresses:
+            try:
+                plain = socket.create_connection((address, self.port), _CONNECT_TIMEOUT_S)
+            except OSError as error:
+                failed = error
+                continue
+            if context is None:
+                return plain
+            try:
+                return context.wrap_socket(plain, server_hostname=self.host)
+            except BaseException:
+                plain.close()
+                raise
+        raise failed
+
+
+class Allowance(Protocol):
+    """What a broker can bear: a :class:`brownfield.data.sources.Budget`, whose rows are messages."""
+
+    @property
+    def page_rows(self) -> int:
+        """Most messages that may be asked for together."""
+        ...
+
+    def rows(self, rows: int) -> AbstractContextManager[None]:
+        """Wait until so many messages may pass."""
+        ...
+
+    def connection(self) -> AbstractContextManager[None]:
+        """Hold one of the connections."""
+        ...
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Try to connect."""
+        ...
+
+
+class Broker(Protocol):
+    """One queue of one broker; connects on first use.
+
+    Every verb raises :class:`Unreachable` when the broker cannot be reached, and :class:`BrokerRefused` for what is
+    not there or not allowed.
+    """
+
+    def depth(self) -> int | None:
+        """Look whether the queue is there; give the messages that wait in it, None where the broker does not tell."""
+        ...
+
+    def receive(self, limit: int, wait_s: float) -> Sequence[Incoming]:
+        """Take up to so many messages; fewer only when none came for the time given. They stay the broker's."""
+        ...
+
+    def confirm(self, tags: Sequence[Any]) -> None:
+        """Tell the broker that these messages are safe."""
+        ...
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Hand messages over; the broker has every one of them when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection; what was taken and not confirmed goes back to the broker. Never raises."""
+        ...
+
+
+def driver(name: str) -> ModuleType:
+    """Import a broker's library.
+
+    Raises
+    ------
+    BrownfieldError
+        With what to install.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise BrownfieldError(
+            f"the library {name} is not installed", next_step="Install it: pip install 'brownfield[queues]'."
+        ) from error
