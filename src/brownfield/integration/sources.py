@@ -177,11 +177,8 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
-        queued = any(place.queue is not None for place in self.chain)
-        if queued and not self.feed:
-            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
-        if queued and self.cursor is not None:
-            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
+        if any(place.queue is not None for place in self.chain):
+            yield from self._queue_contradictions()
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
@@ -191,6 +188,12 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
         if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+
+    def _queue_contradictions(self) -> Iterator[Contradiction]:
+        if not self.feed:
+            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
+        if self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ name is resolved once for each, every address is held against the rule for decla
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Postgres, Quiet
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import (
-    BrokerConnection,
     DatabaseConnection,
     PostgresConnection,
     Reference,
@@ -18,6 +18,9 @@ from brownfield.integration import (
     read_reference,
 )
 from brownfield.security import resolve_secret
+
+if TYPE_CHECKING:
+    from brownfield.integration import BrokerConnection
 
 __all__ = ["bind_table", "resolve_address", "resolve_host", "value_of"]
 
