@@ -177,8 +177,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
-        if any(place.queue is not None for place in self.chain):
-            yield from self._queue_contradictions()
+        yield from self._queue_contradictions()
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
@@ -190,6 +189,8 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
 
     def _queue_contradictions(self) -> Iterator[Contradiction]:
+        if all(place.queue is None for place in self.chain):
+            return
         if not self.feed:
             yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
         if self.cursor is not None:

