@@ -59,7 +59,7 @@ def test_tokens_are_named_never_written() -> None:
     [
         (
             "connections: {a: {path: x}}",
-            "one of the installed connections (folder, mqtt, mysql, nats, postgres, rabbitmq, redis, sqlite), got nothing",
+            "one of the installed connections (folder, mqtt, mysql, nats, postgres, rabbitmq, redis, sqlite), got",
         ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
         ("connections: {a: {kind: sqlite}}", "the key path"),
