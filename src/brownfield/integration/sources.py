@@ -238,11 +238,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         yield from self._unheld()
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
-        queued = any(place.queue is not None for place in self.chain)
-        if queued and not self.feed:
-            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
-        if queued and self.cursor is not None:
-            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
+        yield from self._queue_contradictions()
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
@@ -263,6 +259,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("on_breach",), allowed, self.on_breach)
         if self.on_breach == "shadow" and any(place.table is None and place.path is None for place in self.chain):
             yield Contradiction(("on_breach",), "pause for a feed that is read only once", "shadow")
+
     def _of_files(self) -> Iterator[Contradiction]:
         if not self.feed and any(place.intake is not None for place in self.chain):
             yield Contradiction(("intake",), "intake on a feed only", "a lookup")
@@ -270,6 +267,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("path",), "one file for a lookup", "a pattern")
         if self.max_drop_percent is not None and self.feed and any(is_pattern(place.path) for place in self.chain):
             yield Contradiction(("max_drop_percent",), "a lookup, or a feed of one file", "a feed of many files")
+
+    def _queue_contradictions(self) -> Iterator[Contradiction]:
+        if all(place.queue is None for place in self.chain):
+            return
+        if not self.feed:
+            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
+        if self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
 
     @property
     def keys(self) -> tuple[str, ...]:
