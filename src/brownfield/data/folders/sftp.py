@@ -127,8 +127,7 @@ class SftpFolder:
                     root = client.normalize(self._root)
                     yield _SftpFiles(client, root, self._allowance, self._spool)
                 finally:
-                    with suppress(Exception):  # it may be gone already
-                        client.get_channel().get_transport().close()  # type: ignore[union-attr]  # it is open
+                    _hang_up(client.get_channel().get_transport())
             except TimeoutError as error:
                 raise TimeoutError(f"no answer within {address.timeout_s:g} s") from error
             except (paramiko.SSHException, EOFError) as error:
@@ -177,6 +176,7 @@ class _SftpFiles:
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=self._spool) as stream:
             with self._client.open(at, "rb") as remote:
+                _keep_quiet(remote)
                 left = remote.stat().st_size or 0
                 chunk = min(_CHUNK_BYTES, self._allowance.page_rows)
                 while left:
@@ -285,6 +285,17 @@ def _make_durable(client: "paramiko.SFTPClient", remote: "paramiko.SFTPFile") ->
         client._request(paramiko.sftp.CMD_EXTENDED, "fsync@openssh.com", remote.handle)  # type: ignore[attr-defined]  # noqa: SLF001 (paramiko has no name for it)
 
 
+def _keep_quiet(remote: Any) -> None:
+    """Let the thread that asks ahead end silently when the connection breaks: the one that reads is told."""
+    asks = remote._prefetch_thread  # noqa: SLF001 (paramiko offers no other way)
+
+    def asks_quietly(*arguments: Any) -> None:
+        with suppress(Exception):
+            asks(*arguments)
+
+    remote._prefetch_thread = asks_quietly  # noqa: SLF001
+
+
 def _paramiko() -> Any:
     try:
         import paramiko
@@ -314,8 +325,16 @@ def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
         channel.invoke_subsystem("sftp")
         return paramiko.SFTPClient(channel)
     except BaseException:
-        transport.close()
+        _hang_up(transport)
         raise
+
+
+def _hang_up(transport: Any) -> None:
+    """Close a connection, also one that broke, whose socket paramiko would leave open."""
+    with suppress(Exception):  # it may be gone already
+        transport.close()
+    with suppress(OSError):
+        transport.sock.close()
 
 
 def _socket(address: SftpAddress) -> socket.socket:
