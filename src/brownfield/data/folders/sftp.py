@@ -117,21 +117,30 @@ class SftpFolder:
     @contextmanager
     def opened(self) -> Iterator["_SftpFiles"]:
         """Connect for a while (:class:`Folder`); errors of the connection become ``OSError``."""
-        paramiko = _paramiko()
+        _paramiko()
         address = self._address()
         with self._allowance.connection():
+            with _told(), self._allowance.attempt():
+                client = _connect(address)
             try:
-                with self._allowance.attempt():
-                    client = _connect(address)
-                try:
+                with _told():
                     root = client.normalize(self._root)
-                    yield _SftpFiles(client, root, self._allowance, self._spool)
-                finally:
-                    _hang_up(client.get_channel().get_transport())
-            except TimeoutError as error:
-                raise TimeoutError(f"no answer within {address.timeout_s:g} s") from error
-            except (paramiko.SSHException, EOFError) as error:
-                raise ConnectionError(f"the connection broke ({type(error).__name__})") from error
+                yield _SftpFiles(client, root, self._allowance, self._spool)
+            finally:
+                _hang_up(client.get_channel().get_transport())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the connection become those of the system."""
+    import paramiko
+
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeoutError("it did not answer in time") from error
+    except (paramiko.SSHException, EOFError) as error:
+        raise ConnectionError(f"the connection broke ({type(error).__name__})") from error
 
 
 class _SftpFiles:
@@ -144,15 +153,18 @@ class _SftpFiles:
         self._spool = spool
         self._plain = {""}
 
+    @_told()
     def files(self, folder: str) -> list[Entry]:
         """List plain files."""
         above = f"{folder}/" if folder else ""
         return [_entry(above + each.filename, each) for each in self._scan(folder) if stat.S_ISREG(each.st_mode or 0)]
 
+    @_told()
     def folders(self, folder: str) -> list[str]:
         """List folders."""
         return [each.filename for each in self._scan(folder) if stat.S_ISDIR(each.st_mode or 0)]
 
+    @_told()
     def look(self, path: str) -> Entry | None:
         """Look at a name."""
         try:
@@ -160,6 +172,7 @@ class _SftpFiles:
         except FileNotFoundError:
             return None
 
+    @_told()
     def resolve(self, path: str) -> str:
         """Follow links, as the server does."""
         real = self._client.normalize(f"{self._root}/{inside(path)}")
@@ -170,26 +183,31 @@ class _SftpFiles:
     @contextmanager
     def read(self, path: str) -> Iterator[BinaryIO]:
         """Fetch a plain file into an unnamed file of ours."""
-        at = self._at(path)
-        if not stat.S_ISREG(self._client.lstat(at).st_mode or 0):
-            raise OSError(ELOOP, "this is not a plain file")
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=self._spool) as stream:
-            with self._client.open(at, "rb") as remote:
-                _keep_quiet(remote)
-                left = remote.stat().st_size or 0
-                chunk = min(_CHUNK_BYTES, self._allowance.page_rows)
-                while left:
-                    asked = min(chunk, left)
-                    with self._allowance.rows(asked):
-                        data = b"".join(remote.readv([(stream.tell(), asked)]))
-                    if not data:
-                        break  # it was cut short meanwhile, which its reader sees
-                    stream.write(data)
-                    left -= len(data)
+            self._fetch(path, stream)
             stream.seek(0)
             yield stream
 
+    @_told()
+    def _fetch(self, path: str, stream: BinaryIO) -> None:
+        at = self._at(path)
+        if not stat.S_ISREG(self._client.lstat(at).st_mode or 0):
+            raise OSError(ELOOP, "this is not a plain file")
+        with self._client.open(at, "rb") as remote:
+            _keep_quiet(remote)
+            left = remote.stat().st_size or 0
+            chunk = min(_CHUNK_BYTES, self._allowance.page_rows)
+            while left:
+                asked = min(chunk, left)
+                with self._allowance.rows(asked):
+                    data = b"".join(remote.readv([(stream.tell(), asked)]))
+                if not data:
+                    break  # it was cut short meanwhile, which its reader sees
+                stream.write(data)
+                left -= len(data)
+
+    @_told()
     def write(self, path: str, parts: Iterable[bytes]) -> None:
         """Write under ``.part``, make it durable where the server can, and name it; one that fails is abandoned."""
         at = self._at(path)
@@ -213,6 +231,7 @@ class _SftpFiles:
                 self._client.remove(part)
             raise
 
+    @_told()
     def move(self, old: str, new: str) -> None:
         """Rename a file; the server refuses a name that is taken."""
         source, target = self._at(old), self._at(new)
@@ -226,10 +245,12 @@ class _SftpFiles:
                 raise FileExistsError(f"{new} is there already") from None
             raise
 
+    @_told()
     def remove(self, path: str) -> None:
         """Remove a file."""
         self._client.remove(self._at(path))
 
+    @_told()
     def make(self, folder: str) -> None:
         """Make a folder."""
         made = ""
