@@ -127,7 +127,7 @@ class SftpFolder:
                     root = client.normalize(self._root)
                 yield _SftpFiles(client, root, self._allowance, self._spool)
             finally:
-                _hang_up(client.get_channel().get_transport())
+                _hang_up(client.get_channel().get_transport())  # type: ignore[union-attr]  # it has one
 
 
 @contextmanager
@@ -333,7 +333,7 @@ def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised; addresses stay out of logs
     transport = paramiko.Transport(_socket(address))
     try:
-        transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = address.timeout_s  # type: ignore[assignment]  # seconds of any kind
+        transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = address.timeout_s
         known = _known_keys(address)
         kinds = [kind for kind in transport.get_security_options().key_types if _kind(kind) in known]
         if kinds:
@@ -344,10 +344,11 @@ def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
         channel = transport.open_session(timeout=address.timeout_s)
         channel.settimeout(address.timeout_s)
         channel.invoke_subsystem("sftp")
-        return paramiko.SFTPClient(channel)
+        client: paramiko.SFTPClient = paramiko.SFTPClient(channel)
     except BaseException:
         _hang_up(transport)
         raise
+    return client
 
 
 def _hang_up(transport: Any) -> None:
