@@ -1,19 +1,15 @@
-"""Two databases in which the sinks for tables are tried alike: SQLite, and a PostgreSQL server of the test's own."""
+"""Three databases in which the sinks for tables are tried alike: SQLite, and PostgreSQL and MariaDB servers of ours."""
 
-import os
-import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from brownfield.data.sinks import PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
+from brownfield.data.sinks import MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
+from harness.databases import mariadb, postgres
+
+__all__ = ["mariadb", "postgres"]
 
 TARGET = TableTarget("scores", ("basket", "label", "score"), ("basket",))
 SCORES = """
@@ -85,73 +81,60 @@ class PostgresPlace:
         return PostgresTableSink({**self.parameters, **changed}, target, stream, schema=self.schema, idle_timeout_s=1)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[dict]:
-    """Parameters of a server of our own on a free loopback port, or of the one that the environment names."""
-    if url := os.environ.get("BROWNFIELD_TEST_POSTGRES_URL"):
-        from psycopg.conninfo import conninfo_to_dict
+class MysqlPlace:
+    """A database of its own on a MariaDB server, with the same table; the owner quotes as the standard does."""
 
-        yield conninfo_to_dict(url)
-        return
-    folders = ["/usr/local/bin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
-    initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *folders]))
-    if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    home = Path(tempfile.mkdtemp(prefix="brownfield-postgres-"))
-    if user:
-        shutil.chown(home, "postgres", "postgres")
-    data = home / "data"
-    subprocess.run(
-        [initdb, "-D", data, "-U", "owner", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=home,
-        **user,
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = ("listen_addresses=127.0.0.1", "fsync=off", f"unix_socket_directories={home}")
-    flags = [part for setting in settings for part in ("-c", setting)]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [Path(initdb).resolve().parent / "postgres", "-D", data, "-p", str(port), *flags],
-            stdout=log,
-            stderr=log,
-            cwd=home,
-            **user,
+    dialect = "mysql"
+
+    def __init__(self, parameters: dict, database: str, ddl: str = SCORES) -> None:
+        import pymysql
+
+        self.parameters = {**parameters, "database": database}
+        with closing(pymysql.connect(**parameters)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE `{database}` CHARACTER SET utf8mb4")
+        self.run(ddl)
+        self.run(ledger_ddl("mysql"))
+
+    def connect(self):
+        """Connect the owner."""
+        import pymysql
+
+        return pymysql.connect(
+            **self.parameters,
+            autocommit=True,
+            client_flag=pymysql.constants.CLIENT.MULTI_STATEMENTS,
+            init_command="SET sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES'",
         )
-    try:
-        parameters = {"host": "127.0.0.1", "port": port, "user": "owner", "dbname": "postgres"}
-        _wait_for(parameters, server)
-        yield parameters
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-        shutil.rmtree(home)
+
+    def run(self, script: str) -> None:
+        """Run the owner's own statements."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(script)
+            while cursor.nextset():
+                pass
+
+    def rows(self, query: str) -> list[tuple]:
+        """Ask the owner's way."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def sink(self, target: TableTarget = TARGET, stream: str = "claims/till", **changed) -> MysqlTableSink:
+        """Make a sink that has not taken over yet."""
+        return MysqlTableSink({**self.parameters, **changed}, target, stream, idle_timeout_s=1)
 
 
-def _wait_for(parameters: dict, server: subprocess.Popen) -> None:
-    import psycopg
-
-    for _ in range(300):
-        try:
-            psycopg.connect(**parameters).close()
-        except psycopg.OperationalError:
-            assert server.poll() is None, "the server ended"
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("the server does not answer")
+SERVERS = [pytest.param(kind, marks=pytest.mark.full) for kind in ("postgres", "mysql")]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+@pytest.fixture(params=["sqlite", *SERVERS])
 def place(request, tmp_path):
     """Each database in turn, with empty tables."""
     if request.param == "sqlite":
         return SqlitePlace(tmp_path / "pos.db")
-    return PostgresPlace(request.getfixturevalue("postgres"), f"{tmp_path.name} 100%s")
+    if request.param == "mysql":
+        return MysqlPlace(request.getfixturevalue("mariadb").options, f"{tmp_path.name} 100%s"[-60:])
+    return PostgresPlace(request.getfixturevalue("postgres").options, f"{tmp_path.name} 100%s")
 
 
 @pytest.fixture
@@ -163,4 +146,10 @@ def sqlite_place(tmp_path) -> SqlitePlace:
 @pytest.fixture
 def postgres_place(postgres, tmp_path) -> PostgresPlace:
     """PostgreSQL alone, with empty tables."""
-    return PostgresPlace(postgres, tmp_path.name)
+    return PostgresPlace(postgres.options, tmp_path.name)
+
+
+@pytest.fixture
+def mysql_place(mariadb, tmp_path) -> MysqlPlace:
+    """MariaDB alone, with empty tables."""
+    return MysqlPlace(mariadb.options, tmp_path.name[-60:])

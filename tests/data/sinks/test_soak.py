@@ -33,6 +33,12 @@ CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CU
 CREATE TRIGGER touched AFTER INSERT OR UPDATE ON scores FOR EACH ROW EXECUTE FUNCTION touch();
 """
 
+MYSQL_TRIGGERS = """
+CREATE TABLE touched (basket bigint);
+CREATE TRIGGER inserted AFTER INSERT ON scores FOR EACH ROW INSERT INTO touched VALUES (new.basket);
+CREATE TRIGGER updated AFTER UPDATE ON scores FOR EACH ROW INSERT INTO touched VALUES (new.basket);
+"""
+
 
 def soak(settings: dict, consume=lambda: None, longest_s: float = 0.5) -> None:
     """Kill writers at random moments, then let one end."""
@@ -83,6 +89,13 @@ def test_f40_r05_postgres_loses_nothing_and_writes_nothing_twice(postgres_place)
     postgres_place.run(POSTGRES_TRIGGERS)
     soak({"kind": "postgres", "parameters": postgres_place.parameters, "schema": postgres_place.schema})
     check_table(postgres_place)
+
+
+def test_f40_r05_mariadb_loses_nothing_and_writes_nothing_twice(mysql_place) -> None:
+    """F-40, R-05: writers of a MariaDB table are killed again and again; each row is written exactly once."""
+    mysql_place.run(MYSQL_TRIGGERS)
+    soak({"kind": "mysql", "parameters": mysql_place.parameters})
+    check_table(mysql_place)
 
 
 @pytest.mark.parametrize("kind", ["files", "sftp"])

@@ -1,4 +1,4 @@
-"""What holds for every sink of SQL tables, on SQLite and on PostgreSQL alike."""
+"""What holds for every sink of SQL tables, on SQLite, PostgreSQL and MariaDB alike."""
 
 import datetime as dt
 from decimal import Decimal
@@ -71,7 +71,7 @@ def test_every_text_arrives_as_it_is(place, labels: list[str]) -> None:
 def test_every_kind_of_value_arrives(place) -> None:
     """Dates, instants, decimals, truth values, bytes and the extremes of numbers come back as they went."""
     binary = "bytea" if place.dialect == "postgres" else "blob"
-    instant = "timestamptz" if place.dialect == "postgres" else "text"
+    instant = {"sqlite": "text", "postgres": "timestamptz", "mysql": "datetime(6)"}[place.dialect]
     place.run(f"CREATE TABLE kinds (k bigint PRIMARY KEY, d date, t {instant}, n numeric(9, 2), b boolean, z {binary})")
     at = dt.datetime(2026, 10, 25, 0, 30, 1, 5, tzinfo=dt.UTC)
     rows = pa.record_batch(
@@ -94,7 +94,8 @@ def test_every_kind_of_value_arrives(place) -> None:
         1,
         b"\x00\\\xff",
     )
-    assert dt.datetime.fromisoformat(str(first[2])) == at
+    arrived = dt.datetime.fromisoformat(str(first[2]))
+    assert (arrived if arrived.tzinfo else arrived.replace(tzinfo=dt.UTC)) == at
     assert last[1:] == (None, None, None, 0, b"")
 
 
@@ -161,7 +162,7 @@ def test_b45_null_in_a_key_is_refused_row_by_row(place) -> None:
 @pytest.mark.parametrize("values", [("v",), ()], ids=["with values", "key alone"])
 def test_b45_keys_that_collide_in_the_database_are_reported(place, values) -> None:
     """B-45: keys that differ for us and not for the database's collation are refused, not silently merged."""
-    kind = "text COLLATE NOCASE"
+    kind = "text COLLATE NOCASE" if place.dialect == "sqlite" else "varchar(20) COLLATE utf8mb4_general_nopad_ci"
     if place.dialect == "postgres":
         place.run("CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
         kind = "text COLLATE nocase"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from brownfield.data.folders import LocalFolder, SftpAddress, SftpFolder
 from brownfield.data.formats import Csv
-from brownfield.data.sinks import FileSink, PostgresTableSink, SqliteTableSink, TableTarget
+from brownfield.data.sinks import FileSink, MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget
 from brownfield.data.sources import Budget
 from brownfield.errors import SinkUnavailable
 
@@ -34,6 +34,8 @@ def make(settings: dict):
         return FileSink(folder, "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"]))
     if kind == "sqlite":
         return SqliteTableSink(Path(settings["path"]), TARGET, "soak", busy_timeout_s=10)
+    if kind == "mysql":
+        return MysqlTableSink(settings["parameters"], TARGET, "soak")
     return PostgresTableSink(settings["parameters"], TARGET, "soak", schema=settings["schema"])
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -97,23 +98,53 @@ def test_i10_connections_are_counted_over_all_callers(budget):
             pass
 
 
-def test_i10_a_killed_process_gives_its_connection_back(tmp_path, budget):
-    """The lock is the kernel's: no file is left that would have to be cleaned up."""
+@pytest.fixture
+def killed_holder(tmp_path):
+    """Let a process take a connection of two, and kill it."""
     code = (
         "import sys, time; from pathlib import Path; from brownfield.data.sources import Budget\n"
-        "held = Budget(Path(sys.argv[1]), 'db-5432', max_connections=1).connection(); held.__enter__()\n"
+        "held = Budget(Path(sys.argv[1]), 'db-5432', max_connections=2).connection(); held.__enter__()\n"
         "print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path / "budgets"], stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(SourceUnavailable), budget(max_connections=1).connection():
-            raise AssertionError("a second connection")
-    finally:
-        holder.kill()
-        holder.communicate()
+
+    @contextmanager
+    def kill():
+        holder = subprocess.Popen([sys.executable, "-c", code, tmp_path / "budgets"], stdout=subprocess.PIPE)
+        try:
+            assert holder.stdout.readline() == b"held\n"
+            yield
+        finally:
+            holder.kill()
+            holder.communicate()
+
+    return kill
+
+
+def test_i10_a_killed_process_gives_its_connection_back_after_a_rest(killed_holder, budget, time):
+    """The lock is the kernel's, but the server notices later: the slot is given out when it had the time."""
+    with killed_holder(), pytest.raises(SourceUnavailable), budget(max_connections=1).connection():
+        raise AssertionError("a second connection")
+    for rest_s in (2.0, 0.0):  # the one that let go by itself leaves nothing to wait for
+        begun = time.now()
+        with budget(max_connections=1).connection():
+            assert time.now() - begun == rest_s
+    begun = time.now()
+    with pytest.raises(ValueError), budget(max_connections=1).connection():
+        raise ValueError
     with budget(max_connections=1).connection():
+        assert time.now() == begun
+
+
+def test_i10_the_slot_of_a_killed_process_is_taken_last(killed_holder, budget, time):
+    """Another that is free is taken at once, and the rest goes on meanwhile."""
+    with killed_holder():
         pass
+    begun = time.now()
+    with budget().connection():
+        assert time.now() == begun
+        time.sleep(1.5)
+        with budget().connection():
+            assert time.now() - begun == 2.0
 
 
 def test_f_43_tries_to_connect_grow_rarer_while_they_fail(budget, time, tmp_path):

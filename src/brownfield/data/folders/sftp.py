@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from errno import ELOOP, ENOENT
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from brownfield.data.folders.base import Entry, inside, parent_of
 from brownfield.errors import DeclarationError
@@ -329,9 +329,8 @@ def _paramiko() -> Any:
 
 def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
     """Connect, hold the server's key against the declared ones, and only then say who we are."""
-    paramiko = _paramiko()
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised; addresses stay out of logs
-    transport = paramiko.Transport(_socket(address))
+    transport = _paramiko().Transport(_socket(address))
     try:
         transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = address.timeout_s
         known = _known_keys(address)
@@ -344,7 +343,7 @@ def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
         channel = transport.open_session(timeout=address.timeout_s)
         channel.settimeout(address.timeout_s)
         channel.invoke_subsystem("sftp")
-        client: paramiko.SFTPClient = paramiko.SFTPClient(channel)
+        client = cast("paramiko.SFTPClient", _paramiko().SFTPClient(channel))
     except BaseException:
         _hang_up(transport)
         raise

@@ -3,6 +3,7 @@
 from brownfield.data.sinks.base import Applied, Found, Sink, effect_id
 from brownfield.data.sinks.files import FileSink
 from brownfield.data.sinks.formulas import without_formulas
+from brownfield.data.sinks.mysql import MysqlTableSink
 from brownfield.data.sinks.postgres import PostgresTableSink
 from brownfield.data.sinks.sqlite import SqliteTableSink
 from brownfield.data.sinks.table import TableTarget, ledger_ddl
@@ -11,6 +12,7 @@ __all__ = [
     "Applied",
     "FileSink",
     "Found",
+    "MysqlTableSink",
     "PostgresTableSink",
     "Sink",
     "SqliteTableSink",

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from brownfield.data.sinks.base import Batch
 from brownfield.errors import DeclarationError, Fenced, InputRefused, RejectionCode, SinkRefused, Violation
 
-__all__ = ["EFFECTS", "STREAMS", "TableTarget", "ledger_ddl", "quoted"]
+__all__ = ["EFFECTS", "STREAMS", "TableTarget", "backquoted", "ledger_ddl", "quoted"]
 
 EFFECTS = "brownfield_effect"
 """Table of the effects that were made, one row each."""
@@ -179,31 +179,55 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def backquoted(name: str) -> str:
+    """Quote an identifier as MariaDB and MySQL do."""
+    return "`" + name.replace("`", "``") + "`"
+
+
 _DDL = """\
 CREATE TABLE {schema}{effects} (
-  effect_id varchar(64) NOT NULL PRIMARY KEY,
-  stream varchar({longest}) NOT NULL,
+  effect_id varchar(64){plain} NOT NULL PRIMARY KEY,
+  stream varchar({longest}){text} NOT NULL,
   row_count bigint NOT NULL,
   applied_at {instant} NOT NULL DEFAULT CURRENT_TIMESTAMP
-);
+){engine};
 CREATE TABLE {schema}{streams} (
-  stream varchar({longest}) NOT NULL PRIMARY KEY,
+  stream varchar({longest}){text} NOT NULL PRIMARY KEY,
   epoch bigint NOT NULL,
-  position text
-);
+  position {long}
+){engine};
 """
-_GRANTS = """\
+_KINDS = {
+    "sqlite": {"plain": "", "text": "", "instant": "timestamp", "long": "text", "engine": ""},
+    "postgres": {"plain": "", "text": "", "instant": "timestamptz", "long": "text", "engine": ""},
+    "mysql": {
+        "plain": " CHARACTER SET ascii COLLATE ascii_bin",
+        "text": " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "instant": "timestamp",
+        "long": "mediumtext",
+        "engine": " ENGINE = InnoDB",
+    },
+}
+_GRANTS = {
+    "postgres": """\
 GRANT USAGE ON SCHEMA {schema} TO {role};
-GRANT SELECT, INSERT ON {schema}.{effects} TO {role};
-GRANT SELECT, INSERT, UPDATE ON {schema}.{streams} TO {role};
-GRANT SELECT ({columns}), INSERT ({columns}) ON {schema}.{table} TO {role};
-"""
+GRANT SELECT, INSERT ON {dot}{effects} TO {role};
+GRANT SELECT, INSERT, UPDATE ON {dot}{streams} TO {role};
+GRANT SELECT ({columns}), INSERT ({columns}) ON {dot}{table} TO {role};
+""",
+    "mysql": """\
+GRANT CREATE TEMPORARY TABLES ON {dot}* TO {role};
+GRANT SELECT, INSERT ON {dot}{effects} TO {role};
+GRANT SELECT, INSERT, UPDATE ON {dot}{streams} TO {role};
+GRANT SELECT ({columns}), INSERT ({columns}) ON {dot}{table} TO {role};
+""",
+}
 
 
 def ledger_ddl(
-    dialect: Literal["sqlite", "postgres"],
+    dialect: Literal["sqlite", "postgres", "mysql"],
     *,
-    schema: str = "public",
+    schema: str | None = None,
     target: TableTarget | None = None,
     role: str | None = None,
 ) -> str:
@@ -214,9 +238,11 @@ def ledger_ddl(
     dialect
         Kind of the database.
     schema
-        Schema of the target table; PostgreSQL only.
+        Schema of the target table, ``public`` unless given; for MariaDB and MySQL the database, the one in use unless
+        given.
     target, role
-        Give both for the grants as well, by which PostgreSQL itself keeps our role to the declared columns.
+        Give both for the grants as well, by which the server itself keeps our role to the declared columns. SQLite has
+        no roles; a role of MariaDB or MySQL is the user of that name from any host.
 
     Examples
     --------
@@ -225,27 +251,29 @@ def ledger_ddl(
     >>> target = TableTarget("scores", ("basket_id", "score"), ("basket_id",))
     >>> print(ledger_ddl("postgres", target=target, role="scorer").splitlines()[-1])
     GRANT UPDATE ("score") ON "public"."scores" TO "scorer";
+    >>> print(ledger_ddl("mysql", target=target, role="scorer").splitlines()[-1])
+    GRANT UPDATE (`basket_id`, `score`) ON `scores` TO `scorer`@'%';
     """
-    in_postgres = dialect == "postgres"
-    text = _DDL.format(
-        schema=f"{quoted(schema)}." if in_postgres else "",
-        effects=quoted(EFFECTS),
-        streams=quoted(STREAMS),
-        longest=_LONGEST_STREAM,
-        instant="timestamptz" if in_postgres else "timestamp",
-    )
-    if target is None or role is None or not in_postgres:
-        return text
+    quote = backquoted if dialect == "mysql" else quoted
+    if dialect == "postgres":
+        schema = schema or "public"
     names = {
-        "schema": quoted(schema),
-        "effects": quoted(EFFECTS),
-        "streams": quoted(STREAMS),
-        "table": quoted(target.table),
-        "role": quoted(role),
-        "columns": ", ".join(map(quoted, target.columns)),
+        "schema": quote(schema or ""),
+        "dot": f"{quote(schema)}." if schema and dialect != "sqlite" else "",
+        "effects": quote(EFFECTS),
+        "streams": quote(STREAMS),
     }
-    text += _GRANTS.format(**names)
-    if target.values:
-        values = ", ".join(map(quoted, target.values))
-        text += f"GRANT UPDATE ({values}) ON {names['schema']}.{names['table']} TO {names['role']};\n"
+    text = _DDL.format(**{**names, "schema": names["dot"]}, longest=_LONGEST_STREAM, **_KINDS[dialect])
+    if target is None or role is None or dialect not in _GRANTS:
+        return text
+    names |= {
+        "table": quote(target.table),
+        "role": quote(role) + "@'%'" * (dialect == "mysql"),
+        "columns": ", ".join(map(quote, target.columns)),
+    }
+    text += _GRANTS[dialect].format(**names)
+    changed = target.columns if dialect == "mysql" else target.values  # MariaDB asks for the key's columns as well
+    if changed:
+        values = ", ".join(map(quote, changed))
+        text += f"GRANT UPDATE ({values}) ON {names['dot']}{names['table']} TO {names['role']};\n"
     return text

@@ -2,7 +2,8 @@
 
 Two small files in the workspace's ``var`` hold the state: when the next rows may be asked for, when the next connection
 may be tried, and which connections are open. A process that is killed leaves its connections' locks to the kernel and
-the times to its successor, so a storm of restarts gets no more than one process would.
+the times to its successor, so a storm of restarts gets no more than one process would. It also leaves a mark in its
+slot, for the server notices the end of a killed one later than the kernel does: such a slot rests before it is used.
 """
 
 import fcntl
@@ -28,6 +29,9 @@ _LONGEST_BACK_OFF_S = 60.0
 _PATIENCE_S = 5.0
 """Longest wait for a free connection or the next try; after it the caller is told."""
 _PAGES_PER_S = 10
+_SETTLING_S = 2.0
+"""Time for which a slot rests whose holder was killed; PostgreSQL sessions are told to look for us every second."""
+_HELD = b"held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +148,22 @@ class Budget:
     def connection(self) -> Iterator[None]:
         """Hold one of the connections while it is open; the kernel frees it when the process is killed.
 
+        A slot whose holder was killed is taken last, and not before the server had time to notice.
+
         Raises
         ------
         SourceUnavailable
             When all are in use for too long.
         """
         self.heed_quiet_hours()
-        descriptor = self._free_slot()
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+        with os.fdopen(self._free_slot(), "r+b", 0) as slot:
+            if (rest_s := self._rest(slot.fileno())) > 0:
+                self.sleep(rest_s)
+            _note(slot.fileno(), _HELD)
+            try:
+                yield
+            finally:  # the session was closed on the way out; what kills the process leaves the mark
+                _note(slot.fileno(), b"")
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -191,15 +200,7 @@ class Budget:
     def _free_slot(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         give_up_at = self.now() + _PATIENCE_S
-        while True:
-            for slot in range(self.max_connections):
-                descriptor = os.open(self._file(f"connection-{slot}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(descriptor)
-                else:
-                    return descriptor
+        while (free := self._best_slot()) is None:
             if self.now() >= give_up_at:
                 raise SourceUnavailable(
                     f"all {self.max_connections} connections of its budget are in use",
@@ -207,6 +208,36 @@ class Budget:
                     next_step="Wait for the other runs, or raise budget.max_connections with the system's owner.",
                 )
             self.sleep(0.05)
+        return free
+
+    def _best_slot(self) -> int | None:
+        """Lock the slot that needs rest least; None when all are in use."""
+        found: list[tuple[float, int]] = []
+        for slot in range(self.max_connections):
+            descriptor = os.open(self._file(f"connection-{slot}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+            else:
+                found.append((self._rest(descriptor), descriptor))
+        found.sort()
+        for _, descriptor in found[1:]:
+            os.close(descriptor)
+        return found[0][1] if found else None
+
+    def _rest(self, descriptor: int) -> float:
+        """Seconds that a locked slot must rest yet; they begin when somebody first sees that its holder was killed."""
+        mark = os.pread(descriptor, 64, 0)
+        if not mark:
+            return 0.0
+        now = self.now()
+        try:
+            seen_at = float(mark)
+        except ValueError:
+            seen_at = now
+            _note(descriptor, repr(now).encode())
+        return min(max(seen_at + _SETTLING_S - now, 0.0), _SETTLING_S)
 
     @contextmanager
     def _state(self) -> Iterator[dict[str, Any]]:
@@ -226,3 +257,9 @@ class Budget:
     def _file(self, what: str) -> Path:
         plain = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.system)
         return self.folder / f"{plain}.{what}"
+
+
+def _note(descriptor: int, mark: bytes) -> None:
+    """Write what is known of a slot's holder: nothing, that there is one, or when its end was first seen."""
+    os.pwrite(descriptor, mark, 0)
+    os.ftruncate(descriptor, len(mark))

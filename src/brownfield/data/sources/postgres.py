@@ -49,6 +49,8 @@ SELECT "i".indkey::text FROM pg_catalog.pg_index AS "i" JOIN pg_catalog.pg_class
 WHERE "n".nspname = %s AND "c".relname = %s AND "i".indisprimary
 """
 _PERMISSION = "42501"
+_LOOKS_FOR_US_SINCE = 140_000
+"""Version that notices in the middle of a statement that its client was killed."""
 _SOON = ("starting up", "shutting down", "too many", "remaining connection slots")
 
 
@@ -160,6 +162,9 @@ class _Session:
         self._run(f"SET statement_timeout = {limit_ms}")
         self._run(f"SET lock_timeout = {limit_ms}")
         self._run(f"SET idle_in_transaction_session_timeout = {limit_ms}")
+        if self.connection.info.server_version >= _LOOKS_FOR_US_SINCE:
+            with suppress(_driver().errors.InvalidParameterValue):  # a host without POLLRDHUP
+                self._run("SET client_connection_check_interval = 1000")
 
     def select(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         only_reading(statement)
