@@ -265,9 +265,8 @@ def main() -> None:
     print(f"{arguments.rows:,} records, 10 fields, 9 rules, median of {arguments.rounds} (records per CPU-second)")
     for name, found in rates.items():
         middle = statistics.median(found)
-        print(
-            f"{name:24} {middle / 1e6:9.4f} M/s {middle / base:9.4f}x   {min(found) / 1e6:.4f} to {max(found) / 1e6:.4f}"
-        )
+        spread = f"{min(found) / 1e6:.4f} to {max(found) / 1e6:.4f}"
+        print(f"{name:24} {middle / 1e6:9.4f} M/s {middle / base:9.4f}x   {spread}")
 
 
 if __name__ == "__main__":
