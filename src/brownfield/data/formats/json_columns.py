@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -70,7 +71,7 @@ class ColumnReader:
             return None
         if len(records) != len(raws):
             return None
-        return self._columns(records, body.count(b":"))
+        return self._columns(records, int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(":"))))
 
     def _columns(self, records: list[Any], colons: int) -> list[pa.Array] | None:
         columns, expected = [], self._keys * len(records)

@@ -89,7 +89,9 @@ class LineBatch:
         """Where a record stands, as people say it."""
         return f"{self.word} {self.first + row + 1}, byte {self.places[row]}"
 
-    def extend(self, lines: list[bytes], place: int, dropped: int, limit: int, *, ended: bool = True) -> int:
+    def extend(
+        self, lines: list[bytes], place: int, dropped: int, limit: int, *, ended: bool = True, has_returns: bool = True
+    ) -> int:
         """Add lines that follow each other; give the place behind them.
 
         Parameters
@@ -104,12 +106,14 @@ class LineBatch:
             Bytes of the longest admitted line.
         ended
             Whether each had a line feed.
+        has_returns
+            Whether a carriage return may stand before it.
         """
         lengths = [len(line) + ended for line in lines]
         lengths[0] += dropped
         places = list(accumulate(lengths, initial=place))
         behind = places.pop()
-        if ended and any(line.endswith(b"\r") for line in lines):
+        if ended and has_returns:
             lines = [line.removesuffix(b"\r") for line in lines]
         if max(map(len, lines)) > limit:
             count = len(self.raws)
@@ -151,9 +155,10 @@ def read_line_batches(stream: BinaryIO, limit: int, rows: int) -> Iterator[LineB
     """
     found, rest, place, dropped = LineBatch("line", 0), b"", 0, 0
     while chunk := stream.read(_CHUNK_BYTES):
-        *lines, rest = (rest + chunk).split(LINE_END)
+        data = rest + chunk
+        *lines, rest = data.split(LINE_END)
         if lines:
-            place = found.extend(lines, place, dropped, limit)
+            place = found.extend(lines, place, dropped, limit, has_returns=b"\r" in data)
             dropped = 0
         dropped += max(0, len(rest) - limit - 2)
         rest = rest[: limit + 2]
