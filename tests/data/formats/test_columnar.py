@@ -196,3 +196,19 @@ def test_decoding_undoes_encoding(kind, rows, together):
     schema = pa.schema({"n": pa.int64(), "x": pa.float64(), "t": pa.string(), "l": pa.list_(pa.bool_())})
     data = b"".join(KINDS[kind].encode(pa.RecordBatch.from_pylist([row], schema) for row in rows))
     assert read(kind, data, schema, together) == (rows, [])
+
+
+def test_b_29_more_row_groups_than_the_cap_are_refused(monkeypatch):
+    """What the footer says is checked before a row group is read."""
+    monkeypatch.setattr("brownfield.data.formats.columnar._MAX_ROW_GROUPS", 2)
+    data = b"".join(Parquet().encode([pa.record_batch({"n": [row]}) for row in range(3)]))
+    with pytest.raises(FormatError, match="at most 2 row groups"):
+        list(Parquet().decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))
+
+
+def test_b_29_a_row_group_that_would_be_too_large_is_refused(monkeypatch):
+    """A small file that says that it becomes a large one is refused before it is read."""
+    monkeypatch.setattr("brownfield.data.formats.columnar._MAX_GROUP_BYTES", 100)
+    data = b"".join(Parquet().encode([pa.record_batch({"n": list(range(1000))})]))
+    with pytest.raises(FormatError, match="row groups of up to"):
+        list(Parquet().decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))

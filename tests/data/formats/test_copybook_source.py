@@ -110,7 +110,9 @@ def test_groups_give_usage_sign_and_repetition_to_what_is_below():
            05 Z PIC X.
         """
     )
-    found = {item.name: (item.usage, item.offset, [axis[:2] for axis in item.axes]) for item in layout.items}
+    found = {
+        item.name: (item.usage, item.offset, [(axis.count, axis.stride) for axis in item.axes]) for item in layout.items
+    }
     assert found == {"a": ("packed", 0, [(2, 5)]), "b": ("packed", 2, [(2, 5), (3, 1)]), "z": ("text", 14, [])}
 
 

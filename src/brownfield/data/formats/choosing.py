@@ -143,7 +143,7 @@ class Chooser:
             if selector is not None:
                 strides = [axis.stride for axis in selector.axes]
                 for place in np.flatnonzero(~found):
-                    offset = selector.offset + _shift(selector, places.flats, place, strides)
+                    offset = selector.offset + _shift(selector, places.flats, int(place), strides)
                     faults.setdefault(
                         int(places.rows[place]), Fault(RejectionCode.DECODE_BRANCH, selector.name, offset)
                     )

@@ -26,6 +26,9 @@ __all__ = ["Arrow", "Parquet"]
 
 _MAX_COLUMNS = 10_000
 _MAX_ROW_GROUPS = 100_000
+_MAX_GROUP_BYTES = 1 << 32
+"""What a row group says that it takes when it is no longer compressed."""
+_MAX_NESTING = 32
 _MAX_FOOTER_BYTES = 1 << 24
 _MAX_FOOTER_ITEMS = 1 << 20
 _EXACT_IN_FLOAT = 2**53
@@ -63,8 +66,7 @@ class Parquet:
                 thrift_container_size_limit=_MAX_FOOTER_ITEMS,
                 page_checksum_verification=True,
             )
-            if file.metadata.num_row_groups > _MAX_ROW_GROUPS:
-                raise FormatError(expected=f"at most {_MAX_ROW_GROUPS} row groups", got="more")
+            _check_claims(file.metadata)
             _check_schema(file.schema_arrow, wanted)
             batches = file.iter_batches(batch_rows, columns=list(wanted.names), use_threads=False)
             yield from _decode(batches, wanted, batch_rows)
@@ -176,6 +178,15 @@ def _translated(where: str) -> Iterator[None]:
         ) from None
 
 
+def _check_claims(metadata: Any) -> None:
+    """Refuse a file for what its footer says, before anything of it is read."""
+    if metadata.num_row_groups > _MAX_ROW_GROUPS:
+        raise FormatError(expected=f"at most {_MAX_ROW_GROUPS} row groups", got="more")
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    if any(not 0 <= group.total_byte_size <= _MAX_GROUP_BYTES for group in groups):
+        raise FormatError(expected=f"row groups of up to {_MAX_GROUP_BYTES >> 30} GiB", got="a larger one")
+
+
 def _check_schema(schema: pa.Schema, wanted: pa.Schema) -> None:
     if len(schema) > _MAX_COLUMNS:
         raise FormatError(expected=f"at most {_MAX_COLUMNS} columns", got=str(len(schema)))
@@ -187,8 +198,17 @@ def _check_schema(schema: pa.Schema, wanted: pa.Schema) -> None:
                 next_step=f"There are {', '.join(schema.names[:20])}.",
             )  # fmt: skip
         kind = schema.field(found[0]).type
+        if _nesting(kind) > _MAX_NESTING:
+            raise FormatError(path=field.name, expected=f"at most {_MAX_NESTING} levels of nesting", got="more")
         if not _can_become(kind, field.type):
             raise FormatError(path=field.name, expected=f"a type that can become {field.type}", got=str(kind))
+
+
+def _nesting(kind: pa.DataType) -> int:
+    levels = 0
+    while _is_list(kind) and levels <= _MAX_NESTING:
+        kind, levels = kind.value_type, levels + 1
+    return levels
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -93,7 +93,8 @@ def _encode_hexadecimal(values: "NDArray[np.float64]", item: Item) -> "Bytes":
         raise FormatError(path=item.name, expected=f"numbers that {item.length} bytes can hold", got="another one")
     word = fraction.astype(np.uint64) | (exponent.astype(np.uint64) << np.uint64(bits))
     word |= (values < 0).astype(np.uint64) << np.uint64(bits + 7)
-    return word.astype(f">u{item.length}").view(np.uint8).reshape(-1, item.length)
+    block: Bytes = word.astype(f">u{item.length}").view(np.uint8).reshape(-1, item.length)
+    return block
 
 
 def explain_float() -> tuple[RejectionCode, int]:

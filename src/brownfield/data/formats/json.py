@@ -1,15 +1,14 @@
 """``json``: one object a line, or one array of objects, as strict as the requests of the prediction door.
 
-Each record is parsed by :func:`brownfield.contract.parse_json` on its own, so that duplicate keys, NaN, numbers beyond
-64 bits, deep nesting and NUL reject that record alone. An array is cut into its records in bounded memory; one whose
-brackets do not close stops the file.
+Records are read together where nothing is in doubt; the others :func:`brownfield.contract.parse_json` reads one by one,
+so that duplicate keys, NaN, numbers beyond 64 bits, deep nesting and NUL reject that record alone. An array is cut into
+its records in bounded memory; one whose brackets do not close stops the file.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import pyarrow as pa
@@ -17,7 +16,8 @@ import pyarrow as pa
 from brownfield.contract import parse_json
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
-from brownfield.data.formats.lines import read_lines
+from brownfield.data.formats.json_columns import ColumnReader, arrow_type, is_list
+from brownfield.data.formats.lines import LineBatch, read_line_batches
 from brownfield.data.formats.text import plain_type
 from brownfield.errors import FormatError, InputRefused, RejectionCode
 
@@ -27,15 +27,16 @@ _CHUNK_BYTES = 1 << 18
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = rb'"(?:[^"\\]|\\.)*+"'
 _FLAT_OBJECT = re.compile(rb'\{[^{}"]*+(?:' + _STRING + rb'[^{}"]*+)*+\}', re.DOTALL)
+_ELEMENT = re.compile(rb"(" + _FLAT_OBJECT.pattern + rb")[ \t\r\n]*+,[ \t\r\n]*+", re.DOTALL)
 _TOKEN = re.compile(_STRING + rb'|[][{},]|"', re.DOTALL)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _EXACT_IN_FLOAT = 2**53
 
 
-class _Record(NamedTuple):
-    position: str
-    raw: bytes
-    is_cut: bool = False
+_TOGETHER = 1024
+"""Records that are read together, few enough to stay in the processor's cache."""
+_FEW = 16
+"""Records that are read one by one when they cannot be read together."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,13 @@ class Json:
         FormatError
             When an array does not open or close, or holds an object that is too long.
         """
-        source = self._lines(stream) if self.records == "lines" else _Elements(stream, self.max_record_bytes).records()
-        columns = [(field.name, field.type, _reader(field.type)) for field in wanted]
-        while taken := list(islice(source, batch_rows)):
-            yield _decode(taken, columns)
-
-    def _lines(self, stream: BinaryIO) -> Iterator[_Record]:
-        for line in read_lines(stream, self.max_record_bytes):
-            yield _Record(line.position, line.raw, line.is_cut)
+        if self.records == "lines":
+            source = read_line_batches(stream, self.max_record_bytes, batch_rows)
+        else:
+            source = _Elements(stream, self.max_record_bytes).batches(batch_rows)
+        reader = _Reader(wanted)
+        for taken in source:
+            yield reader.read(taken)
 
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         """Write records (:class:`Format`), missing values as null."""
@@ -106,56 +106,81 @@ class _Refused(Exception):
 _Read = Callable[[Any], Any]
 
 
-def _decode(records: Sequence[_Record], columns: Sequence[tuple[str, pa.DataType, _Read]]) -> Decoded:
-    values: list[list[Any]] = [[] for _ in columns]
-    good: list[_Record] = []
-    rejects: list[Reject] = []
-    for record in records:
-        fault = _read_record(record, columns, values)
-        if fault is None:
-            good.append(record)
+class _Reader:
+    """Reads batches of records into the wanted columns."""
+
+    def __init__(self, wanted: pa.Schema) -> None:
+        self.wanted = wanted
+        self.columns = [(field.name, _reader(field.type)) for field in wanted]
+        self.types = [arrow_type(field.type) for field in wanted]
+        self.fast = ColumnReader(wanted)
+
+    def read(self, taken: LineBatch) -> Decoded:
+        """Read a batch: its rows and rejects."""
+        rejects: list[Reject] = []
+        pieces: list[list[pa.Array]] = []
+        good: list[int] = []
+        for start in range(0, len(taken.raws), _TOGETHER):
+            self._read_part(taken, start, min(start + _TOGETHER, len(taken.raws)), pieces, good, rejects)
+        arrays = [
+            pa.concat_arrays([piece[index] for piece in pieces]) if pieces else pa.array([], kind)
+            for index, kind in enumerate(self.types)
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, names=self.wanted.names)
+        return Decoded(batch, lambda row: taken.position(good[row]), lambda row: taken.raws[good[row]], tuple(rejects))
+
+    def _read_part(
+        self, taken: LineBatch, start: int, end: int, pieces: list[list[pa.Array]], good: list[int],
+        rejects: list[Reject],
+    ) -> None:  # fmt: skip
+        """Read records together, or in halves, or one by one."""
+        columns = self.fast.read(taken.raws[start:end])
+        if columns is not None:
+            pieces.append(columns)
+            good.extend(range(start, end))
+        elif end - start > _FEW:
+            middle = (start + end) // 2
+            self._read_part(taken, start, middle, pieces, good, rejects)
+            self._read_part(taken, middle, end, pieces, good, rejects)
         else:
-            rejects.append(Reject(record.position, fault[0], fault[1], record.raw, fault[2]))
-    arrays = [pa.array(column, _arrow(kind)) for column, (_, kind, _) in zip(values, columns, strict=True)]
-    batch = pa.RecordBatch.from_arrays(arrays, names=[name for name, _, _ in columns])
-    return Decoded(batch, lambda row: good[row].position, lambda row: good[row].raw, tuple(rejects))
+            self._read_slowly(taken, range(start, end), pieces, good, rejects)
 
+    def _read_slowly(
+        self, taken: LineBatch, rows: range, pieces: list[list[pa.Array]], good: list[int], rejects: list[Reject]
+    ) -> None:
+        values: list[list[Any]] = [[] for _ in self.columns]
+        for row in rows:
+            raw = taken.raws[row]
+            fault = (RejectionCode.DECODE_LONG, "", len(raw)) if row in taken.cut else self._read_record(raw, values)
+            if fault is None:
+                good.append(row)
+            else:
+                rejects.append(Reject(taken.position(row), fault[0], fault[1], raw, fault[2]))
+        pieces.append([pa.array(column, kind) for column, kind in zip(values, self.types, strict=True)])
 
-def _read_record(
-    record: _Record, columns: Sequence[tuple[str, pa.DataType, _Read]], values: list[list[Any]]
-) -> tuple[RejectionCode, str, int] | None:
-    """Append one record to the columns, or say why not: code, field, byte."""
-    if record.is_cut:
-        return RejectionCode.DECODE_LONG, "", len(record.raw)
-    try:
-        parsed = parse_json(record.raw)
-    except InputRefused as error:
-        violation = error.violations[0]
-        return violation.code, violation.field, 0
-    if not isinstance(parsed, dict):
-        return RejectionCode.JSON_SHAPE, "", 0
-    row = []
-    for name, _, read in columns:
-        value = parsed.get(name)
+    def _read_record(self, raw: bytes, values: list[list[Any]]) -> tuple[RejectionCode, str, int] | None:
+        """Append one record to the columns, or say why not: code, field, byte."""
         try:
-            row.append(None if value is None else read(value))
-        except _Refused as error:
-            return error.code, name, max(record.raw.find(b'"' + name.encode() + b'"'), 0)
-    for column, value in zip(values, row, strict=True):
-        column.append(value)
-    return None
-
-
-def _arrow(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(_arrow(kind.value_type)) if _is_list(kind) else plain_type(kind)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+            parsed = parse_json(raw)
+        except InputRefused as error:
+            violation = error.violations[0]
+            return violation.code, violation.field, 0
+        if not isinstance(parsed, dict):
+            return RejectionCode.JSON_SHAPE, "", 0
+        row = []
+        for name, read in self.columns:
+            value = parsed.get(name)
+            try:
+                row.append(None if value is None else read(value))
+            except _Refused as error:
+                return error.code, name, max(raw.find(b'"' + name.encode() + b'"'), 0)
+        for column, value in zip(values, row, strict=True):
+            column.append(value)
+        return None
 
 
 def _reader(kind: pa.DataType) -> _Read:
-    if _is_list(kind):
+    if is_list(kind):
         read = _reader(kind.value_type)
         return lambda value: _list(value, read)
     plain = plain_type(kind)
@@ -211,19 +236,32 @@ class _Elements:
         self.at = 0
         self.place = 0
 
-    def records(self) -> Iterator[_Record]:
-        """Give all elements of the array."""
+    def batches(self, rows: int) -> Iterator[LineBatch]:
+        """Give all elements of the array, so many together."""
+        taken = LineBatch("record", 0)
+        for place, raw in self._elements():
+            taken.raws.append(raw)
+            taken.places.append(place)
+            if len(taken.raws) == rows:
+                yield taken
+                taken = LineBatch("record", taken.first + rows)
+        if taken.raws:
+            yield taken
+
+    def _elements(self) -> Iterator[tuple[int, bytes]]:
+        """Give the place and bytes of each element."""
         self._take(b"[", "an array")
-        number = 0
         if self._next() == b"]":
             self._take(b"]", "]")
         else:
             closing = b","
             while closing == b",":
+                while match := _ELEMENT.match(self.data, self.at):
+                    yield self.place + self.at, match[1]
+                    self.at = match.end()
                 self._next()
                 begin = self.place + self.at
-                number += 1
-                yield _Record(f"record {number}, byte {begin}", self._element())
+                yield begin, self._element()
                 closing = self._next()
                 self._take(closing if closing in (b",", b"]") else b"]", "a comma or the end of the array")
         if self._next():

@@ -17,7 +17,8 @@ MAX_RECORD_BYTES = 1 << 24
 """A layout of longer records is a mistake."""
 
 
-class Axis(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Axis:
     """One OCCURS around a field.
 
     Parameters

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Counts = Mapping[str, NDArray[np.int64]]
+    _T = TypeVar("_T", np.int64, np.bool_)
 
 __all__ = ["Plan"]
 
@@ -228,7 +229,7 @@ class Plan:
         if lists is None and declared is None:
             raise FormatError(path=counter.name, expected="a list in each record, or its counter", got="none")
         if lists is None:
-            return declared
+            return np.asarray(declared)
         depth = _depth_of(lists, counter) or 0
         array = batch.column(lists.name)
         outer = Item(name=lists.name, offset=0, length=0, gates=lists.gates[:depth])
@@ -252,7 +253,7 @@ def _only(records: Unfolded, row: int) -> Unfolded:
     """One record, with what its counters and rules say."""
     rows = len(records.matrix)
 
-    def part(all_of_them: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    def part(all_of_them: "NDArray[_T]") -> "NDArray[_T]":
         per_row = len(all_of_them) // rows
         return all_of_them[row * per_row : (row + 1) * per_row]
 

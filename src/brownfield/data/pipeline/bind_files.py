@@ -101,6 +101,7 @@ def _fields(opened: Format) -> Mapping[str, str]:
         return {}
     return {
         item.name: f"{item.usage}{' signed' if item.signed else ''} {item.length} bytes at {item.offset}, "
-        f"{item.digits} digits, {item.scale} of them decimal, {item.axes or 'once'}"
+        f"{item.digits} digits, {item.scale} of them decimal, "
+        f"{tuple((axis.count, axis.stride) for axis in item.axes) or 'once'}"
         for item in opened.layout.items
     }
