@@ -1,12 +1,15 @@
 """The declaration: strict YAML into frozen specs, one file for each key, with file and line in every error."""
 
 from brownfield.integration.access import AccessSpec, Role, TokenSpec
+from brownfield.integration.changes import ChangesSpec
 from brownfield.integration.connections import ConnectionSpec, FolderConnection, SqliteConnection
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.databases import (
     BudgetSpec,
     DatabaseConnection,
     MysqlConnection,
+    OdbcConnection,
+    OracleConnection,
     PostgresConnection,
     QuietHours,
     TlsSpec,
@@ -50,6 +53,7 @@ __all__ = [
     "BudgetSpec",
     "CacheSpec",
     "Changes",
+    "ChangesSpec",
     "ConnectionSpec",
     "ConstraintsSpec",
     "Contradiction",
@@ -73,6 +77,8 @@ __all__ = [
     "ModelSpec",
     "MonitorsSpec",
     "MysqlConnection",
+    "OdbcConnection",
+    "OracleConnection",
     "ParquetFormat",
     "PostgresConnection",
     "QuietHours",

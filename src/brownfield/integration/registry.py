@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from brownfield.integration.connections import FolderConnection, SqliteConnection
-from brownfield.integration.databases import MysqlConnection, PostgresConnection
+from brownfield.integration.databases import MysqlConnection, OdbcConnection, OracleConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
 from brownfield.integration.formats import (
     ArrowFormat,
@@ -57,6 +57,8 @@ DEFAULT = Registry(
         {
             "folder": FolderConnection,
             "mysql": MysqlConnection,
+            "odbc": OdbcConnection,
+            "oracle": OracleConnection,
             "postgres": PostgresConnection,
             "sqlite": SqliteConnection,
         }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from brownfield.integration.changes import ChangesSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
@@ -114,6 +115,9 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
     ] = ()
     cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
+    changes: (
+        Annotated[ChangesSpec, Meta(description="Read what happened to the table, from a change table.")] | None
+    ) = None
     tolerance: Annotated[
         Literal["none", "data", "all"],
         Meta(
@@ -167,6 +171,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
         if self.feed and any(place.snapshot is not None for place in self.chain):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
+        yield from self._misplaced_changes()
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         if self.tolerance == "all" and not self.feed:
@@ -178,6 +183,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
                 yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
         if not self.feed and self.chain and self.chain[0].snapshot is not None:
             yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+
+    def _misplaced_changes(self) -> Iterator[Contradiction]:
+        if self.changes is None:
+            return
+        if not self.feed or any(place.table is None for place in self.chain):
+            yield Contradiction(("changes",), "changes of a feed of a table", "another source")
+        if self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor beside changes", "one", "A change table has one of its own.")
 
     @property
     def keys(self) -> tuple[str, ...]:

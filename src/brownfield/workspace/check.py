@@ -19,6 +19,7 @@ from brownfield.integration import (
     Document,
     IntegrationSpec,
     KeyPath,
+    OdbcConnection,
     Reference,
     Registry,
     WorkspaceSpec,
@@ -174,7 +175,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
-        if isinstance(connection.options, DatabaseConnection):
+        if isinstance(connection.options, DatabaseConnection | OdbcConnection):
             yield from _server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
@@ -184,8 +185,13 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             yield at.error("warning", (*path, "path"), error)
 
 
-def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+def _server_findings(
+    options: DatabaseConnection | OdbcConnection, path: KeyPath, folder: Path, at: _At
+) -> Iterator[Finding]:
     """Report what will keep us from a database server, or should: references without a value, secrets for all."""
+    if isinstance(options, OdbcConnection):
+        yield from _odbc_findings(options, path, folder, at)
+        return
     for key in ("host", "port", "database", "user"):
         reference = getattr(options, key)
         if isinstance(reference, Reference):
@@ -200,6 +206,18 @@ def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, a
     if options.tls.mode != "verify":
         risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
         yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
+
+
+def _odbc_findings(options: OdbcConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a connection string that cannot be read or is none, and secrets for all."""
+    from brownfield.data.sources import connection_parts  # brings Arrow with it
+
+    try:
+        connection_parts(read_reference(options.connection_string, folder))
+    except DeclarationError as error:
+        yield at.error("warning", (*path, "connection_string"), error)
+    if options.password is not None:
+        yield from _secret_findings(options.password, (*path, "password"), folder, at)
 
 
 def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:

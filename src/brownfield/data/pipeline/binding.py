@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.pipeline.bind_changes import change_cursor, with_changes
+from brownfield.data.pipeline.bind_odbc import bind_odbc_table
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location, OdbcConnection
 
 __all__ = ["bind_source", "open_format"]
 
@@ -42,7 +44,7 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         except SourceUnavailable as error:
             failed = error
         else:
-            return source
+            return with_changes(source, spec.changes)
     raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
 
 
@@ -60,10 +62,15 @@ def _bind_place(
             expected=f"one of {', '.join(connections) or 'no'} connections",
             got=repr(place.connection),
         )
-    cursor = _cursor(integration, name)
+    changes = integration.sources[name].changes
+    cursor = _cursor(integration, name) if changes is None else change_cursor(changes)
+    table = place.table if changes is None else changes.table
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
         keys = integration.sources[name].keys
-        return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
+        return bind_table(connection.options, _workspace_folder(integration), table or "", cursor, keys)
+    if place.table is not None and isinstance(connection.options, OdbcConnection):
+        keys = integration.sources[name].keys
+        return bind_odbc_table(connection.options, _workspace_folder(integration), table or "", cursor, keys)
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
         raise DeclarationError(
@@ -71,7 +78,7 @@ def _bind_place(
         )
     location = connection.location(_workspace_folder(integration))
     if place.table is not None:
-        return SqliteTable(location, place.table, () if cursor is None else cursor.columns)
+        return SqliteTable(location, table or "", () if cursor is None or changes is not None else cursor.columns)
     text = _layout(integration, place)
     opened = open_format(place.format or "", place.options, text)
     return FolderFile(
