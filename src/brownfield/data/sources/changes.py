@@ -77,7 +77,7 @@ class ChangeTable:
         admitted = _PRESENT | ({_GONE} if self.deletes == "records" else set())
         rows = [row for row, letter in enumerate(letters) if letter in admitted]
         odd = tuple(
-            Reject(decoded.position(row), RejectionCode.RULE_ENUM, OPERATION, decoded.raw(row))
+            Reject(decoded.position(row), RejectionCode.FIELD_TYPE, OPERATION, decoded.raw(row))
             for row, letter in enumerate(letters)
             if letter not in _PRESENT and letter != _GONE
         )

@@ -14,6 +14,7 @@ from brownfield.data.sources.dialect import (
     Address,
     Column,
     ConnectionLost,
+    Dialect,
     Family,
     Refused,
     Row,
@@ -75,7 +76,8 @@ class Odbc:
         self.name = f"odbc/{dialect}"
         self.dialect = dialect
         self.connection_string = connection_string
-        self._native = {"postgresql": Postgres(), "mysql": Mysql()}.get(dialect)
+        native: dict[str, Dialect] = {"postgresql": Postgres(), "mysql": Mysql()}
+        self._native = native.get(dialect)
 
     @property
     def now(self) -> str:
