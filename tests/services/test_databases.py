@@ -1,5 +1,6 @@
 """Tables of real PostgreSQL and MariaDB servers: read whole, in order, exactly once, and never written."""
 
+import itertools
 import threading
 import time
 from contextlib import closing
@@ -11,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from brownfield.data.sources import Budget
 from brownfield.data.sources.dialect import ConnectionLost, Refused
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
+from harness.hostile import IDENTIFIERS
 
 pytestmark = pytest.mark.full
 
@@ -440,3 +443,17 @@ def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy):
     with pytest.raises(SourceUnavailable, match="out of reach"):
         next(pages)
     assert time.monotonic() - begun < 40
+
+
+def test_s_15_no_identifier_of_an_injectors_list_is_run(server, table, tmp_path):
+    """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
+    server.run(*SALES)
+    before = server.dump()
+    seconds = itertools.count(1_000_000)  # a second passes at each look, so no try waits for the last one
+    hasty = Budget(tmp_path / "b", "db", rows_per_s=10_000_000, now=lambda: next(seconds), sleep=lambda _: None)
+    for name in IDENTIFIERS:
+        with pytest.raises(DeclarationError):
+            read(table(name, budget=hasty))
+        with pytest.raises(DeclarationError):
+            read(table("sales", budget=hasty), pa.schema([(name, pa.int64())]))
+    assert server.dump() == before

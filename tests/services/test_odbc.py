@@ -1,5 +1,6 @@
 """The same servers behind their ODBC drivers: nothing is cut off, nothing is written, nothing is skipped."""
 
+import itertools
 import random
 import sys
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 
 from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Odbc, connection_parts
 from brownfield.errors import DeclarationError, SourceUnavailable
+from harness.hostile import IDENTIFIERS
 
 pytestmark = pytest.mark.full
 
@@ -37,7 +39,7 @@ def odbc(dialect, address, tmp_path):
     """Make a source of a table behind the driver."""
 
     def make(name, **options):
-        budget = Budget(tmp_path / "budget", "odbc", rows_per_s=10_000_000)
+        budget = options.pop("budget", Budget(tmp_path / "budget", "odbc", rows_per_s=10_000_000))
         place = replace(address, statement_timeout_s=options.pop("statement_timeout_s", 30))
         return DatabaseTable(dialect, lambda: place, name, budget, **options)
 
@@ -236,3 +238,17 @@ def test_a_connection_string_that_is_none_is_refused(text):
     with pytest.raises(DeclarationError) as caught:
         connection_parts(text)
     assert "secret-4711" not in str(caught.value)
+
+
+def test_s_15_no_identifier_of_an_injectors_list_is_run(server, odbc, tmp_path):
+    """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
+    server.run(*SALES)
+    before = server.dump()
+    seconds = itertools.count(1_000_000)  # a second passes at each look, so no try waits for the last one
+    hasty = Budget(tmp_path / "b", "db", rows_per_s=10_000_000, now=lambda: next(seconds), sleep=lambda _: None)
+    for name in IDENTIFIERS:
+        with pytest.raises(DeclarationError):
+            rows_of(odbc(name, budget=hasty))
+        with pytest.raises(DeclarationError):
+            rows_of(odbc("sales", budget=hasty), pa.schema([(name, pa.int64())]))
+    assert server.dump() == before

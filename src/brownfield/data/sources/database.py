@@ -220,6 +220,7 @@ class _Pages:
         self.head = f"SELECT {', '.join([*selected, *self.names])} FROM {shape.qualified} WHERE "  # noqa: S608 (from the catalogue, quoted)
         self.present = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         self.absent = " OR ".join(quoted(name) + " IS NULL" for name in shape.key if shape.columns[name].nullable)
+        self.unordered = 0
         self.ends: list[Any] = []
         if self.source.cursor is not None:  # a stamp outside the calendar is as good as none
             self.present += f" AND {self.names[0]} >= %s AND {self.names[0]} <= %s"
@@ -232,6 +233,8 @@ class _Pages:
     def by_key(self, after: Position | None) -> Iterator[Pulled]:
         """Read pages in the order of the key until there are no more."""
         window = self._window(after)
+        if window is not None and after is not None:
+            self._check_unordered(after)
         last: Sequence[Any] | None = None
         condition, parameters = self.present, [*self.ends]
         if window is not None:
@@ -258,7 +261,7 @@ class _Pages:
                 self._check_one_row(last)
             if window is not None:
                 page = [row for row in page if window.is_new(self._key(row))]
-                position = window.position(last, complete=not more)
+                position = {**window.position(last, complete=not more), "unordered": self.unordered}
             else:
                 position = {}
             yield self._pulled(page, position)
@@ -274,6 +277,7 @@ class _Pages:
         rows = self.line.select(statement, self.ends, self.page_rows + 1)
         if not rows:
             return None
+        self.unordered = len(rows)
         if len(rows) > self.page_rows:
             raise self._refused("a key that is there in nearly every row", "one that is often null")
         rejects = tuple(
@@ -283,6 +287,22 @@ class _Pages:
         arrays = [typed_column([], each, self.shape.columns[each.name])[0] for each in self.wanted]
         empty = pa.RecordBatch.from_arrays(arrays, self.wanted.names)
         return Pulled(self.source.table, Decoded(empty, str, lambda _: b"", rejects), {})
+
+    def _check_unordered(self, after: Position) -> None:
+        """Refuse to read on beside new rows without a stamp or key: no later read would find them."""
+        if self.absent:
+            statement = f"SELECT count(*) FROM {self.shape.qualified} WHERE {self.absent}"  # noqa: S608 (as above)
+            ((self.unordered,),) = self.line.select(statement, self.ends, 1)
+        known = after.get("unordered", self.unordered)
+        if self.unordered > known:
+            named = ", ".join(self.shape.key)
+            raise DeclarationError(
+                where=self.line.where,
+                path="cursor",
+                expected=f"a value of use for {named} in every row that is added",
+                got=f"{self.unordered - known} new rows without one",
+                next_step="No read would ever find them. Have the owner fill the columns, or declare others.",
+            )
 
     def _window(self, after: Position | None) -> Window | None:
         cursor = self.source.cursor

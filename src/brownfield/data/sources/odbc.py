@@ -8,13 +8,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from brownfield.data.sources.dialect import (
     Address,
     Column,
     ConnectionLost,
-    Dialect,
     Family,
     Refused,
     Row,
@@ -25,6 +24,11 @@ from brownfield.data.sources.dialect import (
 from brownfield.data.sources.mysql import Mysql
 from brownfield.data.sources.postgres import Postgres
 from brownfield.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from brownfield.data.sources.dialect import (
+        Dialect,
+    )
 
 __all__ = ["Odbc", "OdbcDialect", "connection_parts"]
 
