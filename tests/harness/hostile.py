@@ -3,7 +3,8 @@
 IDENTIFIERS = (
     "sales'", 'sales"', "sales`", "sales;", "sales--", "sales/*", "sales#", "sales\\", "sales)", "(sales",
     'sales" OR "1"="1', "sales' OR '1'='1", "sales` OR `1`=`1", "sales; DROP TABLE sales",
-    'sales"; DROP TABLE sales; --', "sales`; DROP TABLE sales; --", "sales UNION SELECT 1", 'sales" UNION ALL SELECT NULL--', "(SELECT 1)",
+    'sales"; DROP TABLE sales; --', "sales`; DROP TABLE sales; --", "sales UNION SELECT 1",
+    'sales" UNION ALL SELECT NULL--', "(SELECT 1)",
     "sales WHERE 1=1", "sales LIMIT 1", "sales INTO OUTFILE '/tmp/x'", "sales FOR UPDATE", "pg_sleep(9)", "SLEEP(9)",
     "sales;SELECT pg_sleep(9)", "sales AND SLEEP(9)", "WAITFOR DELAY '0:0:9'", "dbms_pipe.receive_message('a',9)",
     "sales/**/UNION/**/SELECT/**/1", "/*!50000sales*/", "0x73616c6573", "CHAR(115)", "sales%00", "sales\x00", "sales\n",
