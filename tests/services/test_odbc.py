@@ -205,7 +205,7 @@ def test_the_drivers_own_catalogue_serves_a_server_of_no_known_dialect(server, a
     rows, _ = rows_of(source)
     assert [row["id"] for row in rows] == [1, 2, 5, 9]
     assert source.shape() == {"id": "int4 NOT NULL", "price": "numeric(8,2)", "label": "varchar(9)"}
-    server.run("ALTER TABLE sales ADD COLUMN at_ timestamp")
+    server.run("ALTER TABLE sales ADD COLUMN at_ timestamp NOT NULL DEFAULT now()")
     with pytest.raises(DeclarationError, match="clock"):
         list(replace(source, cursor=Cursor("at_", ("id",), 60)).read(WANTED))
 
