@@ -36,7 +36,7 @@ from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
-from brownfield.integration.serving import ServingSpec
+from brownfield.integration.serving import ServingSpec, ServingTlsSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import Join, UnifiedSpec
@@ -89,6 +89,7 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "ServingSpec",
+    "ServingTlsSpec",
     "SourceSpec",
     "Spec",
     "SqliteConnection",

@@ -19,6 +19,7 @@ from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
+from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.served import Served, Version
 from brownfield.serving.workers.keeper import Keeper, WorkerState
@@ -138,6 +139,8 @@ class Loader:
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
             loaded.bundle, loaded.probe = earlier.bundle, earlier.probe
+            if loaded.served.champion is not None:
+                loaded.served.champion.cache = _cache(spec)
             return
         report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
         for warning in report.warnings:
@@ -146,16 +149,19 @@ class Loader:
                 extra={"event": "BF-SRV-CONFINED-LESS", "integration": spec.name, "reason": warning},
             )
 
+        shared = _may_share_batches(bundle, report)
+
         def start() -> ModelProcess:
             return ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
                 memory_mib=memory_mib,
-                max_batch_rows=_BATCH_ROWS if _may_share_batches(bundle, report) else 1,
+                max_batch_rows=_BATCH_ROWS if shared else 1,
             )
 
         pool = WorkerPool()
-        version = Version(bundle.version, bundle.features, pool)
+        row_cap = _BATCH_ROWS if shared and bundle.features.fixed_width else 1
+        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec))
         keeper = Keeper(
             start,
             pool,
@@ -167,6 +173,12 @@ class Loader:
         await keeper.begin()
         loaded.keeper, loaded.served.champion = keeper, version
         loaded.bundle, loaded.probe = bundle, report
+
+
+def _cache(spec: "IntegrationSpec") -> Cache | None:
+    """Make the declared cache; a new bundle, and a reload, begin with an empty one."""
+    declared = spec.model.cache if spec.model is not None else None
+    return None if declared is None else Cache(declared.ttl_s, declared.key_fields)
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:

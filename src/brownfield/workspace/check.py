@@ -328,7 +328,6 @@ def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
         (("rollout",), spec.rollout is not None),
         (("monitors",), spec.monitors is not None),
         (model, spec.model is not None and spec.model.uri is not None),
-        (("model", "cache"), spec.model is not None and spec.model.cache is not None),
     ]
     constraints = spec.document.data.get("constraints")
     declared += [(("constraints", key), key != "memory_mib") for key in constraints or ()]

@@ -7,6 +7,7 @@ from brownfield.serving.gateway.http import Door
 from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Handler",
     "HttpLimits",
     "Limits",
+    "Origins",
     "Response",
     "Route",
     "Served",

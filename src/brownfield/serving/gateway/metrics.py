@@ -25,12 +25,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Meter:
     """What one integration answered: counts by who and why, rows, durations by stage."""
 
-    __slots__ = ("answers", "duration", "refused", "rows", "stages_ns")
+    __slots__ = ("answers", "cache_hits", "cache_misses", "duration", "refused", "rows", "stages_ns")
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str, str, str], int] = {}
         self.refused: dict[str, int] = {}
         self.rows = 0
+        self.cache_hits = 0
+        self.cache_misses = 0
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
 
@@ -86,7 +88,7 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
         f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
     ]
     served = [integrations[name] for name in sorted(integrations)]
-    for family in (_answers, _refused, _rows, _states, _durations, _stages, _compatible):
+    for family in (_answers, _refused, _rows, _caches, _states, _durations, _stages, _compatible):
         lines.extend(family(served))
     return "\n".join(lines) + "\n"
 
@@ -126,6 +128,18 @@ def _rows(served: list["Served"]) -> Iterator[str]:
     yield from _family(name, "counter", "Records answered.")
     for one in served:
         yield f"{name}{{{_labels(integration=one.name)}}} {one.meter.rows}"
+
+
+def _caches(served: list["Served"]) -> Iterator[str]:
+    for name, kind, meaning, read in (
+        ("brownfield_cache_hits_total", "counter", "Answers given again.", lambda one: one.meter.cache_hits),
+        ("brownfield_cache_misses_total", "counter", "Answers that were not kept.", lambda one: one.meter.cache_misses),
+        ("brownfield_cache_entries", "gauge", "Answers kept now.", lambda one: len(one.champion.cache)),
+    ):
+        yield from _family(name, kind, meaning)
+        for one in served:
+            if one.champion is not None and one.champion.cache is not None:
+                yield f"{name}{{{_labels(integration=one.name)}}} {read(one)}"
 
 
 def _states(served: list["Served"]) -> Iterator[str]:
@@ -195,6 +209,8 @@ def _compatible(served: list["Served"]) -> Iterator[str]:
             "Tensors to records.",
             lambda one: stage_us(one, Stage.OUTPUT_CHECK),
         ),
+        ("nv_cache_num_hits_per_model", "Answers given again.", lambda one: one.meter.cache_hits),
+        ("nv_cache_num_misses_per_model", "Answers that were not kept.", lambda one: one.meter.cache_misses),
         ("seldon_model_infer_total", "Answers of every kind.", lambda one: ok[one.name] + failed[one.name]),
     )
     for name, meaning, read in views:

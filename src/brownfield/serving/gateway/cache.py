@@ -1,0 +1,108 @@
+"""Answers of one model version that may be given again: bounded in age and number, asked for once at a time.
+
+A cache belongs to one version, so another bundle (its features are part of it) never sees its entries. The key is the
+contract and the checked values of the key fields, never the bytes of a request or its identifier: the same record has
+the same key on every door. Fallbacks and refusals are never kept.
+"""
+
+import hashlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brownfield.contract import Checked
+    from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.served import Served
+
+__all__ = ["Cache", "Cached"]
+
+_ENTRIES = 10_000
+_KEPT_ELEMENTS = 4096
+
+
+class Cached(NamedTuple):
+    """One kept answer.
+
+    Parameters
+    ----------
+    response
+        Its checked columns.
+    made_ns
+        Monotonic time in nanoseconds at which the model gave it.
+    """
+
+    response: "Checked"
+    made_ns: int
+
+
+class Cache:
+    """Answers of one model version.
+
+    Parameters
+    ----------
+    ttl_s
+        Seconds for which an answer may be given again.
+    key_fields
+        Request fields that make the key; all when empty.
+    entries
+        Most answers; the one that was asked for least recently goes first.
+
+    Attributes
+    ----------
+    flights
+        Callers that wait for an answer which one of them has asked the model for, by key.
+    """
+
+    def __init__(self, ttl_s: float, key_fields: "Sequence[str]" = (), entries: int = _ENTRIES) -> None:
+        self.flights: dict[bytes, list[Ask]] = {}
+        self._ttl_ns = round(ttl_s * 1e9)
+        self._key_fields = tuple(key_fields)
+        self._entries = entries
+        self._kept: OrderedDict[bytes, Cached] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def key(self, served: "Served", checked: "Checked") -> bytes:
+        """Digest of what the answer depends on."""
+        digest = hashlib.blake2b(served.contract.digest.encode(), digest_size=16)
+        for name in self._key_fields or served.request.names:
+            digest.update(name.encode() + b"\0")
+            digest.update(_canonical(checked.columns.get(name), whole=served.request.field(name).kind == "tensor"))
+        return digest.digest()
+
+    def get(self, key: bytes, now_ns: int) -> Cached | None:
+        """Give the answer of a key, unless it is too old."""
+        cached = self._kept.get(key)
+        if cached is None:
+            return None
+        if now_ns - cached.made_ns > self._ttl_ns:
+            del self._kept[key]
+            return None
+        self._kept.move_to_end(key)
+        return cached
+
+    def put(self, key: bytes, response: "Checked", now_ns: int) -> None:
+        """Keep an answer of the model."""
+        if sum(np.size(values) for values in response.columns.values()) > _KEPT_ELEMENTS:
+            return  # large answers would make the memory of many entries unbounded
+        self._kept[key] = Cached(response, now_ns)
+        if len(self._kept) > self._entries:
+            self._kept.popitem(last=False)
+
+
+def _canonical(values: Any, *, whole: bool) -> bytes:
+    """Bytes that are equal for equal values, in whichever form they came."""
+    if isinstance(values, np.ndarray):
+        if whole and values.dtype != object:
+            return f"{values.dtype.str}{values.shape}".encode() + values.tobytes()
+        values = values.tolist()
+    return _encode(values)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.tolist()).encode
