@@ -2,6 +2,7 @@
 
 import pytest
 
+from brownfield.errors import DeclarationError
 from brownfield.integration import CopybookFormat, CsvFormat
 
 
@@ -164,3 +165,25 @@ def test_a_unified_table_is_no_source(mistakes) -> None:
     """One name means one thing."""
     told = mistakes("sources: {s: {feed: true, connection: c, table: t}}\nunified: {s: {from: s}}\n")
     assert ["a name that no source has" in each for each in told] == [True]
+
+
+@pytest.mark.parametrize("key", ["where", "sql", "query", "filter", "order_by"])
+def test_b_44_fragments_of_sql_have_no_key(declared, key) -> None:
+    """B-44: a condition or statement of the declaration is refused by the schema: there is no key for one."""
+    with pytest.raises(DeclarationError, match=key):
+        declared(f"sources: {{a: {{lookup: k, connection: d, table: t, {key}: '1 = 1'}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("feed: true, table: t, cursor: {column: a, key: b}, changes: {table: c, key: b}", "no cursor beside changes"),
+        ("lookup: k, table: t, changes: {table: c, key: b}", "changes of a feed of a table"),
+        ("feed: true, table: t, changes: {slot: s}", "a replication slot"),
+    ],
+    ids=["cursor", "lookup", "F-51-slot"],
+)
+def test_changes_have_one_place_and_no_slot(declared, text, said) -> None:
+    """A change table belongs to a feed of a table, has a cursor of its own, and is never a replication slot."""
+    with pytest.raises(DeclarationError, match=said):
+        declared(f"sources: {{a: {{connection: d, {text}}}}}\n")

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from brownfield.data.sources.database import _look_up, _Pages
 from brownfield.data.sources.dialect import ConnectionLost, Refused
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
+from harness.hostile import IDENTIFIERS
 
 pytestmark = pytest.mark.full
 
@@ -76,14 +78,20 @@ WRITES = [
     "TRUNCATE TABLE sales",
     "ALTER TABLE sales ADD COLUMN more integer",
     "CREATE INDEX more ON sales (label)",
+    "CALL wipe()",
 ]
+PROCEDURES = {
+    "postgres": ["CREATE OR REPLACE PROCEDURE wipe() LANGUAGE sql AS 'DELETE FROM sales'"],
+    "mysql": ["DROP PROCEDURE IF EXISTS wipe", "CREATE PROCEDURE wipe() DELETE FROM sales"],
+}
 
 
 @pytest.mark.parametrize("statement", WRITES)
 def test_s_17_writing_is_refused_twice(server, dialect, address, statement):
     """Our allow-list refuses before anything is sent; without it, the server's own transaction mode does."""
     server.run(*SALES)
-    before = contents(server, "sales")
+    server.run(*PROCEDURES[server.kind])
+    before = server.dump()
     with closing(dialect.connect(address)) as session:
         with pytest.raises(DeclarationError, match="only reads"):
             session.select(statement)
@@ -93,7 +101,28 @@ def test_s_17_writing_is_refused_twice(server, dialect, address, statement):
             with pytest.raises(Exception, match=r"(?i)read[- ]only"):
                 session._run(statement)
             session._run("ROLLBACK")
-    assert contents(server, "sales") == before
+    assert server.dump() == before
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_s_17_the_role_itself_may_only_read(server, dialect, address, statement):
+    """With the role that the page asks for, writing is refused a third time, whatever mode the session is in."""
+    server.run(*SALES)
+    server.run(*PROCEDURES[server.kind])
+    host = "" if server.kind == "postgres" else f"@'{address.host}'"
+    word = "PASSWORD" if server.kind == "postgres" else "IDENTIFIED BY"
+    server.run(f"CREATE USER reader{host} {word} 'reader-4711'", f"GRANT SELECT ON sales TO reader{host}")
+    try:
+        place = replace(address, user="reader", password="reader-4711")  # noqa: S106 (of a test's own server)
+        with closing(dialect.connect(place)) as session:
+            assert len(session.select(f"SELECT * FROM {dialect.qualified(address, 'sales')}")) == 4  # noqa: S608 (our own name)
+            writable = "SET default_transaction_read_only = off" if not host else "SET SESSION TRANSACTION READ WRITE"
+            session._run(writable)
+            with pytest.raises(Exception, match=r"(?i)denied|must be owner"):
+                session._run(statement)
+    finally:
+        server.run(*(["DROP OWNED BY reader"] if not host else []), f"DROP USER reader{host}")
+    assert len(server.run("SELECT * FROM sales")) == 4
 
 
 HOSTILE = ['sales"; DROP TABLE sales; --', "sales.main", "Sales", "sale", "", "x" * 300, "select", "säles", "a`b", "%s"]
@@ -230,10 +259,41 @@ def test_a_table_without_a_key_says_what_to_declare(server, table):
         table("bare").probe()
 
 
-def test_b_47_an_empty_table_gives_no_rows(server, table):
-    """No rows, no batches, no error."""
-    server.run("DROP TABLE IF EXISTS empty_", "CREATE TABLE empty_ (id integer PRIMARY KEY)")
-    assert read(table("empty_"), pa.schema([("id", pa.int64())]))[:2] == ([], [])
+@pytest.mark.parametrize(
+    ("rows", "values"),
+    [
+        ("", []),
+        ("(1, 7)", [7]),
+        ("(1, NULL), (2, NULL), (3, NULL)", [None] * 3),
+        ("(1, 7), (2, 7), (3, 7)", [7] * 3),
+    ],
+    ids=["B-47-empty", "B-47-one-row", "B-47-all-null", "B-47-constant"],
+)
+def test_b_47_small_and_even_tables(server, table, rows, values):
+    """No rows, one row, nulls alone, one value alone: as they are, without an error."""
+    server.run("DROP TABLE IF EXISTS even", "CREATE TABLE even (id integer PRIMARY KEY, n integer)")
+    if rows:
+        server.run(f"INSERT INTO even VALUES {rows}")  # noqa: S608 (our own numbers)
+    got, rejects, _ = read(table("even", page_rows=2), pa.schema([("n", pa.int64())]))
+    assert ([row["n"] for row in got], rejects) == (values, [])
+
+
+def test_b_46_a_table_of_a_thousand_columns_and_large_values(server, table):
+    """Only the declared columns are read: bytes of eight megabytes beside them, generated ones too, cost nothing."""
+    blob, made = (
+        ("bytea", "repeat('x', 8388608)::bytea") if server.kind == "postgres" else ("longblob", "repeat('x', 8388608)")
+    )
+    many = ", ".join(f"c{place} smallint" for place in range(1_000))
+    server.run(
+        "DROP TABLE IF EXISTS broad",
+        f"CREATE TABLE broad (id integer PRIMARY KEY, {many}, picture {blob},"
+        " twice integer GENERATED ALWAYS AS (id * 2) STORED)",
+        f"INSERT INTO broad (id, c999, picture) VALUES (1, 5, {made})",  # noqa: S608 (our own text)
+    )
+    wanted = pa.schema([("c999", pa.int64()), ("twice", pa.int64())])
+    assert read(table("broad"), wanted)[0] == [{"c999": 5, "twice": 2}]
+    with pytest.raises(DeclarationError, match="picture"):
+        read(table("broad"), pa.schema([("picture", pa.string())]))
 
 
 # Loss
@@ -382,3 +442,17 @@ def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy):
     with pytest.raises(SourceUnavailable, match="out of reach"):
         next(pages)
     assert time.monotonic() - begun < 40
+
+
+def test_s_15_no_identifier_of_an_injectors_list_is_run(server, table):
+    """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
+    server.run(*SALES)
+    before = server.dump()
+    with table("sales")._line() as line:
+        shape = line.look_up()
+        for name in IDENTIFIERS:
+            with pytest.raises(DeclarationError):
+                _look_up(replace(line.source, table=name), line.session, line.address, line.where)
+            with pytest.raises(DeclarationError):
+                _Pages(line, shape, pa.schema([(name, pa.int64())]))
+    assert server.dump() == before

@@ -133,6 +133,22 @@ def test_f_49_rows_without_a_stamp_of_use_are_rejects(events, table):
     assert rejects == ["at_"] * (3 if events.kind == "postgres" else 1)
 
 
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
+def test_f_49_a_row_that_is_added_without_a_stamp_stops_the_next_read(events, table):
+    """A nullable cursor is no silent loss: what was there is a reject, and a new row without a stamp is an error."""
+    events.run("INSERT INTO events (at_, n) VALUES (NULL, 1), (now(), 2)")
+    source = table("events", cursor=STAMPED)
+    _, position = ids(source)
+    assert ids(source, position)[0] == []
+    events.run("INSERT INTO events (at_, n) VALUES (NULL, 3), (NULL, 4), (now(), 5)")
+    with pytest.raises(DeclarationError, match="2 new rows without one"):
+        ids(source, position)
+    events.run("UPDATE events SET at_ = now() WHERE n IN (3, 4)")
+    got, position = ids(source, position)
+    assert sorted(got) == [row[0] for row in events.run("SELECT id FROM events WHERE n > 2 ORDER BY id")]
+    assert position["unordered"] == 1
+
+
 @pytest.mark.parametrize(
     ("cursor", "reason"),
     [

@@ -203,6 +203,20 @@ def test_what_will_keep_us_from_a_database_server(workspace: Path, monkeypatch: 
     assert "169.254" not in report.to_json().decode()
 
 
+def test_what_will_keep_us_from_an_odbc_driver(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection string without a driver, or with a password in it, is told without its text."""
+    connection = "{kind: odbc, dialect: db2, connection_string: {env: POS_ODBC}, user: u, password: {file: none}}"
+    for text, said in (("Server=geheim", "Driver or DSN"), ("DSN=pos;PWD=geheim", "without user and password")):
+        monkeypatch.setenv("POS_ODBC", text)
+        report = change(workspace, "{kind: sqlite, path: pos.db}", connection, "brownfield.yaml")
+        by_path = {each.path: each.message for each in report.findings if each.path.startswith("connections")}
+        assert said in by_path["connections.pos.connection_string"]
+        assert "connections.pos.password" in by_path
+        assert report.passed
+        assert "geheim" not in report.to_json().decode()
+        change(workspace, connection, "{kind: sqlite, path: pos.db}", "brownfield.yaml")
+
+
 def test_a_folder_that_is_passed_over(workspace: Path) -> None:
     """A misspelt integration.yaml is not silently no integration at all."""
     home = lay_out(workspace, "second")

@@ -19,6 +19,9 @@ def register(app: typer.Typer) -> None:
 def _check(
     folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
     schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of the declaration for editors."),
+    ddl: str | None = typer.Option(
+        None, "--ddl", metavar="INTEGRATION.SOURCE", help="Print the DDL of a change table, for its owner to run."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
 ) -> None:
     """Lint the workspace, its declarations and contracts; reads everything, changes nothing."""
@@ -26,6 +29,11 @@ def _check(
         from brownfield.integration import declaration_schema
 
         print_json(declaration_schema())
+        return
+    if ddl is not None:
+        from brownfield.workspace.ddl import owners_ddl
+
+        typer.echo(owners_ddl(folder, ddl), nl=False)
         return
     from brownfield.workspace.check import check
 

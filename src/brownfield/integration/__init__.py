@@ -9,12 +9,15 @@ from brownfield.integration.brokers import (
     RabbitmqConnection,
     RedisConnection,
 )
+from brownfield.integration.changes import ChangesSpec
 from brownfield.integration.connections import ConnectionSpec, FolderConnection, SqliteConnection
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.databases import (
     BudgetSpec,
     DatabaseConnection,
     MysqlConnection,
+    OdbcConnection,
+    OracleConnection,
     PostgresConnection,
     QuietHours,
     TlsSpec,
@@ -75,6 +78,7 @@ __all__ = [
     "BudgetSpec",
     "CacheSpec",
     "Changes",
+    "ChangesSpec",
     "ConnectionSpec",
     "ConstraintsSpec",
     "Contradiction",
@@ -106,6 +110,8 @@ __all__ = [
     "MysqlConnection",
     "NatsConnection",
     "NumberSpelling",
+    "OdbcConnection",
+    "OracleConnection",
     "ParkSpec",
     "ParquetFormat",
     "PipelineSpec",

@@ -19,6 +19,8 @@ __all__ = [
     "BudgetSpec",
     "DatabaseConnection",
     "MysqlConnection",
+    "OdbcConnection",
+    "OracleConnection",
     "PostgresConnection",
     "QuietHours",
     "TcpPort",
@@ -119,3 +121,31 @@ class MysqlConnection(DatabaseConnection, frozen=True, kw_only=True):
     takes: ClassVar[SinkFlags] = SinkFlags(transactional=True)
 
     port: Annotated[TcpPort | Reference, Meta(description="Port of the server.")] = 3306
+
+
+class OracleConnection(DatabaseConnection, frozen=True, kw_only=True):
+    """An Oracle database, read in read-only transactions; its SQL is made and checked, and was never run by us."""
+
+    port: Annotated[TcpPort | Reference, Meta(description="Port of the listener.")] = 1521
+    database: Annotated[FieldName | Reference, Meta(description="Name of the service.")]
+    schema: Annotated[FieldName, Meta(description="Schema of the tables, as the catalogue spells it.")]
+
+
+class OdbcConnection(Spec, frozen=True, kw_only=True):
+    """A server behind an ODBC driver; address and driver stand in a connection string, by reference."""
+
+    holds: ClassVar[Literal["table", "path"]] = "table"
+    needs_lag: ClassVar[bool] = True
+
+    dialect: Annotated[
+        Literal["postgresql", "mysql", "mssql", "db2", "oracle", "generic"],
+        Meta(description="Whose SQL the server speaks; generic: that of the standard, without cursors."),
+    ]
+    connection_string: Annotated[
+        Reference,
+        Meta(description="Where the driver's connection string stands: Driver or DSN, Server, Port, Database."),
+    ]
+    user: Annotated[FieldName | Reference, Meta(description="Name of the role, which should be allowed to read only.")]
+    password: Annotated[Reference, Meta(description="Where the password stands.")] | None = None
+    schema: Annotated[FieldName, Meta(description="Schema of the tables; public or dbo where left out.")] | None = None
+    budget: Annotated[BudgetSpec, Meta(description="What the system can bear.")] = BudgetSpec()

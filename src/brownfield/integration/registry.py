@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from brownfield.integration.brokers import MqttConnection, NatsConnection, RabbitmqConnection, RedisConnection
 from brownfield.integration.connections import FolderConnection, SqliteConnection
-from brownfield.integration.databases import MysqlConnection, PostgresConnection
+from brownfield.integration.databases import MysqlConnection, OdbcConnection, OracleConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
 from brownfield.integration.formats import (
     ArrowFormat,
@@ -61,6 +61,8 @@ DEFAULT = Registry(
             "mqtt": MqttConnection,
             "mysql": MysqlConnection,
             "nats": NatsConnection,
+            "odbc": OdbcConnection,
+            "oracle": OracleConnection,
             "postgres": PostgresConnection,
             "rabbitmq": RabbitmqConnection,
             "redis": RedisConnection,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from brownfield.integration.brokers import MessagesSpec, QueueName
+from brownfield.integration.changes import ChangesSpec
 from brownfield.integration.intake import IntakeSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
@@ -162,6 +163,9 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=8, description="Places, tried in order; one place may stand flat instead."),
     ] = ()
     cursor: Annotated[Cursor, Meta(description="How a feed knows what it has read.")] | None = None
+    changes: (
+        Annotated[ChangesSpec, Meta(description="Read what happened to the table, from a change table.")] | None
+    ) = None
     tolerance: Annotated[
         Literal["none", "data", "all"],
         Meta(
@@ -236,6 +240,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         if self.feed and any(place.snapshot is not None for place in self.chain):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         yield from self._unheld()
+        yield from self._misplaced_changes()
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         yield from self._queue_contradictions()
@@ -275,6 +280,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
         if self.cursor is not None:
             yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
+
+    def _misplaced_changes(self) -> Iterator[Contradiction]:
+        if self.changes is None:
+            return
+        if not self.feed or any(place.table is None for place in self.chain):
+            yield Contradiction(("changes",), "changes of a feed of a table", "another source")
+        if self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor beside changes", "one", "A change table has one of its own.")
 
     @property
     def keys(self) -> tuple[str, ...]:

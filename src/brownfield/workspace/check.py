@@ -20,6 +20,7 @@ from brownfield.integration import (
     Document,
     IntegrationSpec,
     KeyPath,
+    OdbcConnection,
     Reference,
     Registry,
     SftpConnection,
@@ -188,7 +189,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
-        if isinstance(connection.options, DatabaseConnection | SftpConnection):
+        if isinstance(connection.options, DatabaseConnection | OdbcConnection | SftpConnection):
             yield from _server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
@@ -208,9 +209,12 @@ def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
 
 
 def _server_findings(
-    options: DatabaseConnection | SftpConnection, path: KeyPath, folder: Path, at: _At
+    options: DatabaseConnection | OdbcConnection | SftpConnection, path: KeyPath, folder: Path, at: _At
 ) -> Iterator[Finding]:
     """Report what will keep us from a server, or should: references without a value, secrets for all."""
+    if isinstance(options, OdbcConnection):
+        yield from _odbc_findings(options, path, folder, at)
+        return
     for key in key_names(type(options)):
         reference = getattr(options, key)
         if isinstance(reference, Reference) and key in _SECRETS:
@@ -230,6 +234,18 @@ def _reference_findings(reference: Reference, path: KeyPath, folder: Path, at: _
             check_host(value)
     except DeclarationError as error:
         yield at.error("warning", path, error)
+
+
+def _odbc_findings(options: OdbcConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a connection string that cannot be read or is none, and secrets for all."""
+    from brownfield.data.sources import connection_parts  # brings Arrow with it
+
+    try:
+        connection_parts(read_reference(options.connection_string, folder))
+    except DeclarationError as error:
+        yield at.error("warning", (*path, "connection_string"), error)
+    if options.password is not None:
+        yield from _secret_findings(options.password, (*path, "password"), folder, at)
 
 
 def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:

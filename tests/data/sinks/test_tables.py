@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from brownfield.data.sinks import Applied, Found, TableTarget, effect_id, ledger_ddl
 from brownfield.errors import DeclarationError, Fenced, InputRefused, RejectionCode, SinkRefused, SinkUnavailable
+from harness.hostile import IDENTIFIERS
 
 
 def batch(*rows: tuple) -> pa.RecordBatch:
@@ -133,6 +134,21 @@ def test_b43_unknown_names_are_looked_up_never_interpolated(place, name: str) ->
         with pytest.raises((DeclarationError, SinkUnavailable)):
             sink.take_over()
         sink.close()
+    assert place.rows("SELECT count(*) FROM scores") == [(0,)]
+
+
+def test_s15_no_identifier_of_an_injectors_list_is_run(place) -> None:
+    """S-15: as a table, a column and a key each is looked up and refused; the tables are what they were."""
+    for name in IDENTIFIERS:
+        for target in (
+            TableTarget(name, ("basket",), ("basket",)),
+            TableTarget("scores", ("basket", name), ("basket",)),
+            TableTarget("scores", (name,), (name,)),
+        ):
+            sink = place.sink(target)
+            with pytest.raises((DeclarationError, SinkUnavailable)):
+                sink.take_over()
+            sink.close()
     assert place.rows("SELECT count(*) FROM scores") == [(0,)]
 
 

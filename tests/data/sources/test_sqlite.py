@@ -10,6 +10,7 @@ import pytest
 from brownfield.data.sources import SqliteTable
 from brownfield.data.sources.sqlite import _connect
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
+from harness.hostile import IDENTIFIERS
 
 WANTED = pa.schema([("id", pa.int64()), ("price", pa.float64()), ("label", pa.string()), ("sold", pa.bool_())])
 
@@ -242,3 +243,18 @@ def test_b_45_text_keys_are_spelt_so_that_no_two_positions_are_alike(pos):
     """Positions quote texts, so that a key of several columns reads back in one way only."""
     path = pos("CREATE TABLE t (a TEXT, b TEXT, n, PRIMARY KEY (a, b)); INSERT INTO t VALUES ('x, b=y', 'z', 'bad');")
     assert read(SqliteTable(path, "t"), pa.schema([("n", pa.int64())]))[1][0][0] == 'a="x, b=y", b="z"'
+
+
+def test_s_15_no_identifier_of_an_injectors_list_is_run(pos):
+    """S-15: as a table, a column and a key each is looked up and refused, and the database is what it was."""
+    path = pos(SALES)
+    before = path.read_bytes()
+    for name in IDENTIFIERS:
+        for source, wanted in (
+            (SqliteTable(path, name), WANTED),
+            (SqliteTable(path, "sales"), pa.schema([(name, pa.int64())])),
+            (SqliteTable(path, "sales", (name,)), WANTED),
+        ):
+            with pytest.raises(DeclarationError):
+                read(source, wanted)
+    assert path.read_bytes() == before

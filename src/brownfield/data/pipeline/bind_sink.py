@@ -9,7 +9,7 @@ from brownfield.data.folders import Folder
 from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_files import bind_folder
 from brownfield.data.pipeline.bind_queues import bind_broker, broker_address, broker_budget
-from brownfield.data.pipeline.servers import database_budget, resolve_address
+from brownfield.data.pipeline.servers import make_budget, resolve_address
 from brownfield.data.sinks import (
     FileSink,
     MysqlTableSink,
@@ -86,7 +86,7 @@ def bind_sink(integration: IntegrationSpec, name: str, connections: Mapping[str,
             if isinstance(options, PostgresConnection)
             else MysqlTableSink(pymysql_parameters(address), _target(spec), stream, statement_timeout_s=limit_s)
         )
-        return Bound(sink, database_budget(options, address, workspace))
+        return Bound(sink, make_budget(options.budget, workspace, f"{address.host}-{address.port}"))
     if isinstance(options, FolderConnection | SftpConnection):
         return Bound(_files(bind_folder(connection, workspace), workspace, integration, name))
     if isinstance(options, BrokerConnection):

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brownfield.data.formats import Format, open_format
+from brownfield.data.pipeline.bind_changes import change_cursor, with_changes
 from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
+from brownfield.data.pipeline.bind_odbc import bind_odbc_table
 from brownfield.data.pipeline.bind_queues import bind_queue
 from brownfield.data.pipeline.mapping import Mapped, Mapper, column_of_field, mapper_of
 from brownfield.data.pipeline.servers import bind_table
@@ -17,6 +19,7 @@ from brownfield.integration import (
     IntegrationSpec,
     JsonFormat,
     Location,
+    OdbcConnection,
 )
 from brownfield.store import Store
 
@@ -57,7 +60,7 @@ def bind_source(
         except SourceUnavailable as error:
             failed = error
         else:
-            return source
+            return with_changes(source, spec.changes)
     raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
 
 
@@ -91,10 +94,14 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
             expected=f"one of {', '.join(connections) or 'no'} connections",
             got=repr(place.connection),
         )
-    cursor = _cursor(integration, name, mapper)
+    changes = integration.sources[name].changes
+    cursor = _cursor(integration, name, mapper) if changes is None else change_cursor(changes)
+    table = place.table if changes is None else changes.table
+    keys = tuple(column_of_field(key, mapper) for key in integration.sources[name].keys)
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
-        keys = tuple(column_of_field(key, mapper) for key in integration.sources[name].keys)
-        return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
+        return bind_table(connection.options, _workspace_folder(integration), table or "", cursor, keys)
+    if place.table is not None and isinstance(connection.options, OdbcConnection):
+        return bind_odbc_table(connection.options, _workspace_folder(integration), table or "", cursor, keys)
     if place.path is not None and connection.kind in FILE_KINDS:
         feed = integration.sources[name].feed
         return bind_files(connection, _workspace_folder(integration), place, _opened(integration, place), feed=feed)
@@ -109,7 +116,7 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
             path=f"{path}.connection", expected=f"a connection of the kind {wanted}", got=connection.kind
         )
     location = connection.location(_workspace_folder(integration))
-    return SqliteTable(location, place.table or "", () if cursor is None else cursor.columns)
+    return SqliteTable(location, table or "", () if cursor is None or changes is not None else cursor.columns)
 
 
 def _opened(integration: IntegrationSpec, place: Location) -> Format:

@@ -6,11 +6,14 @@ name is resolved once for each, every address is held against the rule for decla
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Postgres, Quiet
+from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Oracle, Postgres, Quiet
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import (
+    BudgetSpec,
     DatabaseConnection,
+    OracleConnection,
     PostgresConnection,
     Reference,
     check_host,
@@ -18,7 +21,10 @@ from brownfield.integration import (
 )
 from brownfield.security import resolve_secret
 
-__all__ = ["bind_table", "database_budget", "reach", "resolve_address", "value_of"]
+if TYPE_CHECKING:
+    from brownfield.data.sources import Dialect
+
+__all__ = ["bind_table", "make_budget", "reach", "resolve_address", "value_of"]
 
 _LAST_PORT = 65_535
 
@@ -44,18 +50,20 @@ def bind_table(
     SourceUnavailable
         When the host's name stands for nothing.
     """
-    budget = database_budget(options, resolve_address(options, workspace), workspace)
-    dialect = Postgres() if isinstance(options, PostgresConnection) else Mysql()
+    address = resolve_address(options, workspace)
+    budget = make_budget(options.budget, workspace, f"{address.host}-{address.port}")
+    dialect: Dialect = Mysql()
+    if isinstance(options, PostgresConnection | OracleConnection):
+        dialect = Postgres() if isinstance(options, PostgresConnection) else Oracle()
     return DatabaseTable(dialect, lambda: resolve_address(options, workspace), table, budget, key, cursor)
 
 
-def database_budget(options: DatabaseConnection, address: Address, workspace: Path) -> Budget:
-    """Give what a server can bear, as it is kept below the workspace's ``var/budgets``."""
-    declared = options.budget
+def make_budget(declared: BudgetSpec, workspace: Path, system: str) -> Budget:
+    """Make the budget that all connections to one system share."""
     quiet = declared.quiet_hours
     return Budget(
         workspace / "var" / "budgets",
-        f"{address.host}-{address.port}",
+        system,
         declared.max_connections,
         declared.rows_per_s,
         None if quiet is None else Quiet.parse(quiet.zone, quiet.windows),
@@ -75,7 +83,7 @@ def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
         password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
         tls=options.tls.mode,
         ca_file=None if ca_file is None else str(workspace / value_of(ca_file, workspace)),
-        schema=options.schema if isinstance(options, PostgresConnection) else "",
+        schema=options.schema if isinstance(options, PostgresConnection | OracleConnection) else "",
         statement_timeout_s=options.budget.statement_timeout_s,
     )
 

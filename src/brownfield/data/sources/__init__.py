@@ -2,11 +2,14 @@
 
 from brownfield.data.sources.base import Position, Probe, Pulled, Source
 from brownfield.data.sources.budget import Budget, Quiet
+from brownfield.data.sources.changes import ChangeTable, change_ddl
 from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
 from brownfield.data.sources.intake import FileFeed, Intake, Outcome
 from brownfield.data.sources.mysql import Mysql, pymysql_parameters
+from brownfield.data.sources.odbc import Odbc, connection_parts
+from brownfield.data.sources.oracle import Oracle
 from brownfield.data.sources.postgres import Postgres, libpq_parameters
 from brownfield.data.sources.queue import QueueSource, Taking
 from brownfield.data.sources.reflection import Reflected, reflect_server, reflect_sqlite
@@ -17,6 +20,7 @@ from brownfield.data.sources.window import Cursor
 __all__ = [
     "Address",
     "Budget",
+    "ChangeTable",
     "Cursor",
     "DatabaseTable",
     "Dialect",
@@ -24,6 +28,8 @@ __all__ = [
     "FolderFile",
     "Intake",
     "Mysql",
+    "Odbc",
+    "Oracle",
     "Outcome",
     "Part",
     "Position",
@@ -37,6 +43,8 @@ __all__ = [
     "SqliteTable",
     "Taking",
     "Trailer",
+    "change_ddl",
+    "connection_parts",
     "libpq_parameters",
     "pymysql_parameters",
     "reflect_server",

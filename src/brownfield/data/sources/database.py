@@ -8,7 +8,7 @@ looked up in the catalogue before they are quoted into a statement, and only the
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -37,7 +37,8 @@ __all__ = ["DatabaseTable"]
 PAGE_ROWS = 20_000
 _Answer = TypeVar("_Answer")
 _TRIES = 3
-_CALENDAR = ("0001-01-01", "9999-12-31 23:59:59.999999")
+_CALENDAR = (datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999))  # noqa: DTZ001 (of any zone)
+_DAYS = (date.min, date.max)
 _KEY_FAMILIES = {Family.WHOLE, Family.DECIMAL, Family.TEXT, Family.DATE, Family.LOCAL, Family.INSTANT}
 
 
@@ -88,6 +89,14 @@ class DatabaseTable:
             if after is None and (keyless := pages.without_key()) is not None:
                 yield keyless
             yield from pages.by_key(after)
+
+    def shape(self) -> dict[str, str]:
+        """Describe each column as the catalogue does: its declared type, and whether it may be empty."""
+        with self._line() as line:
+            return {
+                name: f"{column.declared}{'' if column.nullable else ' NOT NULL'}"
+                for name, column in line.look_up().columns.items()
+            }
 
     def ack(self, position: Position) -> None:
         """Do nothing: a table is not told (:class:`Source`)."""
@@ -212,15 +221,21 @@ class _Pages:
         self.head = f"SELECT {', '.join([*selected, *self.names])} FROM {shape.qualified} WHERE "  # noqa: S608 (from the catalogue, quoted)
         self.present = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         self.absent = " OR ".join(quoted(name) + " IS NULL" for name in shape.key if shape.columns[name].nullable)
-        self.ends: list[str] = []
+        self.unordered = 0
+        self.ends: list[Any] = []
         if self.source.cursor is not None:  # a stamp outside the calendar is as good as none
             self.present += f" AND {self.names[0]} >= %s AND {self.names[0]} <= %s"
             self.absent += f"{' OR ' * bool(self.absent)}{self.names[0]} < %s OR {self.names[0]} > %s"
-            self.ends = list(_CALENDAR)
+            stamp = shape.columns[shape.key[0]].family
+            self.ends = [*(_DAYS if stamp is Family.DATE else _CALENDAR)]
+            if stamp is Family.INSTANT:
+                self.ends = [end.replace(tzinfo=UTC) for end in self.ends]
 
     def by_key(self, after: Position | None) -> Iterator[Pulled]:
         """Read pages in the order of the key until there are no more."""
         window = self._window(after)
+        if window is not None and after is not None:
+            self._check_unordered(after)
         last: Sequence[Any] | None = None
         condition, parameters = self.present, [*self.ends]
         if window is not None:
@@ -234,7 +249,7 @@ class _Pages:
             if begin is not None:
                 condition += f" AND {self.names[0]} >= %s"
                 parameters.append(begin)
-        tail = f" ORDER BY {', '.join(self.names)} LIMIT {self.page_rows + 1}"
+        tail = f" ORDER BY {', '.join(self.names)}{self.source.dialect.limited(self.page_rows + 1)}"
         while True:
             behind, values = ("", []) if last is None else _behind(self.names, last)
             rows = self.line.select(self.head + condition + behind + tail, [*parameters, *values], self.page_rows + 1)
@@ -247,7 +262,7 @@ class _Pages:
                 self._check_one_row(last)
             if window is not None:
                 page = [row for row in page if window.is_new(self._key(row))]
-                position = window.position(last, complete=not more)
+                position = {**window.position(last, complete=not more), "unordered": self.unordered}
             else:
                 position = {}
             yield self._pulled(page, position)
@@ -259,10 +274,11 @@ class _Pages:
         if not self.absent:
             return None
         order = ", ".join(str(place + 1) for place in range(len(self.wanted)))
-        statement = f"{self.head}({self.absent}) ORDER BY {order} LIMIT {self.page_rows + 1}"
+        statement = f"{self.head}({self.absent}) ORDER BY {order}{self.source.dialect.limited(self.page_rows + 1)}"
         rows = self.line.select(statement, self.ends, self.page_rows + 1)
         if not rows:
             return None
+        self.unordered = len(rows)
         if len(rows) > self.page_rows:
             raise self._refused("a key that is there in nearly every row", "one that is often null")
         rejects = tuple(
@@ -272,6 +288,22 @@ class _Pages:
         arrays = [typed_column([], each, self.shape.columns[each.name])[0] for each in self.wanted]
         empty = pa.RecordBatch.from_arrays(arrays, self.wanted.names)
         return Pulled(self.source.table, Decoded(empty, str, lambda _: b"", rejects), {})
+
+    def _check_unordered(self, after: Position) -> None:
+        """Refuse to read on beside new rows without a stamp or key: no later read would find them."""
+        if self.absent:
+            statement = f"SELECT count(*) FROM {self.shape.qualified} WHERE {self.absent}"  # noqa: S608 (as above)
+            ((self.unordered,),) = self.line.select(statement, self.ends, 1)
+        known = after.get("unordered", self.unordered)
+        if self.unordered > known:
+            named = ", ".join(self.shape.key)
+            raise DeclarationError(
+                where=self.line.where,
+                path="cursor",
+                expected=f"a value of use for {named} in every row that is added",
+                got=f"{self.unordered - known} new rows without one",
+                next_step="No read would ever find them. Have the owner fill the columns, or declare others.",
+            )
 
     def _window(self, after: Position | None) -> Window | None:
         cursor = self.source.cursor

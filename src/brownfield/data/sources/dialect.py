@@ -4,6 +4,7 @@ Every statement that reads goes through :func:`only_reading` first, and then to 
 server itself holds to reading: nothing is written, twice over.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,18 @@ from typing import Any, Protocol, TypeAlias
 
 from brownfield.errors import DeclarationError
 
-__all__ = ["Address", "Column", "ConnectionLost", "Dialect", "Family", "Refused", "Row", "Session", "only_reading"]
+__all__ = [
+    "Address",
+    "Column",
+    "ConnectionLost",
+    "Dialect",
+    "Family",
+    "Refused",
+    "Row",
+    "Session",
+    "only_reading",
+    "with_marks",
+]
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -147,8 +159,20 @@ class Dialect(Protocol):
         """Name a table in full, quoted."""
         ...
 
-    now: str
-    """Statement that gives the server's own time, in UTC and without a zone."""
+    def limited(self, rows: int) -> str:
+        """Give the end of an ordered statement that admits so many rows and no more."""
+        ...
+
+    @property
+    def now(self) -> str:
+        """Statement that gives the server's own time, in UTC and without a zone.
+
+        Raises
+        ------
+        DeclarationError
+            Where the kind of server has no such statement, so that a cursor would not be safe.
+        """
+        ...
 
 
 _WORDS = frozenset(
@@ -160,14 +184,17 @@ _WORDS = frozenset(
         is_nullable extra ordinal_position index_name seq_in_index pg_catalog pg_class pg_namespace pg_attribute
         pg_type pg_index pg_attrdef oid relname relnamespace relkind nspname attnum attname attrelid atttypid atttypmod
         attnotnull attidentity attisdropped typname typtype typbasetype indrelid indkey indisprimary adbin adrelid adnum
-        format_type pg_get_expr clock_timestamp at time zone utc_timestamp
+        format_type pg_get_expr clock_timestamp at time zone utc_timestamp offset rows fetch next first only integer
+        sysutcdatetime sys_extract_utc systimestamp dual current timestamp timezone sysibm sysdummy1 all_objects
+        all_tab_columns all_constraints all_cons_columns owner object_name object_type data_precision
+        nullable data_scale identity_column column_id constraint_name constraint_type position
         """,
     )
 )
 """Every word, quoted identifiers apart, that a statement of ours may have."""
 _PARTS = re.compile(
     r"(?P<quoted>\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`)|(?P<text>'[^'\\]*')|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<mark>%s)|(?P<number>[0-9]+)|(?P<sign>::|[,.()=<>*\s])|(?P<other>.)",
+    r"|(?P<mark>%s)|(?P<number>[0-9]+)|(?P<sign>::|[,.()=<>*\s]|-(?!-))|(?P<other>.)",
     re.DOTALL,
 )
 
@@ -206,6 +233,25 @@ def only_reading(statement: str) -> str:
         if word not in _WORDS:
             raise _writes(f"the word {word}")
     return statement
+
+
+def with_marks(statement: str, mark: str) -> str:
+    """Spell the marks of parameters as another driver has them.
+
+    Parameters
+    ----------
+    statement
+        Values as ``%s``, percent signs of names doubled.
+    mark
+        The driver's own; ``{}`` in it becomes the parameter's number, from 1.
+
+    Examples
+    --------
+    >>> with_marks('SELECT "100%%s" FROM "t" WHERE "k" > %s OR "k" = %s', ":{}")
+    'SELECT "100%s" FROM "t" WHERE "k" > :1 OR "k" = :2'
+    """
+    number = itertools.count(1)
+    return re.sub("%(.)", lambda found: mark.format(next(number)) if found[1] == "s" else found[1], statement)
 
 
 def _writes(got: str) -> DeclarationError:

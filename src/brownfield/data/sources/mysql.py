@@ -96,6 +96,26 @@ class Mysql:
             return f"CAST({self.quoted(column.name)} AS double)"
         return self.quoted(column.name)
 
+    def limited(self, rows: int) -> str:
+        """Give the end of a statement that admits so many rows (:class:`Dialect`)."""
+        return f" LIMIT {rows}"
+
+    def settings(self, limit_s: int, *, mariadb: bool) -> list[str]:
+        """Statements that hold a session to reading, and to the time that a statement may take."""
+        common = [
+            "SET SESSION TRANSACTION READ ONLY",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "SET time_zone = '+00:00'",
+            f"SET innodb_lock_wait_timeout = {limit_s}",
+        ]
+        if mariadb:
+            return [
+                *common,
+                f"SET max_statement_time = {limit_s}",
+                f"SET idle_readonly_transaction_timeout = {limit_s}",
+            ]
+        return [*common, f"SET max_execution_time = {limit_s * 1_000}"]
+
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""
         return [row[0] for row in session.select(_TABLES, [address.database])]
@@ -183,16 +203,9 @@ class _Session:
 
     def begin(self) -> None:
         """Hold the session to reading, and to the time that a statement may take."""
-        limit_s = self.address.statement_timeout_s
-        self._run("SET SESSION TRANSACTION READ ONLY")
-        self._run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        self._run("SET time_zone = '+00:00'")
-        self._run(f"SET innodb_lock_wait_timeout = {limit_s}")
-        if "MariaDB" in self.connection.get_server_info():  # type: ignore[no-untyped-call]  # a gap of the stubs
-            self._run(f"SET max_statement_time = {limit_s}")
-            self._run(f"SET idle_readonly_transaction_timeout = {limit_s}")
-        else:
-            self._run(f"SET max_execution_time = {limit_s * 1_000}")
+        mariadb = "MariaDB" in self.connection.get_server_info()  # type: ignore[no-untyped-call]  # a gap of the stubs
+        for setting in Mysql().settings(self.address.statement_timeout_s, mariadb=mariadb):
+            self._run(setting)
 
     def select(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         only_reading(statement)

@@ -114,6 +114,22 @@ class Postgres:
             return f"{self.quoted(column.name)}::text"
         return f"{self.quoted(column.name)}::float8" if column.declared == "real" else self.quoted(column.name)
 
+    def limited(self, rows: int) -> str:
+        """Give the end of a statement that admits so many rows (:class:`Dialect`)."""
+        return f" LIMIT {rows}"
+
+    def settings(self, limit_s: int) -> list[str]:
+        """Statements that hold a session to reading, and to the time that a statement may take."""
+        limit_ms = limit_s * 1_000
+        return [
+            "SET default_transaction_read_only = on",
+            "SET TIME ZONE 'UTC'",
+            "SET DateStyle = 'ISO'",
+            f"SET statement_timeout = {limit_ms}",
+            f"SET lock_timeout = {limit_ms}",
+            f"SET idle_in_transaction_session_timeout = {limit_ms}",
+        ]
+
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""
         return [row[0] for row in session.select(_TABLES, [address.schema])]
@@ -161,13 +177,8 @@ class _Session:
 
     def begin(self) -> None:
         """Hold the session to reading, and to the time that a statement may take."""
-        limit_ms = self.address.statement_timeout_s * 1_000
-        self._run("SET default_transaction_read_only = on")
-        self._run("SET TIME ZONE 'UTC'")
-        self._run("SET DateStyle = 'ISO'")
-        self._run(f"SET statement_timeout = {limit_ms}")
-        self._run(f"SET lock_timeout = {limit_ms}")
-        self._run(f"SET idle_in_transaction_session_timeout = {limit_ms}")
+        for setting in Postgres().settings(self.address.statement_timeout_s):
+            self._run(setting)
         if self.connection.info.server_version >= _LOOKS_FOR_US_SINCE:
             with suppress(_driver().errors.InvalidParameterValue):  # a host without POLLRDHUP
                 self._run("SET client_connection_check_interval = 1000")
