@@ -109,7 +109,10 @@ def _served(prefix: str, user: str, make: Callable[[Path], Server]) -> Iterator[
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[Server]:
     """A RabbitMQ node with a name, folders and an epmd of its own."""
-    program, user = installed("rabbitmq-server"), "rabbitmq"
+    user = "rabbitmq"
+    scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("*/sbin/rabbitmq-server"))
+    program = str(scripts[-1]) if scripts else installed("rabbitmq-server")  # the script itself: a wrapper of Debian's
+    # would change the user and the folders
 
     def make(folder: Path) -> Server:
         port = free_port()
@@ -119,7 +122,7 @@ def rabbitmq() -> Iterator[Server]:
             "RABBITMQ_NODE_IP_ADDRESS": HERE,
             "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_DIST_PORT": str(free_port()),
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(names),
             "ERL_EPMD_ADDRESS": HERE,
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
@@ -128,14 +131,25 @@ def rabbitmq() -> Iterator[Server]:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
-        wrapped = Path("/usr/lib/rabbitmq/lib")
-        real = sorted(wrapped.glob("*/sbin/rabbitmq-server")) or sorted(
-            Path("/usr/lib/rabbitmq/bin").parent.glob("lib/*/sbin/rabbitmq-server")
-        )
-        return Server("rabbitmq", folder, port, [str(real[-1]) if real else program], env, user)
+        return Server("rabbitmq", folder, port, [program], env, user)
 
-    with _served("rabbitmq", user, make) as server:
+    with _epmd() as names, _served("rabbitmq", user, make) as server:
         yield server
+
+
+@contextmanager
+def _epmd() -> Iterator[int]:
+    """The Erlang nodes' directory as a process of ours: a node that starts one itself leaves it behind."""
+    port = free_port()
+    process = subprocess.Popen(
+        [installed("epmd"), "-port", str(port), "-address", HERE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 @pytest.fixture(scope="session")

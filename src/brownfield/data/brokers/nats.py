@@ -76,7 +76,8 @@ class Nats:
                 some = min(limit - len(taken), _TOGETHER)
                 try:
                     found = self._run(lambda some=some: self._pulled.fetch(some, timeout=wait_s))  # type: ignore[misc]
-                except self._nats.errors.TimeoutError:
+                except TimeoutError:
+                    self._check_connected()
                     break
                 for message in found:
                     sequence = message.metadata.sequence
@@ -140,8 +141,7 @@ class Nats:
 
     def _open(self) -> None:
         if self._client is not None:
-            if not self._client.is_connected:
-                raise ConnectionError("the connection was lost")
+            self._check_connected()
             return
         self._loop = asyncio.new_event_loop()
         self._client = client = self._nats.NATS()
@@ -160,6 +160,10 @@ class Nats:
         self._stream = client.jetstream(timeout=_ANSWER_S)
         if self._consumer is not None:
             self._pulled = self._run(lambda: self._stream.pull_subscribe_bind(self._consumer, stream=self._name))
+
+    def _check_connected(self) -> None:
+        if not self._client.is_connected:
+            raise ConnectionError("the connection was lost")
 
     def _name_of(self, client: Any, context: Any) -> Callable[[], str]:
         """Give the account's name when it is asked for: after the greeting and before anything secret is sent."""

@@ -168,7 +168,7 @@ class QueueSource:
             if is_cut or len(incoming) < page:
                 break
         if not self._taken:
-            self._let_go()
+            self.ack({"messages": before})  # what came was committed before
 
     def enter(self, inbox: "Inbox", run_id: str) -> None:
         """Enter what was taken as committed, in the transaction of its effect."""
