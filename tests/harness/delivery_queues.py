@@ -1,4 +1,4 @@
-"""The queues of the delivery matrix: each broker's own client puts messages in and takes them, as the legacy side does."""
+"""The queues of the delivery matrix: each broker's own client puts messages in and takes them out, as others do."""
 # ruff: noqa: D102 (what a method does stands in the base class)
 
 import asyncio
