@@ -8,6 +8,7 @@ anywhere, leaves all as it was, and the next one does the work once.
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -128,9 +129,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     if name in paused:
                         run.pause(name, paused[name])
                         continue
-                    run.read(
-                        name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent
-                    )  # type: ignore[misc]  # a default binds this source
+                    bind = partial(bind_source, integration, name, connections, store)
+                    run.read(name, bind, progress or _silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
