@@ -64,12 +64,14 @@ class Bare:
         return 0
     def open(self, method, path, headers, **_):
         return self
-    async def answer(self, call, body):
+    def cancel(self, call):
+        pass
+    def answer(self, call, body, reply):
         x = self.decode(body).inputs[0]
         [y] = self.run(None, {"x": numpy.array(x.data, numpy.float32).reshape(x.shape)})
         y = {"name": "y", "datatype": "FP32", "shape": y.shape, "data": y[0].tolist()}
         out = {"model_name": "mlp", "outputs": [y]}
-        return Response(200, [(b"content-type", b"application/json")], msgspec.json.encode(out))
+        reply(Response(200, [(b"content-type", b"application/json")], msgspec.json.encode(out)))
 
 async def main():
     await Door(Bare(sys.argv[1])).start(socket.create_server(("127.0.0.1", int(sys.argv[2]))))

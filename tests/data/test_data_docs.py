@@ -8,7 +8,9 @@ from brownfield.data.formats import FORMATS
 from brownfield.errors import RejectionCode
 from brownfield.integration import DEFAULT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+PAGE = (REFERENCE / "formats.md").read_text(encoding="utf-8")
+FILES = (REFERENCE / "files.md").read_text(encoding="utf-8")
 CODE_ALONE = {"max_record_bytes"}  # a cap, not declared
 
 
@@ -24,7 +26,7 @@ def test_every_format_and_option_is_documented():
 
 def test_every_code_of_the_page_exists_and_no_decoding_code_in_use_is_left_out():
     """The codes of the page are codes of the closed list, and hold all that formats and sources give."""
-    documented = set(re.findall(r"^\| (BF-[A-Z]+-\d+) \|", PAGE, re.MULTILINE))
+    documented = set(re.findall(r"^\| (BF-[A-Z]+-\d+) \|", PAGE + FILES, re.MULTILINE))
     source = Path(__file__).parents[2] / "src" / "brownfield" / "data"
     text = "".join(
         path.read_text(encoding="utf-8") for room in ("formats", "sources") for path in (source / room).glob("*.py")

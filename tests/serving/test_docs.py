@@ -51,5 +51,6 @@ def test_the_page_names_every_cause():
 
     assert set(re.findall(r"^\| `(\w+)` \| ", PAGE.split("| cause |")[1].split("\n\n")[0], re.MULTILINE)) == {
         *CAUSES.values(),
+        "breaker",
         "no_model",
     }

@@ -173,10 +173,10 @@ def test_a_workspace_without_integrations_is_not_ready(make_client):
 def test_a_failure_of_ours_is_a_500_without_the_inside(client, handler, monkeypatch, caplog):
     """S-13: logged for the operator, nothing said outside; a bug is not the caller's business."""
 
-    async def broken(call, body):
+    def broken(ask):
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(handler.dataplane, "predict", broken)
+    monkeypatch.setattr(handler.dataplane, "ask", broken)
     for path in ("/v1/till/predict",):
         status, _, body = ask(client, "POST", path, {"store_id": 1, "items": []})
         assert status == 500

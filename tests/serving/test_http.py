@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ import pytest
 import uvloop
 
 from brownfield.serving.gateway import Door, HttpLimits, Limits
+from harness.certificates import make_certificate
 
 BODY = json.dumps({"store_id": 1, "items": ["MILK"]}).encode()
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: till\r\n\r\n"
@@ -718,15 +718,7 @@ def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, served, 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
     """With a context of the caller's; a context that goes lower is refused."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "certificate.pem")),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
     context.minimum_version = ssl.TLSVersion.TLSv1_2

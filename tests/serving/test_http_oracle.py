@@ -187,7 +187,7 @@ async def drive(handler, pieces):
     connection.connection_made(transport)
     for piece in pieces:
         connection.data_received(piece)
-    while connection._yielding:  # noqa: ASYNC110 (turns of the loop are what is waited for)
+    while connection._yielding or connection._call is not None:  # noqa: ASYNC110 (turns of the loop are what is waited for)
         await asyncio.sleep(0)
     connection.connection_lost(None)
     return bytes(transport.written)

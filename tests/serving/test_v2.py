@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from brownfield.errors import InputRefused
 from brownfield.serving.gateway import Served, Version
-from brownfield.serving.gateway.v2 import decode, encode, model_metadata
+from brownfield.serving.gateway.v2 import decode
+from brownfield.serving.gateway.v2_answers import encode, model_metadata
 from brownfield.serving.workers.inline import InlinePool
 
 STORES = {"name": "store_id", "shape": [2], "datatype": "INT64", "data": [7, 8]}

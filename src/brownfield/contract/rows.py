@@ -6,7 +6,6 @@ does not admit, or what looks as if a key stood twice, is read again strictly, a
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -31,8 +30,7 @@ _WHOLE_RECORD = -1
 _UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, eq=False):
     """Records that keep the contract, column by column.
 
     Parameters
@@ -51,7 +49,7 @@ class Checked:
     rows: int
     columns: dict[str, Any]
     single: bool = False
-    whole: frozenset[str] = field(default_factory=frozenset)
+    whole: frozenset[str] = frozenset()
 
     def record(self, row: int) -> dict[str, Any]:
         """Give one record; tensors are arrays, everything else is plain."""
@@ -172,9 +170,10 @@ class RowChecker:
             value: Any = columns.get(checker.name)
             if checker.tensor is None or not isinstance(value, np.ndarray):
                 return None
-            accepted[checker.name], broken = checker.tensor.check(value, leading)
+            array, broken = checker.tensor.check(value, leading)
             if broken is not None:
                 return None
+            accepted[checker.name] = array
         return Checked(rows, accepted, False, self._whole)
 
     def _decode_fast(self, body: bytes) -> Checked | None:

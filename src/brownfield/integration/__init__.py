@@ -44,7 +44,7 @@ from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
-from brownfield.integration.serving import ServingSpec
+from brownfield.integration.serving import ServingSpec, ServingTlsSpec
 from brownfield.integration.sftp import SftpConnection
 from brownfield.integration.sources import Cursor, Location, SourceSpec, is_pattern
 from brownfield.integration.strict_yaml import Document, load_document
@@ -105,6 +105,7 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "ServingSpec",
+    "ServingTlsSpec",
     "SftpConnection",
     "SinkFlags",
     "SourceFlags",

@@ -6,10 +6,18 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from brownfield.integration.kinds import Port
+from brownfield.integration.kinds import Port, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
+from brownfield.integration.references import Reference
 
-__all__ = ["ServingSpec"]
+__all__ = ["ServingSpec", "ServingTlsSpec"]
+
+
+class ServingTlsSpec(Spec, frozen=True, kw_only=True):
+    """Encryption of the listener, TLS 1.2 and 1.3; both files are read again on a reload."""
+
+    certificate_file: Annotated[RelativePath | Reference, Meta(description="Certificate and its chain, in PEM.")]
+    key_file: Annotated[RelativePath | Reference, Meta(description="Its private key, in PEM, without a password.")]
 
 
 class ServingSpec(Spec, frozen=True, kw_only=True):
@@ -17,6 +25,11 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port for predictions and metrics.")] = 8080
+    tls: Annotated[ServingTlsSpec, Meta(description="Encryption; plain text unless declared.")] | None = None
+    host_names: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$")], ...],
+        Meta(max_length=64, description="Further names by which callers without a token know this host."),
+    ] = ()
     max_body_mib: Annotated[float, Meta(gt=0, le=1024, description="Largest request body.")] = 8
 
     def contradictions(self) -> Iterator[Contradiction]:

@@ -146,16 +146,19 @@ class Loader:
                 extra={"event": "BF-SRV-CONFINED-LESS", "integration": spec.name, "reason": warning},
             )
 
+        shared = _may_share_batches(bundle, report)
+
         def start() -> ModelProcess:
             return ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
                 memory_mib=memory_mib,
-                max_batch_rows=_BATCH_ROWS if _may_share_batches(bundle, report) else 1,
+                max_batch_rows=_BATCH_ROWS if shared else 1,
             )
 
         pool = WorkerPool()
-        version = Version(bundle.version, bundle.features, pool)
+        row_cap = _BATCH_ROWS if shared and bundle.features.fixed_width else 1
+        version = Version(bundle.version, bundle.features, pool, row_cap)
         keeper = Keeper(
             start,
             pool,

@@ -10,6 +10,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,11 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.security import Principals, authorize
-from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Snapshot, Split
+from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.pipelines import Pipelines
+from brownfield.serving.tls import load_certificate, server_context
 from brownfield.store import Journal, workspace_lock
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _FLUSH_EVERY_S = 1.0
+_SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 _LINGER_S = 1.0  # for requests that were opened before the swap
 
 
@@ -90,12 +93,17 @@ class Supervisor:
             The workspace is being served already.
         """
         principals = self._principals(self._spec)
+        self._tls = server_context(self._spec.serving.tls, self._spec.folder)
         loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         with workspace_lock(self._spec.folder), loop as runner:
             return runner.run(self._serve(principals))
 
     def _principals(self, spec: WorkspaceSpec) -> Principals:
         return Principals.from_spec(spec.access, folder=spec.folder, host=self._host, clock=self._clock)
+
+    def _origins(self, spec: WorkspaceSpec) -> Origins | None:
+        """Say which hosts a request may name; any where a token is asked for, which no foreign page has."""
+        return None if spec.access.tokens else Origins([self._host, *spec.serving.host_names])
 
     async def _serve(self, principals: Principals) -> int:
         self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
@@ -105,6 +113,7 @@ class Supervisor:
             self._handler = Handler(
                 Dataplane(self._snapshot(), self._clock),
                 authorize=partial(authorize, principals),
+                origins=self._origins(self._spec),
                 limits=_limits(self._spec),
                 title=self._spec.name,
                 clock=self._clock,
@@ -138,17 +147,18 @@ class Supervisor:
             "serving",
             extra={"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": len(self._loaded)},
         )
-        self._door = Door(self._handler)
+        self._door = Door(self._handler, tls=self._tls)
         self._ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        sys.setswitchinterval(_SWITCH_S)
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
         await self._door.start(listener)
         await self._pipelines.follow(self._spec, self._drain_s)
-        self._on_ready(f"http://{shown}:{port}")
+        self._on_ready(f"{'https' if self._tls else 'http'}://{shown}:{port}")
         await self._ended.wait()
         await self._door.drain(self._drain_s)
 
@@ -175,6 +185,8 @@ class Supervisor:
                 principals = self._principals(spec)
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
+                if self._tls is not None and spec.serving.tls is not None:
+                    load_certificate(self._tls, spec.serving.tls, spec.folder)
             except (BrownfieldError, OSError) as error:
                 _log.error(
                     "the reload was refused; everything stays as it was",
@@ -182,10 +194,11 @@ class Supervisor:
                 )
                 await self._end_unused(fresh, self._loaded)
                 return False
-            if (spec.serving.host, spec.serving.port) != (self._spec.serving.host, self._spec.serving.port):
+            if _listener(spec) != _listener(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
             self._handler.authorize = partial(authorize, principals)
+            self._handler.origins = self._origins(spec)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
             await self._pipelines.follow(spec, self._drain_s)
@@ -220,7 +233,7 @@ class _Journals:
         append = journal.append
 
         def record(decision: "Decision", split: Split, rows: int, columns: "Columns | None") -> None:
-            append(decision, split.in_us(), rows, columns)
+            append(decision, split.in_us, rows, columns)
 
         return record
 
@@ -237,6 +250,11 @@ class _Journals:
     def _each(self, action: Callable[[Journal], None]) -> None:
         for journal in tuple(self._open.values()):
             action(journal)
+
+
+def _listener(spec: WorkspaceSpec) -> tuple[str, int, bool]:
+    """Give what takes a restart to change."""
+    return spec.serving.host, spec.serving.port, spec.serving.tls is not None
 
 
 def _limits(spec: WorkspaceSpec) -> Limits:

@@ -12,12 +12,12 @@ import random
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -56,7 +56,8 @@ _SUFFIX = ".arrows"
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
-_Entry = tuple[datetime, Decision, Mapping[str, int], int, float, str | None]
+Latency: TypeAlias = Mapping[str, int] | Callable[[], Mapping[str, int]]
+_Entry = tuple[datetime, Decision, Latency, int, float, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +126,13 @@ class Journal:
         self._segments = _Segments(folder, integration, clock, self._policy)
         self._flushing = threading.Lock()
 
-    def append(
-        self, decision: Decision, latency_us: Mapping[str, int], rows: int, inputs: Columns | None = None
-    ) -> None:
+    def append(self, decision: Decision, latency_us: Latency, rows: int, inputs: Columns | None = None) -> None:
         """Keep one decision, or sample it away; a microsecond or two, never any input or output.
 
         Parameters
         ----------
         latency_us
-            Microseconds by stage; kept by reference and not to be changed afterwards.
+            Microseconds by stage, or what gives them when they are written; not to be changed afterwards.
         rows
             Records in the request.
         inputs
@@ -345,7 +344,7 @@ def _batch(entries: Sequence[_Entry]) -> pa.RecordBatch:
         [decision.degraded for decision in decisions],
         [decision.contract for decision in decisions],
         [entry[3] for entry in entries],
-        [list(entry[2].items()) for entry in entries],
+        [list((entry[2]() if callable(entry[2]) else entry[2]).items()) for entry in entries],
         [entry[4] for entry in entries],
         [entry[5] for entry in entries],
     ]

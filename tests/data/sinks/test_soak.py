@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,12 @@ CREATE TRIGGER updated AFTER UPDATE ON scores FOR EACH ROW INSERT INTO touched V
 """
 
 
-def soak(settings: dict, consume=lambda: None) -> None:
+def soak(settings: dict, consume=lambda: None, longest_s: float = 0.5) -> None:
     """Kill writers at random moments, then let one end."""
     chance = random.Random(7)  # noqa: S311 (moments of kills)
     for _ in range(KILLS):
         writer = start(settings)
-        until = time.monotonic() + chance.uniform(0, 0.5)
+        until = time.monotonic() + chance.uniform(0, longest_s)
         while time.monotonic() < until:
             consume()
             time.sleep(0.002)
@@ -97,7 +98,8 @@ def test_f40_r05_mariadb_loses_nothing_and_writes_nothing_twice(mysql_place) -> 
     check_table(mysql_place)
 
 
-def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_path) -> None:
+@pytest.mark.parametrize("kind", ["files", "sftp"])
+def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_path, kind, request) -> None:
     """F-40, R-05: writers of a drop folder are killed again and again; each record is in exactly one file, whole."""
     import sqlite3
 
@@ -117,7 +119,10 @@ def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_p
             data.unlink()
             marker.unlink()
 
-    soak({"kind": "files", "drop": str(drop), "ledger": str(tmp_path / "ledger.db")}, consume)
+    settings = {"kind": kind, "drop": str(drop), "ledger": str(tmp_path / "ledger.db"), "var": str(tmp_path / "var")}
+    if kind == "sftp":
+        settings["address"] = asdict(request.getfixturevalue("sftp_server").address())
+    soak(settings, consume, 1.5 if kind == "sftp" else 0.5)
     ledger = sqlite3.connect(tmp_path / "ledger.db")
     states = dict(ledger.execute("SELECT state, count(*) FROM effect GROUP BY state"))
     ledger.close()

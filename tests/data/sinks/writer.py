@@ -5,13 +5,15 @@ Usage: writer.py SETTINGS_JSON. It prints a line when it has taken over, and eac
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
 
-from brownfield.data.folders import LocalFolder
+from brownfield.data.folders import LocalFolder, SftpAddress, SftpFolder
 from brownfield.data.formats import Csv
 from brownfield.data.sinks import FileSink, MysqlTableSink, PostgresTableSink, SqliteTableSink, TableTarget
+from brownfield.data.sources import Budget
 from brownfield.errors import SinkUnavailable
 
 TARGET = TableTarget("scores", ("basket", "score"), ("basket",))
@@ -25,6 +27,11 @@ def make(settings: dict):
         return FileSink(
             LocalFolder(Path(settings["drop"])), "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"])
         )
+    if kind == "sftp":
+        address = SftpAddress(**{**settings["address"], "addresses": tuple(settings["address"]["addresses"])})
+        budget = Budget(Path(settings["var"]) / "budgets", "sftp", 2, 10**9)
+        folder = SftpFolder("drop", lambda: address, settings["drop"], budget, Path(settings["var"]) / "spool")
+        return FileSink(folder, "{effect_id}.csv", Csv(header=False).encode, Path(settings["ledger"]))
     if kind == "sqlite":
         return SqliteTableSink(Path(settings["path"]), TARGET, "soak", busy_timeout_s=10)
     if kind == "mysql":
@@ -43,6 +50,7 @@ def main() -> None:
         except SinkUnavailable:
             if attempt == 49:
                 raise
+            time.sleep(0.2)
     sys.stdout.write("started\n")
     sys.stdout.flush()
     done = (sink.position() or {"after": 0})["after"]

@@ -280,12 +280,13 @@ def test_a_process_that_does_not_read_is_overloaded_not_queued(start, run) -> No
         channel = await ModelChannel.connect(process.socket_path)
         os.kill(process.pid, signal.SIGSTOP)
         question = np.zeros((10**6, 2), "f4")
-        asked = [channel.infer({"x": question}) for _ in range(10)]
-        await asyncio.sleep(0.01)
+        asked = []
         with pytest.raises(Overloaded):
-            channel.infer({"x": question})
+            for _ in range(10):
+                asked.append(channel.infer({"x": question}))
+                await asyncio.sleep(0.01)
         os.kill(process.pid, signal.SIGCONT)
-        assert len(await asyncio.gather(*asked)) == 10
+        assert 2 <= len(await asyncio.gather(*asked)) < 10
         assert channel.infer({"x": np.zeros((1, 2), "f4")}) is not None
 
     run(main())

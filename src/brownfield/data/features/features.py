@@ -159,6 +159,14 @@ class Features(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return tuple(fed)
 
     @cached_property
+    def fixed_width(self) -> bool:
+        """Whether the tensors of a record have the same shape whatever records stand beside it."""
+        return self.batched and all(
+            feature.length is not None if isinstance(feature, SequenceInput) else None not in (feature.shape or ())
+            for feature in self.inputs
+        )
+
+    @cached_property
     def _layout(self) -> dict[str, tuple[tuple[Any, ...], int]]:
         parts: dict[str, list[InputFeature]] = {}
         for feature in self.inputs:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from errno import ELOOP, ENOENT
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from brownfield.data.folders.base import Entry, inside, parent_of
 from brownfield.errors import DeclarationError
@@ -117,22 +117,30 @@ class SftpFolder:
     @contextmanager
     def opened(self) -> Iterator["_SftpFiles"]:
         """Connect for a while (:class:`Folder`); errors of the connection become ``OSError``."""
-        paramiko = _paramiko()
+        _paramiko()
         address = self._address()
         with self._allowance.connection():
+            with _told(), self._allowance.attempt():
+                client = _connect(address)
             try:
-                with self._allowance.attempt():
-                    client = _connect(address)
-                try:
+                with _told():
                     root = client.normalize(self._root)
-                    yield _SftpFiles(client, root, self._allowance, self._spool)
-                finally:
-                    with suppress(Exception):  # it may be gone already
-                        client.get_channel().get_transport().close()  # type: ignore[union-attr]  # it is open
-            except TimeoutError as error:
-                raise TimeoutError(f"no answer within {address.timeout_s:g} s") from error
-            except (paramiko.SSHException, EOFError) as error:
-                raise ConnectionError(f"the connection broke ({type(error).__name__})") from error
+                yield _SftpFiles(client, root, self._allowance, self._spool)
+            finally:
+                _hang_up(client.get_channel().get_transport())  # type: ignore[union-attr]  # it has one
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the connection become those of the system."""
+    import paramiko
+
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeoutError("it did not answer in time") from error
+    except (paramiko.SSHException, EOFError) as error:
+        raise ConnectionError(f"the connection broke ({type(error).__name__})") from error
 
 
 class _SftpFiles:
@@ -145,15 +153,18 @@ class _SftpFiles:
         self._spool = spool
         self._plain = {""}
 
+    @_told()
     def files(self, folder: str) -> list[Entry]:
         """List plain files."""
         above = f"{folder}/" if folder else ""
         return [_entry(above + each.filename, each) for each in self._scan(folder) if stat.S_ISREG(each.st_mode or 0)]
 
+    @_told()
     def folders(self, folder: str) -> list[str]:
         """List folders."""
         return [each.filename for each in self._scan(folder) if stat.S_ISDIR(each.st_mode or 0)]
 
+    @_told()
     def look(self, path: str) -> Entry | None:
         """Look at a name."""
         try:
@@ -161,6 +172,7 @@ class _SftpFiles:
         except FileNotFoundError:
             return None
 
+    @_told()
     def resolve(self, path: str) -> str:
         """Follow links, as the server does."""
         real = self._client.normalize(f"{self._root}/{inside(path)}")
@@ -171,25 +183,31 @@ class _SftpFiles:
     @contextmanager
     def read(self, path: str) -> Iterator[BinaryIO]:
         """Fetch a plain file into an unnamed file of ours."""
-        at = self._at(path)
-        if not stat.S_ISREG(self._client.lstat(at).st_mode or 0):
-            raise OSError(ELOOP, "this is not a plain file")
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=self._spool) as stream:
-            with self._client.open(at, "rb") as remote:
-                left = remote.stat().st_size or 0
-                chunk = min(_CHUNK_BYTES, self._allowance.page_rows)
-                while left:
-                    asked = min(chunk, left)
-                    with self._allowance.rows(asked):
-                        data = b"".join(remote.readv([(stream.tell(), asked)]))
-                    if not data:
-                        break  # it was cut short meanwhile, which its reader sees
-                    stream.write(data)
-                    left -= len(data)
+            self._fetch(path, stream)
             stream.seek(0)
             yield stream
 
+    @_told()
+    def _fetch(self, path: str, stream: BinaryIO) -> None:
+        at = self._at(path)
+        if not stat.S_ISREG(self._client.lstat(at).st_mode or 0):
+            raise OSError(ELOOP, "this is not a plain file")
+        with self._client.open(at, "rb") as remote:
+            _keep_quiet(remote)
+            left = remote.stat().st_size or 0
+            chunk = min(_CHUNK_BYTES, self._allowance.page_rows)
+            while left:
+                asked = min(chunk, left)
+                with self._allowance.rows(asked):
+                    data = b"".join(remote.readv([(stream.tell(), asked)]))
+                if not data:
+                    break  # it was cut short meanwhile, which its reader sees
+                stream.write(data)
+                left -= len(data)
+
+    @_told()
     def write(self, path: str, parts: Iterable[bytes]) -> None:
         """Write under ``.part``, make it durable where the server can, and name it; one that fails is abandoned."""
         at = self._at(path)
@@ -213,6 +231,7 @@ class _SftpFiles:
                 self._client.remove(part)
             raise
 
+    @_told()
     def move(self, old: str, new: str) -> None:
         """Rename a file; the server refuses a name that is taken."""
         source, target = self._at(old), self._at(new)
@@ -226,10 +245,12 @@ class _SftpFiles:
                 raise FileExistsError(f"{new} is there already") from None
             raise
 
+    @_told()
     def remove(self, path: str) -> None:
         """Remove a file."""
         self._client.remove(self._at(path))
 
+    @_told()
     def make(self, folder: str) -> None:
         """Make a folder."""
         made = ""
@@ -285,6 +306,17 @@ def _make_durable(client: "paramiko.SFTPClient", remote: "paramiko.SFTPFile") ->
         client._request(paramiko.sftp.CMD_EXTENDED, "fsync@openssh.com", remote.handle)  # type: ignore[attr-defined]  # noqa: SLF001 (paramiko has no name for it)
 
 
+def _keep_quiet(remote: Any) -> None:
+    """Let the thread that asks ahead end silently when the connection breaks: the one that reads is told."""
+    asks = remote._prefetch_thread  # noqa: SLF001 (paramiko offers no other way)
+
+    def asks_quietly(*arguments: Any) -> None:
+        with suppress(Exception):
+            asks(*arguments)
+
+    remote._prefetch_thread = asks_quietly  # noqa: SLF001
+
+
 def _paramiko() -> Any:
     try:
         import paramiko
@@ -297,11 +329,10 @@ def _paramiko() -> Any:
 
 def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
     """Connect, hold the server's key against the declared ones, and only then say who we are."""
-    paramiko = _paramiko()
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised; addresses stay out of logs
-    transport = paramiko.Transport(_socket(address))
+    transport = _paramiko().Transport(_socket(address))
     try:
-        transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = address.timeout_s  # type: ignore[assignment]  # seconds of any kind
+        transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = address.timeout_s
         known = _known_keys(address)
         kinds = [kind for kind in transport.get_security_options().key_types if _kind(kind) in known]
         if kinds:
@@ -312,10 +343,19 @@ def _connect(address: SftpAddress) -> "paramiko.SFTPClient":
         channel = transport.open_session(timeout=address.timeout_s)
         channel.settimeout(address.timeout_s)
         channel.invoke_subsystem("sftp")
-        return paramiko.SFTPClient(channel)
+        client = cast("paramiko.SFTPClient", _paramiko().SFTPClient(channel))
     except BaseException:
-        transport.close()
+        _hang_up(transport)
         raise
+    return client
+
+
+def _hang_up(transport: Any) -> None:
+    """Close a connection, also one that broke, whose socket paramiko would leave open."""
+    with suppress(Exception):  # it may be gone already
+        transport.close()
+    with suppress(OSError):
+        transport.sock.close()
 
 
 def _socket(address: SftpAddress) -> socket.socket:

@@ -354,9 +354,7 @@ def _values(column: pa.ChunkedArray, name: str, target: TableTarget) -> Sequence
             ) from error
     elif pa.types.is_floating(kind):
         if not pc.all(pc.is_finite(column)).as_py() and column.null_count < len(column):
-            raise SinkRefused(
-                where=f"table {target.table}", path=name, expected="finite numbers", got="another"
-            )
+            raise SinkRefused(where=f"table {target.table}", path=name, expected="finite numbers", got="another")
     elif pa.types.is_nested(kind):
         raise DeclarationError(path=name, expected="a column of single values", got=str(kind))
     values: Sequence[Any] = column.to_pylist()

@@ -150,7 +150,7 @@ class FileFeed:
         self._fields = fields or {}
         self._sleep = sleep
         self._now = now
-        self._lying: set[tuple[str, int, int | None]] = set()
+        self._lying: set[tuple[str, int | None, int | None]] = set()
         self._known: set[str] = set()
         self._anew = False
         self._to_move: list[str] = []
@@ -215,22 +215,23 @@ class FileFeed:
     def _ready(self, files: Files) -> list[Entry]:
         """Give the files that are ready and not known by their place, in the declared order."""
         entries = [entry for entry in self._list(files) if not self._is_known(entry)]
+        still: set[Entry] = set()
         if self.intake.ready == "stable" and entries:
             self._sleep(self.intake.stable_s)
-            still = set(self._list(files))
+            still.update(self._list(files))
         ready: dict[str, Entry] = {}
         for entry in entries:
-            is_claimed = entry.path != self._original(entry.path)
-            is_ready = {
-                "rename": lambda _: True,
-                "marker": lambda entry: self._marker_of(files, entry.path) is not None,
-                "stable": lambda entry: entry in still,
-            }[self.intake.ready]
-            if is_claimed or (self._original(entry.path) not in ready and is_ready(entry)):
-                ready[self._original(entry.path)] = entry
+            original = self._original(entry.path)
+            if entry.path != original or (original not in ready and self._is_ready(files, entry, still)):
+                ready[original] = entry  # one that was claimed before goes first, and its namesake waits
         self.outcome.waiting += len(entries) - len(ready)
         by_time = self.intake.order == "mtime"
         return [ready[path] for path in sorted(ready, key=lambda path: (ready[path].mtime_ns if by_time else 0, path))]
+
+    def _is_ready(self, files: Files, entry: Entry, still: Collection[Entry]) -> bool:
+        if self.intake.ready == "marker":
+            return self._marker_of(files, entry.path) is not None
+        return self.intake.ready == "rename" or entry in still
 
     def _list(self, files: Files) -> list[Entry]:
         """List the files in place, and those that a run before had claimed and left."""

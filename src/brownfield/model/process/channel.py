@@ -31,7 +31,6 @@ from brownfield.model.process.frames import (
 from brownfield.model.process.spawn import parse_hello
 
 if TYPE_CHECKING:
-    from brownfield.model.process.frames import Buffer
     from brownfield.model.process.spawn import Hello
 
 __all__ = ["ModelChannel", "Reply", "RunFailed", "call"]
@@ -93,8 +92,6 @@ class ModelChannel(asyncio.Protocol):
         self._decoder = Decoder()
         self._greeting: asyncio.Future[Hello] = self._loop.create_future()
         self._waiting: dict[int, tuple[asyncio.Future[Reply], int]] = {}
-        self._unsent: list[Buffer] = []
-        self._flush_is_due = False
         self._sweep: asyncio.TimerHandle | None = None
         self._last_id = 0
         self._paused = False
@@ -173,14 +170,13 @@ class ModelChannel(asyncio.Protocol):
         self._last_id = request_id = self._last_id + 1
         try:
             arrays = [tensors[name] for name in self._input_names]
-            self._unsent += encode_tensors(REQUEST, request_id, deadline_ns or 0, arrays)
+            frame = b"".join(encode_tensors(REQUEST, request_id, deadline_ns or 0, arrays))
         except KeyError as error:
             raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
         except FrameError as error:
             raise ModelFailed(str(error)) from error
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            self._loop.call_soon(self._flush)
+        if self._transport is not None:
+            self._transport.write(frame)  # uvloop sends all frames of one loop turn together
         future = self._loop.create_future()
         self._waiting[request_id] = (future, deadline_ns or 0)
         if deadline_ns and (self._sweep is None or self._sweep_ns > deadline_ns):
@@ -222,12 +218,6 @@ class ModelChannel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Accept requests again."""
         self._paused = False
-
-    def _flush(self) -> None:
-        self._flush_is_due = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
 
     def _take(self, frame: Frame) -> None:
         entry = self._waiting.pop(frame.request_id, None)

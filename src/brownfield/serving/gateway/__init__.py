@@ -7,6 +7,7 @@ from brownfield.serving.gateway.http import Door
 from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pipeline import PipelineStatus
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 
@@ -18,6 +19,7 @@ __all__ = [
     "Handler",
     "HttpLimits",
     "Limits",
+    "Origins",
     "PipelineStatus",
     "Response",
     "Route",

@@ -113,7 +113,7 @@ class _DisconnectWatch:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._look)
         try:
-            return await handler.answer(call, body)
+            return await handler.answered(call, body)
         except asyncio.CancelledError:
             watcher = self._watchers.get(task)
             if watcher is None or not watcher.done() or task.uncancel():

@@ -20,6 +20,7 @@ from brownfield.errors import (
     Unavailable,
     WorkerUnavailable,
 )
+from brownfield.serving.gateway.asks import Ask, ModelCall, grouped, merged, own_rows
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 from brownfield.types import Decision, Reason
@@ -70,10 +71,6 @@ class Unanswered(Unavailable):
         self.decision = decision
 
 
-class _BreakerOpen(Unavailable):
-    """The model version is not asked until its breaker lets a call through again."""
-
-
 class Dataplane:
     """Answers checked records from the snapshot in memory.
 
@@ -88,11 +85,12 @@ class Dataplane:
     def __init__(self, snapshot: Snapshot, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
+        self._decided: list[tuple[Ask, Decision]] = []
 
     async def predict(
         self, served: Served, checked: "Checked", split: Split | None = None, deadline_ns: int = 0
     ) -> Answer:
-        """Answer ``checked`` within the deadline.
+        """Answer ``checked`` within the deadline; :meth:`ask` for callers that are coroutines.
 
         Parameters
         ----------
@@ -118,71 +116,119 @@ class Dataplane:
         Unanswered
             The model could not answer and nothing in the chain did.
         """
-        if split is None:
-            split = Split(self.now_ns())
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        ask = Ask(served, checked, split or Split(self.now_ns()), deadline_ns, _tell, future)
+        self.ask(ask)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            ask.cancel()
+            raise
+
+    def ask(self, ask: Ask) -> None:
+        """Tell ``ask.done`` the answer, now or later, exactly once unless it is cancelled; see :meth:`predict`."""
+        served, split = ask.served, ask.split
         declared_ns = split.started_ns + served.deadline_ns
-        deadline_ns = min(deadline_ns, declared_ns) if deadline_ns else declared_ns
+        deadline_ns = ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
         champion = served.champion
         if champion is None:
-            answer = self._fall_back(served, checked, split, "no_model", "")
-        else:
-            try:
-                response = await self._ask(champion, served, checked, split, deadline_ns)
-            except InputRefused:
-                raise  # the features refuse a value: the caller's fault, and no worker was asked
-            except BrownfieldError as error:
-                answer = self._fall_back(served, checked, split, _cause(error), champion.name)
-            else:
-                decision = _decide(served, source="model", version=champion.name, reason=Reason.STATIC)
-                answer = Answer(response, decision, split)
-        self._keep(served, checked, answer.decision, split)
-        return answer
+            self._fall_back(ask, "no_model")
+            return
+        now_ns = self.now_ns()
+        cause = champion.refuses(ask.checked.rows, now_ns, deadline_ns)
+        if cause:
+            self._fall_back(ask, cause)
+            return
+        split.mark(Stage.ADMISSION, now_ns)
+        ask.entered_ns = now_ns
+        champion.admission.enter(ask.checked.rows, now_ns)
+        champion.turn.append(ask)
+        if len(champion.turn) == 1:
+            asyncio.get_running_loop().call_soon(self._send, champion)
 
-    async def _ask(
-        self, version: Version, served: Served, checked: "Checked", split: Split, deadline_ns: int
-    ) -> "Checked":
-        """Ask one model version; every way in which it fails is a BrownfieldError that names the cause."""
+    def _send(self, version: Version) -> None:
+        """Ask the model for what came in this turn of the loop."""
+        asks, version.turn = version.turn, []
+        now_ns = self.now_ns()
+        wanted = []
+        for ask in asks:
+            if ask.cancelled:
+                version.admission.leave(ask.checked.rows, entered_ns=ask.entered_ns, now_ns=now_ns, answered=False)
+                version.breaker.abandoned()
+            else:
+                wanted.append(ask)
+        for group in grouped(wanted, version):
+            self._start(version, group)
+
+    def _start(self, version: Version, group: list[Ask]) -> None:
+        call = ModelCall(group)
+        for ask in group:
+            ask.model_call = call
+        call.begin(self._call(version, group))
+
+    async def _call(self, version: Version, asks: list[Ask]) -> None:
+        """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         now_ns = self.now_ns
-        rows = checked.rows
-        gate, breaker = version.admission, version.breaker
-        entered_ns = now_ns()
-        if entered_ns >= deadline_ns:
-            raise DeadlineExceeded("the deadline had passed before the model was asked")
-        if not version.pool.ready:
-            raise WorkerUnavailable("no model process is running")
-        if not gate.admits(rows, deadline_ns - entered_ns):
-            raise Overloaded("the queue is longer than the deadline")
-        if not breaker.allows(entered_ns):
-            raise _BreakerOpen("the model failed too often just now")
-        split.mark(Stage.ADMISSION, entered_ns)
-        gate.enter(rows, entered_ns)
+        first = asks[0]
+        served = first.served
+        checked = first.checked if len(asks) == 1 else merged(asks)
+        deadline_ns = min(ask.deadline_ns for ask in asks)
         answered = False
         try:
-            tensors = version.features.encode(checked.columns, rows)
-            split.mark(Stage.FEATURES, now_ns())
-            inference = await version.pool.infer(tensors, rows, deadline_ns)
-            answered = True
-            split.mark_model(now_ns(), inference.infer_ns)
+            tensors = version.features.encode(checked.columns, checked.rows)
+            encoded_ns = now_ns()
+            inference = await version.pool.infer(tensors, checked.rows, deadline_ns)
+            answered, answered_ns = True, now_ns()
             response = _in_contract(version, served, checked, inference.outputs)
-            split.mark(Stage.OUTPUT_CHECK, now_ns())
-        except BaseException as error:
-            given_ns = deadline_ns - entered_ns
-            if _blames_model(error, fair=2 * given_ns >= served.deadline_ns):
-                breaker.failed(now_ns())
-            else:
-                breaker.abandoned()
-            if isinstance(error, Exception) and not isinstance(error, BrownfieldError):
-                _log.exception(
-                    "the prediction path failed", extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name}
-                )
-                raise ModelFailed("features or model failed unexpectedly") from error
+        except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
+            self._failed(version, asks, _as_ours(error, served), answered=answered)
+        except BaseException:
+            version.breaker.abandoned()  # every caller has left
+            self._leave(version, asks, answered=answered)
             raise
-        finally:
-            gate.leave(rows, entered_ns=entered_ns, now_ns=now_ns(), answered=answered)
-        breaker.succeeded(split.last_ns)
-        return response
+        else:
+            checked_ns = now_ns()
+            self._leave(version, asks, answered=True)
+            version.breaker.succeeded(checked_ns)
+            at = 0
+            for ask in asks:
+                rows = ask.checked.rows
+                own = response if len(asks) == 1 else own_rows(response, at, rows)
+                at += rows
+                split = ask.split
+                split.mark(Stage.FEATURES, encoded_ns)
+                split.mark_model(answered_ns, inference.infer_ns)
+                split.mark(Stage.OUTPUT_CHECK, checked_ns)
+                decision = _decide(served, source="model", version=version.name, reason=Reason.STATIC)
+                self._tell(ask, Answer(own, decision, split), decision)
 
-    def _fall_back(self, served: Served, checked: "Checked", split: Split, cause: str, version: str) -> Answer:
+    def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, answered: bool) -> None:
+        """Blame who is to blame and fall back; several asks are asked for one by one, for one alone may be at fault."""
+        self._leave(version, asks, answered=answered)
+        now_ns = self.now_ns()
+        if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
+            for ask in asks:
+                version.admission.enter(ask.checked.rows, now_ns)
+                self._start(version, [ask])
+            return
+        first = asks[0]
+        given_ns = min(ask.deadline_ns for ask in asks) - first.entered_ns
+        if _blames_model(error, fair=2 * given_ns >= first.served.deadline_ns):
+            version.breaker.failed(now_ns)
+        else:
+            version.breaker.abandoned()
+        for ask in asks:
+            if isinstance(error, InputRefused):  # the features refuse a value: the caller's fault, no worker was asked
+                self._tell(ask, error)
+            else:
+                self._fall_back(ask, _cause(error))
+
+    def _leave(self, version: Version, asks: list[Ask], *, answered: bool) -> None:
+        rows = sum(ask.checked.rows for ask in asks)
+        version.admission.leave(rows, entered_ns=asks[0].entered_ns, now_ns=self.now_ns(), answered=answered)
+
+    def _fall_back(self, ask: Ask, cause: str) -> None:
+        served, checked, split = ask.served, ask.checked, ask.split
         split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else Stage.ADMISSION, self.now_ns())
         for fallback in served.fallbacks:
             columns = fallback.answer(checked.columns, checked.rows)
@@ -194,25 +240,57 @@ class Dataplane:
                 continue  # out of contract: the next in the chain answers
             split.mark(Stage.FALLBACK, self.now_ns())
             decision = _decide(served, source=fallback.source, version="", reason=Reason.FALLBACK, cause=cause)
-            return Answer(response, decision, split)
+            self._tell(ask, Answer(response, decision, split), decision)
+            return
         split.mark(Stage.FALLBACK, self.now_ns())
+        version = served.champion.name if served.champion is not None else ""
         refusal = _decide(served, source="none", version=version, reason=Reason.ERROR, cause=cause)
-        self._keep(served, checked, refusal, split)
-        raise Unanswered(refusal)
+        self._tell(ask, Unanswered(refusal), refusal)
 
-    def _keep(self, served: Served, checked: "Checked", decision: Decision, split: Split) -> None:
-        """Count and journal the decision once the loop is free again, after the answer was written."""
-        asyncio.get_running_loop().call_soon(_keep_now, served, checked, decision, split)
+    def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
+        """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
+        if ask.cancelled:
+            return
+        ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
+        ask.done(ask, result)
+        if decision is not None:
+            self._decided.append((ask, decision))
+            if len(self._decided) == 1:
+                asyncio.get_running_loop().call_soon(self._keep)
+
+    def _keep(self) -> None:
+        decided, self._decided = self._decided, []
+        for ask, decision in decided:
+            served, rows = ask.served, ask.checked.rows
+            served.meter.observe(decision, ask.split, rows)
+            if served.record is not None:
+                served.record(decision, ask.split, rows, ask.checked.columns)
 
 
-def _keep_now(served: Served, checked: "Checked", decision: Decision, split: Split) -> None:
-    served.meter.observe(decision, split, checked.rows)
-    if served.record is not None:
-        served.record(decision, split, checked.rows, checked.columns)
+def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
+    """Resolve the future of a coroutine that waits for an answer."""
+    future: asyncio.Future[Answer] = ask.context
+    if future.done():
+        return
+    if isinstance(result, BrownfieldError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _as_ours(error: Exception, served: Served) -> BrownfieldError:
+    """Give a failure as one that the callers are told of."""
+    if isinstance(error, BrownfieldError):
+        return error
+    _log.error(
+        "the prediction path failed",
+        exc_info=error,
+        extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name},
+    )
+    return ModelFailed("features or model failed unexpectedly")
 
 
 CAUSES: dict[type[BrownfieldError], str] = {
-    _BreakerOpen: "breaker",
     DeadlineExceeded: "deadline",
     ModelFailed: "model",
     OutputRefused: "output",

@@ -4,8 +4,9 @@ A front calls :meth:`Handler.open` when it has the header fields and :meth:`Hand
 Everything is denied that the table does not name: first who asks, then what for.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -13,15 +14,18 @@ import msgspec
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
-from brownfield.serving.gateway import named, pages, v2
-from brownfield.serving.gateway.dataplane import Dataplane
+from brownfield.serving.gateway import named, pages, v2, v2_answers
+from brownfield.serving.gateway.asks import Ask
+from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
+from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pipeline import PipelineStatus, pipeline_lines
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
 
 if TYPE_CHECKING:
+    from brownfield.contract import Checked
     from brownfield.serving.gateway.served import Served, Snapshot
 
 __all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
@@ -53,6 +57,7 @@ class Authorize(Protocol):
 
 
 _JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
 
 
@@ -97,9 +102,9 @@ ROUTES: tuple[Route, ...] = (
 
 
 class Call:
-    """One opened request: who answers it, for which integration, and its latency split."""
+    """One opened request: who answers it, for which integration, its latency split, and who is told the answer."""
 
-    __slots__ = ("headers", "path", "route", "served", "split")
+    __slots__ = ("ask", "headers", "path", "reply", "request", "route", "served", "split")
 
     def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split) -> None:
         self.route = route.function
@@ -107,9 +112,22 @@ class Call:
         self.headers = headers
         self.path = path
         self.split = split
+        self.reply: Reply
+        self.request: v2.InferRequest | None = None
+        self.ask: Ask | None = None
+
+    def cancel(self) -> None:
+        """Give up: nobody is told, and the model is not asked when it has not been."""
+        self.reply = _nobody
+        if self.ask is not None:
+            self.ask.cancel()
 
 
-Function = Callable[[Call, bytes], Awaitable[Response]]
+Reply = Callable[[Response], None]
+"""Told the answer of a call."""
+
+Function = Callable[[Call, bytes], Response | None]
+"""Answers a call at once, or gives None and replies later."""
 
 
 class _Bound(NamedTuple):
@@ -129,6 +147,8 @@ class Handler:
         Answers predictions; its snapshot says what is served.
     authorize
         Checks the Authorization header for a permission; None lets everyone in (loopback only).
+    origins
+        Refuses what foreign pages make a browser send; None where every request needs a token.
     limits
         Longest body and most records.
     title
@@ -142,6 +162,7 @@ class Handler:
         dataplane: Dataplane,
         *,
         authorize: Authorize | None = None,
+        origins: Origins | None = None,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         title: str = "brownfield",
         clock: Clock | None = None,
@@ -155,6 +176,7 @@ class Handler:
         self.draining = False
         self.in_flight = 0
         self.authorize = authorize
+        self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
@@ -194,31 +216,42 @@ class Handler:
         """
         split = Split(started_ns or self.now_ns())
         try:
+            if self.origins is not None:
+                self.origins.check(headers)
             bound = self._find(method, path, headers, peer)
             _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
         return Call(bound, headers, path, split)
 
-    async def answer(self, call: Call, body: bytes) -> Response:
-        """Answer an admitted request with its body."""
-        split = call.split
-        split.mark(Stage.NETWORK_IN, self.now_ns())
+    def answer(self, call: Call, body: bytes, reply: Reply) -> None:
+        """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
+        call.reply = reply
+        call.split.mark(Stage.NETWORK_IN, self.now_ns())
         self.in_flight += 1
         try:
-            response = await call.route(call, body)
-        except BrownfieldError as error:
-            if isinstance(error, InputRefused) and call.served is not None:
-                call.served.meter.refuse(violation.code for violation in error.violations)
-            return self._refusal(error, call.path, split)
-        except Exception as error:  # noqa: BLE001 (the last barrier: a failure of ours becomes one logged 500)
-            _log.exception("a request failed", extra={"event": "BF-GTW-REQUEST-FAILED"})
-            return self._refusal(BrownfieldError(str(type(error).__name__)), call.path, split)
-        finally:
-            self.in_flight -= 1
-        split.mark(Stage.SERIALIZE, self.now_ns())
-        self._finish(response, split)
-        return response
+            response = call.route(call, body)
+        except Exception as error:  # noqa: BLE001 (the last barrier)
+            self._fail(call, error)
+        else:
+            if response is not None:
+                self._reply(call, response)
+
+    def cancel(self, call: Call) -> None:
+        """Forget a call that was not answered yet: its caller has left."""
+        self.in_flight -= 1
+        call.cancel()
+
+    async def answered(self, call: Call, body: bytes) -> Response:
+        """Answer an admitted request, for fronts that are coroutines."""
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.answer(call, body, lambda response: None if future.done() else future.set_result(response))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not future.done() or future.cancelled():
+                self.cancel(call)
+            raise
 
     async def handle(self, method: str, path: bytes, headers: Headers, body: bytes) -> Response:
         """Open and answer in one: for fronts that have the whole request at hand."""
@@ -227,7 +260,7 @@ class Handler:
             return opened
         if len(body) > self.limits.body_bytes:
             return self.too_large(opened)
-        return await self.answer(opened, body)
+        return await self.answered(opened, body)
 
     def refuse(self, error: BrownfieldError, path: bytes = b"", started_ns: int = 0) -> Response:
         """Refuse for a front what it refuses itself, in the words of the path (V2 or problem), and count it."""
@@ -256,35 +289,57 @@ class Handler:
         self._finish(response, split)
         return response
 
+    def _reply(self, call: Call, response: Response) -> None:
+        call.split.mark(Stage.SERIALIZE, self.now_ns())
+        self._finish(response, call.split)
+        self.in_flight -= 1
+        call.reply(response)
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """Refuse in the caller's protocol; a failure of ours becomes one logged 500."""
+        if isinstance(error, InputRefused) and call.served is not None:
+            call.served.meter.refuse(violation.code for violation in error.violations)
+        elif not isinstance(error, BrownfieldError):
+            _log.error("a request failed", exc_info=error, extra={"event": "BF-GTW-REQUEST-FAILED"})
+            error = BrownfieldError(type(error).__name__)
+        self.in_flight -= 1
+        call.reply(self._refusal(error, call.path, call.split))
+
     def _finish(self, response: Response, split: Split) -> None:
         response.headers.append((b"server-timing", split.header().encode()))
         self.http.observe(response.status)
 
     # --- predictions ---
 
-    async def _predict(self, call: Call, body: bytes) -> Response:
-        served, split = _served(call), call.split
+    def _predict(self, call: Call, body: bytes) -> None:
+        served = _served(call)
         checked = named.decode(served, call.headers, body)
-        self._check_rows(checked.rows)
-        split.mark(Stage.VALIDATE, self.now_ns())
-        answer = await self.dataplane.predict(served, checked, split)
-        text = named.encode(checked, answer)
-        return Response(200, [_JSON, (b"brownfield-decision", answer.decision.id.encode())], text)
+        self._ask(call, checked, 0)
 
-    async def _infer(self, call: Call, body: bytes) -> Response:
+    def _infer(self, call: Call, body: bytes) -> None:
         served, split = _served(call), call.split
-        request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        call.request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        timeout_us = call.request.timeout_us
+        self._ask(call, checked, split.started_ns + timeout_us * 1000 if timeout_us else 0)
+
+    def _ask(self, call: Call, checked: "Checked", deadline_ns: int) -> None:
         self._check_rows(checked.rows)
-        timeout_us = request.timeout_us
-        deadline_ns = split.started_ns + timeout_us * 1000 if timeout_us else 0
-        split.mark(Stage.VALIDATE, self.now_ns())
-        answer = await self.dataplane.predict(served, checked, split, deadline_ns)
-        payload, json_length = v2.encode(served, request, answer)
-        headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
-        if json_length != len(payload):
-            headers[0] = (b"content-type", b"application/octet-stream")
-            headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))
-        return Response(200, headers, payload)
+        call.split.mark(Stage.VALIDATE, self.now_ns())
+        call.ask = Ask(_served(call), checked, call.split, deadline_ns, self._answered, call)
+        self.dataplane.ask(call.ask)
+
+    def _answered(self, ask: Ask, result: Answer | BrownfieldError) -> None:
+        call: Call = ask.context
+        call.ask = None
+        if isinstance(result, BrownfieldError):
+            self._fail(call, result)
+            return
+        try:
+            response = _rendered(call, ask, result)
+        except Exception as error:  # noqa: BLE001 (the last barrier)
+            self._fail(call, error)
+        else:
+            self._reply(call, response)
 
     def _check_rows(self, rows: int) -> None:
         if rows > self.limits.rows:
@@ -295,42 +350,57 @@ class Handler:
 
     # --- V2 metadata and health ---
 
-    async def _server_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _server_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json({"name": "brownfield", "version": __version__, "extensions": v2.EXTENSIONS})
 
-    async def _model_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        return _json(v2.model_metadata(_served(call)))
+    def _model_metadata(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+        return _json(v2_answers.model_metadata(_served(call)))
 
-    async def _live(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _live(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json({"live": True})
 
-    async def _ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         ready = not self.draining and self.dataplane.snapshot.ready
         return _json({"live": ready, "ready": ready}, 200 if ready else 503)
 
-    async def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         served = _served(call)
         ready = not self.draining and served.ready
         return _json({"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503)
 
     # --- for people and monitors ---
 
-    async def _pipeline(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _pipeline(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json(self.pipelines.get(_served(call).name, PipelineStatus(state="none")))
 
-    async def _openapi(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _openapi(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
-    async def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         page = pages.docs_page(self.title, self.dataplane.snapshot, call.headers.get(b"host", b""))
         return Response(200, list(pages.PAGE_HEADERS), page.encode())
 
-    async def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return Response(307, [(b"location", b"docs")], b"")
 
-    async def _metrics(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
+    def _metrics(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         text = exposition(self.dataplane.snapshot.integrations, self.http, pipeline_lines(self.pipelines))
         return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
+
+
+def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
+    """Give the answer in the protocol of the call."""
+    decision = (b"brownfield-decision", answer.decision.id.encode())
+    if call.request is None:
+        return Response(200, [_JSON, decision], named.encode(ask.checked, answer))
+    payload, json_length = v2_answers.encode(ask.served, call.request, answer)
+    if json_length == len(payload):
+        return Response(200, [_JSON, decision], payload)
+    return Response(200, [_BINARY, decision, (v2.JSON_LENGTH_HEADER, b"%d" % json_length)], payload)
+
+
+def _nobody(_: Response) -> None:
+    pass
 
 
 def _served(call: Call) -> "Served":

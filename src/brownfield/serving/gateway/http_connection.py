@@ -1,8 +1,7 @@
 """One HTTP/1.1 connection of the door: bytes in, answers of the handler out, in the order of the requests.
 
 llhttp does all the parsing. Bytes that come while a request is being answered are held unparsed, so what a caller
-can make us keep is bounded by bytes. The handler's coroutine is stepped by hand: one that never waits (refusals,
-fallbacks, pages) costs no task, one that waits for a model is stepped on by the callback of the very future it awaits.
+can make us keep is bounded by bytes. The handler answers now (refusals, fallbacks, pages) or later, by calling back.
 A refusal that leaves the rest of a request unread ends the connection, after a moment in which that rest is discarded,
 so that the caller sees the refusal and not a reset.
 """
@@ -23,8 +22,6 @@ from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from brownfield.serving.gateway.http import Door
 
 __all__ = ["Connection"]
@@ -54,8 +51,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_call",
         "_chunks",
-        "_coroutine",
         "_door",
         "_ending",
         "_eof",
@@ -74,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_parsing",
         "_peer",
+        "_pumping",
         "_queue",
         "_reading",
         "_received",
@@ -86,7 +84,6 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_unwritable",
         "_version",
-        "_waiting",
         "_yielding",
     )
 
@@ -103,8 +100,8 @@ class Connection(asyncio.Protocol):
         self._since = door.ticks
         self._held = bytearray()
         self._queue: deque[tuple[Call | Response, bytes, bool, bool, bool]] = deque()
-        self._coroutine: Coroutine[Any, Any, Response] | None = None
-        self._waiting: asyncio.Future[Any] | None = None
+        self._call: Call | None = None
+        self._pumping = False
         self._reading = True
         self._unwritable = False
         self._eof = False
@@ -134,14 +131,14 @@ class Connection(asyncio.Protocol):
         self._parser = None  # it refers to this connection
         self._queue.clear()
         self._held.clear()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._call is not None:
+            self._handler.cancel(self._call)
         self._door.leave(self)
 
     def eof_received(self) -> bool:
         """Answer what was asked completely, then end: a caller may close its sending side alone."""
         self._eof = True
-        if self._coroutine is None and not self._unwritable and not self._yielding:
+        if self._call is None and not self._unwritable and not self._yielding:
             return False
         self._since = self._door.ticks
         return True
@@ -163,7 +160,7 @@ class Connection(asyncio.Protocol):
         """Parse and answer, or hold the bytes until what came before is answered."""
         if self._final:
             return  # discarded
-        if self._coroutine is not None or self._unwritable or self._yielding:
+        if self._call is not None or self._unwritable or self._yielding:
             self._held += data
             if len(self._held) > _HELD_BYTES and self._reading:
                 self._reading = False
@@ -367,8 +364,18 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Answer what is queued and parse what is held, until something must be waited for."""
+        self._pumping = True
+        try:
+            self._answer_all()
+        finally:
+            self._pumping = False
+        if not self._reading and len(self._held) < _HELD_BYTES and not self._ending:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _answer_all(self) -> None:
         answered = 0
-        while self._coroutine is None and not (self._unwritable or self._ending or self._yielding):
+        while self._call is None and not (self._unwritable or self._ending or self._yielding):
             if self._queue:
                 if answered == _IN_A_ROW:
                     self._yielding = True
@@ -388,9 +395,6 @@ class Connection(asyncio.Protocol):
                 if self._eof or (self._door.draining and self._parsing <= _IDLE):
                     self._transport.close()
                 break
-        if not self._reading and len(self._held) < _HELD_BYTES and not self._ending:
-            self._reading = True
-            self._transport.resume_reading()
 
     def _go_on(self) -> None:
         self._yielding = False
@@ -402,30 +406,14 @@ class Connection(asyncio.Protocol):
         if isinstance(opened, Response):
             self._respond(opened)
             return
-        self._coroutine = self._handler.answer(opened, body)
-        self._step()
+        self._call = opened
+        self._handler.answer(opened, body, self._answered)
 
-    def _step(self, resumed: object = None) -> None:
-        """Run the handler until it answers or waits: then the future that it waits for calls this again."""
-        coroutine = self._coroutine
-        assert coroutine is not None  # noqa: S101 (only called while there is one)
-        try:
-            future = coroutine.send(None)
-        except StopIteration as done:
-            self._coroutine = self._waiting = None
-            self._respond(done.value)
-            if resumed is not None:
-                self._pump()
-        except asyncio.CancelledError:  # the caller left, or what it waited for was given up
-            self._coroutine = self._waiting = None
-            self._transport.abort()
-        else:
-            self._waiting = future
-            if future is None:  # a bare yield: once around the loop
-                asyncio.get_running_loop().call_soon(self._step, coroutine)
-                return
-            future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
-            future.add_done_callback(self._step)
+    def _answered(self, response: Response) -> None:
+        self._call = None
+        self._respond(response)
+        if not self._pumping:
+            self._pump()
 
     def _respond(self, response: Response) -> None:
         transport = self._transport
@@ -478,7 +466,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """End when nothing is under way; otherwise after the answer."""
-        under_way = self._coroutine is not None or self._unwritable or self._yielding or self._parsing > _IDLE
+        under_way = self._call is not None or self._unwritable or self._yielding or self._parsing > _IDLE
         if not under_way and not self._ending:
             self._ending = self._final = True
             self._transport.close()
@@ -491,7 +479,7 @@ class Connection(asyncio.Protocol):
         """End what is overdue; called by the door's one timer."""
         if (self._door.ticks - self._since) * self._door.tick_s <= self._patience_s():
             return
-        if self._coroutine is not None or self._unwritable or self._ending:
+        if self._call is not None or self._unwritable or self._ending:
             self._transport.abort()
         elif self._parsing <= _IDLE:
             self._transport.close()
@@ -502,7 +490,7 @@ class Connection(asyncio.Protocol):
     def _patience_s(self) -> float:
         """How long the caller may take for what it does now."""
         limits = self._door.limits
-        if self._coroutine is not None:  # bounded by the deadline of the request
+        if self._call is not None:  # bounded by the deadline of the request
             return _HALF_CLOSED_S if self._eof else math.inf
         if self._unwritable:
             read_bytes = self._stuck_bytes - self._transport.get_write_buffer_size()

@@ -33,9 +33,9 @@ BOUNDS_S: tuple[float, ...] = (
 )
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
-_LABELS = tuple(f"{name};dur=" for name in STAGE_NAMES)
-_MS = 1000  # microseconds; most parts are shorter, and their texts are made once
-_BELOW_1_MS = tuple(f"{part_us / 1000:.3f}" for part_us in range(_MS))
+_KNOWN_US = 500  # most parts are shorter, and their texts are made once
+_LABELS = tuple(f"{name};dur=" for name in (*STAGE_NAMES, "total"))
+_KNOWN = tuple(tuple(f"{label}{part_us / 1000:.3f}" for part_us in range(_KNOWN_US)) for label in _LABELS)
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
@@ -85,12 +85,12 @@ class Split:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
         shown = []
         total_us = 0
-        for label, part_ns in zip(_LABELS, self.parts_ns, strict=True):
+        for stage, part_ns in enumerate(self.parts_ns):
             if part_ns:
                 part_us = (part_ns + 500) // 1000
                 total_us += part_us
-                shown.append(label + (_BELOW_1_MS[part_us] if part_us < _MS else f"{part_us / 1000:.3f}"))
-        shown.append("total;dur=" + (_BELOW_1_MS[total_us] if total_us < _MS else f"{total_us / 1000:.3f}"))
+                shown.append(_KNOWN[stage][part_us] if part_us < _KNOWN_US else f"{_LABELS[stage]}{part_us / 1000:.3f}")
+        shown.append(_KNOWN[-1][total_us] if total_us < _KNOWN_US else f"{_LABELS[-1]}{total_us / 1000:.3f}")
         return ", ".join(shown)
 
     def in_us(self) -> dict[str, int]:

@@ -12,7 +12,9 @@ from brownfield.serving.gateway.metrics import Meter
 if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.serving.fallback.base import Fallback
+    from brownfield.serving.gateway.asks import Ask
     from brownfield.serving.gateway.latency import Split
+    from brownfield.serving.gateway.v2 import Plan
     from brownfield.serving.workers.base import Pool
     from brownfield.types import Columns, Decision
 
@@ -34,13 +36,32 @@ class Version:
         ``encode`` and ``decode`` between records and tensors (:class:`brownfield.data.features.Features`).
     pool
         The workers that run it.
+    row_cap
+        Most rows of one call that several callers share; 1 where they may not share one.
+
+    Attributes
+    ----------
+    turn
+        What was admitted in this turn of the loop.
     """
 
     name: str
     features: Any
     pool: "Pool"
+    row_cap: int = 1
     breaker: Breaker = field(default_factory=Breaker)
     admission: Admission = field(default_factory=Admission)
+    turn: "list[Ask]" = field(default_factory=list, init=False)
+
+    def refuses(self, rows: int, now_ns: int, deadline_ns: int) -> str:
+        """Say why the model is not to be asked for ``rows`` more records; empty when it is."""
+        if now_ns >= deadline_ns:
+            return "deadline"
+        if not self.pool.ready:
+            return "worker"
+        if not self.admission.admits(rows, deadline_ns - now_ns):
+            return "overload"
+        return "" if self.breaker.allows(now_ns) else "breaker"
 
 
 @dataclass(eq=False)
@@ -63,6 +84,11 @@ class Served:
         One sentence for people.
     record
         Called once per answer, after it was given.
+
+    Attributes
+    ----------
+    v2
+        What the V2 protocol knows of it before any request.
     """
 
     name: str
@@ -73,6 +99,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     meter: Meter = field(default_factory=Meter)
+    v2: "Plan | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)

@@ -16,23 +16,21 @@ from msgspec import UNSET, UnsetType
 
 from brownfield.contract import parse_json
 from brownfield.errors import InputRefused, RejectionCode, Violation
-from brownfield.serving.gateway.named import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brownfield.contract import Checked, Field, Schema
-    from brownfield.serving.gateway.dataplane import Answer
+    from brownfield.contract import Checked, Field
     from brownfield.serving.gateway.served import Served
 
-__all__ = ["EXTENSIONS", "InferRequest", "decode", "encode", "model_metadata"]
+__all__ = ["EXTENSIONS", "InferRequest", "Plan", "datatype_of", "decode", "is_binary", "is_wanted", "text_array"]
 
 EXTENSIONS = ("binary_tensor_data", "schedule_policy")
 """What the server metadata advertises: what is implemented."""
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code)
     for name, code in {
         "BOOL": "?",
@@ -49,7 +47,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "FP64": "<f8",
     }.items()
 }
-_DATATYPES = {dtype.name: name for name, dtype in _DTYPES.items()} | {"str": "BYTES", "object": "BYTES"}
+_DATATYPES = {dtype.name: name for name, dtype in DTYPES.items()} | {"str": "BYTES", "object": "BYTES"}
 
 
 class _Quick(NamedTuple):
@@ -61,12 +59,12 @@ class _Quick(NamedTuple):
 
 
 _QUICK = {
-    "FP32": _Quick({float}, "f", _DTYPES["FP32"]),
-    "FP64": _Quick({float}, "d", _DTYPES["FP64"]),
-    "INT64": _Quick({int}, "q", _DTYPES["INT64"]),
-    "INT32": _Quick({int}, "i", _DTYPES["INT32"]),
+    "FP32": _Quick({float}, "f", DTYPES["FP32"]),
+    "FP64": _Quick({float}, "d", DTYPES["FP64"]),
+    "INT64": _Quick({int}, "q", DTYPES["INT64"]),
+    "INT32": _Quick({int}, "i", DTYPES["INT32"]),
 }
-_INTEGERS = frozenset(name for name, dtype in _DTYPES.items() if dtype.kind in "iu")
+_INTEGERS = frozenset(name for name, dtype in DTYPES.items() if dtype.kind in "iu")
 _ACCEPTED: dict[str, frozenset[str]] = {
     "boolean": frozenset({"BOOL"}),
     "integer": _INTEGERS,
@@ -138,16 +136,65 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
     InputRefused
         With the codes ``JSON_*``, ``TENSOR_*`` or those of the contract.
     """
-    text, binary = _parts(json_length, body)
+    text, binary = (body, _NOTHING) if json_length is None else _parts(json_length, body)
     request = _read(text)
     if request.model_name and request.model_name != served.name:
         _refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
     schema = served.request
-    arrays = _arrays(request, binary, schema)
-    rows = _rows(arrays, schema)
-    columns: dict[str, Any] = {name: _column(schema.field(name), array) for name, array in arrays.items()}
-    _check_outputs(request, served.response)
+    plan = served.v2 or _plan(served)
+    columns = _columns(request, binary, plan.inputs)
+    rows = _rows(columns, batched=schema.batched)
+    if plan.half or request.outputs:
+        _check_outputs(request, plan)
+    for name, field in plan.no_tensors:
+        if name in columns:
+            columns[name] = _column(field, columns[name])
     return request, schema.rows.check_columns(columns, rows)
+
+
+class _Input(NamedTuple):
+    """What is known of a request field before any request: the datatypes it takes."""
+
+    field: "Field"
+    datatypes: frozenset[str]
+
+
+class Plan(NamedTuple):
+    """What the protocol knows of an integration before any request.
+
+    Parameters
+    ----------
+    inputs
+        Request fields by name.
+    no_tensors
+        Those that are not tensors, whose arrays become values.
+    outputs
+        Names of the response fields.
+    half
+        Those whose datatype is FP16, which has no form in JSON.
+    """
+
+    inputs: dict[str, _Input]
+    no_tensors: tuple[tuple[str, "Field"], ...]
+    outputs: frozenset[str]
+    half: frozenset[str]
+
+
+def _plan(served: "Served") -> Plan:
+    fields = served.request.fields
+    served.v2 = Plan(
+        {field.name: _Input(field, _datatypes(field)) for field in fields},
+        tuple((field.name, field) for field in fields if field.kind != "tensor"),
+        frozenset(served.response.names),
+        frozenset(field.name for field in served.response.fields if datatype_of(field) == "FP16"),
+    )
+    return served.v2
+
+
+def _datatypes(field: "Field") -> frozenset[str]:
+    if field.kind == "tensor":
+        return frozenset({_DATATYPES[field.dtype]})
+    return _ACCEPTED[field.item.kind if field.item is not None else field.kind]
 
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -169,14 +216,18 @@ def _read(text: bytes) -> InferRequest:
 
 def _keys(request: InferRequest) -> int:
     """Count the keys in the JSON of this request when none is double; each key brings one colon, texts may add some."""
-    entries: list[InputTensor | RequestedOutput] = [*request.inputs, *(request.outputs or ())]
-    keys = 1 + (request.id is not UNSET) + (request.model_name is not UNSET) + (request.outputs is not UNSET)
-    keys += len(request.outputs or ())
+    keys = 1 + 4 * len(request.inputs) + (request.id is not UNSET) + (request.model_name is not UNSET)
+    if request.parameters is not UNSET:
+        keys += 1 + len(request.parameters or ())
     for tensor in request.inputs:
-        keys += 3 if tensor.data is UNSET else 4
-    for owner in (request, *entries):
-        if owner.parameters is not UNSET:
-            keys += 1 + len(owner.parameters or ())
+        if tensor.data is UNSET:
+            keys -= 1
+        if tensor.parameters is not UNSET:
+            keys += 1 + len(tensor.parameters or ())
+    if request.outputs is not UNSET:
+        keys += 1
+        for output in request.outputs or ():
+            keys += 1 if output.parameters is UNSET else 2 + len(output.parameters or ())
     return keys
 
 
@@ -192,20 +243,20 @@ def _parts(json_length: bytes | None, body: bytes) -> tuple[bytes, memoryview]:
     return body[:length], memoryview(body)[length:]
 
 
-def _arrays(request: InferRequest, binary: memoryview, schema: "Schema") -> dict[str, np.ndarray[Any, Any]]:
+def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input]) -> dict[str, Any]:
     """Every input as an array of its own shape; binary data is cut off in order and must be used up."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    known = schema.names
+    arrays: dict[str, Any] = {}
     for tensor in request.inputs:
         name = tensor.name
-        if name not in known:
+        planned = inputs.get(name)
+        if planned is None:
             _refuse(name if name.isidentifier() else "", "v2.unknown_input", RejectionCode.TENSOR_UNKNOWN)
         if name in arrays:
             _refuse(name, "v2.repeated_input", RejectionCode.TENSOR_UNKNOWN)
-        field = schema.field(name)
-        _check_datatype(field, tensor.datatype)
-        elements = _elements(field, tensor.shape)
-        size = (tensor.parameters or {}).get("binary_data_size")
+        if tensor.datatype not in planned.datatypes:
+            _refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
+        elements = _elements(planned.field, tensor.shape)
+        size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             arrays[name] = _from_json(tensor, elements)
             continue
@@ -218,23 +269,15 @@ def _arrays(request: InferRequest, binary: memoryview, schema: "Schema") -> dict
             _refuse(name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
         arrays[name] = _from_binary(tensor, elements, binary[:size])
         binary = binary[size:]
-    if len(binary):
+    if binary:
         _refuse("", "v2.binary_data_left_over", RejectionCode.TENSOR_DATA)
     return arrays
 
 
-def _check_datatype(field: "Field", datatype: str) -> None:
-    if field.kind == "tensor":
-        good = datatype == _DATATYPES[field.dtype]
-    else:
-        kind = field.item.kind if field.item is not None else field.kind
-        good = datatype in _ACCEPTED[kind]
-    if not good:
-        _refuse(field.name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
-
-
 def _elements(field: "Field", shape: "Sequence[int]") -> int:
     """Count the elements; a dimension below 1 is refused, but for the length of lists that are all empty."""
+    if shape and min(shape) > 0 and len(shape) <= _LONGEST_RANK:
+        return math.prod(shape)
     if not shape and field.kind == "tensor" and not field.shape:
         return 1
     lists = field.kind == "list" and len(shape) == 2  # noqa: PLR2004 (rows and items)
@@ -265,8 +308,8 @@ def _from_json(tensor: InputTensor, elements: int) -> np.ndarray[Any, Any]:
         _refuse(tensor.name, "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
     try:
         if datatype == "BYTES":
-            return _text_array(msgspec.convert(flat, list[str])).reshape(tensor.shape)
-        dtype = _DTYPES[datatype]
+            return text_array(msgspec.convert(flat, list[str])).reshape(tensor.shape)
+        dtype = DTYPES[datatype]
         kind = {"b": list[bool], "f": list[float]}.get(dtype.kind, list[int])
         if dtype.kind == "f" and _inexact(flat, _EXACT[datatype]):
             _refuse(tensor.name, "v2.exact", RejectionCode.FIELD_INEXACT)
@@ -297,8 +340,8 @@ def _flat(name: str, data: list[Any], shape: "Sequence[int]") -> list[Any]:
 
 def _from_binary(tensor: InputTensor, elements: int, data: memoryview) -> np.ndarray[Any, Any]:
     if tensor.datatype == "BYTES":
-        return _text_array(_texts(tensor.name, data, elements)).reshape(tensor.shape)
-    dtype = _DTYPES[tensor.datatype]
+        return text_array(_texts(tensor.name, data, elements)).reshape(tensor.shape)
+    dtype = DTYPES[tensor.datatype]
     if len(data) != elements * dtype.itemsize:
         _refuse(tensor.name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
     if tensor.datatype == "BOOL" and bytes(data).strip(b"\x00\x01"):
@@ -327,17 +370,18 @@ def _texts(name: str, data: memoryview, elements: int) -> list[str]:
     return texts
 
 
-def _text_array(texts: "Sequence[str]") -> np.ndarray[Any, Any]:
+def text_array(texts: "Sequence[str]") -> np.ndarray[Any, Any]:
+    """Give texts as an array of objects, one dimension."""
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
     return array
 
 
-def _rows(arrays: dict[str, np.ndarray[Any, Any]], schema: "Schema") -> int:
+def _rows(arrays: dict[str, Any], *, batched: bool) -> int:
     """Count the records by the first dimension, on which all inputs must agree; 1 when the schema is not batched."""
     if not arrays:
         _refuse("", "v2.no_inputs", RejectionCode.TENSOR_MISSING)
-    if not schema.batched:
+    if not batched:
         return 1
     rows = -1
     for name, array in arrays.items():
@@ -348,10 +392,8 @@ def _rows(arrays: dict[str, np.ndarray[Any, Any]], schema: "Schema") -> int:
     return rows
 
 
-def _column(field: "Field", array: np.ndarray[Any, Any]) -> "list[Any] | np.ndarray[Any, Any]":
-    """Give the array as the values of one field, one per record."""
-    if field.kind == "tensor":
-        return array
+def _column(field: "Field", array: np.ndarray[Any, Any]) -> list[Any]:
+    """Give the array as the values of one field that is no tensor, one per record."""
     if field.kind == "list":
         if array.ndim != 2:  # noqa: PLR2004 (rows and items)
             _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
@@ -368,72 +410,22 @@ def _column(field: "Field", array: np.ndarray[Any, Any]) -> "list[Any] | np.ndar
     _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
 
 
-def _check_outputs(request: InferRequest, schema: "Schema") -> None:
+def _check_outputs(request: InferRequest, plan: Plan) -> None:
     """Refuse outputs that cannot be given before any work is done for them."""
-    names = schema.names
     for output in request.outputs or ():
-        if output.name not in names:
+        if output.name not in plan.outputs:
             _refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN)
-    for name in names:
-        if _datatype(schema.field(name)) == "FP16" and _wanted(request, name) and not _as_binary(request, name):
+    for name in plan.half:
+        if is_wanted(request, name) and not is_binary(request, name):
             _refuse("", "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
 
 
-# --- answer -----------------------------------------------------------------------------------------------------------
-
-
-def encode(served: "Served", request: InferRequest, answer: "Answer") -> tuple[bytes, int]:
-    """Body of the answer, and the length of its JSON part (the whole body when nothing is binary).
-
-    An output that has no value in any record is left out. A missing value inside one is the field's declared padding or
-    first sentinel; without one it is empty text, 0 or false.
-    """
-    outputs: list[dict[str, Any]] = []
-    binary: list[bytes] = []
-    columns = answer.checked.columns
-    for field in served.response.fields:
-        name = field.name
-        column = columns.get(name)
-        if not _wanted(request, name) or column is None:
-            continue
-        values = _tensor(field, column)
-        if values is None:
-            continue
-        output: dict[str, Any] = {"name": name, "datatype": _datatype(field), "shape": list(values.shape)}
-        if _as_binary(request, name):
-            packed = _packed(values)
-            binary.append(packed)
-            output["parameters"] = {"binary_data_size": len(packed)}
-        else:
-            output["data"] = values.ravel().tolist()
-        outputs.append(output)
-    decision = answer.decision
-    head = {
-        "model_name": served.name,
-        "model_version": decision.version,
-        **({"id": request.id} if request.id else {}),
-        "parameters": {
-            "brownfield_decision": decision.id,
-            "brownfield_source": decision.source,
-            "brownfield_reason": decision.reason,
-            "brownfield_degraded": decision.degraded,
-            "brownfield_contract": decision.contract,
-            "brownfield_cause": decision.cause,
-        },
-        "outputs": outputs,
-    }
-    text = _encoder.encode(head)
-    return (b"".join([text, *binary]), len(text)) if binary else (text, len(text))
-
-
-_encoder = msgspec.json.Encoder(enc_hook=plain)
-
-
-def _wanted(request: InferRequest, name: str) -> bool:
+def is_wanted(request: InferRequest, name: str) -> bool:
+    """Whether an output was asked for: all are when none is named."""
     return not request.outputs or any(output.name == name for output in request.outputs)
 
 
-def _as_binary(request: InferRequest, name: str) -> bool:
+def is_binary(request: InferRequest, name: str) -> bool:
     """Whether an output is wanted in binary: its own ``binary_data``, else the request's ``binary_data_output``."""
     default = bool((request.parameters or {}).get("binary_data_output", False))
     for output in request.outputs or ():
@@ -442,74 +434,7 @@ def _as_binary(request: InferRequest, name: str) -> bool:
     return default
 
 
-def _tensor(field: "Field", column: Any) -> np.ndarray[Any, Any] | None:
-    """One response column as an array; None when no record has a value."""
-    if field.kind == "tensor":
-        return np.asarray(column)
-    if all(value is None for value in column):
-        return None
-    item = field.item if field.item is not None else field
-    if field.kind == "list":
-        longest = max(len(values) for values in column if values is not None)
-        filler = _filler(field, item)
-        flat = [value for values in column for value in _padded(values or (), longest, filler)]
-        return _typed(item, flat, filler).reshape(len(column), longest)
-    return _typed(item, list(column), _filler(field, item))
-
-
-def _padded(values: "Sequence[Any]", longest: int, filler: Any) -> "Sequence[Any]":
-    return [*values, *[filler] * (longest - len(values))]
-
-
-def _filler(field: "Field", item: "Field") -> Any:
-    if field.padding is not None:
-        return field.padding
-    if item.sentinels:
-        return item.sentinels[0]
-    return {"integer": 0, "number": 0.0, "boolean": False}.get(item.kind, "")
-
-
-def _typed(item: "Field", values: list[Any], filler: Any) -> np.ndarray[Any, Any]:
-    filled = [filler if value is None else value for value in values]
-    datatype = _datatype(item)
-    if datatype == "BYTES":
-        return _text_array([value if isinstance(value, str) else value.isoformat() for value in filled])
-    return np.array(filled, dtype=_DTYPES[datatype])
-
-
-def _packed(values: np.ndarray[Any, Any]) -> bytes:
-    if values.dtype != object:
-        return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    texts = [text.encode() for text in values.ravel()]
-    return b"".join(part for text in texts for part in (struct.pack("<I", len(text)), text))
-
-
-# --- metadata ---------------------------------------------------------------------------------------------------------
-
-
-def model_metadata(served: "Served") -> dict[str, Any]:
-    """Name, versions, platform, inputs and outputs of one integration; -1 is an unknown dimension."""
-    return {
-        "name": served.name,
-        "versions": served.versions,
-        "platform": "onnx" if served.champion else "",
-        "inputs": [_described(field, batched=served.request.batched) for field in served.request.fields],
-        "outputs": [_described(field, batched=served.response.batched) for field in served.response.fields],
-    }
-
-
-def _described(field: "Field", *, batched: bool) -> dict[str, Any]:
-    if field.kind == "tensor":
-        own = [-1 if size is None else size for size in field.shape]
-        shape = [-1, *own] if batched else own
-    elif field.kind == "list":
-        shape = [-1, -1]
-    else:
-        shape = [-1]
-    return {"name": field.name, "datatype": _datatype(field), "shape": shape}
-
-
-def _datatype(field: "Field") -> str:
+def datatype_of(field: "Field") -> str:
     """Datatype under which a field is described and answered."""
     item = field.item if field.item is not None else field
     if item.kind in {"string", "date", "timestamp"}:

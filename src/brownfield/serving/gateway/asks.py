@@ -1,0 +1,163 @@
+"""Callers' records on their way to a model: what came in one turn of the loop shares one call where it may.
+
+Comes in: asks in the order of arrival. Goes out: groups for one call each, their records as one set of columns, and of
+the answer each ask's own rows. A group never mixes integrations, never passes the row cap and gives up at one time.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brownfield.contract import Checked
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from brownfield.errors import BrownfieldError
+    from brownfield.serving.gateway.dataplane import Answer
+    from brownfield.serving.gateway.latency import Split
+    from brownfield.serving.gateway.served import Served, Version
+
+__all__ = ["Ask", "Done", "ModelCall", "grouped", "merged", "own_rows"]
+
+Done = Callable[["Ask", "Answer | BrownfieldError"], None]
+"""Told the answer, or the refusal, of an ask."""
+
+_SAME_DEADLINE_NS = 1_000_000  # asks whose deadlines are further apart do not share a call
+
+
+class Ask:
+    """One caller's checked records, and whom to tell the answer.
+
+    Parameters
+    ----------
+    served
+        The integration.
+    checked
+        Records that passed its request schema.
+    split
+        The request's latency split so far.
+    deadline_ns
+        Monotonic time in nanoseconds at which the caller gives up; 0 for the declared deadline.
+    done
+        Called once with the answer or the refusal, unless the ask was cancelled.
+    context
+        The caller's own; not looked at.
+
+    Attributes
+    ----------
+    entered_ns
+        When it was admitted.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "checked",
+        "context",
+        "deadline_ns",
+        "done",
+        "entered_ns",
+        "model_call",
+        "served",
+        "split",
+    )
+
+    def __init__(
+        self, served: "Served", checked: Checked, split: "Split", deadline_ns: int, done: Done, context: Any = None
+    ) -> None:
+        self.served = served
+        self.checked = checked
+        self.split = split
+        self.deadline_ns = deadline_ns
+        self.done = done
+        self.context = context
+        self.cancelled = False
+        self.entered_ns = 0
+        self.model_call: ModelCall | None = None
+
+    def cancel(self) -> None:
+        """Give up: nobody is told, and the model is not asked when it has not been."""
+        self.cancelled = True
+        if self.model_call is not None:
+            self.model_call.cancel_when_unwanted()
+
+
+class ModelCall:
+    """One call to a model for some asks, under way.
+
+    Its coroutine is stepped by hand, on by the callback of the very future that it awaits: a task would cost a turn of
+    the loop before it began. So code on this path has no current task, and must not use ``asyncio.timeout``.
+    """
+
+    __slots__ = ("_coroutine", "_waiting", "asks")
+
+    def __init__(self, asks: Sequence[Ask]) -> None:
+        self.asks = asks
+        self._coroutine: Coroutine[Any, Any, None]
+        self._waiting: asyncio.Future[Any] | None = None
+
+    def begin(self, coroutine: "Coroutine[Any, Any, None]") -> None:
+        """Run the coroutine that asks the model."""
+        self._coroutine = coroutine
+        self._step()
+
+    def cancel_when_unwanted(self) -> None:
+        """End it when the last caller has left."""
+        if self._waiting is not None and all(ask.cancelled for ask in self.asks):
+            self._waiting.cancel()
+
+    def _step(self, _: object = None) -> None:
+        try:
+            future = self._coroutine.send(None)
+        except (StopIteration, asyncio.CancelledError):
+            self._waiting = None
+            return
+        self._waiting = future
+        if future is None:  # a bare yield: once around the loop
+            asyncio.get_running_loop().call_soon(self._step)
+            return
+        future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
+        future.add_done_callback(self._step)
+
+
+def grouped(asks: Sequence[Ask], version: "Version") -> Iterator[list[Ask]]:
+    """Part asks into groups that may share one call to ``version``, in their order."""
+    group: list[Ask] = []
+    rows = 0
+    for ask in asks:
+        if group and not (
+            version.row_cap >= rows + ask.checked.rows
+            and ask.served is group[0].served
+            and abs(ask.deadline_ns - group[0].deadline_ns) <= _SAME_DEADLINE_NS
+        ):
+            yield group
+            group, rows = [], 0
+        group.append(ask)
+        rows += ask.checked.rows
+    if group:
+        yield group
+
+
+def merged(asks: Sequence[Ask]) -> Checked:
+    """Give the records of all asks, one after another, as one set of columns."""
+    rows = sum(ask.checked.rows for ask in asks)
+    columns: dict[str, Any] = {}
+    for name in asks[0].checked.columns:
+        parts = [ask.checked.columns[name] for ask in asks]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            columns[name] = np.concatenate(parts)
+        else:
+            columns[name] = [value for part in parts for value in _plain(part)]
+    return Checked(rows, columns)
+
+
+def own_rows(response: Checked, begin: int, rows: int) -> Checked:
+    """Give the rows of one ask out of the answer to all."""
+    end = begin + rows
+    return Checked(rows, {name: values[begin:end] for name, values in response.columns.items()})
+
+
+def _plain(values: Any) -> Any:
+    return values.tolist() if isinstance(values, np.ndarray) else values

@@ -1,0 +1,180 @@
+"""Callers who come in one turn of the loop share a call to the model, and never see one another."""
+
+import asyncio
+import gc
+
+import numpy as np
+import pytest
+
+from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
+from brownfield.serving.gateway import Dataplane, Snapshot, Split
+from brownfield.serving.gateway.asks import Ask
+
+
+def answers(served, records, *, deadlines_ns=None):
+    """Answers to callers who come in one turn of the loop, one record each; refusals as they are."""
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        now_ns = plane.now_ns()
+        asked = [
+            asyncio.ensure_future(
+                plane.predict(
+                    served,
+                    served.request.rows.check([record]),
+                    Split(now_ns),
+                    now_ns + deadlines_ns[index] if deadlines_ns else 0,
+                )
+            )
+            for index, record in enumerate(records)
+        ]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def record(items, store_id=1):
+    """A request with so many items, the first of which names the caller."""
+    return {"store_id": store_id, "items": [f"item {store_id}", *["MILK"] * (items - 1)][:items]}
+
+
+@pytest.fixture
+def calls(served, pool):
+    """Rows of each call to the model; callers may share calls of up to 8 rows."""
+    rows = []
+    function = pool.function
+
+    def counted(tensors):
+        rows.append(len(tensors["x"]))
+        return function(tensors)
+
+    pool.function = counted
+    served.champion.row_cap = 8
+    return rows
+
+
+def test_i6_every_caller_gets_its_own_rows(served, calls):
+    """I6: whoever shares the call, each answer is the one that its records alone give; no call passes the row cap."""
+    sizes = [int(size) for size in np.random.default_rng(0).integers(1, 21, 50)]
+    given = answers(served, [record(size, store_id=caller + 1) for caller, size in enumerate(sizes)])
+    for caller, (size, answer) in enumerate(zip(sizes, given, strict=True)):
+        assert answer.checked.columns["items"] == [[f"item {caller + 1}"]]
+        assert answer.checked.columns["scores"][0] == pytest.approx([1 / (1 + size)])
+        assert answer.split.total_ns == sum(answer.split.parts_ns)
+    assert calls == [8] * 6 + [2]
+
+
+def test_where_calls_are_not_shared_each_caller_is_asked_for_alone(served, calls):
+    """A row cap of 1 is for models whose rows feel one another."""
+    served.champion.row_cap = 1
+    answers(served, [record(1)] * 5)
+    assert calls == [1] * 5
+
+
+def test_callers_of_different_patience_do_not_share_a_call(served, calls):
+    """One who gives less time neither hurries nor delays the others."""
+    answers(served, [record(1)] * 4, deadlines_ns=[50_000_000, 50_000_000, 90_000_000, 90_500_000])
+    assert calls == [2, 2]
+
+
+def test_i6_one_answer_out_of_contract_harms_no_other(served, pool, calls):
+    """I6, F-09: where one row of a shared call is NaN, the others are asked for again and answered by the model."""
+    served.champion.row_cap = 8
+    shared = pool.function
+    pool.function = lambda tensors: {"y": np.where(tensors["x"] == 13, np.nan, shared(tensors)["y"])}
+    given = answers(served, [record(size) for size in (1, 2, 13, 4)])
+    assert [answer.decision.source for answer in given] == ["model", "model", "constant", "model"]
+    assert given[2].decision.cause == "output"
+    assert calls == [4, 1, 1, 1, 1]
+
+
+def test_i6_one_value_that_breaks_the_model_harms_no_other(served, pool, calls):
+    """I6: an error of the model in a shared call becomes the error of the one caller who causes it."""
+    shared = pool.function
+
+    def fails(tensors):
+        outputs = shared(tensors)
+        if (tensors["x"] == 13).any():
+            raise ModelFailed("op")
+        return outputs
+
+    pool.function = fails
+    given = answers(served, [record(size) for size in (1, 13, 2)])
+    assert [answer.decision.cause for answer in given] == ["", "model", ""]
+    assert served.champion.admission.waiting_rows == 0
+
+
+def test_features_that_refuse_one_caller_refuse_that_one_alone(served, calls):
+    """The refusal of a value is told to the caller who sent it."""
+    features = served.champion.features
+
+    class Strict:
+        decode = features.decode
+
+        def encode(self, columns, rows):
+            if any(len(items) == 13 for items in columns["items"]):
+                raise InputRefused([Violation("items", "items.vocabulary", RejectionCode.RULE_ENUM)])
+            return features.encode(columns, rows)
+
+    served.champion.features = Strict()
+    given = answers(served, [record(1), record(13), record(2)])
+    assert isinstance(given[1], InputRefused)
+    assert [given[0].decision.source, given[2].decision.source] == ["model", "model"]
+
+
+def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):
+    """F-19: one who leaves before the call is sent costs the model nothing, and no row stays in the queue."""
+    told = []
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        checked = served.request.rows.check([record(1)])
+        asks = [Ask(served, checked, Split(plane.now_ns()), 0, lambda ask, _: told.append(ask)) for _ in range(3)]
+        for ask in asks:
+            plane.ask(ask)
+        asks[0].cancel()
+        asks[2].cancel()
+        await asyncio.sleep(0.01)
+        return asks
+
+    asks = asyncio.run(run())
+    assert told == [asks[1]]
+    assert calls == [1]
+    assert served.champion.admission.waiting_rows == 0
+    assert served.champion.breaker.closed
+
+
+def test_a_shared_call_ends_only_when_its_last_caller_has_left(served, pool, calls):
+    """Others still wait for it."""
+    pool.delay_s = 0.02
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        checked = served.request.rows.check([record(1)])
+        asked = [asyncio.ensure_future(plane.predict(served, checked)) for _ in range(2)]
+        await asyncio.sleep(0.005)
+        asked[0].cancel()
+        answer = await asked[1]
+        alone = asyncio.ensure_future(plane.predict(served, checked))
+        await asyncio.sleep(0.005)
+        alone.cancel()
+        await asyncio.gather(alone, return_exceptions=True)
+        return answer
+
+    assert asyncio.run(run()).decision.source == "model"
+    assert calls == [2]
+    assert served.champion.admission.waiting_rows == 0
+
+
+def test_answers_leave_nothing_for_the_garbage_collector(served, calls):
+    """Its pauses would be seen by callers: no request may end in a cycle of references."""
+    records = [record(1)] * 100
+    answers(served, records)
+    gc.collect()
+    gc.disable()
+    try:
+        answers(served, records)
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert left < 100  # the loop and the tasks of this test itself leave some; each request would add ten
