@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from harness.queues import Legacy, LegacyMqtt, LegacyNats, LegacyRabbitmq, LegacyRedis
 
 from brownfield.data.pipeline import run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
+from harness.queues import Legacy, LegacyMqtt, LegacyNats, LegacyRabbitmq, LegacyRedis
 
 WORKSPACE = """
 workspace: shop

@@ -10,15 +10,15 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import nats
 import paho.mqtt.client as paho
 import pika
 import redis
-from harness.brokers import HERE, Server
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-import nats
 from brownfield.data.brokers import Broker, BrokerAddress, Mqtt, Nats, Rabbitmq, Redis
+from harness.brokers import HERE, Server
 
 __all__ = ["Legacy", "LegacyMqtt", "LegacyNats", "LegacyRabbitmq", "LegacyRedis"]
 
@@ -76,17 +76,21 @@ class LegacyRabbitmq(Legacy):
         return self._connection.channel()
 
     def make(self) -> None:
+        """Make the queue, as its owner."""
         self.channel().queue_declare(self.queue, durable=True)
         self._connection.close()
 
     def broker(self, port: int | None = None) -> Broker:
+        """Our side's reader of the queue."""
         address = BrokerAddress(HERE, port or self.server.port, (HERE,), tls="off")
         return Rabbitmq(address, self.queue, "id")
 
     def writer(self) -> Broker:
+        """Our side's writer of the queue."""
         return Rabbitmq(self.address, self.queue)
 
     def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Send messages, and wait until the broker has them."""
         channel = self.channel()
         for name, body in messages:
             channel.basic_publish("", self.queue, body, pika.BasicProperties(headers={"id": name}, delivery_mode=2))
@@ -94,6 +98,7 @@ class LegacyRabbitmq(Legacy):
         self._connection.close()
 
     def take(self) -> list[tuple[str, bytes]]:
+        """Take everything that lies in the queue."""
         channel = self.channel()
         taken = []
         while (got := channel.basic_get(self.queue, auto_ack=True))[0] is not None:
@@ -108,19 +113,23 @@ class LegacyMqtt(Legacy):
     kind = "mqtt"
 
     def make(self) -> None:
+        """Make the queue, as its owner."""
         self.broker().depth()  # the session is made by whoever subscribes first
         self._sink_reader = Mqtt(self.address, f"{self.queue}/out", f"sink-{self.queue}")
         self._sink_reader.depth()
         self._sink_reader.close()
 
     def broker(self, port: int | None = None) -> Broker:
+        """Our side's reader of the queue."""
         address = BrokerAddress(HERE, port or self.server.port, (HERE,), tls="off")
         return Mqtt(address, self.queue, self.consumer, "id")
 
     def writer(self) -> Broker:
+        """Our side's writer of the queue."""
         return Mqtt(self.address, f"{self.queue}/out")
 
     def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Send messages, and wait until the broker has them."""
         client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         client.connect(HERE, self.server.port)
         client.loop_start()
@@ -135,6 +144,7 @@ class LegacyMqtt(Legacy):
         client.loop_stop()
 
     def take(self) -> list[tuple[str, bytes]]:
+        """Take everything that lies in the queue."""
         found = self._sink_reader.receive(10**6, 0.5)
         self._sink_reader.confirm([each.tag for each in found])
         self._sink_reader.close()
@@ -159,6 +169,8 @@ class LegacyNats(Legacy):
         return asyncio.run(done())
 
     def make(self) -> None:
+        """Make the queue, as its owner."""
+
         async def made(_client: Any, stream: Any) -> None:
             from nats.js.api import AckPolicy, ConsumerConfig
 
@@ -173,13 +185,17 @@ class LegacyNats(Legacy):
         self.call(made)
 
     def broker(self, port: int | None = None) -> Broker:
+        """Our side's reader of the queue."""
         address = BrokerAddress(HERE, port or self.server.port, (HERE,), tls="off")
         return Nats(address, self.queue, self.consumer, "id")
 
     def writer(self) -> Broker:
+        """Our side's writer of the queue."""
         return Nats(self.address, self.queue)
 
     def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Send messages, and wait until the broker has them."""
+
         async def sent(_client: Any, stream: Any) -> None:
             for name, body in messages:
                 await stream.publish(self.queue, body, headers={"id": name})
@@ -187,6 +203,8 @@ class LegacyNats(Legacy):
         self.call(sent)
 
     def take(self) -> list[tuple[str, bytes]]:
+        """Take everything that lies in the queue."""
+
         async def taken(_client: Any, stream: Any) -> list[tuple[str, bytes]]:
             last = (await stream.stream_info(self.queue)).state
             found = [await stream.get_msg(self.queue, seq) for seq in range(last.first_seq or 1, last.last_seq + 1)]
@@ -201,27 +219,29 @@ class LegacyRedis(Legacy):
     kind = "redis"
 
     def make(self) -> None:
+        """Make the queue, as its owner."""
         self.client = redis.Redis(HERE, self.server.port)
         self.client.xgroup_create(self.queue, self.consumer, "0", mkstream=True)
 
     def broker(self, port: int | None = None) -> Broker:
+        """Our side's reader of the queue."""
         address = BrokerAddress(HERE, port or self.server.port, (HERE,), tls="off")
         return Redis(address, self.queue, self.consumer, "id")
 
     def writer(self) -> Broker:
+        """Our side's writer of the queue."""
         return Redis(self.address, self.queue)
 
     def send(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Send messages, and wait until the broker has them."""
         pipeline = self.client.pipeline(transaction=False)
         for name, body in messages:
             pipeline.xadd(self.queue, {"id": name, "body": body})
         pipeline.execute()
 
     def take(self) -> list[tuple[str, bytes]]:
-        return [
-            (fields[b"bf-record-id"].decode(), fields[b"body"])
-            for _, fields in self.client.xrange(self.queue)
-        ]
+        """Take everything that lies in the queue."""
+        return [(fields[b"bf-record-id"].decode(), fields[b"body"]) for _, fields in self.client.xrange(self.queue)]
 
 
 def left(legacy: Legacy, wait_s: float = 5.0) -> int:

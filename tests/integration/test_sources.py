@@ -67,10 +67,12 @@ def test_a_feed_and_its_cursor(declared) -> None:
         pytest.param(
             "{lookup: k, connection: p, table: t, cursor: {column: a, key: b}}", "on a feed only", id="B-67-cursor"
         ),
-        pytest.param("{lookup: k, connection: p}", "either table or path, got neither", id="B-67-no-place"),
-        pytest.param("{lookup: k, connection: p, table: t, path: x, format: csv}", "got both", id="B-67-two-places"),
+        pytest.param("{lookup: k, connection: p}", "either table or path or queue, got none", id="B-67-no-place"),
+        pytest.param("{lookup: k, connection: p, table: t, path: x, format: csv}", "got several", id="B-67-two-places"),
         pytest.param("{lookup: k, connection: p, path: x}", "format beside path", id="B-67-no-format"),
-        pytest.param("{lookup: k, connection: p, table: t, format: csv}", "format beside path only", id="B-67-format"),
+        pytest.param(
+            "{lookup: k, connection: p, table: t, format: csv}", "format beside path or queue only", id="B-67-format"
+        ),
         pytest.param("{lookup: k, table: t}", "a connection, or a snapshot", id="B-67-no-connection"),
         pytest.param("{lookup: k, connection: p, table: t, max_age_h: 1}", "beside snapshot only", id="B-67-age"),
         pytest.param(

@@ -59,7 +59,8 @@ def test_tokens_are_named_never_written() -> None:
     [
         (
             "connections: {a: {path: x}}",
-            "one of the installed connections (folder, mysql, postgres, sftp, sqlite), got nothing",
+            "one of the installed connections "
+            "(folder, mqtt, mysql, nats, postgres, rabbitmq, redis, sftp, sqlite), got nothing",
         ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
         ("connections: {a: {kind: sqlite}}", "the key path"),
@@ -109,7 +110,8 @@ def test_a_plugin_is_checked_and_published() -> None:
     assert spec.connections["b"].options == BrokerConnection(queue_limit=5)
     with pytest.raises(DeclarationError, match="Did you mean queue_limit"):
         read("connections: {b: {kind: broker, queue_limt: 5}}\n", registry)
-    with pytest.raises(DeclarationError, match=r"\(folder, mysql, postgres, sftp, sqlite\)"):
+    installed = r"\(folder, mqtt, mysql, nats, postgres, rabbitmq, redis, sftp, sqlite\)"
+    with pytest.raises(DeclarationError, match=installed):
         read("connections: {b: {kind: broker}}\n")
     with pytest.raises(DeclarationError, match="has no path"):
         spec.connections["b"].location(Path())
@@ -117,4 +119,4 @@ def test_a_plugin_is_checked_and_published() -> None:
         branch["properties"]["kind"]["const"]
         for branch in declaration_schema(registry)["$defs"]["ConnectionSpec"]["oneOf"]
     ]
-    assert kinds == ["broker", "folder", "mysql", "postgres", "sftp", "sqlite"]
+    assert kinds == ["broker", "folder", "mqtt", "mysql", "nats", "postgres", "rabbitmq", "redis", "sftp", "sqlite"]

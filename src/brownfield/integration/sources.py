@@ -103,7 +103,7 @@ class Location(Spec, frozen=True, kw_only=True):
             return BAD
         return reader.checked(cls(**arguments, options=options), path)
 
-    def contradictions(self) -> Iterator[Contradiction]:
+    def contradictions(self) -> Iterator[Contradiction]:  # noqa: C901 (one line for each)
         """Refuse what is not one of a table, a file with its format, a queue, and a snapshot with its age."""
         if self.snapshot is not None:
             if self.connection is not None:
@@ -192,11 +192,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
-        queued = any(place.queue is not None for place in self.chain)
-        if queued and not self.feed:
-            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
-        if queued and self.cursor is not None:
-            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
+        yield from self._queue_contradictions()
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
@@ -215,6 +211,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("path",), "one file for a lookup", "a pattern")
         if self.max_drop_percent is not None and self.feed and any(is_pattern(place.path) for place in self.chain):
             yield Contradiction(("max_drop_percent",), "a lookup, or a feed of one file", "a feed of many files")
+
+    def _queue_contradictions(self) -> Iterator[Contradiction]:
+        if all(place.queue is None for place in self.chain):
+            return
+        if not self.feed:
+            yield Contradiction((), "feed: true beside a queue", "a lookup", "A message is read once.")
+        if self.cursor is not None:
+            yield Contradiction(("cursor",), "no cursor on a queue", "one", "The broker keeps what was not read.")
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Messages of queues: which were committed, so that one that comes again is recognised, and how often others were tried.
+"""Messages of queues: which were committed, so that they are recognised, and how often others were tried.
 
 A message is named by the SHA-256 of its identifier. An attempt is counted before the message is worked on and in a
 transaction of its own, so that a run that is killed by a message has counted.

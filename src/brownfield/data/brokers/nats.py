@@ -62,7 +62,7 @@ class Nats:
         with self._errors():
             self._open()
             if self._consumer is None:
-                self._run(lambda: self._stream.account_info())
+                self._run(self._stream.account_info)
                 return None
             found = self._run(lambda: self._stream.consumer_info(self._name, self._consumer))
             return int(found.num_pending + found.num_ack_pending)
@@ -152,10 +152,9 @@ class Nats:
         servers = [f"nats://{f'[{each}]' if ':' in each else each}:{self._address.port}" for each in
                    self._address.addresses]  # fmt: skip
         secured = {} if context is None else {"tls": context, "tls_hostname": self._address.host}
-        self._run(
-            lambda: client.connect(servers, allow_reconnect=False, connect_timeout=_CONNECT_S, error_cb=_quiet,
-                                   **account, **secured)
-        )  # fmt: skip
+        options = {**account, **secured, "connect_timeout": _CONNECT_S, "error_cb": _quiet}
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
+        self._run(lambda: client.connect(servers, **options, **once))
         self._check_encrypted(client, context)
         self._stream = client.jetstream(timeout=_ANSWER_S)
         if self._consumer is not None:
@@ -176,7 +175,8 @@ class Nats:
 
     def _check_encrypted(self, client: Any, context: Any) -> None:
         """Refuse a server that does not ask for encryption: the library would go on in clear."""
-        if context is not None and not client._server_info.get("tls_required"):
+        greeting = client._server_info  # noqa: SLF001 (the library shows it nowhere else before the account is sent)
+        if context is not None and not greeting.get("tls_required"):
             raise BrokerRefused(
                 "a server that encrypts", "one that does not", "Declare tls: {mode: off} if that is so."
             )

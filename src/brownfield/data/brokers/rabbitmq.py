@@ -64,7 +64,7 @@ class Rabbitmq:
         return taken
 
     def confirm(self, tags: Sequence[Any]) -> None:
-        """Acknowledge messages one by one: others of the channel may have been taken and not be safe (:class:`Broker`)."""
+        """Acknowledge messages one by one, for others of the channel may not be safe (:class:`Broker`)."""
         with self._errors():
             for tag in tags:
                 self._channel.basic_ack(tag)
@@ -93,10 +93,8 @@ class Rabbitmq:
                 connection.close()
 
     def _identifier(self, properties: Any) -> str | None:
-        if self._id_header is None:
-            found = properties.message_id
-        else:
-            found = (properties.headers or {}).get(self._id_header)
+        headers = properties.headers or {}
+        found = properties.message_id if self._id_header is None else headers.get(self._id_header)
         return None if found is None else str(found)
 
     def _opened(self) -> Any:

@@ -110,7 +110,7 @@ class Redis:
                 self._opened().xack(self._stream, self._group, *tags[start : start + _TOGETHER])
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Append messages, some hundred with the mark that they are there in one step of the server (:class:`Broker`)."""
+        """Append messages, each few hundred in one step with the mark that they are there (:class:`Broker`)."""
         with self._errors():
             client = self._opened()
             append = client.register_script(_APPEND_ONCE)
@@ -135,8 +135,7 @@ class Redis:
 
     def _read(self, client: Any, after: bytes, count: int, block_ms: int | None) -> list[tuple[bytes, Any]]:
         found = client.xreadgroup(self._group, self._consumer, {self._stream: after}, count, block_ms)
-        pairs = list(found.values())[0] if isinstance(found, dict) and found else [each[1] for each in found or ()]
-        return list(pairs[0]) if pairs else []
+        return list(found[0][1]) if found else []
 
     def _incoming(self, name: bytes, fields: Any) -> Incoming:
         """Read an entry; the stream's owner may have cut it off the stream while it waited."""

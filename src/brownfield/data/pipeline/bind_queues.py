@@ -76,7 +76,15 @@ def bind_queue(
     consumer = messages.consumer or f"brownfield-{owner[0]}-{owner[1]}"
     queue = place.queue or ""
     broker = bind_broker(options, address, queue, consumer, messages.id_header, messages.max_messages)
-    return QueueSource(broker, queue, decode, broker_budget(options, address, workspace), store.inbox, owner, taking)
+    return QueueSource(
+        broker,
+        queue,
+        decode,
+        budget=broker_budget(options, address, workspace),
+        inbox=store.inbox,
+        owner=owner,
+        taking=taking,
+    )
 
 
 def bind_broker(

@@ -1,4 +1,4 @@
-"""Where effects are made, each once however often it is asked for: rows of tables, files of folders, messages of queues."""
+"""Where effects are made, each once however often asked for: rows of tables, files of folders, messages of queues."""
 
 from brownfield.data.sinks.base import Applied, Found, Sink, effect_id
 from brownfield.data.sinks.files import FileSink

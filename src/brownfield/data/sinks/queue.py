@@ -4,11 +4,11 @@ Every message has the same identifier on each attempt: the effect's and the reco
 once; RabbitMQ and MQTT may hold a message twice after a crash, and its consumer knows it by the identifier.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from brownfield.data.sinks.base import Applied, Batch, Found, Position, check_ef
 from brownfield.data.sinks.file_ledger import FileLedger, FileRecord
 from brownfield.data.sinks.table import decode_position, encode_position
 from brownfield.errors import SinkRefused, SinkUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = ["QueueSink"]
 
@@ -69,7 +72,7 @@ class QueueSink:
         return self._epoch
 
     def apply(self, effect_id: str, batch: Batch, position: Position | None = None) -> Applied:
-        """Make the effect, unless it is there; one that was begun is sent again from its first message (:class:`Sink`)."""
+        """Make the effect, unless it is there; one that was begun is sent again from its start (:class:`Sink`)."""
         check_effect_id(effect_id)
         record = self._ledger.find(effect_id)
         if record is not None and record.state is Found.DONE:

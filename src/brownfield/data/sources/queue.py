@@ -9,12 +9,12 @@ recognised by the inbox.
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 from brownfield.data.brokers import Broker, BrokerRefused, Incoming, Unreachable
 from brownfield.data.decoded import Decoded, Reject
@@ -23,6 +23,8 @@ from brownfield.data.sources.budget import Budget
 from brownfield.errors import BrownfieldError, DeclarationError, FormatError, RejectionCode, SourceUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from brownfield.store import Inbox
@@ -112,6 +114,7 @@ class QueueSource:
         broker: Broker,
         queue: str,
         decode: Decode,
+        *,
         budget: Budget,
         inbox: "Inbox",
         owner: tuple[str, str],
@@ -128,7 +131,7 @@ class QueueSource:
         self._taken: dict[str, None] = {}
         self._tags: list[Any] = []
 
-    def __enter__(self) -> "QueueSource":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -174,7 +177,7 @@ class QueueSource:
         """Enter what was taken as committed, in the transaction of its effect."""
         inbox.commit(run_id, *self._owner, self._taken, remember=self._taking.remember)
 
-    def ack(self, position: Position) -> None:
+    def ack(self, position: Position) -> None:  # noqa: ARG002 (a run commits all that it took)
         """Tell the broker that what was taken is safe; where it is not told, it hands out what the inbox recognises."""
         with suppress(Unreachable, BrokerRefused):
             self._broker.confirm(self._tags)
@@ -204,17 +207,15 @@ class QueueSource:
                 self._tags.append(message.incoming.tag)
                 continue
             failed = attempts.get(message.digest, 0)
-            if failed >= self._taking.max_attempts:
-                message = _Message(message.incoming, message.name, message.digest, RejectionCode.MESSAGE_POISON)
-            else:
-                allowed = self._taking.together(failed)
-                if len(self._taken) >= min(most, allowed):
-                    is_cut = True
-                    break
-                most = min(most, allowed)
+            is_poison = failed >= self._taking.max_attempts
+            allowed = most if is_poison else min(most, self._taking.together(failed))
+            if len(self._taken) >= allowed:
+                is_cut = True
+                break
+            most = allowed
             self._taken[message.digest] = None
             self._tags.append(message.incoming.tag)
-            taken.append(message)
+            taken.append(replace(message, code=RejectionCode.MESSAGE_POISON) if is_poison else message)
         self._inbox.count(*self._owner, [each.digest for each in taken])
         return taken, most, is_cut
 
@@ -240,24 +241,14 @@ class QueueSource:
         rows: list[tuple[str, Decoded, int]] = []
         rejects: list[Reject] = []
         for message in messages:
-            body = message.incoming.body or b""
-            try:
-                if message.code is not None:
-                    raise _Whole(message.code)
-                found = list(self.decode(io.BytesIO(body), wanted))
-                if not any(each.records for each in found):
-                    raise _Whole(RejectionCode.MESSAGE_BODY)
-            except (FormatError, _Whole) as refused:
-                code = refused.code if isinstance(refused, _Whole) else RejectionCode.MESSAGE_BODY
-                rejects.append(Reject(f"message {message.name}", code, "", body))
+            found = self._of_body(message, wanted)
+            if isinstance(found, RejectionCode):
+                rejects.append(Reject(f"message {message.name}", found, "", message.incoming.body or b""))
                 continue
             for each in found:
                 parts.append(each)
                 rows += [(message.name, each, row) for row in range(each.batch.num_rows)]
-                rejects += [
-                    Reject(f"message {message.name}, {bad.position}", bad.code, bad.field, bad.raw, bad.offset)
-                    for bad in each.rejects
-                ]
+                rejects += [replace(bad, position=f"message {message.name}, {bad.position}") for bad in each.rejects]
         batches = [each.batch for each in parts] or [pa.RecordBatch.from_pylist([], wanted)]
         table = pa.Table.from_batches(batches).combine_chunks()
         whole = table.to_batches()
@@ -267,6 +258,16 @@ class QueueSource:
             lambda row: rows[row][1].raw(rows[row][2]),
             tuple(rejects),
         )
+
+    def _of_body(self, message: _Message, wanted: "pa.Schema") -> "list[Decoded] | RejectionCode":
+        """Decode one message, or say why it is refused as a whole."""
+        if message.code is not None:
+            return message.code
+        try:
+            found = list(self.decode(io.BytesIO(message.incoming.body or b""), wanted))
+        except FormatError:
+            return RejectionCode.MESSAGE_BODY
+        return found if any(each.records for each in found) else RejectionCode.MESSAGE_BODY
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -283,11 +284,3 @@ class QueueSource:
             raise DeclarationError(
                 where=f"queue {self._queue}", expected=error.expected, got=error.got, next_step=error.next_step
             ) from error
-
-
-class _Whole(Exception):
-    """A message is refused as a whole."""
-
-    def __init__(self, code: RejectionCode) -> None:
-        super().__init__()
-        self.code = code

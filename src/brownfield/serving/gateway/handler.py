@@ -157,7 +157,7 @@ class Handler:
         What is known of the pipeline of each integration that has one, as it changes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a face is made of)
         self,
         dataplane: Dataplane,
         *,

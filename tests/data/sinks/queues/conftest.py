@@ -1,6 +1,7 @@
 """The brokers, one after the other behind the same fixture."""
 
 import pytest
+
 from harness.brokers import mosquitto, nats, rabbitmq, redis_server
 from harness.queue_shop import LEGACY, SERVERS
 from harness.queues import Legacy

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from harness.brokers import HERE, mosquitto, nats, rabbitmq, redis_server
 from harness.proxy import Proxy
 from harness.queue_shop import LEGACY, SERVERS, Shop

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from harness.queue_shop import sale
 from harness.queues import left
 

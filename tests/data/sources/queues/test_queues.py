@@ -5,12 +5,12 @@ import json
 import random
 
 import pytest
-from harness.queue_shop import sale
-from harness.queues import left
 
 from brownfield.data.brokers import Unreachable
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.store import open_store
+from harness.queue_shop import sale
+from harness.queues import left
 
 pytestmark = pytest.mark.full
 
@@ -19,7 +19,7 @@ def test_f_56_each_message_has_one_effect(shop, legacy):
     """F-56: duplicates, another order and bad messages: accepted and quarantined add up to the messages sent."""
     messages = [sale(line, line % 5) for line in range(300)]
     twice = [*messages, *messages[40:80]]
-    random.Random(7).shuffle(twice)
+    random.Random(7).shuffle(twice)  # noqa: S311 (an order)
     legacy.send(twice)
     first = shop.run()
     assert (first.rows_in, first.accepted, first.quarantined) == (300, 240, 60)
@@ -94,7 +94,7 @@ def test_f_54_f_57_poison_is_quarantined_and_the_rest_flows(shop, legacy, monkey
 
 
 def test_f_42_f_43_a_broker_that_is_gone_costs_no_message_an_attempt(shop, legacy, proxy, monkeypatch):
-    """F-42, F-43: a broker that refuses is tried seldom, later and later; then all messages come, none nearer poison."""
+    """F-42, F-43: a broker that refuses is tried later and later; then all messages come, none nearer poison."""
     legacy.send(sale(line) for line in range(20))
     proxy.refusing = True
     monkeypatch.setenv("QUEUE_PORT", str(proxy.port))
@@ -133,5 +133,5 @@ def test_a_queue_that_is_not_there_is_refused(shop, legacy):
         pytest.skip("a topic is there as soon as it is named")
     declared = shop.folder / "integrations/reco/integration.yaml"
     declared.write_text(declared.read_text().replace(f"queue: {legacy.queue}", "queue: nothing"))
-    with pytest.raises(DeclarationError, match="none of this name|leave to use it"):
+    with pytest.raises(DeclarationError, match=r"none of this name|leave to use it"):
         shop.run()
