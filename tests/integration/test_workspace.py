@@ -59,7 +59,6 @@ def test_tokens_are_named_never_written() -> None:
     [
         (
             "connections: {a: {path: x}}",
-            "one of the installed connections "
             "(folder, mqtt, mysql, nats, postgres, rabbitmq, redis, sftp, sqlite), got nothing",
         ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
