@@ -21,7 +21,8 @@ test-fast: .venv/dev
 
 # What the tests do with 20 kills, with 1,000: writers and runs killed at random moments.
 soak: .venv/dev
-	BROWNFIELD_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/data/pipeline/test_kill.py tests/data/sinks/test_soak.py $(ARGS)
+	BROWNFIELD_KILLS=1000 $(BIN)/python -m pytest -n 2 tests/data/pipeline/test_kill.py \
+		tests/data/sinks/test_soak.py tests/services/test_delivery_matrix.py $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -414,6 +414,7 @@ class Soak:
         self.source = source
         self.sink = sink
         self.made = 0
+        self.killed = False
         self.chance = random.Random(20261121)  # noqa: S311 (moments of kills)
         home = folder / "integrations/soak"
         home.mkdir(parents=True)
@@ -467,30 +468,45 @@ class Soak:
 
     def kill(self, kills: int) -> None:
         """Kill children at random moments while records are made and taken."""
+        self.killed = True
         self.run()
         self.approve()
+        self.make(30)
+        begun = time.monotonic()
+        self.run()
+        run_s = time.monotonic() - begun
         server = subprocess.Popen(
             [sys.executable, SERVER, str(self.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
-            for _ in range(kills):
-                self._one_life(server)
+            for number in range(kills):
+                self._one_life(server, number, run_s)
             assert self._ask(server, "end")[1] == signal.SIGKILL
         finally:
             server.stdin.close()
             server.wait(30)
             server.stdout.close()
 
-    def _one_life(self, server) -> None:
-        child, status = self._ask(server, "next")
+    def _one_life(self, server, number: int, run_s: float) -> None:
+        """Let a child begin a run, and kill it within the next three; one that aims at itself has more time."""
+        before = self._runs()
+        child, status = self._ask(server, str(number))
         errors = self.folder / "var/soak-errors"
         assert status in {0, signal.SIGKILL}, errors.read_text() if errors.exists() else status
-        until = time.monotonic() + self.chance.uniform(0.0, 0.25)
-        while time.monotonic() < until:
-            self.make(self.chance.randrange(1, 60))
+        self.make(self.chance.randrange(1, 60))
+        patience = time.monotonic() + 30
+        while self._runs() == before and _is_alive(child) and time.monotonic() < patience:
+            time.sleep(0.002)
+        until = time.monotonic() + self.chance.uniform(0, (8 if number % 2 == 0 else 3) * run_s)
+        while time.monotonic() < until and _is_alive(child):
+            self.make(self.chance.randrange(1, 20))
             self.sink.take()
-            time.sleep(self.chance.uniform(0.0, 0.05))
+            time.sleep(self.chance.uniform(0.0, run_s / 4))
         os.kill(child, signal.SIGKILL)
+
+    def _runs(self) -> int:
+        with closing(sqlite3.connect(f"file:{self.folder}/var/brownfield.db?mode=ro", uri=True)) as store:
+            return store.execute("SELECT count(*) FROM run").fetchone()[0]
 
     def _ask(self, server, what: str) -> tuple[int, int]:
         server.stdin.write(f"{what}\n")
@@ -524,6 +540,7 @@ class Soak:
             refused = len(store.quarantine.select("soak", source="sales", limit=10**6))
             entries = store.outbox.entries("soak", "till", limit=10**6)
             statuses = Counter(each.status for each in store.ledger.runs("soak", limit=10**6))
+        assert statuses["failed"] > 0 or not self.killed, "no run was killed"
         totals = tuple(sum(getattr(each, name) for each in counts) for name in ("rows_in", "accepted", "quarantined"))
         assert totals == (len(lines), len(accepted), refused)
         assert refused == len(lines) - len(accepted)
@@ -541,3 +558,8 @@ class Soak:
         else:
             assert twice == []
         self.sink.check(len(accepted))
+
+
+def _is_alive(child: int) -> bool:
+    """Whether a process runs, and does not only wait to be reaped."""
+    return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,20 +1,60 @@
 """A fork server for soaks: all imports are made once, so that a child is under way some milliseconds after it is asked.
 
-Usage: soak_server.py WORKSPACE. Each line on standard input forks a child that pulls and delivers until it is killed,
-once the one before was reaped; its process id is printed. The line ``end`` reaps the last one. Each answer holds the
-status of the child that was reaped. Only what is out of reach for a while is tried again: every other error of a child
-ends it, and its text stands in ``var/soak-errors``.
+Usage: soak_server.py WORKSPACE. Each line with a number on standard input forks a child that pulls and delivers until
+it is killed, once the one before was reaped; its process id is printed. The line ``end`` reaps the last one. Each
+answer holds the status of the child that was reaped. Only what is out of reach for a while is tried again: every other
+error of a child ends it, and its text stands in ``var/soak-errors``.
+
+Children with even numbers also kill themselves, by the same SIGKILL, where it hurts most: between two steps that must
+not be torn apart, as the number draws it. All others are killed from outside, wherever they are.
 """
 
 import os
+import random
+import signal
 import sys
 import traceback
 from pathlib import Path
 
+from brownfield.data.pipeline import run as run_module
 from brownfield.data.pipeline import run_pipeline
+from brownfield.data.pipeline.run import Run
+from brownfield.data.sources import DatabaseTable, FileFeed, QueueSource, SqliteTable
 from brownfield.errors import SourceUnavailable
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
+from brownfield.store.outbox import Outbox
+
+AIMS = [
+    (Outbox, "_update"),
+    (Run, "commit"),
+    (Run, "publish"),
+    (run_module, "deliver"),
+    *((source, "ack") for source in (SqliteTable, DatabaseTable, FileFeed, QueueSource)),
+]
+"""What is called between two steps: the sink has a batch, and the outbox does not know; and so on."""
+
+
+_AIMED_SHARE = 0.4
+
+
+def aim(number: int) -> None:
+    """Let the process kill itself in one of these calls, or nowhere."""
+    chance = random.Random(number)  # noqa: S311 (moments of kills)
+    if number % 2:
+        return
+    left = chance.randrange(1, 5)
+    for owner, name in AIMS:
+        real, picked = getattr(owner, name), chance.random() < _AIMED_SHARE
+
+        def deadly(*arguments, real=real, picked=picked, **options):
+            nonlocal left
+            left -= picked
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        setattr(owner, name, deadly)
 
 
 def pull_for_ever(shop: Path) -> None:
@@ -42,6 +82,7 @@ def main() -> None:
             child = os.fork()
             if child == 0:
                 try:
+                    aim(int(line))
                     pull_for_ever(shop)
                 except BaseException:  # noqa: BLE001 (the parent reads it)
                     with (shop / "var/soak-errors").open("a") as errors:

@@ -11,7 +11,13 @@ from brownfield.integration.words import fields_of, help_of
 from brownfield.integration.workspace import WorkspaceDeclaration
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "declaration.md").read_text()
-INSIDE = {("ConnectionSpec", "kind"), ("ConnectionSpec", "options"), ("Location", "options"), ("DoorsSpec", "options")}
+INSIDE = {
+    ("ConnectionSpec", "kind"),
+    ("ConnectionSpec", "options"),
+    ("Location", "options"),
+    ("DoorsSpec", "options"),
+    ("WriteBackSpec", "to"),
+}
 
 
 def declared_specs() -> list[type[Spec]]:

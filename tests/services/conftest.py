@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 
 from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postgres
+from harness.brokers import mosquitto, nats, rabbitmq, redis_server
 from harness.databases import Server, encrypting, mariadb, postgres, server
 from harness.proxy import Proxy
 from harness.sftp import sftp_server
 
-__all__ = ["encrypting", "mariadb", "postgres", "server", "sftp_server"]
+__all__ = [
+    "encrypting", "mariadb", "mosquitto", "nats", "postgres", "rabbitmq", "redis_server", "server", "sftp_server",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -8,10 +8,14 @@ from itertools import product
 
 import pytest
 
-from harness.delivery import KILLS, SINKS, SOURCES, Soak
+from harness import delivery
+from harness.delivery import KILLS, Soak
+from harness.delivery_queues import QUEUE_SINKS, QUEUE_SOURCES
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(120 + 3 * KILLS)]
 
+SOURCES = {**delivery.SOURCES, **QUEUE_SOURCES}
+SINKS = {**delivery.SINKS, **QUEUE_SINKS}
 EVERY = list(product(SOURCES, SINKS))
 
 

@@ -104,7 +104,7 @@ def test_f_42_a_moved_source_is_bound_anew_without_a_restart(shop):
     """F-42: while the till is away the feed is paused and says why; its new place is read with the next run."""
     shop.make(5)
     wait_for(lambda: written(shop) == 5)
-    os.rename(shop.folder / "pos.db", shop.folder / "moved.db")
+    (shop.folder / "pos.db").rename(shop.folder / "moved.db")
     wait_for(lambda: state(shop)["state"] == "failed" or state(shop)["code"] == "BF-ERR-SOURCE")
     assert 'brownfield_pipeline_paused{integration="soak"} 1' in httpx.get(f"{shop.url}/metrics").text
     before = [child.pid for child in children(shop)]

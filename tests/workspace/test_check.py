@@ -274,7 +274,7 @@ def test_a_folder_that_is_no_bundle(workspace: Path) -> None:
 def test_the_report_as_json(workspace: Path) -> None:
     """Machines read the same report: one object with its verdict and its findings."""
     report = msgspec.json.decode(check(workspace).to_json())
-    assert set(report) == {"passed", "folder", "integrations", "findings"}
+    assert set(report) == {"passed", "folder", "integrations", "findings", "deliveries"}
     assert set(report["findings"][0]) == {"level", "where", "path", "message", "next_step"}
     assert report["passed"] is True
 

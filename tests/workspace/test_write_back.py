@@ -22,7 +22,9 @@ def writing(till):
     with closing(sqlite3.connect(till / "out.db")) as database:
         database.executescript("CREATE TABLE seen (line_id INTEGER PRIMARY KEY, price REAL);" + ledger_ddl("sqlite"))
     settings = till / "brownfield.yaml"
-    settings.write_text(settings.read_text().replace("path: pos.db}", "path: pos.db}, out: {kind: sqlite, path: out.db}"))
+    settings.write_text(
+        settings.read_text().replace("path: pos.db}", "path: pos.db}, out: {kind: sqlite, path: out.db}")
+    )
     home = till / "integrations/reco"
     contract = (home / "contract.odcs.yaml").read_text()
     line = "properties: [{name: line_id, logicalType: integer, required: true}]\n"
@@ -51,7 +53,7 @@ def rows(writing):
 
 @pytest.mark.full
 def test_s_17_look_approve_write(writing):
-    """S-17: the pull writes nothing and exits 1; the dry run shows masked rows and how to approve; then it is written."""
+    """S-17: the pull writes nothing and exits 1; the dry run shows masked rows and how to approve; then it writes."""
     first = brownfield("score", writing, "--pull")
     assert first.returncode == 1, first.stderr
     assert "seen: 0 written back, 1 wait\n    not written: nobody has approved it" in first.stdout

@@ -4,11 +4,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from brownfield.cli.output import EXIT_FINDING, print_json, printable, progress
+
+if TYPE_CHECKING:
+    from brownfield.data.pipeline import Guard
 
 __all__ = ["register"]
 
@@ -101,7 +104,7 @@ def _preview(folder: Path, integration: str | None, *, as_json: bool) -> None:
             typer.echo(printable("".join(f"        {line}\n" for line in each.ddl.splitlines())), nl=False)
 
 
-def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: list[str], as_json: bool) -> None:
+def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: "list[Guard]", as_json: bool) -> None:
     from brownfield.workspace.pull import pull
 
     with progress(quiet=as_json) as show:

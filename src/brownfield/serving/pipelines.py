@@ -38,7 +38,7 @@ class _Pipeline:
         self._name = spec.name
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
-        self._ending = False
+        self._ending = asyncio.Event()
         self._task = asyncio.create_task(self._keep())
 
     def hurry(self) -> None:
@@ -47,7 +47,7 @@ class _Pipeline:
 
     async def end(self, drain_s: float) -> None:
         """Let the run under way end, for so long at most."""
-        self._ending = True
+        self._ending.set()
         self._signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._task), drain_s)
@@ -63,10 +63,10 @@ class _Pipeline:
     async def _keep(self) -> None:
         """Start the process again whenever it ends, later and later while it ends quickly."""
         failures = 0
-        while not self._ending:
+        while not self._ending.is_set():
             begun_ns = self._clock.monotonic_ns()
             code = await self._one_life()
-            if self._ending:
+            if self._ending.is_set():
                 break
             lived_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
             failures = 0 if lived_s > _LONGEST_PAUSE_S else failures + 1
@@ -75,7 +75,9 @@ class _Pipeline:
                 "a pipeline's process ended",
                 extra={"event": "BF-SRV-PIPELINE-ENDED", "integration": self._name, "exit_code": code},
             )
-            await asyncio.sleep(min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 16), _LONGEST_PAUSE_S) if failures else 0)
+            pause_s = min(_FIRST_PAUSE_S * 2 ** min(failures, 16), _LONGEST_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), pause_s)
         self.status.state = "down"
 
     async def _one_life(self) -> int:

@@ -1,7 +1,6 @@
 """A pipeline in a process of its own: its rhythm, its signals, and what it tells."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -70,11 +69,11 @@ def test_it_ends_with_the_supervisor(shop):
 def test_f_42_a_source_that_is_gone_is_told_and_found_again(shop):
     """F-42: the run fails with its reason, tries later, and goes on from its position when the source is back."""
     shop.make(5)
-    os.rename(shop.folder / "pos.db", shop.folder / "away.db")
+    (shop.folder / "pos.db").rename(shop.folder / "away.db")
     with started(shop) as (process, told):
         failed = told()
         assert (failed["state"], failed["code"]) == ("failed", "BF-ERR-SOURCE")
-        os.rename(shop.folder / "away.db", shop.folder / "pos.db")
+        (shop.folder / "away.db").rename(shop.folder / "pos.db")
         process.send_signal(signal.SIGHUP)
         assert told()["rows"] == 5
 

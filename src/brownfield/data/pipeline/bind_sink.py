@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from brownfield.data.folders import Folder
 from brownfield.data.formats import Format, open_format
@@ -39,7 +39,14 @@ from brownfield.integration import (
     read_reference,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import pyarrow as pa
+
 __all__ = ["Bound", "bind_sink", "sink_ddl"]
+
+Encode: TypeAlias = "Callable[[Iterable[pa.RecordBatch]], Iterator[bytes]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def _target(spec: WriteBackSpec) -> TableTarget:
 
 def _files(folder: Folder, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
     spec = integration.write_back[name]
-    encode = _opened(integration, spec).encode
+    encode: Encode = _opened(integration, spec).encode
     if isinstance(spec.to.options, CsvFormat):
         encode = without_formulas(encode)
     return FileSink(folder, spec.to.path or "", encode, _ledger(workspace, integration, name), spec.totals)

@@ -6,6 +6,7 @@ the digest under which a person may approve it.
 
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def preview_write_back(
             writers=writers,
         )
         for name in reading_order(integration):
-            run.read(name, lambda name=name: bind_source(integration, name, connections, store), progress or _silent)  # type: ignore[misc]  # a default binds this source
+            run.read(name, partial(bind_source, integration, name, connections, store), progress or _silent)
         return [_preview(run, name, connections) for name in integration.write_back]
 
 

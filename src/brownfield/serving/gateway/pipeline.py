@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brownfield.serving.gateway.metrics import family, labelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["PipelineStatus", "pipeline_lines"]
 
@@ -83,7 +86,7 @@ def pipeline_lines(pipelines: Mapping[str, PipelineStatus]) -> Iterator[str]:
     """
     if not pipelines:
         return
-    gauges = (
+    gauges: tuple[tuple[str, str, Callable[[PipelineStatus], float]], ...] = (
         ("brownfield_pipeline_up", "1 while the process that pulls and writes back runs.", lambda one: int(one.is_up)),
         ("brownfield_pipeline_paused", "1 while the last run did not end well.", lambda one: int(bool(one.code))),
         (
