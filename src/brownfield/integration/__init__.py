@@ -27,6 +27,7 @@ from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.json_schema import declaration_schema
 from brownfield.integration.kinds import is_slug
 from brownfield.integration.loader import INTEGRATION_FILE, WORKSPACE_FILE, load_integration, load_workspace
+from brownfield.integration.lookups import FailoverSpec, SnapshotsSpec
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
 from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec, each_error
@@ -60,6 +61,7 @@ __all__ = [
     "DeclarationErrors",
     "Document",
     "DoorsSpec",
+    "FailoverSpec",
     "FallbackSpec",
     "FallbackStep",
     "FixedWidthFormat",
@@ -83,6 +85,7 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "ServingSpec",
+    "SnapshotsSpec",
     "SourceSpec",
     "Spec",
     "SqliteConnection",

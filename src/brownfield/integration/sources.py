@@ -5,11 +5,13 @@ A *feed* is records to be read once, in order; it pauses and resumes and is neve
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
+from brownfield.integration.lookups import FailoverSpec, SnapshotsSpec
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
 
@@ -42,6 +44,17 @@ class Location(Spec, frozen=True, kw_only=True):
     ) = None
     max_age_h: (
         Annotated[float, Meta(gt=0, le=8_784, description="Hours after which the snapshot is no longer used.")] | None
+    ) = None
+    constant: (
+        Annotated[Mapping[FieldName, Any], Meta(description="Stands for every record of a lookup that is gone.")] | None
+    ) = None
+    missing: Annotated[bool, Meta(description="True: what a lookup that is gone would say is missing.")] = False
+    deadline_ms: (
+        Annotated[int, Meta(ge=1, le=3_600_000, description="Longest time for reading or probing this place.")] | None
+    ) = None
+    lag_s: (
+        Annotated[int, Meta(ge=0, le=604_800, description="Seconds by which a copy may be behind what it copies.")]
+        | None
     ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
@@ -86,6 +99,9 @@ class Location(Spec, frozen=True, kw_only=True):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
+        if self.constant is not None or self.missing:
+            yield from self._alone("missing" if self.constant is None else "constant")
+            return
         if self.snapshot is not None:
             if self.connection is not None:
                 yield Contradiction(("connection",), "no connection beside snapshot", str(self.connection))
@@ -102,6 +118,19 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "format beside path", "none", "Formats are declared, never guessed.")
         if self.format is not None and self.path is None:
             yield Contradiction(("format",), "format beside path only", "no path")
+
+    def _alone(self, key: str) -> Iterator[Contradiction]:
+        """Refuse what stands beside a way out that reads nothing."""
+        for other in ("connection", "table", "path", "format", "snapshot", "max_age_h", "deadline_ms", "lag_s"):
+            if getattr(self, other) is not None:
+                yield Contradiction((other,), f"nothing beside {key}", other)
+        if self.constant is not None and self.missing:
+            yield Contradiction(("missing",), "either constant or missing", "both")
+
+    @property
+    def is_last_resort(self) -> bool:
+        """Whether it stands for records instead of holding them."""
+        return self.constant is not None or self.missing
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -133,6 +162,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    max_lost_keys_percent: (
+        Annotated[float, Meta(ge=0, le=100, description="Share of the last copy's keys that a pull may lack.")] | None
+    ) = None
+    max_null_jump_percent: (
+        Annotated[float, Meta(ge=0, le=100, description="Points by which a field may be missing more often.")] | None
+    ) = None
+    failover: Annotated[FailoverSpec, Meta(description="When a lookup changes its place.")] = FailoverSpec()
+    snapshots: Annotated[SnapshotsSpec, Meta(description="The copies that a lookup keeps.")] = SnapshotsSpec()
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
@@ -165,19 +202,40 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             )
         if self.feed and len(self.chain) > 1:
             yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
-        if self.feed and any(place.snapshot is not None for place in self.chain):
+        if self.feed and any(place.snapshot is not None or place.is_last_resort for place in self.chain):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
+        if self.feed and (self.failover, self.snapshots) != (FailoverSpec(), SnapshotsSpec()):
+            yield Contradiction((), "failover and snapshots on a lookup only", "a feed")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         if self.tolerance == "all" and not self.feed:
             yield Contradiction(("tolerance",), "none or data", "all", "A lookup's ways out are its chain.")
         if self.feed and self.max_drop_percent is not None and any(place.table is not None for place in self.chain):
             yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "a feed of a table")
-        for index, place in enumerate(self.chain[:-1]):
-            if place.snapshot is not None:
-                yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
-        if not self.feed and self.chain and self.chain[0].snapshot is not None:
-            yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+        yield from self._order()
+
+    def _order(self) -> Iterator[Contradiction]:
+        """Refuse a chain in another order than: places that are read, the snapshot, the last resort."""
+        ranks = [2 if place.is_last_resort else 1 if place.snapshot is not None else 0 for place in self.chain]
+        for index, (rank, following) in enumerate(pairwise(ranks)):
+            if rank and following <= rank:
+                what = "the snapshot" if rank == 1 else "constant or missing"
+                yield Contradiction(("chain", index), f"{what} as the last place", "places after it")
+        if not self.feed and ranks and ranks[0]:
+            yield Contradiction(
+                ("chain", 0),
+                "a connection before the snapshot" if ranks[0] == 1 else "a connection before the last resort",
+                "none",
+            )
+        if not self.keeps_copies:
+            for key in ("max_lost_keys_percent", "max_null_jump_percent"):
+                if getattr(self, key) is not None:
+                    yield Contradiction((key,), "a snapshot in the chain, to compare with", "none")
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether whole pulls are kept: the chain names the last good copy."""
+        return any(place.snapshot is not None for place in self.chain)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from brownfield.store.files import private_folder, sync_folder, write_private
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
+from brownfield.store.lookups import LookupEvent, LookupState
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.parts import Part
 from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
@@ -19,6 +20,8 @@ __all__ = [
     "AuditVerdict",
     "Journal",
     "JournalPolicy",
+    "LookupEvent",
+    "LookupState",
     "MigrationPlan",
     "Part",
     "QuarantineState",

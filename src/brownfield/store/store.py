@@ -11,6 +11,7 @@ from brownfield.store.access import Access, Joined
 from brownfield.store.audit import Audit
 from brownfield.store.database import Database, open_database
 from brownfield.store.ledger import Ledger
+from brownfield.store.lookups import Lookups
 from brownfield.store.parts import Parts
 from brownfield.store.quarantine import Quarantine
 from brownfield.store.registry import Registry
@@ -23,6 +24,7 @@ class Transaction:
 
     def __init__(self, access: Access, clock: Clock) -> None:
         self.ledger = Ledger(access, clock)
+        self.lookups = Lookups(access, clock)
         self.parts = Parts(access)
         self.quarantine = Quarantine(access, clock)
         self.registry = Registry(access, clock)

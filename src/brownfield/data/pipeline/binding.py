@@ -1,19 +1,32 @@
 """From a declared source to one that can be read: connection, format and layout are put together here."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.pipeline.lookups import bind_lookup
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
-from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.errors import DeclarationError
 from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+
+if TYPE_CHECKING:
+    from brownfield.clock import Clock
+    from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
 
 
-def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec]) -> Source:
-    """Give the first place of a source's chain that can be reached.
+def bind_source(
+    integration: IntegrationSpec,
+    name: str,
+    connections: Mapping[str, ConnectionSpec],
+    store: "Store | None" = None,
+    clock: "Clock | None" = None,
+) -> Source:
+    """Give a source that can be reached: the only place of its chain, or the one where its fail-over stands.
 
     Parameters
     ----------
@@ -23,6 +36,8 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         The source.
     connections
         Of the workspace.
+    store, clock
+        What keeps where a lookup stands, and whose time counts; a chain of several places needs them.
 
     Raises
     ------
@@ -32,27 +47,23 @@ def bind_source(integration: IntegrationSpec, name: str, connections: Mapping[st
         When a place names what is not there, or what is not read yet.
     """
     spec = integration.sources[name]
-    failed: SourceUnavailable | None = None
-    for index, place in enumerate(spec.chain):
-        if place.snapshot is not None:
-            continue  # the last good copy is kept and served by the fail-over of lookups
-        try:
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]")
-            source.probe()
-        except SourceUnavailable as error:
-            failed = error
-        else:
-            return source
-    raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
+    if len(spec.chain) > 1:
+        if store is None or clock is None:
+            raise AssertionError("a chain of several places is read with a store and a clock")
+        return bind_lookup(integration, name, partial(_bind_place, integration, name, connections), store, clock)
+    source = _bind_place(integration, name, connections, spec.chain[0], 0)
+    source.probe()
+    return source
 
 
 def _bind_place(
     integration: IntegrationSpec,
     name: str,
-    place: Location,
     connections: Mapping[str, ConnectionSpec],
-    path: str,
+    place: Location,
+    index: int,
 ) -> Source:
+    path = f"sources.{name}.chain[{index}]"
     connection = connections.get(place.connection or "")
     if connection is None:
         raise DeclarationError(

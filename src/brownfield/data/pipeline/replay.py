@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayReport", "discard_quarantined", "replay_quarantined"]
 
 _ALL = 2**31 - 1
-_ACCEPTED: "tuple[Guard, ...]" = ("refused", "shape", "volume")
+_ACCEPTED: "tuple[Guard, ...]" = ("keys", "nulls", "refused", "shape", "volume")
 """A replay takes nothing from the feed itself, and what its lookups are was judged by the runs."""
 
 
@@ -216,7 +217,7 @@ def _prepare(run: Run, connections: "Mapping[str, ConnectionSpec]", source: str)
         if run.integration.sources[name].feed:
             run.recall(name)
         else:
-            run.read(name, lambda name=name: bind_source(run.integration, name, connections))  # type: ignore[misc]  # a default binds this source
+            run.read(name, partial(bind_source, run.integration, name, connections, run.store, run.clock))
     return run.begin(source)
 
 

@@ -8,9 +8,11 @@ anywhere, leaves all as it was, and the next one does the work once.
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
@@ -20,6 +22,7 @@ from brownfield.data.pipeline.checking import StreamCheck
 from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
+from brownfield.data.pipeline.lookups import STAMP, as_held, keep_copy
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
@@ -111,9 +114,12 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     accept=accept,
                     clock=clock,
                     writers=writers,
+                    keeps_copies=True,
                 )
                 for name in order:
-                    run.read(name, lambda name=name: bind_source(integration, name, connections), progress or _silent)  # type: ignore[misc]  # a default binds this source
+                    run.read(
+                        name, partial(bind_source, integration, name, connections, store, clock), progress or _silent
+                    )
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
@@ -195,6 +201,7 @@ class Run:
         accept: Collection[Guard],
         clock: Clock,
         writers: ExitStack,
+        keeps_copies: bool = False,
     ) -> None:
         self.integration = integration
         self.store = store
@@ -204,6 +211,7 @@ class Run:
         self.accept = accept
         self.clock = clock
         self.writers = writers
+        self.keeps_copies = keeps_copies
         self.sources: dict[str, SourceStream] = {}
         self.tables: dict[str, TableStream] = {}
         self.kept = columns_kept(integration)
@@ -212,8 +220,12 @@ class Run:
     def read(self, name: str, bind: "Callable[[], Source]", progress: Progress = _silent) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
         stream = self.begin(name)
+        began_utc = self.clock.now_utc()
         try:
             stream.source = bind()
+            if not stream.is_feed:
+                held = stream.held = as_held(stream.source, began_utc)
+                stream.whole = [] if self.keeps_copies and not held.is_copy else None
             self._check_shape(stream, stream.source)
             self._pull(stream, stream.source, progress)
         except SourceUnavailable as error:
@@ -245,7 +257,7 @@ class Run:
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
         if not stream.resumes:
             stream.guards.judge()
-        if stream.state is not None and (stream.deliveries or not stream.is_feed):
+        if stream.state is not None and (stream.deliveries or not (stream.is_feed or stream.is_copy)):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
     def _check_shape(self, stream: SourceStream, source: "Source") -> None:
@@ -263,6 +275,8 @@ class Run:
         stream.refused += refused
         stream.guards.refused(decoded.records, len(refused))
         stream.kept.append(accepted.select(self.kept[stream.check.name]))
+        if stream.whole is not None and self.integration.sources[stream.check.name].keeps_copies:
+            stream.whole.append(accepted)
         if stream.memory is not None:
             stream.memory.write(accepted.select(stream.memory.schema.names))
         stream.seconds += self._seconds_since(begun)
@@ -271,7 +285,10 @@ class Run:
 
     def end(self, stream: SourceStream) -> None:
         """Hold a source that was read to its end to what must hold for the whole of it."""
-        stream.check.finish()
+        if stream.held is None or stream.held.resort is None:
+            stream.check.finish()
+        if stream.whole and stream.held is not None:
+            keep_copy(self.integration, stream.held, pa.concat_tables(stream.whole), stream, self.clock)
         self.lookups[stream.check.name] = pa.concat_tables(stream.kept)
         for table in stream.tables:
             table.check.finish()
@@ -283,7 +300,7 @@ class Run:
             dataset.seal()
         with self.store.commit() as tx:
             for source in self.sources.values():
-                self.enter(tx, source, whole=not source.resumes)
+                self.enter(tx, source, whole=not (source.resumes or source.is_copy))
                 self._move(tx, source)
                 for table in source.tables:
                     self.enter(tx, table, whole=not source.resumes)
@@ -334,7 +351,12 @@ class Run:
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:
         spec = self.integration.unified[name]
         schema = self.integration.contract.schema(name)
-        matchers = [Matcher(join, self.lookups[join.source], f"unified.{name}") for join in spec.join]
+        held = {join.source: self.sources[join.source].held for join in spec.join}
+        matchers = [
+            Matcher(join, self.lookups[join.source], f"unified.{name}", resort=each.resort if each else None)
+            for join, each in ((join, held[join.source]) for join in spec.join)
+        ]
+        stamp = {source: {"state": str(each.state), "as_of": each.as_of} for source, each in held.items() if each}
         columns = source.check.schema.arrow.empty_table()
         for matcher in matchers:
             columns = matcher.apply(columns)
@@ -345,11 +367,12 @@ class Run:
                     expected=f"a source or join that gives {field_name}, as the contract says",
                     got=", ".join(columns.column_names),
                 )
-        dataset = self._dataset(name, schema.arrow, source.resumes)
+        stamped = schema.arrow.with_metadata({STAMP: msgspec.json.encode(stamp)}) if stamp else schema.arrow
+        dataset = self._dataset(name, stamped, source.resumes)
         check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
         check.remember(dataset.read(unique_columns(schema)))
         references = {target: self._known(target) for target in schema.batches.references}
-        self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
+        self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset, lookups=stamp)
         return self.tables[name]
 
     def _dataset(self, name: str, schema: pa.Schema, resumes: bool) -> Dataset:  # noqa: FBT001 (one of two ways)
@@ -392,6 +415,10 @@ class Run:
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
         integration, name = self.integration.name, stream.check.name
+        if stream.held is not None:
+            tx.lookups.add_run(self.begun.run_id, name, str(stream.held.state), stream.held.as_of_utc)
+        if stream.is_copy:
+            return
         rows_in = stream.check.rows_in
         rows_last = rows_in if rows_in or stream.state is None else stream.state.rows_last
         if stream.position or stream.shape or tx.ledger.state(integration, name) is None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brownfield.data.pipeline.checking import StreamCheck
     from brownfield.data.pipeline.guards import Guards
     from brownfield.data.pipeline.joining import Matcher
+    from brownfield.data.pipeline.lookups import Held
     from brownfield.data.sources import Position, Source
     from brownfield.store import Refused, SourceState
     from brownfield.store.parts import Parts
@@ -161,7 +162,14 @@ class SourceStream(_Stream):
     position: "Position | None" = field(default=None, kw_only=True)
     deliveries: set[str] = field(default_factory=set, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
+    held: "Held | None" = field(default=None, kw_only=True)
+    whole: list[pa.Table] | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the records are not the source's own of now: a lookup's last good copy, or its last resort."""
+        return self.held is not None and self.held.is_copy
 
     @property
     def datasets(self) -> list[Dataset]:
@@ -171,7 +179,8 @@ class SourceStream(_Stream):
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self._reported())
+        read_from = {} if self.held is None else {"state": str(self.held.state), "as_of": self.held.as_of}
+        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **read_from, **self._reported())
 
 
 @dataclass(slots=True)
@@ -179,8 +188,11 @@ class TableStream(_Stream):
     """One unified table under way."""
 
     matchers: "list[Matcher]" = field(kw_only=True)
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True)
     dataset: Dataset = field(kw_only=True)
 
     def report(self) -> TableReport:
         """Say what became of the rows that this run added."""
-        return TableReport(path=self.dataset.folder, rows_total=self.dataset.rows_total, **self._reported())
+        return TableReport(
+            path=self.dataset.folder, rows_total=self.dataset.rows_total, lookups=self.lookups, **self._reported()
+        )
