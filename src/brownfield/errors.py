@@ -17,6 +17,7 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "DeclarationError",
+    "DecryptionFailed",
     "Fenced",
     "Forbidden",
     "FormatError",
@@ -25,6 +26,7 @@ __all__ = [
     "NotFound",
     "OutputRefused",
     "Overloaded",
+    "QuarantineFull",
     "RejectionCode",
     "RunPaused",
     "SinkRefused",
@@ -329,6 +331,18 @@ class StoreError(BrownfieldError):
     """The workspace's store cannot do what it was asked."""
 
     code = "BF-ERR-STORE"
+
+
+class QuarantineFull(StoreError):
+    """The quarantine has no room for what was refused; nothing of the run is kept."""
+
+    code = "BF-ERR-QUARANTINE-FULL"
+
+
+class DecryptionFailed(StoreError):
+    """What was encrypted at rest cannot be opened: its key is not declared, or it was changed."""
+
+    code = "BF-ERR-DECRYPTION"
 
 
 class StoreTooNew(StoreError):

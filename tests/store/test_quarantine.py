@@ -3,7 +3,7 @@
 import pytest
 
 from brownfield.errors import RejectionCode, Violation
-from brownfield.store import QuarantineState, Refused
+from brownfield.store import QuarantineState, Refused, Selection
 from brownfield.store.quarantine import RAW_CAP_BYTES
 
 RANGE = Violation("quantity", "quantity.range", RejectionCode.RULE_RANGE)
@@ -38,10 +38,11 @@ def test_a_refused_record_keeps_its_reason_and_bytes(store, add, run_id):
 
 
 def test_raw_bytes_are_capped_and_their_length_kept(store, add):
-    """A huge record does not fill the store; that it was cut can be seen."""
-    add(Refused("1", [RANGE], raw=b"x" * (RAW_CAP_BYTES + 5)))
-    [kept] = store.quarantine.select("shop")
-    assert (len(kept.raw), kept.raw_bytes) == (RAW_CAP_BYTES, RAW_CAP_BYTES + 5)
+    """A huge record does not fill the store; that its bytes are missing can be seen, and a shorter one is whole."""
+    add(Refused("1", [RANGE], raw=b"x" * (RAW_CAP_BYTES + 5)), Refused("2", [RANGE], raw=b"x" * 100_000))
+    long, short = store.quarantine.select("shop")
+    assert (long.raw, long.raw_bytes, long.whole) == (None, RAW_CAP_BYTES + 5, False)
+    assert (len(short.raw), short.whole, store.quarantine.raw_bytes()) == (100_000, True, 100_000)
 
 
 def test_a_record_refused_again_is_one_entry_with_another_attempt(store, add, clock):
@@ -81,16 +82,16 @@ def test_a_whole_reading_closes_what_it_no_longer_refuses(store, add, run_id):
 
 
 def test_records_are_counted_and_selected_by_reason(store, add):
-    """Counts by source, code and rule are of the open records; a selection takes any of its conditions."""
+    """A record that was refused for two reasons counts under both and is found by each."""
     add(Refused("1", [RANGE]), Refused("2", [RANGE]), Refused("3", [MISSING, RANGE]))
     store.quarantine.set_state("shop", "baskets", ["2"], QuarantineState.FIXED)
     assert store.quarantine.count_by_rule("shop") == {
         ("baskets", "BF-FLD-002", "product_id.required"): 1,
-        ("baskets", "BF-RUL-001", "quantity.range"): 1,
+        ("baskets", "BF-RUL-001", "quantity.range"): 2,
     }
-    assert [kept.record_id for kept in store.quarantine.select("shop", code="BF-RUL-001")] == ["1", "2"]
-    assert [kept.record_id for kept in store.quarantine.select("shop", state=QuarantineState.FIXED)] == ["2"]
-    assert store.quarantine.select("shop", source="other") == []
+    assert [kept.record_id for kept in store.quarantine.select("shop", Selection(code="BF-RUL-001"))] == ["1", "2", "3"]
+    assert [kept.record_id for kept in store.quarantine.select("shop", Selection(state=QuarantineState.FIXED))] == ["2"]
+    assert store.quarantine.select("shop", Selection(source="other")) == []
     assert len(store.quarantine.select("shop", limit=1)) == 1
 
 

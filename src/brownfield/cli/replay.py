@@ -20,7 +20,7 @@ def _replay(  # noqa: PLR0913, PLR0917 (the options of the verb)
     integration: str | None = typer.Option(
         None, "--integration", metavar="NAME", help="The integration, where there is more than one."
     ),
-    code: str | None = typer.Option(None, "--code", help="Only records whose first reason has this code."),
+    code: str | None = typer.Option(None, "--code", help="Only records with this code among their reasons."),
     min_age_h: float = typer.Option(0.0, "--min-age-h", help="Only records refused at least so many hours ago."),
     discard: bool = typer.Option(False, "--discard", help="Close them instead of trying them."),
     apply: bool = typer.Option(False, "--apply", help="Do it; without this option nothing is changed."),

@@ -34,6 +34,7 @@ from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
+from brownfield.integration.security import QuarantineSpec, SecuritySpec
 from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
@@ -77,6 +78,7 @@ __all__ = [
     "MysqlConnection",
     "ParquetFormat",
     "PostgresConnection",
+    "QuarantineSpec",
     "QuietHours",
     "RedefineRule",
     "Reference",
@@ -84,6 +86,7 @@ __all__ = [
     "Role",
     "RolloutSpec",
     "RolloutStep",
+    "SecuritySpec",
     "ServingSpec",
     "SnapshotsSpec",
     "SourceSpec",

@@ -12,6 +12,7 @@ from brownfield.integration.connections import ConnectionSpec
 from brownfield.integration.integration import IntegrationSpec
 from brownfield.integration.kinds import Identifier, Slug
 from brownfield.integration.reader import Spec
+from brownfield.integration.security import QuarantineSpec, SecuritySpec
 from brownfield.integration.serving import ServingSpec
 from brownfield.integration.strict_yaml import Document
 
@@ -28,6 +29,8 @@ class WorkspaceDeclaration(Spec, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
     serving: Annotated[ServingSpec, Meta(description="The workspace's own listener.")] = ServingSpec()
     access: Annotated[AccessSpec, Meta(description="Who may do what.")] = AccessSpec()
+    security: Annotated[SecuritySpec, Meta(description="Encryption at rest.")] = SecuritySpec()
+    quarantine: Annotated[QuarantineSpec, Meta(description="How refused records are kept.")] = QuarantineSpec()
 
 
 class Changes(NamedTuple):
@@ -64,6 +67,8 @@ class WorkspaceSpec:
     connections: Mapping[str, ConnectionSpec]
     serving: ServingSpec
     access: AccessSpec
+    security: SecuritySpec
+    quarantine: QuarantineSpec
     integrations: Mapping[str, IntegrationSpec]
     document: Document
     digest: str

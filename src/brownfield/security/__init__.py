@@ -1,17 +1,24 @@
 """Who may do what, and secrets that stay secret."""
 
+from brownfield.security.encryption import EncryptionKey, Keyring, decrypt, encrypt, read_keyring, sealed_by
 from brownfield.security.principals import Principal, Principals, authorize, needs_token, new_token
 from brownfield.security.roles import PERMISSIONS, permitted
 from brownfield.security.secret import Secret, resolve_secret
 
 __all__ = [
     "PERMISSIONS",
+    "EncryptionKey",
+    "Keyring",
     "Principal",
     "Principals",
     "Secret",
     "authorize",
+    "decrypt",
+    "encrypt",
     "needs_token",
     "new_token",
     "permitted",
+    "read_keyring",
     "resolve_secret",
+    "sealed_by",
 ]

@@ -9,7 +9,7 @@ from brownfield.store.lock import workspace_lock
 from brownfield.store.lookups import LookupEvent, LookupState
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.parts import Part
-from brownfield.store.quarantine import Quarantined, QuarantineState, Refused
+from brownfield.store.quarantine import Parked, Quarantined, QuarantineState, Refused, Selection
 from brownfield.store.registry import Admission
 from brownfield.store.store import Store, Transaction, open_store
 
@@ -23,11 +23,13 @@ __all__ = [
     "LookupEvent",
     "LookupState",
     "MigrationPlan",
+    "Parked",
     "Part",
     "QuarantineState",
     "Quarantined",
     "Refused",
     "Run",
+    "Selection",
     "SourceCounts",
     "SourceState",
     "Store",

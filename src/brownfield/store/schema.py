@@ -21,6 +21,7 @@ __all__ = [
     "part",
     "position",
     "quarantine",
+    "quarantine_reason",
     "run",
     "run_lookup",
     "run_rule",
@@ -161,10 +162,6 @@ quarantine = sa.Table(
     sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), nullable=False),
     sa.Column("position", JsonText),
     sa.Column("stage", sa.String(32), nullable=False),
-    sa.Column("code", sa.String(32), nullable=False),
-    sa.Column("field", sa.String(256), nullable=False),
-    sa.Column("rule", sa.String(256), nullable=False),
-    sa.Column("violations", JsonText, nullable=False),
     sa.Column("contract", sa.String(256), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("first_seen_utc", UtcStamp, nullable=False),
@@ -173,8 +170,25 @@ quarantine = sa.Table(
     sa.Column("raw_bytes", sa.Integer, nullable=False),
     sa.Column("preview", JsonText),
     sa.Column("state", sa.String(16), nullable=False),
-    sa.Index("quarantine_by_rule", "integration", "source", "state", "code", "rule"),
+    sa.Column("seq", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("key_id", sa.String(16), nullable=False, server_default=""),
+    sa.Column("park_key", sa.String(64), nullable=False, server_default=""),
     sa.Index("quarantine_by_run", "run_id"),
+    sa.Index("quarantine_by_state", "integration", "source", "state", "seq"),
+    sa.Index("quarantine_by_key", "integration", "source", "park_key"),
+)
+
+quarantine_reason = sa.Table(
+    "quarantine_reason",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("record_id", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("code", sa.String(32), nullable=False),
+    sa.Column("field", sa.String(256), nullable=False),
+    sa.Column("rule", sa.String(256), nullable=False),
+    sa.Index("quarantine_reason_by_rule", "integration", "source", "code", "rule"),
 )
 
 lookup_state = sa.Table(

@@ -32,7 +32,7 @@ def replay(  # noqa: PLR0913 (what a person may choose)
     integration
         Needed where the workspace has more than one.
     code
-        Only records whose first reason has this rejection code.
+        Only records of which any reason has this rejection code.
     min_age_h
         Only records first seen at least so many hours ago.
     discard

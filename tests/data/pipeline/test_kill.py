@@ -16,7 +16,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from brownfield.data.pipeline import run_pipeline
 from brownfield.errors import BrownfieldError
 from brownfield.integration import load_workspace
-from brownfield.store import open_store
+from brownfield.store import Selection, open_store
 
 KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
 
@@ -113,7 +113,7 @@ def check_whole(shop):
         lines = [line for (line,) in database.execute("SELECT line_id FROM sales ORDER BY 1")]
     assert seen(shop) == accepted
     with open_store(shop / "var/brownfield.db") as store:
-        entries = store.quarantine.select("reco", source="sales", limit=10**6)
+        entries = store.quarantine.select("reco", Selection(source="sales"), limit=10**6)
         runs = store.ledger.runs("reco", limit=10**6)
         counts = [each for run in runs for each in store.ledger.counts(run.run_id) if each.source == "sales"]
     refused = sorted(int(each.position.removeprefix("line_id=")) for each in entries)

@@ -9,7 +9,7 @@ import pytest
 from brownfield.data.pipeline import discard_quarantined, replay_quarantined, run_pipeline
 from brownfield.errors import DeclarationError, Unavailable
 from brownfield.integration import load_workspace
-from brownfield.store import open_store
+from brownfield.store import Selection, open_store
 
 WORKSPACE = "workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n  drop: {kind: folder, path: drop}\n"
 TABLE = "connection: pos, table: sales, cursor: {column: line_id, key: line_id}"
@@ -94,7 +94,7 @@ def replay(shop, source="sales", **options):
 
 def states(shop):
     """State and attempts of each refused line."""
-    found = on_store(shop, lambda _i, _c, store, _o: store.quarantine.select("reco", source="sales"))
+    found = on_store(shop, lambda _i, _c, store, _o: store.quarantine.select("reco", Selection(source="sales")))
     return {each.position: (str(each.state), each.attempt) for each in found}
 
 
@@ -158,10 +158,11 @@ def test_f_58_what_is_good_now_is_brought_in_once(shop):
 
 
 def test_records_are_selected_by_code_and_age(shop):
-    """Only records of the code, and only those that are old enough, are tried."""
+    """Records with the code among their reasons, first or not, and only those that are old enough, are tried."""
     run(shop)
     mend(shop)
-    assert replay(shop, code="BF-RUL-008").selected == 1
+    assert replay(shop, code="BF-RUL-008").selected == 2
+    assert replay(shop, code="BF-RUL-001").selected == 3
     assert replay(shop, min_age_h=1).selected == 0
 
 

@@ -27,7 +27,7 @@ from brownfield.data.pipeline.rows import column_of
 from brownfield.data.pipeline.run import Run, begin, settle_all
 from brownfield.data.sources import FolderFile
 from brownfield.errors import DeclarationError, RejectionCode, StoreError
-from brownfield.store import QuarantineState
+from brownfield.store import QuarantineState, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +104,7 @@ def replay_quarantined(  # noqa: PLR0913 (what a replay is made of)
     source
         The feed.
     code
-        Only records whose first reason has this rejection code.
+        Only records of which any reason has this rejection code.
     min_age_h
         Only records first seen at least so many hours ago.
     apply
@@ -205,8 +205,8 @@ def _select(  # noqa: PLR0913, PLR0917 (the conditions of a selection)
     state: QuarantineState,
 ) -> "list[Quarantined]":
     latest = clock.now_utc() - timedelta(hours=min_age_h)
-    found = store.quarantine.select(integration, source=source, code=code, state=state, limit=_ALL)
-    return [each for each in found if each.first_seen_utc <= latest]
+    wanted = Selection(source=source, code=code, state=state, seen_until_utc=latest)
+    return store.quarantine.select(integration, wanted, limit=_ALL)
 
 
 def _prepare(run: Run, connections: "Mapping[str, ConnectionSpec]", source: str) -> "SourceStream":
@@ -229,7 +229,7 @@ class _Outcome:
 
 def _try(run: Run, stream: "SourceStream", source: "Source", entries: "Sequence[Quarantined]") -> _Outcome:
     """Decode and check the records; the row of each is told by its number, so that it keeps its identity."""
-    usable = [each for each in entries if each.raw is not None and len(each.raw) == each.raw_bytes]
+    usable = [each for each in entries if each.whole]
     decode: Callable[[Quarantined], tuple[Decoded, ...]]
     wanted = stream.check.schema.arrow
     if isinstance(source, FolderFile):
