@@ -1,19 +1,14 @@
 """Two databases in which the sinks for tables are tried alike: SQLite, and a PostgreSQL server of the test's own."""
 
-import os
-import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from brownfield.data.sinks import PostgresTableSink, SqliteTableSink, TableTarget, ledger_ddl
+from harness.databases import mariadb, postgres
+
+__all__ = ["mariadb", "postgres"]
 
 TARGET = TableTarget("scores", ("basket", "label", "score"), ("basket",))
 SCORES = """
@@ -85,73 +80,12 @@ class PostgresPlace:
         return PostgresTableSink({**self.parameters, **changed}, target, stream, schema=self.schema, idle_timeout_s=1)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[dict]:
-    """Parameters of a server of our own on a free loopback port, or of the one that the environment names."""
-    if url := os.environ.get("BROWNFIELD_TEST_POSTGRES_URL"):
-        from psycopg.conninfo import conninfo_to_dict
-
-        yield conninfo_to_dict(url)
-        return
-    folders = ["/usr/local/bin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
-    initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *folders]))
-    if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    home = Path(tempfile.mkdtemp(prefix="brownfield-postgres-"))
-    if user:
-        shutil.chown(home, "postgres", "postgres")
-    data = home / "data"
-    subprocess.run(
-        [initdb, "-D", data, "-U", "owner", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=home,
-        **user,
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = ("listen_addresses=127.0.0.1", "fsync=off", f"unix_socket_directories={home}")
-    flags = [part for setting in settings for part in ("-c", setting)]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [Path(initdb).resolve().parent / "postgres", "-D", data, "-p", str(port), *flags],
-            stdout=log,
-            stderr=log,
-            cwd=home,
-            **user,
-        )
-    try:
-        parameters = {"host": "127.0.0.1", "port": port, "user": "owner", "dbname": "postgres"}
-        _wait_for(parameters, server)
-        yield parameters
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-        shutil.rmtree(home)
-
-
-def _wait_for(parameters: dict, server: subprocess.Popen) -> None:
-    import psycopg
-
-    for _ in range(300):
-        try:
-            psycopg.connect(**parameters).close()
-        except psycopg.OperationalError:
-            assert server.poll() is None, "the server ended"
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("the server does not answer")
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
 def place(request, tmp_path):
     """Each database in turn, with empty tables."""
     if request.param == "sqlite":
         return SqlitePlace(tmp_path / "pos.db")
-    return PostgresPlace(request.getfixturevalue("postgres"), f"{tmp_path.name} 100%s")
+    return PostgresPlace(request.getfixturevalue("postgres").options, f"{tmp_path.name} 100%s")
 
 
 @pytest.fixture
@@ -163,4 +97,4 @@ def sqlite_place(tmp_path) -> SqlitePlace:
 @pytest.fixture
 def postgres_place(postgres, tmp_path) -> PostgresPlace:
     """PostgreSQL alone, with empty tables."""
-    return PostgresPlace(postgres, tmp_path.name)
+    return PostgresPlace(postgres.options, tmp_path.name)

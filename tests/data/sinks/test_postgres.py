@@ -1,8 +1,7 @@
 """What holds for the sink of PostgreSQL tables alone: lost answers, stopped owners, grants."""
 
 import socket
-import threading
-from contextlib import closing, suppress
+from contextlib import closing
 
 import psycopg
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pytest
 
 from brownfield.data.sinks import Applied, Found, TableTarget, ledger_ddl
 from brownfield.errors import Fenced, SinkRefused, SinkUnavailable
+from harness.proxy import Proxy
 
 pytestmark = pytest.mark.full
 
@@ -18,53 +18,12 @@ WHOLE = [(1, "a", 0.1), (2, "b", 0.2)]
 SCORES = "SELECT basket, label, score FROM scores ORDER BY basket"
 
 
-class CuttingProxy:
-    """Stands between sink and server, and cuts the connection when a statement passes: before it, or behind it."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.upstream = (host, port)
-        self.cut_at = b""
-        self.delivers = True
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                server = socket.create_connection(self.upstream)
-                threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._carry_back, args=(server, client), daemon=True).start()
-
-    def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                if self.cut_at and self.cut_at in data:
-                    self.cut_at = b""
-                    client.shutdown(socket.SHUT_RDWR)  # no answer comes through any more
-                    if self.delivers:
-                        server.sendall(data)
-                        with suppress(OSError):
-                            server.recv(65536)  # the server has answered: it has done it
-                    break
-                server.sendall(data)
-        server.close()
-        client.close()
-
-    @staticmethod
-    def _carry_back(server: socket.socket, client: socket.socket) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                client.sendall(data)
-
-
 @pytest.fixture
 def proxy(postgres):
     """A proxy before the server."""
-    made = CuttingProxy(postgres["host"], int(postgres["port"]))
+    made = Proxy(postgres.host, postgres.port)
     yield made
-    made.listener.close()
+    made.close()
 
 
 @pytest.mark.parametrize("delivers", [True, False], ids=["delivered", "lost"])
@@ -127,10 +86,11 @@ def test_an_ended_session_is_opened_again(postgres_place) -> None:
 def test_i4_the_printed_grants_are_enough_and_no_more(postgres_place) -> None:
     """I4: a role with the grants of ledger_ddl can make effects, and touches no other column, row or table."""
     target = TableTarget("scores", ("basket", "label", "score"), ("basket",))
-    postgres_place.run(f'CREATE ROLE "{postgres_place.schema}" LOGIN')
+    postgres_place.run(f"CREATE ROLE \"{postgres_place.schema}\" LOGIN PASSWORD 'only-grants'")
+    limited = {"user": postgres_place.schema, "password": "only-grants"}
     grants = ledger_ddl("postgres", schema=postgres_place.schema, target=target, role=postgres_place.schema)
     postgres_place.run(grants[grants.index("GRANT") :])
-    with postgres_place.sink(target, user=postgres_place.schema) as sink:
+    with postgres_place.sink(target, **limited) as sink:
         assert sink.apply("e1", ROWS) == Applied(2, repeated=False)
         assert sink.apply("e2", ROWS) == Applied(2, repeated=False)
         for forbidden in ("UPDATE scores SET owner_note = ''", "DELETE FROM scores", "SELECT * FROM elsewhere"):
@@ -138,7 +98,7 @@ def test_i4_the_printed_grants_are_enough_and_no_more(postgres_place) -> None:
                 sink._session().execute(f'SET search_path = "{postgres_place.schema}"; {forbidden}')
     postgres_place.run(f'REVOKE ALL ON scores FROM "{postgres_place.schema}"')
     with (
-        postgres_place.sink(target, user=postgres_place.schema) as sink,
+        postgres_place.sink(target, **limited) as sink,
         pytest.raises(SinkUnavailable, match="grants"),
     ):
         sink.apply("e3", ROWS)
