@@ -12,6 +12,7 @@ from brownfield.integration.databases import (
     TlsSpec,
 )
 from brownfield.integration.doors import DoorsSpec, HttpDoor
+from brownfield.integration.endpoints import EndpointSpec, HttpConnection, SoapSpec
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
 from brownfield.integration.formats import (
     ArrowFormat,
@@ -62,11 +63,13 @@ __all__ = [
     "DeclarationErrors",
     "Document",
     "DoorsSpec",
+    "EndpointSpec",
     "FailoverSpec",
     "FallbackSpec",
     "FallbackStep",
     "FixedWidthFormat",
     "FolderConnection",
+    "HttpConnection",
     "HttpDoor",
     "IntegrationSpec",
     "Join",
@@ -89,6 +92,7 @@ __all__ = [
     "SecuritySpec",
     "ServingSpec",
     "SnapshotsSpec",
+    "SoapSpec",
     "SourceSpec",
     "Spec",
     "SqliteConnection",

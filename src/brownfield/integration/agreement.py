@@ -104,9 +104,25 @@ class _Agreement:
         if self.schema(name, path) is None:
             return
         self.fields(name, source.keys, (*path, "lookup"))
+        self.endpoints(name, source)
         if source.cursor is not None:
             self.fields(name, [source.cursor.column], (*path, "cursor", "column"))
             self.fields(name, names(source.cursor.key), (*path, "cursor", "key"))
+
+    def endpoints(self, name: str, source: SourceSpec) -> None:
+        """Check that a request names the keys of its lookup, all or none."""
+        for index, place in enumerate(source.chain):
+            named = place.endpoint.keys if place.endpoint is not None else frozenset()
+            if named and named != set(source.keys):
+                path: KeyPath = ("sources", name, "chain", index, "endpoint")
+                expected = f"all keys of the lookup ({', '.join(source.keys)}), or none"
+                self._reader.note(path, expected, ", ".join(sorted(named)))
+        if source.is_asked_by_key:
+            for schema in self._contract.schemas.values():
+                for rule in schema.set_rules:
+                    if getattr(rule, "target", "").partition(".")[0] == name:
+                        expected = f"no rule of {schema.name} that refers to it: it is asked key by key"
+                        self._reader.note(("sources", name), expected, "one")
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from brownfield.integration.connections import FolderConnection, SqliteConnection
 from brownfield.integration.databases import MysqlConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
+from brownfield.integration.endpoints import HttpConnection
 from brownfield.integration.formats import (
     ArrowFormat,
     CopybookFormat,
@@ -56,6 +57,7 @@ DEFAULT = Registry(
     connections=MappingProxyType(
         {
             "folder": FolderConnection,
+            "http": HttpConnection,
             "mysql": MysqlConnection,
             "postgres": PostgresConnection,
             "sqlite": SqliteConnection,

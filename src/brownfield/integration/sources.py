@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from brownfield.integration.endpoints import EndpointSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
 from brownfield.integration.lookups import FailoverSpec, SnapshotsSpec
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
@@ -37,7 +38,8 @@ class Location(Spec, frozen=True, kw_only=True):
     connection: Annotated[Identifier, Meta(description="Name of a connection of the workspace.")] | None = None
     table: Annotated[FieldName, Meta(description="Table or view, in a connection to a database.")] | None = None
     path: Annotated[RelativePath, Meta(description="File, in a connection to a folder.")] | None = None
-    format: Annotated[str, Meta(description="Format of the file; its options stand beside it.")] | None = None
+    endpoint: Annotated[EndpointSpec, Meta(description="Request, in a connection to a service.")] | None = None
+    format: Annotated[str, Meta(description="Format of the file or answer; its options stand beside it.")] | None = None
     snapshot: (
         Annotated[str, Meta(pattern="^last_good$", description="last_good: the last copy that passed the contract.")]
         | None
@@ -72,7 +74,7 @@ class Location(Spec, frozen=True, kw_only=True):
         for name, options in sorted(registry.formats.items()):
             schema = schemas[options.__name__]
             properties = {**plain, "format": {"const": name, "description": schema["description"]}}
-            required = ["connection", "path", "format", *schema["required"]]
+            required = ["connection", "format", *schema["required"]]
             branches.append({**own, "properties": {**properties, **schema["properties"]}, "required": required})
         return {"oneOf": branches}
 
@@ -97,8 +99,8 @@ class Location(Spec, frozen=True, kw_only=True):
             return BAD
         return reader.checked(cls(**arguments, options=options), path)
 
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse what is not one of a table, a file with its format, and a snapshot with its age."""
+    def contradictions(self) -> Iterator[Contradiction]:  # noqa: C901 (one clause for each kind of place)
+        """Refuse what is not one of a table, a file with its format, an endpoint, and a snapshot with its age."""
         if self.constant is not None or self.missing:
             yield from self._alone("missing" if self.constant is None else "constant")
             return
@@ -112,6 +114,9 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction(("max_age_h",), "max_age_h beside snapshot only", "no snapshot")
         if self.connection is None:
             yield Contradiction((), "a connection, or a snapshot", "neither")
+        elif self.endpoint is not None:
+            yield from self._endpoint_contradictions()
+            return
         elif (self.table is None) == (self.path is None):
             yield Contradiction((), "either table or path", "neither" if self.table is None else "both")
         if self.path is not None and self.format is None:
@@ -119,9 +124,28 @@ class Location(Spec, frozen=True, kw_only=True):
         if self.format is not None and self.path is None:
             yield Contradiction(("format",), "format beside path only", "no path")
 
+    def _endpoint_contradictions(self) -> Iterator[Contradiction]:
+        for other in ("table", "path"):
+            if getattr(self, other) is not None:
+                yield Contradiction((other,), f"either endpoint or {other}", "both")
+        if self.format not in {"json", "xml"}:
+            yield Contradiction(("format",), "format: json or format: xml beside endpoint", str(self.format))
+        if self.endpoint is not None and self.endpoint.soap is not None and self.format == "json":
+            yield Contradiction(("format",), "format: xml beside soap", "json")
+
     def _alone(self, key: str) -> Iterator[Contradiction]:
         """Refuse what stands beside a way out that reads nothing."""
-        for other in ("connection", "table", "path", "format", "snapshot", "max_age_h", "deadline_ms", "lag_s"):
+        for other in (
+            "connection",
+            "table",
+            "path",
+            "endpoint",
+            "format",
+            "snapshot",
+            "max_age_h",
+            "deadline_ms",
+            "lag_s",
+        ):
             if getattr(self, other) is not None:
                 yield Contradiction((other,), f"nothing beside {key}", other)
         if self.constant is not None and self.missing:
@@ -227,10 +251,20 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
                 "a connection before the snapshot" if ranks[0] == 1 else "a connection before the last resort",
                 "none",
             )
+        by_key = [place.endpoint is not None and bool(place.endpoint.keys) for place in self.chain]
+        if any(by_key) and not all(by_key[: ranks.index(2) if 2 in ranks else len(ranks)]):  # noqa: PLR2004 (the rank of a last resort)
+            yield Contradiction(("chain",), "places that are all asked key by key, or none", "some")
+        if any(by_key) and self.feed:
+            yield Contradiction(("chain",), "a lookup, to ask key by key", "a feed")
         if not self.keeps_copies:
             for key in ("max_lost_keys_percent", "max_null_jump_percent"):
                 if getattr(self, key) is not None:
                     yield Contradiction((key,), "a snapshot in the chain, to compare with", "none")
+
+    @property
+    def is_asked_by_key(self) -> bool:
+        """Whether single records are asked for, when they are needed, instead of reading all of them."""
+        return bool(self.chain) and self.chain[0].endpoint is not None and bool(self.chain[0].endpoint.keys)
 
     @property
     def keeps_copies(self) -> bool:

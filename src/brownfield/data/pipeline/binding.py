@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
+from brownfield.data.pipeline.endpoints import bind_endpoint
 from brownfield.data.pipeline.lookups import bind_lookup
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
 from brownfield.errors import DeclarationError
-from brownfield.integration import ConnectionSpec, DatabaseConnection, IntegrationSpec, Location
+from brownfield.integration import ConnectionSpec, DatabaseConnection, HttpConnection, IntegrationSpec, Location
 
 if TYPE_CHECKING:
     from brownfield.clock import Clock
@@ -75,6 +76,10 @@ def _bind_place(
     if place.table is not None and isinstance(connection.options, DatabaseConnection):
         keys = integration.sources[name].keys
         return bind_table(connection.options, _workspace_folder(integration), place.table, cursor, keys)
+    if place.endpoint is not None and isinstance(connection.options, HttpConnection):
+        form = open_format(place.format or "", place.options)
+        workspace = _workspace_folder(integration)
+        return bind_endpoint(place.connection or "", connection.options, workspace, place.endpoint, form)
     wanted = "sqlite" if place.table is not None else "folder"
     if connection.kind != wanted:
         raise DeclarationError(
