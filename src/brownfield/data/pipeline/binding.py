@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from brownfield.data.formats import Copybook, Csv, FixedWidth, Format, open_format
 from brownfield.data.pipeline.endpoints import bind_endpoint
+from brownfield.data.pipeline.keyed import KeyedLookup
 from brownfield.data.pipeline.lookups import bind_lookup
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, FolderFile, Source, SqliteTable
@@ -48,10 +49,11 @@ def bind_source(
         When a place names what is not there, or what is not read yet.
     """
     spec = integration.sources[name]
-    if len(spec.chain) > 1:
+    if len(spec.chain) > 1 or spec.is_asked_by_key:
         if store is None or clock is None:
             raise AssertionError("a chain of several places is read with a store and a clock")
-        return bind_lookup(integration, name, partial(_bind_place, integration, name, connections), store, clock)
+        opened = KeyedLookup if spec.is_asked_by_key else bind_lookup
+        return opened(integration, name, partial(_bind_place, integration, name, connections), store, clock)
     source = _bind_place(integration, name, connections, spec.chain[0], 0)
     source.probe()
     return source

@@ -5,28 +5,21 @@ Where the lookup stands is kept in the store, for the next run and for people; o
 back.
 """
 
-import fcntl
-import os
-import random
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 import pyarrow as pa
 
 from brownfield.data.decoded import Decoded
-from brownfield.data.pipeline.failover import Failover, Policy, Standing, State
+from brownfield.data.pipeline.chain import Bind, Chain, lookup_folder
+from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.guards import Shaped
 from brownfield.data.pipeline.snapshots import Snapshots, age_s, describe, lost_keys
 from brownfield.data.sources import Position, Probe, Pulled, Source
 from brownfield.errors import SourceUnavailable
-from brownfield.store import private_folder
 
 if TYPE_CHECKING:
     from brownfield.clock import Clock
@@ -41,10 +34,6 @@ STAMP = b"brownfield.lookups"
 
 _SKEW_S = 5.0
 """By how much the clock of a source may run ahead of ours and be believed."""
-_LONGEST_PAUSE_S = 1.0
-
-Bind: TypeAlias = "Callable[[Location, int], Source]"
-_Result = TypeVar("_Result")
 
 
 @runtime_checkable
@@ -134,7 +123,7 @@ def moment(source: Source, began_utc: datetime, lag_s: int | None) -> datetime |
 def snapshots_of(integration: "IntegrationSpec", name: str) -> Snapshots:
     """Find the copies of a lookup."""
     declared = integration.sources[name].snapshots
-    return Snapshots(_folder(integration, name), keep=declared.keep, max_mib=declared.max_mib)
+    return Snapshots(lookup_folder(integration, name), keep=declared.keep, max_mib=declared.max_mib)
 
 
 def keep_copy(
@@ -196,155 +185,58 @@ def bind_lookup(integration: "IntegrationSpec", name: str, bind: Bind, store: "S
     SourceUnavailable
         When no place is left; with the last place's reason.
     """
-    return _Chain(integration, name, bind, store, clock).read()
+    chain = Chain(integration, name, bind, store, clock)
+    held = chain.use(lambda place: _read_place(chain, place))
+    chain.enter(chain.standing, as_of_utc=held.as_of_utc)
+    return held
 
 
-class _Chain:
-    """One reading of one lookup."""
-
-    def __init__(self, integration: "IntegrationSpec", name: str, bind: Bind, store: "Store", clock: "Clock") -> None:
-        spec = integration.sources[name]
-        self.integration = integration
-        self.name = name
-        self.where = f"{integration.name}.{name}"
-        self.places = spec.chain
-        self.bind = bind
-        self.store = store
-        self.clock = clock
-        policy = Policy(**msgspec.structs.asdict(spec.failover))
-        self.failover = Failover((_kind(place, index) for index, place in enumerate(spec.chain)), policy)
-        self.pause_s = min(policy.window_s / (2 * policy.failures), _LONGEST_PAUSE_S)
-        kept = store.lookups.state(integration.name, name)
-        self.standing = Standing() if kept is None else msgspec.convert(kept.standing, Standing)
-        self.as_of_utc = None if kept is None else kept.as_of_utc
-
-    def read(self) -> Held:
-        """Try the places from where the lookup stands."""
-        self._come_back()
-        reason = "every place of its chain has failed; the way back is tried after its cool-down"
-        error: SourceUnavailable | None = None
-        while self.standing.place < len(self.places):
-            place = self.places[self.standing.place]
-            try:
-                held = self._read_place(place)
-            except SourceUnavailable as failed:
-                error, reason = failed, failed.what or str(failed)
-                for_good = place.connection is None
-                was = self.standing.place
-                self._enter(self.failover.failed(self.standing, self._now_s(), for_good=for_good), reason)
-                if self.standing.place == was:
-                    self._pause()
-            else:
-                self.as_of_utc = held.as_of_utc
-                self._enter(self.standing, "")
-                return held
-        raise SourceUnavailable(
-            reason, where=self.where, next_step="Every place of its chain is out of use; mend one of them."
-        ) from error
-
-    def _read_place(self, place: "Location") -> Held:
-        state = self.failover.state(self.standing)
-        now_utc = self.clock.now_utc()
-        if place.is_last_resort:
-            self._check_not_referred_to()
-            return Held(state, None, (), resort=place.constant or {})
-        if place.snapshot is not None:
-            return self._read_copy(place, now_utc)
-        index = self.standing.place
-
-        def whole() -> Held:
-            source = self.bind(place, index)
-            as_of_utc = moment(source, now_utc, place.lag_s)
-            pulled = tuple(source.read(self.integration.contract.schema(self.name).arrow))
-            if index == 0 and isinstance(source, Shaped):
-                return _ShapedHeld(state, as_of_utc, pulled, source, fields=source.shape())
-            return Held(state, as_of_utc, pulled, source)
-
-        return _within(place.deadline_ms, whole, self.where)
-
-    def _read_copy(self, place: "Location", now_utc: datetime) -> Held:
-        manifest, rows = snapshots_of(self.integration, self.name).last_good()
-        age_h = age_s(manifest.as_of_utc, now_utc) / 3_600
-        if place.max_age_h is not None and age_h > place.max_age_h:
-            raise SourceUnavailable(
-                f"its last good copy is {age_h:.1f} h old; at most {place.max_age_h:g} h are admitted",
-                where=self.where,
-            )
-        wanted = self.integration.contract.schema(self.name).arrow
-        try:
-            rows = rows.select(wanted.names).cast(wanted)
-        except (KeyError, pa.ArrowException) as error:
-            raise SourceUnavailable(
-                f"its last good copy was taken under the contract {manifest.contract}, with other fields",
-                where=self.where,
-            ) from error
-        pulled, row = [], 0
-        for batch in rows.combine_chunks().to_batches(max_chunksize=65_536):
-            pulled.append(Pulled(f"snapshot#{manifest.sha256}", _decoded(batch, row), {}))
-            row += batch.num_rows
-        return Held(State.SNAPSHOT, manifest.as_of_utc, tuple(pulled))
-
-    def _check_not_referred_to(self) -> None:
-        """Refuse the last resort where rules need the lookup's keys: nobody may guess which there are."""
-        for schema in self.integration.contract.schemas.values():
-            for target in schema.batches.references:
-                if target.partition(".")[0] == self.name:
-                    raise SourceUnavailable(
-                        f"{schema.name} refers to its keys, which its last resort does not have", where=self.where
-                    )
-
-    def _come_back(self) -> None:
-        """Probe the better places, when it is time and nobody else does."""
-        if not self.failover.may_return(self.standing, self._now_s()):
-            return
-        with _alone(_folder(self.integration, self.name) / ".probe") as alone:
-            for attempt in range(self.failover.policy.good_probes if alone else 0):
-                if attempt:
-                    self._pause()
-                answered = self._first_that_answers()
-                self._enter(self.failover.probed(self.standing, answered, self._now_s()), "it answers again")
-                if answered is None or self.standing.place <= answered:
-                    return
-
-    def _first_that_answers(self) -> int | None:
-        for index, place in enumerate(self.places[: self.standing.place]):
-            if place.connection is None:
-                continue
-
-            def probe(place: "Location" = place, index: int = index) -> None:
-                self.bind(place, index).probe()
-
-            try:
-                _within(place.deadline_ms, probe, self.where)
-            except SourceUnavailable:
-                continue
-            return index
-        return None
-
-    def _enter(self, standing: Standing, reason: str) -> None:
-        self.standing = standing
-        self.store.lookups.enter(
-            self.integration.name,
-            self.name,
-            state=str(self.failover.state(standing)),
-            standing=msgspec.structs.asdict(standing),
-            as_of_utc=self.as_of_utc,
-            reason=reason,
-        )
-
-    def _now_s(self) -> float:
-        return self.clock.now_utc().timestamp()
-
-    def _pause(self) -> None:
-        time.sleep(self.pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-
-
-def _kind(place: "Location", index: int) -> State:
+def _read_place(chain: Chain, place: "Location") -> Held:
+    state, index, now_utc = chain.state, chain.standing.place, chain.clock.now_utc()
     if place.is_last_resort:
-        return State.FALLBACK
+        _check_not_referred_to(chain)
+        return Held(state, None, (), resort=place.constant or {})
     if place.snapshot is not None:
-        return State.SNAPSHOT
-    return State.REPLICA if index else State.PRIMARY
+        return _read_copy(chain, place, now_utc)
+    source = chain.bind(place, index)
+    as_of_utc = moment(source, now_utc, place.lag_s)
+    pulled = tuple(source.read(chain.integration.contract.schema(chain.name).arrow))
+    if index == 0 and isinstance(source, Shaped):
+        return _ShapedHeld(state, as_of_utc, pulled, source, fields=source.shape())
+    return Held(state, as_of_utc, pulled, source)
+
+
+def _read_copy(chain: Chain, place: "Location", now_utc: datetime) -> Held:
+    manifest, rows = snapshots_of(chain.integration, chain.name).last_good()
+    age_h = age_s(manifest.as_of_utc, now_utc) / 3_600
+    if place.max_age_h is not None and age_h > place.max_age_h:
+        raise SourceUnavailable(
+            f"its last good copy is {age_h:.1f} h old; at most {place.max_age_h:g} h are admitted",
+            where=chain.where,
+        )
+    wanted = chain.integration.contract.schema(chain.name).arrow
+    try:
+        rows = rows.select(wanted.names).cast(wanted)
+    except (KeyError, pa.ArrowException) as error:
+        raise SourceUnavailable(
+            f"its last good copy was taken under the contract {manifest.contract}, with other fields",
+            where=chain.where,
+        ) from error
+    pulled, row = [], 0
+    for batch in rows.combine_chunks().to_batches(max_chunksize=65_536):
+        pulled.append(Pulled(f"snapshot#{manifest.sha256}", _decoded(batch, row), {}))
+        row += batch.num_rows
+    return Held(State.SNAPSHOT, manifest.as_of_utc, tuple(pulled))
+
+
+def _check_not_referred_to(chain: Chain) -> None:
+    """Refuse the last resort where rules need the lookup's keys: nobody may guess which there are."""
+    for schema in chain.integration.contract.schemas.values():
+        for target in schema.batches.references:
+            if target.partition(".")[0] == chain.name:
+                raise SourceUnavailable(
+                    f"{schema.name} refers to its keys, which its last resort does not have", where=chain.where
+                )
 
 
 def _decoded(batch: pa.RecordBatch, first: int) -> Decoded:
@@ -354,46 +246,3 @@ def _decoded(batch: pa.RecordBatch, first: int) -> Decoded:
         lambda row: f"row {first + row + 1}",
         lambda row: msgspec.json.encode(batch.slice(row, 1).to_pylist()[0]),
     )
-
-
-def _within(deadline_ms: int | None, act: Callable[[], _Result], where: str) -> _Result:
-    """Do something before a deadline; what comes later is left to end by itself, and is not waited for."""
-    if deadline_ms is None:
-        return act()
-    outcome: list[tuple[_Result | None, BaseException | None]] = []
-
-    def run() -> None:
-        try:
-            outcome.append((act(), None))
-        except BaseException as error:  # noqa: BLE001 (raised again by the caller)
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run, name=f"read-{where}", daemon=True)
-    thread.start()
-    thread.join(deadline_ms / 1_000)
-    if not outcome:
-        raise SourceUnavailable(f"it did not answer within {deadline_ms} ms", where=where)
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # there is a result where there is no error
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[bool]:
-    """Tell whether nobody else is here; a process that is killed lets go."""
-    private_folder(file.parent)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
-def _folder(integration: "IntegrationSpec", name: str) -> Path:
-    return integration.folder.parents[1] / "var" / "lookups" / integration.name / name

@@ -22,6 +22,7 @@ from brownfield.data.pipeline.checking import StreamCheck
 from brownfield.data.pipeline.guards import Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
+from brownfield.data.pipeline.keyed import KeyedLookup, KeyedMatcher
 from brownfield.data.pipeline.lookups import STAMP, as_held, keep_copy
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brownfield.data.sources import Source
-    from brownfield.integration import ConnectionSpec, IntegrationSpec
+    from brownfield.integration import ConnectionSpec, IntegrationSpec, Join
     from brownfield.store import Part, Store, Transaction
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
@@ -351,12 +352,7 @@ class Run:
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:
         spec = self.integration.unified[name]
         schema = self.integration.contract.schema(name)
-        held = {join.source: self.sources[join.source].held for join in spec.join}
-        matchers = [
-            Matcher(join, self.lookups[join.source], f"unified.{name}", resort=each.resort if each else None)
-            for join, each in ((join, held[join.source]) for join in spec.join)
-        ]
-        stamp = {source: {"state": str(each.state), "as_of": each.as_of} for source, each in held.items() if each}
+        matchers = [self._matcher(join, f"unified.{name}") for join in spec.join]
         columns = source.check.schema.arrow.empty_table()
         for matcher in matchers:
             columns = matcher.apply(columns)
@@ -367,6 +363,7 @@ class Run:
                     expected=f"a source or join that gives {field_name}, as the contract says",
                     got=", ".join(columns.column_names),
                 )
+        stamp = self._stamp(name)
         stamped = schema.arrow.with_metadata({STAMP: msgspec.json.encode(stamp)}) if stamp else schema.arrow
         dataset = self._dataset(name, stamped, source.resumes)
         check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
@@ -374,6 +371,18 @@ class Run:
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset, lookups=stamp)
         return self.tables[name]
+
+    def _matcher(self, join: "Join", where: str) -> "Matcher | KeyedMatcher":
+        stream = self.sources[join.source]
+        if isinstance(stream.source, KeyedLookup):
+            return KeyedMatcher(join, stream.source, stream, self.take, where)
+        resort = None if stream.held is None else stream.held.resort
+        return Matcher(join, self.lookups[join.source], where, resort=resort)
+
+    def _stamp(self, table: str) -> dict[str, dict[str, str]]:
+        """Say what the lookups of a table were read from."""
+        streams = {join.source: self.sources[join.source] for join in self.integration.unified[table].join}
+        return {name: each.read_from for name, each in streams.items() if each.held is not None}
 
     def _dataset(self, name: str, schema: pa.Schema, resumes: bool) -> Dataset:  # noqa: FBT001 (one of two ways)
         return Dataset(

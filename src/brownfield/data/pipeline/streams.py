@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brownfield.data.pipeline.checking import StreamCheck
     from brownfield.data.pipeline.guards import Guards
     from brownfield.data.pipeline.joining import Matcher
+    from brownfield.data.pipeline.keyed import KeyedMatcher
     from brownfield.data.pipeline.lookups import Held
     from brownfield.data.sources import Position, Source
     from brownfield.store import Refused, SourceState
@@ -172,6 +173,11 @@ class SourceStream(_Stream):
         return self.held is not None and self.held.is_copy
 
     @property
+    def read_from(self) -> dict[str, str]:
+        """State and moment of a lookup; empty for a feed."""
+        return {} if self.held is None else {"state": str(self.held.state), "as_of": self.held.as_of}
+
+    @property
     def datasets(self) -> list[Dataset]:
         """What is remembered of a feed, and the tables that are made from the source."""
         return ([] if self.memory is None else [self.memory]) + [table.dataset for table in self.tables]
@@ -179,15 +185,14 @@ class SourceStream(_Stream):
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        read_from = {} if self.held is None else {"state": str(self.held.state), "as_of": self.held.as_of}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **read_from, **self._reported())
+        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self.read_from, **self._reported())
 
 
 @dataclass(slots=True)
 class TableStream(_Stream):
     """One unified table under way."""
 
-    matchers: "list[Matcher]" = field(kw_only=True)
+    matchers: "list[Matcher | KeyedMatcher]" = field(kw_only=True)
     lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True)
     dataset: Dataset = field(kw_only=True)
 
