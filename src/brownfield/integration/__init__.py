@@ -39,7 +39,7 @@ from brownfield.integration.security import QuarantineSpec, SecuritySpec
 from brownfield.integration.serving import ServingSpec
 from brownfield.integration.sources import Cursor, Location, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
-from brownfield.integration.unified import Join, UnifiedSpec
+from brownfield.integration.unified import EnrichSpec, Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
 from brownfield.integration.words import KeyPath, dotted
 from brownfield.integration.workspace import Changes, WorkspaceSpec
@@ -64,6 +64,7 @@ __all__ = [
     "Document",
     "DoorsSpec",
     "EndpointSpec",
+    "EnrichSpec",
     "FailoverSpec",
     "FallbackSpec",
     "FallbackStep",

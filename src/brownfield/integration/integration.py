@@ -16,7 +16,7 @@ from brownfield.integration.monitors import MonitorsSpec
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.rollout import RolloutSpec
 from brownfield.integration.sources import SourceSpec
-from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.unified import EnrichSpec, UnifiedSpec
 
 if TYPE_CHECKING:
     from brownfield.contract import Contract
@@ -38,6 +38,9 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     unified: Annotated[
         Mapping[Identifier, UnifiedSpec], Meta(max_length=64, description="Tables made of several sources.")
     ] = field(default_factory=dict)
+    enrich: Annotated[
+        tuple[EnrichSpec, ...], Meta(max_length=32, description="Lookups that are joined to each request.")
+    ] = ()
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
     features: (
         Annotated[
@@ -55,6 +58,7 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
         """Refuse what keys of different parts make impossible together."""
         yield from self._name_contradictions()
         yield from self._time_contradictions()
+        yield from _enrich_contradictions(self.enrich, self.sources)
         if self.rollout is not None and self.model is None:
             yield Contradiction(("rollout",), "a model beside rollout", "none")
 
@@ -100,6 +104,24 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
                     yield Contradiction((*path, "join", index, "source"), "a lookup", f"the feed {join.source}")
 
 
+def _enrich_contradictions(
+    enrich: tuple[EnrichSpec, ...], sources: Mapping[str, SourceSpec]
+) -> Iterator[Contradiction]:
+    """Refuse what cannot be joined to a request: feeds, lookups without a copy at hand, parts of a key."""
+    for index, each in enumerate(enrich):
+        path: tuple[str | int, ...] = ("enrich", index, "source")
+        source = sources.get(each.source)
+        if source is None:
+            yield Contradiction(path, _one_of(sources), each.source)
+        elif source.feed:
+            yield Contradiction(path, "a lookup", f"the feed {each.source}")
+        elif not (source.keeps_copies or source.is_asked_by_key):
+            next_step = "Add {snapshot: last_good, max_age_h: ...} to its chain: requests are answered from the copy."
+            yield Contradiction(path, "a lookup with a snapshot, or one that is asked key by key", "neither", next_step)
+        elif set(each.keys) != set(source.keys):
+            yield Contradiction(("enrich", index, "on"), f"the whole key ({', '.join(source.keys)})", "another")
+
+
 def _one_of(sources: Mapping[str, SourceSpec]) -> str:
     return f"one of the sources ({', '.join(sources) or 'none is declared'})"
 
@@ -124,6 +146,7 @@ class IntegrationSpec:
     contract_path: Path
     sources: Mapping[str, SourceSpec]
     unified: Mapping[str, UnifiedSpec]
+    enrich: tuple[EnrichSpec, ...]
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None

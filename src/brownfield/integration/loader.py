@@ -153,6 +153,7 @@ def load_integration(
         contract_path=file.parent / declared.contract,
         sources=declared.sources,
         unified=declared.unified,
+        enrich=declared.enrich,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Record
 
 __all__ = ["Loaded", "Loader", "build_chain"]
@@ -69,6 +70,8 @@ class Loader:
         Where the sockets of model processes lie; private to this user.
     record_for
         Gives the function that keeps an integration's decisions, or None.
+    enrichment_for
+        Gives what lookups add to an integration's requests, or None.
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class Loader:
         runtime_folder: Path,
         *,
         record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
+        enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
         self._record_for = record_for
+        self.enrichment_for = enrichment_for
         self._clock = clock or SystemClock()
         self._starts = asyncio.Lock()
 
@@ -108,6 +113,7 @@ class Loader:
                 fallbacks=build_chain(spec),
                 purpose=spec.purpose or "",
                 record=self._record_for(spec),
+                enrichment=self.enrichment_for(spec),
                 meter=earlier.served.meter if earlier else Meter(),
             )
         )

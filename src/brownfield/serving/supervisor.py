@@ -24,6 +24,7 @@ from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.lookups import Lookups
 from brownfield.store import Journal, workspace_lock
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _NOTICE_S = 0.3  # between readiness going false and the listener closing: callers move on by themselves
 _FLUSH_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _LINGER_S = 1.0  # for requests that were opened before the swap
 
 
@@ -73,6 +75,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._var = spec.folder / "var"
         self._loaded: dict[str, Loaded] = {}
+        self._lookups = Lookups(spec, self._clock)
         self._journals = _Journals(self._var / "journal", self._clock)
         self._reloads = asyncio.Lock()
         self._ending = False
@@ -96,8 +99,14 @@ class Supervisor:
         return Principals.from_spec(spec.access, folder=spec.folder, host=self._host, clock=self._clock)
 
     async def _serve(self, principals: Principals) -> int:
-        self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
+        self._loader = Loader(
+            self._var / "run",
+            record_for=self._journals.record_for,
+            enrichment_for=self._lookups.enrichment,
+            clock=self._clock,
+        )
         flushing = asyncio.create_task(self._journals.keep_flushing())
+        looking = asyncio.create_task(self._keep_looking())
         try:
             await self._load_all()
             self._handler = Handler(
@@ -110,9 +119,17 @@ class Supervisor:
             await self._listen()
         finally:
             flushing.cancel()
+            looking.cancel()
+            await asyncio.to_thread(self._lookups.end)
             await asyncio.gather(*(one.keeper.end() for one in self._loaded.values() if one.keeper))
             await asyncio.to_thread(self._journals.close)
         return 0
+
+    async def _keep_looking(self) -> None:
+        """Keep the tables of lookups fresh."""
+        while True:
+            await self._lookups.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _load_all(self) -> None:
         for spec in self._spec.integrations.values():
@@ -165,9 +182,12 @@ class Supervisor:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
         async with self._reloads:
             fresh: dict[str, Loaded] = {}
+            lookups = self._lookups
             try:
                 spec = await asyncio.to_thread(load_workspace, self._spec.folder)
+                lookups = Lookups(spec, self._clock)
                 principals = self._principals(spec)
+                self._loader.enrichment_for = lookups.enrichment
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
             except (BrownfieldError, OSError) as error:
@@ -175,17 +195,22 @@ class Supervisor:
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
+                self._loader.enrichment_for = self._lookups.enrichment
+                if lookups is not self._lookups:
+                    await asyncio.to_thread(lookups.end)
                 await self._end_unused(fresh, self._loaded)
                 return False
             if (spec.serving.host, spec.serving.port) != (self._spec.serving.host, self._spec.serving.port):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
+            old_lookups, self._lookups = self._lookups, lookups
             self._handler.authorize = partial(authorize, principals)
             self._handler.limits = _limits(spec)
             self._handler.publish(self._snapshot())
             await self._enter_history("workspace.reloaded")
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
             await asyncio.sleep(_LINGER_S)
+            await asyncio.to_thread(old_lookups.end)
             await self._end_unused(before, fresh)
             return True
 

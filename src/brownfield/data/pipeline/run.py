@@ -203,6 +203,7 @@ class Run:
         clock: Clock,
         writers: ExitStack,
         keeps_copies: bool = False,
+        tables: bool = True,
     ) -> None:
         self.integration = integration
         self.store = store
@@ -213,6 +214,7 @@ class Run:
         self.clock = clock
         self.writers = writers
         self.keeps_copies = keeps_copies
+        self.fills_tables = tables
         self.sources: dict[str, SourceStream] = {}
         self.tables: dict[str, TableStream] = {}
         self.kept = columns_kept(integration)
@@ -344,9 +346,8 @@ class Run:
             earlier = stream.memory.read(remembered)
             stream.check.remember(earlier)
             stream.kept.append(earlier.select(self.kept[name]))
-        stream.tables = [
-            self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
-        ]
+        fed = [each for each, spec in integration.unified.items() if spec.from_ == name and self.fills_tables]
+        stream.tables = [self._begin_table(each, stream) for each in fed]
         return stream
 
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:

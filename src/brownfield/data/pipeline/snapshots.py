@@ -4,11 +4,13 @@ The manifest is renamed into place last, and a copy counts only when its bytes h
 after a kill or a failing disk at any step, the copy before is the last good one.
 """
 
+import fcntl
 import hashlib
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         How far the source was read.
     file, sha256, size_bytes
         The file beside it, as it lies on the disk.
+    rows_sha256
+        Of the file before it is encrypted: equal for equal rows.
     sealed
         Whether the file is encrypted.
     """
@@ -85,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     position: Any
     file: str
     sha256: str
+    rows_sha256: str
     size_bytes: int
     sealed: bool = False
 
@@ -157,7 +162,8 @@ class Snapshots:
         rows
             The accepted rows.
         facts
-            The manifest's fields but ``number``, ``file``, ``sha256``, ``size_bytes`` and ``sealed``.
+            The manifest's fields but ``number``, ``file``, ``sha256``, ``rows_sha256``,
+            ``size_bytes`` and ``sealed``.
 
         Raises
         ------
@@ -166,13 +172,36 @@ class Snapshots:
         """
         stream = io.BytesIO()
         pq.write_table(rows, stream, compression="zstd")
-        number = max((each.number for each in self.manifests()), default=0) + 1
-        name = f"{number:06d}.parquet"
         content = stream.getvalue()
+        rows_sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            private_folder(self.folder)
+            with self._alone():
+                return self._write(content, rows_sha256, facts)
+        except OSError as error:
+            raise StoreError(
+                f"the copy cannot be written: {error.strerror}", where=str(self.folder), next_step="Free space."
+            ) from error
+
+    def _write(self, content: bytes, rows_sha256: str, facts: Mapping[str, Any]) -> Manifest:
+        """Write file and manifest; what holds the same rows as the copy before only grows younger."""
+        before = next(iter(self.manifests()), None)
+        if before is not None and before.rows_sha256 == rows_sha256 and self._is_whole(before):
+            manifest = msgspec.structs.replace(before, **facts)
+            write_private(self.folder / f"{before.number:06d}.json", msgspec.json.encode(manifest))
+            return manifest
+        number = 1 if before is None else before.number + 1
+        name = f"{number:06d}.parquet"
         content = self._seal.close(content, name) if self._seal else content
         digest = hashlib.sha256(content).hexdigest()
         manifest = Manifest(
-            number=number, file=name, sha256=digest, size_bytes=len(content), sealed=self._seal is not None, **facts
+            number=number,
+            file=name,
+            sha256=digest,
+            rows_sha256=rows_sha256,
+            size_bytes=len(content),
+            sealed=self._seal is not None,
+            **facts,
         )
         if manifest.size_bytes > self._max_bytes:
             raise StoreError(
@@ -180,17 +209,21 @@ class Snapshots:
                 where=str(self.folder),
                 next_step="Raise snapshots.max_mib; the copy before is kept.",
             )
-        try:
-            private_folder(self.folder)
-            write_private(self.folder / name, content)
-            write_private(self.folder / f"{number:06d}.json", msgspec.json.encode(manifest))
-            sync_folder(self.folder.parent)
-        except OSError as error:
-            raise StoreError(
-                f"the copy cannot be written: {error.strerror}", where=str(self.folder), next_step="Free space."
-            ) from error
+        write_private(self.folder / name, content)
+        write_private(self.folder / f"{number:06d}.json", msgspec.json.encode(manifest))
+        sync_folder(self.folder.parent)
         self._prune()
         return manifest
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process writes copies here; one that is killed lets go."""
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def last_good(self) -> tuple[Manifest, pa.Table]:
         """Read the newest copy that is whole.
@@ -209,14 +242,23 @@ class Snapshots:
     def _whole(self) -> Iterator[tuple[Manifest, pa.Table]]:
         for manifest in self.manifests():
             with suppress(OSError, pa.ArrowException, ValueError):
-                content = (self.folder / Path(manifest.file).name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != manifest.sha256:
+                content = self._content(manifest)
+                if content is None:
                     continue
                 if manifest.sealed:
                     if self._seal is None:
                         continue
                     content = self._seal.open(content, manifest.file)
                 yield manifest, pq.read_table(io.BytesIO(content))
+
+    def _content(self, manifest: Manifest) -> bytes | None:
+        content = (self.folder / Path(manifest.file).name).read_bytes()
+        return content if hashlib.sha256(content).hexdigest() == manifest.sha256 else None
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        with suppress(OSError):
+            return self._content(manifest) is not None
+        return False
 
     def _prune(self) -> None:
         """Remove the oldest copies beyond the number and the quota, and files that no manifest names."""
@@ -250,6 +292,7 @@ def age_s(as_of_utc: datetime | None, now_utc: datetime) -> float:
 
     Examples
     --------
+    >>> from datetime import UTC
     >>> noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
     >>> age_s(noon, noon.replace(minute=1)), age_s(noon.replace(hour=13), noon)
     (60.0, inf)

@@ -7,6 +7,7 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 import asyncio
 import logging
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -20,6 +21,7 @@ from brownfield.errors import (
     Unavailable,
     WorkerUnavailable,
 )
+from brownfield.serving.gateway.enrich import Enrichment, LookupNote, LookupUnanswered
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 from brownfield.types import Decision, Reason
@@ -44,11 +46,14 @@ class Answer(NamedTuple):
         Who answered and why.
     split
         Where the time went; the door marks ``SERIALIZE`` on it.
+    lookups
+        What the declared lookups said.
     """
 
     checked: "Checked"
     decision: Decision
     split: Split
+    lookups: tuple[LookupNote, ...] = ()
 
 
 class Unanswered(Unavailable):
@@ -123,7 +128,9 @@ class Dataplane:
         declared_ns = split.started_ns + served.deadline_ns
         deadline_ns = min(deadline_ns, declared_ns) if deadline_ns else declared_ns
         champion = served.champion
-        if champion is None:
+        if served.enrichment is not None and champion is not None:
+            answer = await self._ask_enriched(served.enrichment, champion, served, checked, split, deadline_ns)
+        elif champion is None:
             answer = self._fall_back(served, checked, split, "no_model", "")
         else:
             try:
@@ -137,6 +144,31 @@ class Dataplane:
                 answer = Answer(response, decision, split)
         self._keep(served, checked, answer.decision, split)
         return answer
+
+    async def _ask_enriched(
+        self,
+        enrichment: Enrichment,
+        version: Version,
+        served: Served,
+        checked: "Checked",
+        split: Split,
+        deadline_ns: int,
+    ) -> Answer:
+        """Ask the model with what lookups add; where they lack what must be there, the fallbacks answer."""
+        notes: tuple[LookupNote, ...] = ()
+        try:
+            columns, notes = await enrichment.apply(checked, (deadline_ns - self.now_ns()) / 1e9)
+            split.mark(Stage.FEATURES, self.now_ns())
+            response = await self._ask(version, served, replace(checked, columns=columns), split, deadline_ns)
+        except InputRefused:
+            raise
+        except BrownfieldError as error:
+            notes = getattr(error, "notes", notes)
+            return self._fall_back(served, checked, split, _cause(error), version.name)._replace(lookups=notes)
+        degraded = any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
+        reason = Reason.STALE if degraded else Reason.STATIC
+        decision = _decide(served, source="model", version=version.name, reason=reason)
+        return Answer(response, decision, split, notes)
 
     async def _ask(
         self, version: Version, served: Served, checked: "Checked", split: Split, deadline_ns: int
@@ -214,6 +246,7 @@ def _keep_now(served: Served, checked: "Checked", decision: Decision, split: Spl
 CAUSES: dict[type[BrownfieldError], str] = {
     _BreakerOpen: "breaker",
     DeadlineExceeded: "deadline",
+    LookupUnanswered: "lookup",
     ModelFailed: "model",
     OutputRefused: "output",
     Overloaded: "overload",

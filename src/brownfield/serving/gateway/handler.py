@@ -13,7 +13,7 @@ import msgspec
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
-from brownfield.serving.gateway import named, pages, v2
+from brownfield.serving.gateway import enrich, named, pages, v2
 from brownfield.serving.gateway.dataplane import Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Headers, Response
@@ -263,7 +263,10 @@ class Handler:
         split.mark(Stage.VALIDATE, self.now_ns())
         answer = await self.dataplane.predict(served, checked, split)
         text = named.encode(checked, answer)
-        return Response(200, [_JSON, (b"brownfield-decision", answer.decision.id.encode())], text)
+        headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
+        if answer.lookups:
+            headers.append((b"brownfield-lookups", enrich.header(answer.lookups)))
+        return Response(200, headers, text)
 
     async def _infer(self, call: Call, body: bytes) -> Response:
         served, split = _served(call), call.split
@@ -275,6 +278,8 @@ class Handler:
         answer = await self.dataplane.predict(served, checked, split, deadline_ns)
         payload, json_length = v2.encode(served, request, answer)
         headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
+        if answer.lookups:
+            headers.append((b"brownfield-lookups", enrich.header(answer.lookups)))
         if json_length != len(payload):
             headers[0] = (b"content-type", b"application/octet-stream")
             headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))

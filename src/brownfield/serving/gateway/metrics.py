@@ -86,7 +86,7 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter) -> str:
         f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
     ]
     served = [integrations[name] for name in sorted(integrations)]
-    for family in (_answers, _refused, _rows, _states, _durations, _stages, _compatible):
+    for family in (_answers, _refused, _rows, _lookups, _states, _durations, _stages, _compatible):
         lines.extend(family(served))
     return "\n".join(lines) + "\n"
 
@@ -126,6 +126,21 @@ def _rows(served: list["Served"]) -> Iterator[str]:
     yield from _family(name, "counter", "Records answered.")
     for one in served:
         yield f"{name}{{{_labels(integration=one.name)}}} {one.meter.rows}"
+
+
+def _lookups(served: list["Served"]) -> Iterator[str]:
+    joined = [(one.name, one.enrichment) for one in served if one.enrichment is not None]
+    name = "brownfield_lookup_requests_total"
+    yield from _family(name, "counter", "Requests by lookup and by what it was read from.")
+    for integration, enrichment in joined:
+        for (source, state), n in sorted(enrichment.states.items()):
+            yield f"{name}{{{_labels(integration=integration, source=source, state=state)}}} {n}"
+    name = "brownfield_lookup_missing_total"
+    yield from _family(name, "counter", "Requests in which a field of a lookup was missing, by reason.")
+    for integration, enrichment in joined:
+        for (source, field, reason), n in sorted(enrichment.missing.items()):
+            labels = _labels(integration=integration, source=source, field=field, reason=reason)
+            yield f"{name}{{{labels}}} {n}"
 
 
 def _states(served: list["Served"]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from brownfield.serving.gateway.metrics import Meter
 if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.serving.fallback.base import Fallback
+    from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.workers.base import Pool
     from brownfield.types import Columns, Decision
@@ -63,6 +64,8 @@ class Served:
         One sentence for people.
     record
         Called once per answer, after it was given.
+    enrichment
+        What lookups add to a request before the model is asked; None without any.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Served:
     fallbacks: tuple["Fallback", ...] = ()
     purpose: str = ""
     record: Record | None = None
+    enrichment: "Enrichment | None" = None
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
