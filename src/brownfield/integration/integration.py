@@ -1,7 +1,7 @@
 """``integration.yaml`` as a frozen spec: what is declared, and what it becomes once its files are read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ from brownfield.integration.sources import SourceSpec
 from brownfield.integration.unified import EnrichSpec, UnifiedSpec
 
 if TYPE_CHECKING:
-    from brownfield.contract import Contract
+    from brownfield.contract import Contract, Schema
     from brownfield.integration.strict_yaml import Document
 
 __all__ = ["IntegrationDeclaration", "IntegrationSpec"]
@@ -157,6 +157,13 @@ class IntegrationSpec:
     monitors: MonitorsSpec | None
     document: "Document"
     digest: str
+
+    @property
+    def features_request(self) -> "Schema":
+        """What features see of a request: its own fields, and those that lookups add."""
+        request = self.contract.schema("request")
+        added = [self.contract.schema(each.source).field(name) for each in self.enrich for name in each.take]
+        return replace(request, fields=(*request.fields, *added)) if added else request
 
     def file(self, relative: str) -> Path:
         """Return the path of a declared file."""

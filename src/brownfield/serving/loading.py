@@ -211,6 +211,16 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
     """Hold a bundle to the contract version that it was made for; a changed text of that is only warned about."""
     bundle.check_contract(spec.contract)
+    known = spec.features_request.names
+    for feature in bundle.features.inputs:
+        if feature.field not in known:
+            raise DeclarationError(
+                where=str(spec.folder),
+                path="enrich",
+                expected=f"a field of the request, or one that a lookup adds ({', '.join(known)})",
+                got=feature.field,
+                next_step="The bundle's features need it: join the lookup that has it.",
+            )
     if bundle.contract_digest != spec.contract.digest:
         _log.warning(
             "the contract's text changed since the bundle was made",

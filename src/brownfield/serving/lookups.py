@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import logging
 import mmap
-import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +18,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.served_status import FILE, ServedStatus, read_status
 from brownfield.data.served_table import ServedTable
 from brownfield.errors import FormatError
-from brownfield.serving.gateway.enrich import Enrichment, Found, Served, Take
+from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +79,7 @@ class TableLookup:
     def look(self) -> bool:
         """Take over what was written since; whether there was anything."""
         try:
-            found = os.stat(self._folder / FILE)
+            found = (self._folder / FILE).stat()
         except OSError:
             return False
         seen = (found.st_mtime_ns, found.st_ino)
@@ -103,15 +102,19 @@ class TableLookup:
         try:
             with (self._folder / Path(status.file).name).open("rb") as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            if hashlib.sha256(content).hexdigest() != status.sha256:
-                raise FormatError(expected="the table that its status names", got="other bytes")
-            return ServedTable(content)
+            table = ServedTable(content) if hashlib.sha256(content).hexdigest() == status.sha256 else None
         except (OSError, ValueError, FormatError) as error:
             _log.error(
                 "the table of a lookup cannot be used",
                 extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name, "reason": type(error).__name__},
             )
             return None
+        if table is None:
+            _log.error(
+                "the table of a lookup is not the one that its status names",
+                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name},
+            )
+        return table
 
 
 class Lookups:
@@ -165,7 +168,7 @@ class Lookups:
             point.close()
         self._points = []
 
-    def _join(self, spec: "IntegrationSpec", declared: "EnrichSpec") -> Served:
+    def _join(self, spec: "IntegrationSpec", declared: "EnrichSpec") -> Joined:
         source = spec.sources[declared.source]
         schema = spec.contract.schema(declared.source)
         longest_s = min((place.max_age_h * 3_600 for place in source.chain if place.max_age_h), default=float("inf"))
@@ -174,7 +177,7 @@ class Lookups:
             for name in declared.take
         )
         constants = source.chain[-1].constant or {}
-        return Served(self._lookup(spec, declared, source, takes), source.keys, takes, constants)
+        return Joined(self._lookup(spec, declared, source, takes), source.keys, takes, constants)
 
     def _lookup(
         self, spec: "IntegrationSpec", declared: "EnrichSpec", source: "SourceSpec", takes: "Iterable[Take]"

@@ -84,8 +84,7 @@ class PointLookup:
             if place.endpoint is None:
                 continue
             options = connections[place.connection or ""].options
-            if not isinstance(options, HttpConnection):
-                raise AssertionError("endpoints are reached over http connections")
+            assert isinstance(options, HttpConnection)  # noqa: S101 (the loader saw that they fit)
             form = open_format(place.format or "", place.options)
             folder = integration.folder.parents[1]
             endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
@@ -151,14 +150,8 @@ class PointLookup:
     def _ask(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> None:
         """Ask for one key, in a thread of its own, and remember the answer."""
         asked_utc = self._clock.now_utc()
-        named = dict(zip(self._keys, key, strict=True))
         try:
-            values: Mapping[str, Any] | None = None
-            for decoded in endpoint.ask(named, self._schema.arrow, timeout_s):
-                accepted = self._schema.batches.check(of_key(decoded, named, self._where).batch, {}).accepted
-                if decoded.rejects or accepted.num_rows != 1:
-                    raise SourceUnavailable("its record breaks the contract", where=self._where)
-                values = accepted.select(list(self._take)).to_pylist()[0]
+            values = self._answer(endpoint, key, timeout_s)
         except BrownfieldError:
             raise
         except Exception as error:
@@ -167,6 +160,17 @@ class PointLookup:
             for old in list(self._known)[: _MOST_KEYS // 10]:
                 self._known.pop(old, None)
         self._known[key] = _Known(values, asked_utc)
+
+    def _answer(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> Mapping[str, Any] | None:
+        """Give what is taken of the record of a key; None where there is no record."""
+        named = dict(zip(self._keys, key, strict=True))
+        values: Mapping[str, Any] | None = None
+        for decoded in endpoint.ask(named, self._schema.arrow, timeout_s):
+            accepted = self._schema.batches.check(of_key(decoded, named, self._where).batch, {}).accepted
+            if decoded.rejects or accepted.num_rows != 1:
+                raise SourceUnavailable("its record breaks the contract", where=self._where)
+            values = accepted.select(list(self._take)).to_pylist()[0]
+        return values
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9

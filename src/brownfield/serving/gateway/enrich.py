@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Enrichment",
     "Found",
+    "Joined",
     "LookupNote",
     "LookupUnanswered",
     "Missing",
-    "Served",
     "ServedLookup",
     "Take",
     "header",
@@ -113,7 +113,7 @@ class Take(NamedTuple):
     stale_after_s: float
 
 
-class Served(NamedTuple):
+class Joined(NamedTuple):
     """One declared join: who is asked, by which fields, and what is taken."""
 
     lookup: ServedLookup
@@ -133,7 +133,7 @@ class Enrichment:
         The wall clock: ages are judged when the request is answered.
     """
 
-    def __init__(self, joins: Sequence[Served], now_utc: Any) -> None:
+    def __init__(self, joins: Sequence[Joined], now_utc: Any) -> None:
         self.joins = tuple(joins)
         self._now_utc = now_utc
         self.states: dict[tuple[str, str], int] = {}
@@ -172,7 +172,7 @@ class Enrichment:
             raise error
         return columns, tuple(notes)
 
-    def _take(self, join: Served, found: Found, columns: dict[str, Any], rows: int) -> tuple[LookupNote, str]:
+    def _take(self, join: Joined, found: Found, columns: dict[str, Any], rows: int) -> tuple[LookupNote, str]:
         """Judge the age of each value, and let the contract's policy decide about the missing ones."""
         now_utc = self._now_utc()
         moments = [found.as_of] * rows if isinstance(found.as_of, datetime | None) else list(found.as_of)

@@ -50,7 +50,7 @@ def decode(served: "Served", headers: "Headers", body: bytes) -> "Checked":
 
 
 def encode(asked: "Checked", answer: Answer) -> bytes:
-    """Body of the answer: ``prediction`` for one object, ``predictions`` for an array, the ``decision``, and what ``lookups`` said."""
+    """Body of the answer: ``prediction`` or, for an array, ``predictions``; the ``decision``; what ``lookups`` said."""
     response = answer.checked
     lookups = {"lookups": [note.plain() for note in answer.lookups]} if answer.lookups else {}
     if asked.single:
