@@ -177,12 +177,12 @@ def test_f49_a_moment_to_come_never_counts_as_fresh(shop):
     """F-49: a table whose moment lies ahead of our clock, because either clock lies, is stale."""
     till = shop()
     till.write({1: 5.0}, ahead_s=3_600)
-    assert saidtill.ask(1)["bf_missing"] == [{"field": "price", "reason": "stale"}]
+    assert said(till.ask(1))["bf_missing"] == [{"field": "price", "reason": "stale"}]
     till.clock.jump(7_200)
     till.write({1: 5.0})
-    assert saidtill.ask(1)["bf_missing"] == []
+    assert said(till.ask(1))["bf_missing"] == []
     till.clock.jump(-3_600)
-    assert saidtill.ask(1)["bf_missing"] == [{"field": "price", "reason": "stale"}]
+    assert said(till.ask(1))["bf_missing"] == [{"field": "price", "reason": "stale"}]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_table_that_nobody_renews_is_a_copy(shop):
     till = shop()
     till.write({1: 5.0})
     till.clock.advance(181)
-    assert saidtill.ask(1)["bf_state"] == "SNAPSHOT"
+    assert said(till.ask(1))["bf_state"] == "SNAPSHOT"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
@@ -234,7 +234,7 @@ def test_f61_a_torn_table_is_never_used(shop, share):
     till.served.enrichment.joins = (till.served.enrichment.joins[0]._replace(lookup=till.table),)
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     till.table.look()
-    assert saidtill.ask(1)["bf_missing"] == [{"field": "price", "reason": "unavailable"}]
+    assert said(till.ask(1))["bf_missing"] == [{"field": "price", "reason": "unavailable"}]
 
 
 def test_a_table_is_swapped_as_a_whole(shop):
