@@ -46,7 +46,8 @@ class RejectionCode(StrEnum):
     """Why a record or a request was refused: a closed list, stable across releases (dashboards rely on it).
 
     Families: ``JSON`` the body as text, ``FLD`` one field's presence and type, ``RUL`` a declared rule,
-    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``REQ`` the request around the body.
+    ``TEN`` a V2 tensor, ``DEC`` legacy bytes that do not decode, ``QUA`` a record that waits in quarantine for others,
+    ``REQ`` the request around the body.
     """
 
     JSON_EMPTY = "BF-JSON-001"
@@ -94,6 +95,9 @@ class RejectionCode(StrEnum):
     DECODE_DIGIT = "BF-DEC-013"
     DECODE_SIGN = "BF-DEC-014"
     DECODE_ZONE = "BF-DEC-015"
+
+    PARKED = "BF-QUA-001"
+    SHADOWED = "BF-QUA-002"
 
     REQUEST_TOO_LARGE = "BF-REQ-001"
     REQUEST_TOO_MANY_ROWS = "BF-REQ-002"

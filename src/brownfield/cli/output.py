@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,16 @@ import typer
 
 from brownfield.errors import BrownfieldError, DeclarationError, NotFound, Unavailable
 
-__all__ = ["EXIT_DECLARATION", "EXIT_FINDING", "EXIT_UNREACHABLE", "exit_code", "print_json", "progress", "show_error"]
+__all__ = [
+    "EXIT_DECLARATION",
+    "EXIT_FINDING",
+    "EXIT_UNREACHABLE",
+    "exit_code",
+    "print_json",
+    "print_table",
+    "progress",
+    "show_error",
+]
 
 EXIT_FINDING = 1
 EXIT_DECLARATION = 2
@@ -21,6 +30,9 @@ Progress = Callable[[str, int, int | None], None]
 """``progress(what, done, total)``; ``total`` is None while it is unknown."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+_NUMBER = re.compile(r"[0-9,]+")
 
 
 def exit_code(error: BrownfieldError) -> int:
@@ -54,6 +66,25 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """Print a result as indented JSON on standard output."""
     typer.echo(msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode())
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns below their heads, numbers to the right; nothing is cut, whatever the width of the terminal.
+
+    Examples
+    --------
+    >>> print_table(("rule", "records"), [("price.range", "12"), ("decode", "1,204")])
+    rule         records
+    price.range       12
+    decode         1,204
+    """
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    to_right = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
+    for row in (heads, *rows):
+        cells = zip(row, widths, to_right, strict=True)
+        line = "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
+        typer.echo(printable(line.rstrip()))
 
 
 @contextmanager

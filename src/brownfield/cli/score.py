@@ -13,6 +13,7 @@ __all__ = ["register"]
 class _Guard(StrEnum):
     KEYS = "keys"
     NULLS = "nulls"
+    PARKED = "parked"
     REFUSED = "refused"
     SHAPE = "shape"
     VOLUME = "volume"
@@ -31,7 +32,10 @@ def _score(
     ),
     rebuild: bool = typer.Option(False, "--rebuild", help="Read every feed from its beginning, make the tables anew."),
     accept: list[_Guard] = typer.Option(
-        [], "--accept", metavar="GUARD", help="Let a guard pass once: keys, nulls, refused, shape or volume."
+        [],
+        "--accept",
+        metavar="GUARD",
+        help="Let a guard pass once: keys, nulls, parked, refused, shape or volume.",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:

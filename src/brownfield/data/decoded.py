@@ -59,12 +59,15 @@ class Decoded:
         Gives the bytes of a row of the batch as they came.
     rejects
         The records that do not decode.
+    head
+        Bytes that must stand before a record's own so that it can be decoded alone, such as a line of column names.
     """
 
     batch: "pa.RecordBatch"
     position: Callable[[int], str]
     raw: Callable[[int], bytes]
     rejects: tuple[Reject, ...] = ()
+    head: bytes = b""
 
     @property
     def records(self) -> int:

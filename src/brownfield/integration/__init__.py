@@ -37,7 +37,7 @@ from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
 from brownfield.integration.security import QuarantineSpec, SecuritySpec
 from brownfield.integration.serving import ServingSpec
-from brownfield.integration.sources import Cursor, Location, SourceSpec
+from brownfield.integration.sources import Cursor, Location, ParkSpec, SourceSpec
 from brownfield.integration.strict_yaml import Document, load_document
 from brownfield.integration.unified import EnrichSpec, Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
@@ -80,6 +80,7 @@ __all__ = [
     "ModelSpec",
     "MonitorsSpec",
     "MysqlConnection",
+    "ParkSpec",
     "ParquetFormat",
     "PostgresConnection",
     "QuarantineSpec",

@@ -109,6 +109,8 @@ class _Agreement:
         if source.cursor is not None:
             self.fields(name, [source.cursor.column], (*path, "cursor", "column"))
             self.fields(name, names(source.cursor.key), (*path, "cursor", "key"))
+        if source.park is not None:
+            self.fields(name, source.park.keys, (*path, "park", "key"))
 
     def endpoints(self, name: str, source: SourceSpec) -> None:
         """Check that a request names the keys of its lookup, all or none."""

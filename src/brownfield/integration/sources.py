@@ -19,7 +19,7 @@ from brownfield.integration.words import KeyPath, describe, key_names, listed
 if TYPE_CHECKING:
     from brownfield.integration.registry import Registry
 
-__all__ = ["Cursor", "Location", "SourceSpec"]
+__all__ = ["Cursor", "Location", "ParkSpec", "SourceSpec"]
 
 
 class Cursor(Spec, frozen=True, kw_only=True):
@@ -30,6 +30,23 @@ class Cursor(Spec, frozen=True, kw_only=True):
     lag_s: Annotated[
         int, Meta(ge=0, le=604_800, description="Seconds to stay behind the newest record, for late commits.")
     ] = 0
+
+
+class ParkSpec(Spec, frozen=True, kw_only=True):
+    """Order kept within a key: later records wait while one of their key is in quarantine."""
+
+    key: Annotated[FieldNames, Meta(description="Field, or fields, of which records keep their order.")]
+    max_age_h: Annotated[
+        float, Meta(gt=0, le=8_784, description="Hours that records may wait; then runs stop until a person looked.")
+    ] = 24
+    max_records: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Open records of parked keys; with more, runs stop.")
+    ] = 10_000
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fields."""
+        return names(self.key)
 
 
 class Location(Spec, frozen=True, kw_only=True):
@@ -180,6 +197,26 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     refused_window_rows: Annotated[
         int, Meta(ge=1, le=1_000_000_000, description="Records over which that share is taken, again and again.")
     ] = 10_000
+    max_new_code_percent: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=100,
+                description="Share of records refused with one code that was never seen before, above "
+                "which a run stops: the source changed.",
+            ),
+        ]
+        | None
+    ) = None
+    on_breach: Annotated[
+        Literal["pause", "shadow", "fallback"],
+        Meta(
+            description="What happens above max_refused_percent. pause: the run stops; shadow: all records that a feed "
+            "gave go to quarantine; fallback: a lookup counts as out of reach."
+        ),
+    ] = "pause"
+    park: Annotated[ParkSpec, Meta(description="Order kept within a key.")] | None = None
     max_drop_percent: (
         Annotated[
             float, Meta(ge=0, le=100, description="Share by which a pull or file may have fewer records than the last.")
@@ -230,6 +267,7 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
         if self.feed and (self.failover, self.snapshots) != (FailoverSpec(), SnapshotsSpec()):
             yield Contradiction((), "failover and snapshots on a lookup only", "a feed")
+        yield from self._unheld()
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         if self.tolerance == "all" and not self.feed:
@@ -270,6 +308,16 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
     def keeps_copies(self) -> bool:
         """Whether whole pulls are kept: the chain names the last good copy."""
         return any(place.snapshot is not None for place in self.chain)
+
+    def _unheld(self) -> Iterator[Contradiction]:
+        """Refuse what a feed alone, or a lookup alone, does with refused records."""
+        if self.park is not None and not self.feed:
+            yield Contradiction(("park",), "park on a feed only", "a lookup")
+        if self.on_breach == ("fallback" if self.feed else "shadow"):
+            allowed = "pause or shadow for a feed" if self.feed else "pause or fallback for a lookup"
+            yield Contradiction(("on_breach",), allowed, self.on_breach)
+        if self.on_breach == "shadow" and any(place.table is None and place.path is None for place in self.chain):
+            yield Contradiction(("on_breach",), "pause for a feed that is read only once", "shadow")
 
     @property
     def keys(self) -> tuple[str, ...]:

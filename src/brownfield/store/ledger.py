@@ -58,7 +58,7 @@ class SourceCounts:
     repaired
         How many of the accepted were changed by a declared repair.
     by_rule
-        Quarantined rows by ``(code, rule)``.
+        Quarantined rows by ``(code, rule)``; a row that breaks several rules counts under each.
     """
 
     source: str
@@ -131,7 +131,7 @@ class Ledger:
             ).rowcount
 
     def add_counts(self, run_id: str, counts: SourceCounts) -> None:
-        """Add the rows of one batch to what the run has counted for that source."""
+        """Add the rows of one batch to what the run has counted for that source; a replay adds negative ones too."""
         sums = ("rows_in", "accepted", "quarantined", "repaired")
         entry = insert(run_source).values(
             run_id=run_id, source=counts.source, **{name: getattr(counts, name) for name in sums}
@@ -159,7 +159,9 @@ class Ledger:
         """Return the counts of every source of a run, by source name."""
         with self._access.read() as connection:
             rules = connection.execute(
-                sa.select(run_rule).where(run_rule.c.run_id == run_id).order_by(run_rule.c.code, run_rule.c.rule)
+                sa.select(run_rule)
+                .where(run_rule.c.run_id == run_id, run_rule.c.rows != 0)
+                .order_by(run_rule.c.code, run_rule.c.rule)
             ).all()
             sources = connection.execute(
                 sa.select(run_source).where(run_source.c.run_id == run_id).order_by(run_source.c.source)
@@ -175,6 +177,15 @@ class Ledger:
             )
             for row in sources
         ]
+
+    def codes(self, integration: str, source: str) -> set[str]:
+        """Give the rejection codes with which records of a source were refused in any run."""
+        query = (
+            sa.select(run_rule.c.code).distinct().join(run, run.c.run_id == run_rule.c.run_id)
+            .where(run.c.integration == integration, run_rule.c.source == source)
+        )  # fmt: skip
+        with self._access.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def runs(self, integration: str | None = None, *, limit: int = 100) -> list[Run]:
         """Newest runs first."""

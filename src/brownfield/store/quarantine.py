@@ -33,6 +33,7 @@ _REPLACED = (
     "preview",
     "key_id",
     "park_key",
+    "head",
 )
 
 Where: TypeAlias = sa.ColumnElement[bool]
@@ -72,6 +73,10 @@ class Refused:
         Name of the key that encrypted ``raw``; empty where it stands in clear.
     park_key
         Digest of the key behind which later records wait; empty where none does.
+    head
+        Bytes that must stand before ``raw`` so that it can be decoded alone.
+    run_id
+        Run whose counts have it as refused; the one that enters it unless given.
     """
 
     record_id: str
@@ -83,6 +88,8 @@ class Refused:
     raw_bytes: int | None = None
     key_id: str = ""
     park_key: str = ""
+    head: bytes = b""
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ class Quarantined:
     seq: int
     key_id: str
     park_key: str
+    head: bytes
     violations: list[list[str]]
 
     @property
@@ -290,6 +298,20 @@ class Quarantine:
         with self._access.read() as connection:
             return {(source, code, rule): rows for source, code, rule, rows in connection.execute(query)}
 
+    def count(self, integration: str, wanted: Selection | None = None) -> int:
+        """Count records."""
+        conditions = (wanted or Selection()).conditions(integration)
+        with self._access.read() as connection:
+            query = sa.select(sa.func.count()).select_from(quarantine).where(*conditions)
+            return int(connection.execute(query).scalar_one())
+
+    def oldest(self, integration: str, wanted: Selection) -> datetime | None:
+        """Say when the first of these records was first seen."""
+        with self._access.read() as connection:
+            query = sa.select(sa.func.min(quarantine.c.first_seen_utc)).where(*wanted.conditions(integration))
+            found: datetime | None = connection.execute(query).scalar_one()
+        return found
+
     def count_by_state(self, integration: str) -> dict[tuple[str, QuarantineState], int]:
         """Count records by source and state."""
         keys = (quarantine.c.source, quarantine.c.state)
@@ -382,6 +404,8 @@ def _columns(record: Refused) -> dict[str, Any]:
         "preview": record.preview,
         "key_id": record.key_id,
         "park_key": record.park_key,
+        "head": record.head,
+        **({"run_id": record.run_id} if record.run_id else {}),
     }
 
 

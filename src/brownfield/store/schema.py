@@ -173,6 +173,7 @@ quarantine = sa.Table(
     sa.Column("seq", sa.Integer, nullable=False, server_default="0"),
     sa.Column("key_id", sa.String(16), nullable=False, server_default=""),
     sa.Column("park_key", sa.String(64), nullable=False, server_default=""),
+    sa.Column("head", sa.LargeBinary, nullable=False, server_default=""),
     sa.Index("quarantine_by_run", "run_id"),
     sa.Index("quarantine_by_state", "integration", "source", "state", "seq"),
     sa.Index("quarantine_by_key", "integration", "source", "park_key"),

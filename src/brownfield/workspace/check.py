@@ -118,6 +118,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     found = list(_workspace_findings(workspace))
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
+        found.extend(_custody_findings(integration, has_key=workspace.security.encryption_key is not None))
     return CheckReport(
         folder=str(folder),
         integrations=tuple(workspace.integrations),
@@ -170,6 +171,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             f"the listener {workspace.serving.host} is open to other machines, and no token is declared",
             "Declare access.tokens, or listen on 127.0.0.1.",
         )
+    yield from _key_findings(workspace, at)
     for index, token in enumerate(workspace.access.tokens):
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
@@ -182,6 +184,15 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
                 yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
         except DeclarationError as error:
             yield at.error("warning", (*path, "path"), error)
+
+
+def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
+    """Report encryption keys that cannot be read here, or that others can read too."""
+    declared = workspace.security
+    if declared.encryption_key is not None:
+        yield from _secret_findings(declared.encryption_key, ("security", "encryption_key"), workspace.folder, at)
+    for index, reference in enumerate(declared.old_encryption_keys):
+        yield from _secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
 
 
 def _server_findings(options: DatabaseConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
@@ -301,6 +312,31 @@ def _model_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
         )
     elif bundle.contract_digest != spec.contract.digest:
         yield at("warning", path, "the contract's text changed since the bundle was made", "Make the bundle again.")
+
+
+def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Finding]:
+    """Report classified fields whose values would be lost with refused records, or would be kept in clear."""
+    if not spec.sources:
+        return
+    from brownfield.data.pipeline import clear_positions, is_classified  # brings Arrow with it
+
+    at = _At(spec.document)
+    for name in spec.sources:
+        for field in clear_positions(spec, name):
+            yield at(
+                "error",
+                ("sources", name, "cursor"),
+                f"{field} is classified, and the position of a feed is kept in clear",
+                "Read the feed by columns without a classification.",
+            )
+        if not has_key and is_classified([spec.contract.schema(name)]):
+            yield at(
+                "warning",
+                ("sources", name),
+                "it has classified fields: without an encryption key refused records lose their bytes, and no replay "
+                "can bring them in",
+                "Declare security.encryption_key in brownfield.yaml.",
+            )
 
 
 def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Collection
 from pathlib import Path
 
-from brownfield.data.pipeline import Guard, PipelineReport, Progress, run_pipeline
+from brownfield.data.pipeline import Guard, PipelineReport, Progress, custody_of, run_pipeline
 from brownfield.errors import NotFound
 from brownfield.integration import IntegrationSpec, WorkspaceSpec, load_workspace
 from brownfield.store import open_store
@@ -48,6 +48,7 @@ def pull(
             rebuild=rebuild,
             accept=accept,
             actor=actor(),
+            custody=custody_of(spec),
         )
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -89,7 +90,9 @@ def run(shop):
 
 def replay(shop, source="sales", **options):
     """One replay."""
-    return on_store(shop, lambda *parts: replay_quarantined(*parts, source=source, **options))
+    own = {name: options.pop(name) for name in ("apply", "actor", "custody") if name in options}
+    wanted = Selection(**options)
+    return on_store(shop, lambda *parts: replay_quarantined(*parts, source=source, wanted=wanted, **own))
 
 
 def states(shop):
@@ -163,7 +166,11 @@ def test_records_are_selected_by_code_and_age(shop):
     mend(shop)
     assert replay(shop, code="BF-RUL-008").selected == 2
     assert replay(shop, code="BF-RUL-001").selected == 3
-    assert replay(shop, min_age_h=1).selected == 0
+    assert replay(shop, rule="product_id.reference").selected == 2
+    assert replay(shop, contract="reco@1.0.0").selected == 5
+    assert replay(shop, contract="reco@0.9.0").selected == 0
+    assert replay(shop, seen_until_utc=datetime.now(UTC) - timedelta(hours=1)).selected == 0
+    assert replay(shop, seen_from_utc=datetime.now(UTC) - timedelta(hours=1)).selected == 5
 
 
 def test_discarded_records_are_closed_and_never_tried_again(shop):
@@ -173,7 +180,9 @@ def test_discarded_records_are_closed_and_never_tried_again(shop):
     def discard(**options):
         return on_store(
             shop,
-            lambda spec, _c, store, _o: discard_quarantined(spec, store, source="sales", code="BF-RUL-001", **options),
+            lambda spec, _c, store, _o: discard_quarantined(
+                spec, store, source="sales", wanted=Selection(code="BF-RUL-001"), **options
+            ),
         )
 
     assert discard().discarded == 3
@@ -186,7 +195,7 @@ def test_discarded_records_are_closed_and_never_tried_again(shop):
 def test_only_feeds_are_replayed(shop):
     """A lookup is pulled whole anyway, and the message says so."""
     with pytest.raises(DeclarationError, match="pulled whole by the next run"):
-        replay(shop, "products")
+        replay(shop, "products", apply=True)
     with pytest.raises(DeclarationError, match="no source of this name"):
         replay(shop, "nothing")
 
@@ -215,14 +224,14 @@ CSV = b"sold_at,line_id,product_id,price\n" + "".join(f"{at},{a},{b},{c}\n" for 
 
 
 def test_records_of_a_csv_file_are_decoded_again_with_its_header(shop):
-    """The bytes that were kept are read with the header of their own file; without that file they stay open."""
+    """The bytes that were kept are read with the header that their own file had, also when that file is another now."""
     as_file(shop, "connection: drop, path: sales.txt, format: csv", CSV)
     run(shop)
     mend(shop)
     assert (replay(shop).accepted, replay(shop).still_bad, replay(shop).unreadable) == (3, 2, 0)
     (shop / "drop/sales.txt").write_bytes(CSV.replace(b"sold_at,line_id,product_id", b"sold_at,product_id,line_id"))
-    assert (replay(shop).accepted, replay(shop).unreadable) == (0, 5)
-    (shop / "drop/sales.txt").write_bytes(CSV)
+    assert (replay(shop).accepted, replay(shop).unreadable) == (3, 0)
+    (shop / "drop/sales.txt").unlink()
     assert replay(shop, apply=True).accepted == 3
     assert [row["line_id"] for row in lines(shop)] == [1, 2, 3, 5]
 

@@ -11,7 +11,7 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import BinaryIO, NamedTuple
 
@@ -101,17 +101,17 @@ class Csv:
     def decode(self, stream: BinaryIO, wanted: pa.Schema, batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
         """Read a stream to its end (:class:`Format`); an unquoted empty field is missing."""
         records = _Splitter(self, stream).records()
-        names = self._read_header(records, wanted) if self.header else tuple(wanted.names)
+        names, head = self._read_header(records, wanted) if self.header else (tuple(wanted.names), b"")
         batch: list[_Record] = []
         for record in records:
             batch.append(record)
             if len(batch) == batch_rows:
-                yield self._decode_batch(batch, names, wanted)
+                yield replace(self._decode_batch(batch, names, wanted), head=head)
                 batch = []
         if batch:
-            yield self._decode_batch(batch, names, wanted)
+            yield replace(self._decode_batch(batch, names, wanted), head=head)
 
-    def _read_header(self, records: Iterator[_Record], wanted: pa.Schema) -> tuple[str, ...]:
+    def _read_header(self, records: Iterator[_Record], wanted: pa.Schema) -> tuple[tuple[str, ...], bytes]:
         first = next(records, None)
         if first is None or first.code is not None:
             raise FormatError(where="line 1", expected="a header", got="none" if first is None else "a malformed line")
@@ -128,7 +128,7 @@ class Csv:
                     got="none of that name",
                     next_step=f"The nearest is {near[0]}." if near else "Is the delimiter the declared one?",
                 )
-        return names
+        return names, first.raw + LINE_END
 
     def _fields(self, raw: bytes) -> list[str]:
         text = io.StringIO(raw.decode(self.encoding), newline="")

@@ -16,6 +16,7 @@ from brownfield.integration import ConnectionSpec, DatabaseConnection, HttpConne
 
 if TYPE_CHECKING:
     from brownfield.clock import Clock
+    from brownfield.security import Keyring
     from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
@@ -27,6 +28,7 @@ def bind_source(
     connections: Mapping[str, ConnectionSpec],
     store: "Store | None" = None,
     clock: "Clock | None" = None,
+    encryption: "Keyring | None" = None,
 ) -> Source:
     """Give a source that can be reached: the only place of its chain, or the one where its fail-over stands.
 
@@ -40,6 +42,8 @@ def bind_source(
         Of the workspace.
     store, clock
         What keeps where a lookup stands, and whose time counts; a chain of several places needs them.
+    encryption
+        Keys of a lookup's copies.
 
     Raises
     ------
@@ -52,8 +56,10 @@ def bind_source(
     if len(spec.chain) > 1 or spec.is_asked_by_key:
         if store is None or clock is None:
             raise AssertionError("a chain of several places is read with a store and a clock")
-        opened = KeyedLookup if spec.is_asked_by_key else bind_lookup
-        return opened(integration, name, partial(_bind_place, integration, name, connections), store, clock)
+        bind = partial(_bind_place, integration, name, connections)
+        if spec.is_asked_by_key:
+            return KeyedLookup(integration, name, bind, store, clock)
+        return bind_lookup(integration, name, bind, store, clock, encryption)
     source = _bind_place(integration, name, connections, spec.chain[0], 0)
     source.probe()
     return source

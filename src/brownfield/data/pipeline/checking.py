@@ -5,6 +5,7 @@ The contract checks a batch at a time; what holds for the whole source (unique k
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from brownfield.contract import RowCountRule, UniqueRule
-from brownfield.errors import InputRefused, Violation
+from brownfield.data.pipeline.parking import Parking, in_order
+from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.store import Refused, mask_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brownfield.contract import Schema
-    from brownfield.data.decoded import Decoded
+    from brownfield.data.decoded import Decoded, Reject
 
 __all__ = ["StreamCheck"]
 
 _PREVIEW_CHARACTERS = 64
+_SHADOWED = Violation("", "on_breach", RejectionCode.SHADOWED)
 
 
 class StreamCheck:
@@ -40,10 +43,28 @@ class StreamCheck:
         ``check`` or ``unify``.
     rows_before
         Records that runs before this one read.
+    classified
+        Whether its records hold classified fields: previews then show patterns instead of values.
+    hides_position
+        Whether the position of a record is such a value.
+    parking
+        Which keys wait; None where order within a key is not kept.
+    shadows
+        Whether every record goes to quarantine, good ones too.
     """
 
-    def __init__(
-        self, integration: str, name: str, schema: "Schema", stage: str = "check", *, rows_before: int = 0
+    def __init__(  # noqa: PLR0913 (what a check is made of)
+        self,
+        integration: str,
+        name: str,
+        schema: "Schema",
+        stage: str = "check",
+        *,
+        rows_before: int = 0,
+        classified: bool = False,
+        hides_position: bool = False,
+        parking: "Parking | None" = None,
+        shadows: bool = False,
     ) -> None:
         self.identity = f"{integration}\0{name}"
         self.name = name
@@ -53,7 +74,10 @@ class StreamCheck:
         self.rows_in = 0
         self.accepted = 0
         self.by_rule: Counter[tuple[str, str]] = Counter()
-        self._classes = {field.name: field.classification for field in schema.fields}
+        self.classified = classified
+        self.parking = parking
+        self.hides_position = hides_position
+        self._shadows = shadows
         self._seen = [(rule, _Seen(rule.fields)) for rule in schema.set_rules if isinstance(rule, UniqueRule)]
 
     @property
@@ -95,15 +119,30 @@ class StreamCheck:
                 field = rule.fields[0] if len(rule.fields) == 1 else ""
                 refused.update({int(row): (Violation(field, rule.id, rule.code),) for row in kept[repeated]})
                 accepted, kept = accepted.filter(pa.array(~repeated)), kept[~repeated]
+        keys: dict[int, str] = {}
+        of_undecoded = [""] * len(decoded.rejects)
+        if self.parking is not None:
+            keys, waiting, of_undecoded = self.parking.hold(decoded.batch, refused, decoded.position, decoded.rejects)
+            accepted, kept = self._withdrawn(accepted, kept, waiting, Parking.reason(), refused)
+        if self._shadows:
+            accepted, kept = self._withdrawn(accepted, kept, kept.tolist(), _SHADOWED, refused)
         for _, seen in self._seen:
             seen.add(accepted)
         quarantined = [
-            self._entry(origin, each.position, "decode", (Violation(each.field, each.rule, each.code),), each.raw)
-            for each in decoded.rejects
+            self._undecoded(origin, each, decoded.head, key)
+            for each, key in zip(decoded.rejects, of_undecoded, strict=True)
         ]
-        quarantined += self._refused_rows(origin, decoded, refused)
+        quarantined += self._refused_rows(origin, decoded, refused, keys)
+        if self.parking is not None and decoded.rejects:
+            quarantined.sort(key=lambda entry: in_order(str(entry.position)))
         self._count(decoded.records, accepted.num_rows, quarantined)
         return accepted, kept, quarantined
+
+    def refuse(self, origin: str, decoded: "Decoded", broken: Mapping[int, tuple[Violation, ...]]) -> list[Refused]:
+        """Refuse rows for reasons that were found elsewhere; parameters as :meth:`check`."""
+        entries = list(self._refused_rows(origin, decoded, broken, {}))
+        self._count(len(entries), 0, entries)
+        return entries
 
     def finish(self) -> None:
         """Hold the whole source, with what was read of it before, to its row counts.
@@ -122,25 +161,44 @@ class StreamCheck:
                 next_step=f"{self.name} has {rows:,} rows, which the contract does not admit; nothing was replaced.",
             )
 
-    def _refused_rows(
-        self, origin: str, decoded: "Decoded", refused: Mapping[int, tuple[Violation, ...]]
-    ) -> Iterable[Refused]:
-        rows = sorted(refused)
-        for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
-            preview = {name: _shortened(mask_value(value, self._classes.get(name))) for name, value in record.items()}
-            yield self._entry(origin, decoded.position(row), self.stage, refused[row], decoded.raw(row), preview)
+    @staticmethod
+    def _withdrawn(
+        accepted: pa.Table,
+        kept: "NDArray[np.int64]",
+        rows: list[int],
+        why: Violation,
+        refused: dict[int, tuple[Violation, ...]],
+    ) -> "tuple[pa.Table, NDArray[np.int64]]":
+        """Take good rows back for a reason that lies outside them."""
+        if not rows:
+            return accepted, kept
+        refused.update(dict.fromkeys(rows, (why,)))
+        stay = ~np.isin(kept, rows)
+        return accepted.filter(pa.array(stay)), kept[stay]
 
-    def _entry(
+    def _undecoded(self, origin: str, reject: "Reject", head: bytes, key: str) -> Refused:
+        why = (Violation(reject.field, reject.rule, reject.code),)
+        return replace(self._entry(origin, reject.position, "decode", why, reject.raw), park_key=key, head=head)
+
+    def _refused_rows(
         self,
         origin: str,
-        position: str,
-        stage: str,
-        violations: tuple[Violation, ...],
-        raw: bytes,
-        preview: Mapping[str, str] | None = None,
-    ) -> Refused:
+        decoded: "Decoded",
+        refused: Mapping[int, tuple[Violation, ...]],
+        keys: Mapping[int, str],
+    ) -> Iterable[Refused]:
+        rows = sorted(refused)
+        how = "classified" if self.classified else None
+        for row, record in zip(rows, decoded.batch.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
+            preview = {name: _shortened(mask_value(value, how)) for name, value in record.items()}
+            position, raw = decoded.position(row), decoded.raw(row)
+            entry = self._entry(origin, position, self.stage, refused[row], raw)
+            yield replace(entry, preview=preview, park_key=keys.get(row, ""), head=decoded.head)
+
+    def _entry(self, origin: str, position: str, stage: str, why: tuple[Violation, ...], raw: bytes) -> Refused:
         record_id = sha256(f"{self.identity}\0{origin}\0{position}".encode()).hexdigest()
-        return Refused(record_id, violations, position, raw, preview, stage)
+        shown = mask_value(position, "classified") if self.hides_position else position
+        return Refused(record_id, why, shown, raw, stage=stage)
 
     def _count(self, records: int, accepted: int, quarantined: list[Refused]) -> None:
         if records != accepted + len(quarantined):

@@ -3,19 +3,21 @@
 Each guard raises before anything is committed. A person who looked may accept it for one run, which is audited.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
-from brownfield.errors import RunPaused, SourceChanged
+from brownfield.errors import RejectionCode, RunPaused, SourceChanged, SourceUnavailable
 
 if TYPE_CHECKING:
     from brownfield.integration import SourceSpec
+    from brownfield.store import Refused
 
-__all__ = ["Guard", "Guards", "Shaped"]
+__all__ = ["Breached", "Guard", "Guards", "Shaped"]
 
-Guard: TypeAlias = Literal["keys", "nulls", "refused", "shape", "volume"]
+Guard: TypeAlias = Literal["keys", "nulls", "parked", "refused", "shape", "volume"]
 
-
+_WAITING = {RejectionCode.PARKED, RejectionCode.SHADOWED}
 _FIFTH = 20.0
 """Percent that a pull may lose before it takes the place of the last good copy, unless more or less is declared."""
 
@@ -29,6 +31,10 @@ class Shaped(Protocol):
         ...
 
 
+class Breached(Exception):
+    """Too many records of a feed are refused that is declared to go to quarantine as a whole then."""
+
+
 class Guards:
     """The guards of one source in one run.
 
@@ -40,15 +46,30 @@ class Guards:
         The declared source, with its shares.
     accepted
         Guards that a person lets pass in this run.
+    known
+        Rejection codes with which records of this source were refused before.
+    shadow
+        Why its records go to quarantine as a whole, so that none of them is judged any more; empty where they do not.
     """
 
-    def __init__(self, where: str, spec: "SourceSpec", accepted: Collection[Guard]) -> None:
+    def __init__(
+        self,
+        where: str,
+        spec: "SourceSpec",
+        accepted: Collection[Guard],
+        known: Collection[str] = (),
+        shadow: str = "",
+    ) -> None:
         self.where = where
         self.spec = spec
         self.passed: dict[Guard, str] = {}
+        self.shadow = shadow
         self._accepted = accepted
+        self._known = known
+        self._changed = "no field of it changed its shape"
         self._records = 0
         self._refused = 0
+        self._by_code: Counter[str] = Counter()
 
     def shape(self, was: Mapping[str, str], now: Mapping[str, str], wanted: Collection[str]) -> None:
         """Compare the fields that the contract names with those of the last committed run.
@@ -58,6 +79,11 @@ class Guards:
         SourceChanged
             For the first field that is gone or other than it was.
         """
+        different = [name for name in dict.fromkeys((*was, *now)) if was.get(name) != now.get(name)]
+        if was and different:
+            self._changed = "; ".join(
+                f"{name}: {was.get(name, 'new')} -> {now.get(name, 'gone')}" for name in different
+            )
         for name in wanted:
             if name in was and now.get(name) != was[name]:
                 new = [other for other, text in now.items() if other not in was and text == was[name]]
@@ -111,30 +137,56 @@ class Guards:
                 what = f"{name} is missing in {is_now:.1f} % of the records, {was:.1f} % in the last good copy"
                 self._stop("nulls", f"{what}; at most {nulls:g} points more are admitted", name)
 
-    def refused(self, records: int, refused: int) -> None:
-        """Take note of a batch, and judge when a window is full.
+    def refused(self, records: int, refused: "Collection[Refused]") -> None:
+        """Take note of a batch, and judge when a window is full; records that only wait are none of the refused.
 
         Raises
         ------
         RunPaused
             When more of the records are refused than is tolerated.
+        SourceUnavailable
+            In its place for a lookup with a way out.
+        Breached
+            In its place for a feed that goes to quarantine then.
         """
-        if refused and self.spec.tolerance == "none":
-            self._stop("refused", f"{refused:,} records refused, and none is tolerated")
+        codes = [{each.code for each in entry.violations} - _WAITING for entry in refused]
+        bad = sum(map(bool, codes))
+        if bad and self.spec.tolerance == "none":
+            self._stop("refused", f"{bad:,} records refused, and none is tolerated")
         self._records += records
-        self._refused += refused
+        self._refused += bad
+        self._by_code.update(str(code) for each in codes for code in each)
         if self._records >= self.spec.refused_window_rows:
             self.judge()
 
     def judge(self) -> None:
         """Judge the records since the last window; raises as :meth:`refused`."""
-        share = self.spec.max_refused_percent
+        if self.shadow:
+            return
+        share, new = self.spec.max_refused_percent, self.spec.max_new_code_percent
         if share is not None and self._refused * 100 > share * self._records:
-            self._stop(
-                "refused",
-                f"{self._refused:,} of {self._records:,} records refused; at most {share:g} % are admitted",
-            )
+            self._breach(f"{self._refused:,} of {self._records:,} records refused; at most {share:g} % are admitted")
+        for code, rows in self._by_code.items():
+            if new is not None and code not in self._known and rows * 100 > new * self._records:
+                self._stop(
+                    "refused",
+                    f"the source seems to have changed: {code}, never seen before, refuses {rows:,} of "
+                    f"{self._records:,} records; {self._changed}",
+                )
         self._records = self._refused = 0
+        self._by_code.clear()
+
+    def parked(self, beyond: str) -> None:
+        """Stop when records wait longer, or are more, than declared; raises :class:`RunPaused`."""
+        if beyond:
+            self._stop("parked", beyond)
+
+    def _breach(self, what: str) -> None:
+        if "refused" not in self._accepted and self.spec.on_breach == "shadow":
+            raise Breached(what)
+        if "refused" not in self._accepted and self.spec.on_breach == "fallback":
+            raise SourceUnavailable(what, where=self.where, next_step="Mend the source; nothing of it was kept.")
+        self._stop("refused", what)
 
     def _stop(self, guard: Guard, what: str, path: str | None = None, was: str = "", now: str = "") -> None:
         if guard in self._accepted:

@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.chain import Bind, Chain, lookup_folder
+from brownfield.data.pipeline.custody import is_classified
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.guards import Shaped
-from brownfield.data.pipeline.snapshots import Snapshots, age_s, describe, lost_keys
+from brownfield.data.pipeline.snapshots import Seal, Snapshots, age_s, describe, lost_keys
 from brownfield.data.sources import Position, Probe, Pulled, Source
-from brownfield.errors import SourceUnavailable
+from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.security import Keyring, decrypt, encrypt
 
 if TYPE_CHECKING:
     from brownfield.clock import Clock
@@ -120,14 +122,49 @@ def moment(source: Source, began_utc: datetime, lag_s: int | None) -> datetime |
     return min(began_utc if told is None else told, began_utc) - timedelta(seconds=lag_s or 0)
 
 
-def snapshots_of(integration: "IntegrationSpec", name: str) -> Snapshots:
-    """Find the copies of a lookup."""
+def snapshots_of(integration: "IntegrationSpec", name: str, keys: "Keyring | None") -> Snapshots:
+    """Find the copies of a lookup; they are encrypted where the contract classifies a field."""
     declared = integration.sources[name].snapshots
-    return Snapshots(lookup_folder(integration, name), keep=declared.keep, max_mib=declared.max_mib)
+    return Snapshots(
+        lookup_folder(integration, name),
+        keep=declared.keep,
+        max_mib=declared.max_mib,
+        seal=seal_of(integration, name, keys),
+    )
+
+
+def seal_of(integration: "IntegrationSpec", name: str, keys: "Keyring | None") -> Seal | None:
+    """Give what encrypts the copies of a lookup; None where the contract classifies none of its fields.
+
+    Raises
+    ------
+    DeclarationError
+        When it classifies one, and no key is declared.
+    """
+    if not is_classified([integration.contract.schema(name)]):
+        return None
+    if keys is None:
+        raise DeclarationError(
+            where=f"{integration.name}.{name}",
+            path="security.encryption_key",
+            expected="a key, for copies of it hold fields that the contract classifies",
+            got="none",
+            next_step="Declare security: {encryption_key: ...} in brownfield.yaml, or leave the snapshot out.",
+        )
+    context = f"lookups/{integration.name}/{name}"
+    return Seal(
+        lambda content, file: encrypt(content, keys.active, f"{context}/{file}"),
+        lambda content, file: decrypt(content, keys, f"{context}/{file}"),
+    )
 
 
 def keep_copy(
-    integration: "IntegrationSpec", held: Held, rows: pa.Table, stream: "SourceStream", clock: "Clock"
+    integration: "IntegrationSpec",
+    held: Held,
+    rows: pa.Table,
+    stream: "SourceStream",
+    clock: "Clock",
+    encryption: "Keyring | None",
 ) -> None:
     """Keep a whole pull as the last good copy, when the guards hold against the one before.
 
@@ -139,7 +176,7 @@ def keep_copy(
         When it cannot be written; the copy before stays.
     """
     name = stream.check.name
-    snapshots = snapshots_of(integration, name)
+    snapshots = snapshots_of(integration, name, encryption)
     keys = integration.sources[name].keys
     facts = describe(rows, stream.check.schema, keys)
     try:
@@ -166,7 +203,14 @@ def keep_copy(
     )
 
 
-def bind_lookup(integration: "IntegrationSpec", name: str, bind: Bind, store: "Store", clock: "Clock") -> Held:
+def bind_lookup(
+    integration: "IntegrationSpec",
+    name: str,
+    bind: Bind,
+    store: "Store",
+    clock: "Clock",
+    encryption: "Keyring | None" = None,
+) -> Held:
     """Read a lookup whole, from the place of its chain where its fail-over stands.
 
     Parameters
@@ -179,6 +223,8 @@ def bind_lookup(integration: "IntegrationSpec", name: str, bind: Bind, store: "S
         Keeps where it stands, and each change.
     clock
         Whose time counts.
+    encryption
+        Keys of the copies.
 
     Raises
     ------
@@ -186,18 +232,18 @@ def bind_lookup(integration: "IntegrationSpec", name: str, bind: Bind, store: "S
         When no place is left; with the last place's reason.
     """
     chain = Chain(integration, name, bind, store, clock)
-    held = chain.use(lambda place: _read_place(chain, place))
+    held = chain.use(lambda place: _read_place(chain, place, encryption))
     chain.enter(chain.standing, as_of_utc=held.as_of_utc)
     return held
 
 
-def _read_place(chain: Chain, place: "Location") -> Held:
+def _read_place(chain: Chain, place: "Location", encryption: "Keyring | None") -> Held:
     state, index, now_utc = chain.state, chain.standing.place, chain.clock.now_utc()
     if place.is_last_resort:
         _check_not_referred_to(chain)
         return Held(state, None, (), resort=place.constant or {})
     if place.snapshot is not None:
-        return _read_copy(chain, place, now_utc)
+        return _read_copy(chain, place, now_utc, encryption)
     source = chain.bind(place, index)
     as_of_utc = moment(source, now_utc, place.lag_s)
     pulled = tuple(source.read(chain.integration.contract.schema(chain.name).arrow))
@@ -206,8 +252,8 @@ def _read_place(chain: Chain, place: "Location") -> Held:
     return Held(state, as_of_utc, pulled, source)
 
 
-def _read_copy(chain: Chain, place: "Location", now_utc: datetime) -> Held:
-    manifest, rows = snapshots_of(chain.integration, chain.name).last_good()
+def _read_copy(chain: Chain, place: "Location", now_utc: datetime, encryption: "Keyring | None") -> Held:
+    manifest, rows = snapshots_of(chain.integration, chain.name, encryption).last_good()
     age_h = age_s(manifest.as_of_utc, now_utc) / 3_600
     if place.max_age_h is not None and age_h > place.max_age_h:
         raise SourceUnavailable(

@@ -9,7 +9,6 @@ import logging
 import select
 import sys
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.chain import lookup_folder
+from brownfield.data.pipeline.custody import Custody, custody_of
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.plan import reading_order
 from brownfield.data.pipeline.run import Run, begin
@@ -54,6 +53,7 @@ def refresh(
     connections: "Mapping[str, ConnectionSpec]",
     store: "Store",
     name: str,
+    custody: Custody,
     clock: Clock | None = None,
 ) -> ServedStatus:
     """Read one lookup and write what requests find in it.
@@ -64,6 +64,8 @@ def refresh(
         As :func:`run_pipeline` takes them; nothing of a run is entered in the store.
     name
         The lookup.
+    custody
+        Keys of its copies.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def refresh(
     folder = private_folder(lookup_folder(integration, name))
     before = read_status(folder)
     try:
-        run, rows = _read(integration, connections, store, name, clock)
+        run, rows = _read(integration, connections, store, name, custody, clock)
     except BrownfieldError as error:
         _log.warning(
             "a lookup cannot be read; its last table is served on",
@@ -106,7 +108,12 @@ def refresh(
 
 
 def _read(
-    integration: "IntegrationSpec", connections: "Mapping[str, ConnectionSpec]", store: "Store", name: str, clock: Clock
+    integration: "IntegrationSpec",
+    connections: "Mapping[str, ConnectionSpec]",
+    store: "Store",
+    name: str,
+    custody: Custody,
+    clock: Clock,
 ) -> tuple[Run, pa.Table]:
     """Read the lookup, and before it those that its rules refer to; feeds are what runs remember of them."""
     order = reading_order(integration)
@@ -124,6 +131,7 @@ def _read(
             writers=writers,
             keeps_copies=True,
             tables=False,
+            custody=custody,
         )
         run.kept[name] = list(integration.contract.schema(name).names)
         for each in order[: order.index(name) + 1]:
@@ -132,7 +140,7 @@ def _read(
             if integration.sources[each].feed:
                 run.recall(each)
             else:
-                run.read(each, partial(bind_source, integration, each, connections, store, clock))
+                run.read(each, run.binding(each, connections))
     return run, run.lookups[name]
 
 
@@ -174,7 +182,7 @@ def _publish(
 def main(folder: Path) -> None:
     """Read the lookups of a workspace, each at its interval, until the standard input closes."""
     workspace = load_workspace(folder)
-    clock = SystemClock()
+    clock, custody = SystemClock(), custody_of(workspace)
     due: dict[tuple[str, str], float] = {}
     with open_store(folder / "var" / "brownfield.db") as store:
         while True:
@@ -183,7 +191,7 @@ def main(folder: Path) -> None:
                     now_s = clock.monotonic_ns() / 1e9
                     if now_s < due.get((integration.name, name), now_s):
                         continue
-                    refresh(integration, workspace.connections, store, name, clock)
+                    refresh(integration, workspace.connections, store, name, custody, clock)
                     period_s = min(each.refresh_s for each in wanted)
                     due[integration.name, name] = clock.monotonic_ns() / 1e9 + period_s
             wait_s = max(min(due.values(), default=60.0) - clock.monotonic_ns() / 1e9, 0.0)

@@ -29,6 +29,8 @@ class SourceReport:
     state, as_of
         What a lookup was read from (``PRIMARY``, ``REPLICA``, ``SNAPSHOT``, ``FALLBACK``) and the moment that its
         records show, as RFC 3339 (``unknown`` where its source cannot be believed); empty for a feed.
+    shadow
+        Why all records went to quarantine; empty where the tables took the good ones.
     """
 
     source: str
@@ -42,6 +44,7 @@ class SourceReport:
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
     state: str = ""
     as_of: str = ""
+    shadow: str = ""
 
     def __post_init__(self) -> None:
         if self.rows_in != self.accepted + self.quarantined:
@@ -81,6 +84,8 @@ class PipelineReport:
         By name, in the order in which they were read.
     seconds
         Time of the whole run.
+    expired
+        Refused records that were kept longer than declared and lost their bytes.
     """
 
     run_id: str
@@ -89,6 +94,7 @@ class PipelineReport:
     sources: Mapping[str, SourceReport]
     tables: Mapping[str, TableReport]
     seconds: float
+    expired: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -97,6 +103,7 @@ class PipelineReport:
             "integration": self.integration,
             "contract": self.contract,
             "seconds": round(self.seconds, 3),
+            "expired": self.expired,
             "sources": {name: _plain(each) for name, each in self.sources.items()},
             "tables": {name: _plain(each) | _extent(each) for name, each in self.tables.items()},
         }
@@ -113,6 +120,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
         **({"state": report.state, "as_of": report.as_of} if report.state else {}),
+        "shadow": report.shadow,
     }
 
 

@@ -19,27 +19,29 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.data.decoded import Decoded
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.checking import StreamCheck
-from brownfield.data.pipeline.guards import Guard, Guards, Shaped
+from brownfield.data.pipeline.custody import Custody, clear_positions, is_classified
+from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
 from brownfield.data.pipeline.keyed import KeyedLookup, KeyedMatcher
 from brownfield.data.pipeline.lookups import STAMP, as_held, keep_copy
+from brownfield.data.pipeline.parking import Parking
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import columns_kept, columns_remembered, reading_order, unique_columns
 from brownfield.data.pipeline.report import PipelineReport
 from brownfield.data.pipeline.streams import Dataset, SourceStream, TableStream
 from brownfield.errors import DeclarationError, SourceUnavailable, StoreError
-from brownfield.store import SourceState
+from brownfield.store import SourceState, is_masked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from brownfield.data.sources import Source
     from brownfield.integration import ConnectionSpec, IntegrationSpec, Join
-    from brownfield.store import Part, Store, Transaction
+    from brownfield.store import Part, Refused, Store, Transaction
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
 
@@ -58,6 +60,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     accept: Collection[Guard] = (),
     actor: str = "local",
     clock: Clock | None = None,
+    custody: Custody | None = None,
 ) -> PipelineReport:
     """Bring what is new in the silos of one integration into its tables.
 
@@ -81,6 +84,8 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         Who runs it, for the audit log.
     clock
         The system's unless given.
+    custody
+        How refused records are kept; without it those with classified fields lose their bytes.
 
     Raises
     ------
@@ -89,7 +94,9 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
     SourceChanged
         When fields of a source are other than in the run before.
     RunPaused
-        When a source has fewer records, or more refused ones, than is declared.
+        When a source has fewer records, or more refused or waiting ones, than is declared.
+    QuarantineFull
+        When the refused records do not fit.
     DeclarationError
         When the declaration does not fit what is there, or the tables as they were begun.
     InputRefused
@@ -116,11 +123,10 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     clock=clock,
                     writers=writers,
                     keeps_copies=True,
+                    custody=custody,
                 )
                 for name in order:
-                    run.read(
-                        name, partial(bind_source, integration, name, connections, store, clock), progress or _silent
-                    )
+                    run.read(name, run.binding(name, connections), progress or _silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
@@ -133,6 +139,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         contract=integration.contract.reference,
         sources={name: run.sources[name].report() for name in order},
         tables={name: table.report() for name, table in run.tables.items()},
+        expired=run.expired,
         seconds=(clock.monotonic_ns() - started) / 1e9,
     )
 
@@ -185,7 +192,12 @@ def _shape_of(state: SourceState | None) -> "Mapping[str, str]":
 
 def _of_rows(decoded: Decoded, accepted: pa.Table, rows: "NDArray[np.int64]") -> Decoded:
     """Give the accepted rows the positions and bytes that they came with."""
-    return Decoded(accepted, lambda row: decoded.position(int(rows[row])), lambda row: decoded.raw(int(rows[row])))
+    return Decoded(
+        accepted,
+        lambda row: decoded.position(int(rows[row])),
+        lambda row: decoded.raw(int(rows[row])),
+        head=decoded.head,
+    )
 
 
 class Run:
@@ -204,6 +216,7 @@ class Run:
         writers: ExitStack,
         keeps_copies: bool = False,
         tables: bool = True,
+        custody: Custody | None = None,
     ) -> None:
         self.integration = integration
         self.store = store
@@ -215,10 +228,17 @@ class Run:
         self.writers = writers
         self.keeps_copies = keeps_copies
         self.fills_tables = tables
+        self.custody = custody or Custody()
+        self.refused_bytes = 0
+        self.expired = 0
         self.sources: dict[str, SourceStream] = {}
         self.tables: dict[str, TableStream] = {}
         self.kept = columns_kept(integration)
         self.lookups: dict[str, pa.Table] = {}
+
+    def binding(self, name: str, connections: "Mapping[str, ConnectionSpec]") -> "Callable[[], Source]":
+        """Give what binds a source when it is its turn."""
+        return partial(bind_source, self.integration, name, connections, self.store, self.clock, self.custody.keys)
 
     def read(self, name: str, bind: "Callable[[], Source]", progress: Progress = _silent) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
@@ -230,13 +250,25 @@ class Run:
                 held = stream.held = as_held(stream.source, began_utc)
                 stream.whole = [] if self.keeps_copies and not held.is_copy else None
             self._check_shape(stream, stream.source)
-            self._pull(stream, stream.source, progress)
+            try:
+                self._pull(stream, stream.source, progress)
+            except Breached as breach:
+                stream = self._shadow(stream, breach, progress)
         except SourceUnavailable as error:
             whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise
             stream.unavailable = str(error)
         self.end(stream)
+
+    def _shadow(self, stream: SourceStream, breach: Breached, progress: Progress) -> SourceStream:
+        """Read a feed once more, and send everything to quarantine: the tables stay as they were."""
+        self.refused_bytes -= sum(len(each.raw or b"") for part in (stream, *stream.tables) for each in part.refused)
+        again = self.begin(stream.check.name, shadow=str(breach))
+        again.source, again.shape = stream.source, stream.shape
+        assert again.source is not None  # noqa: S101 (it was read a moment ago)
+        self._pull(again, again.source, progress)
+        return again
 
     def recall(self, name: str) -> None:
         """Take a feed as earlier runs remember it, without reading on."""
@@ -260,6 +292,8 @@ class Run:
             progress(name, done, round(done / pulled.done_share) if pulled.done_share else None)
         if not stream.resumes:
             stream.guards.judge()
+        if stream.check.parking is not None:
+            stream.guards.parked(stream.check.parking.beyond(self.clock.now_utc()))
         if stream.state is not None and (stream.deliveries or not (stream.is_feed or stream.is_copy)):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
@@ -276,7 +310,8 @@ class Run:
         decoded = replace(decoded, batch=with_timestamps(decoded.batch, stream.check.schema))
         accepted, rows, refused = stream.check.check(origin, decoded, stream.references)
         stream.refused += refused
-        stream.guards.refused(decoded.records, len(refused))
+        self._weigh(stream, refused)
+        stream.guards.refused(decoded.records, refused)
         stream.kept.append(accepted.select(self.kept[stream.check.name]))
         if stream.whole is not None and self.integration.sources[stream.check.name].keeps_copies:
             stream.whole.append(accepted)
@@ -284,14 +319,21 @@ class Run:
             stream.memory.write(accepted.select(stream.memory.schema.names))
         stream.seconds += self._seconds_since(begun)
         for table in stream.tables:
-            self._fill(table, origin, _of_rows(decoded, accepted, rows))
+            self.fill(table, origin, _of_rows(decoded, accepted, rows))
+
+    def _weigh(self, stream: "SourceStream | TableStream", refused: "list[Refused]") -> None:
+        """Stop before the refused records of this run alone are more than may be kept."""
+        self.refused_bytes += sum(len(each.raw or b"") for each in refused)
+        self.custody.check_room(self.refused_bytes, f"{self.integration.name}.{stream.check.name}")
 
     def end(self, stream: SourceStream) -> None:
         """Hold a source that was read to its end to what must hold for the whole of it."""
         if stream.held is None or stream.held.resort is None:
             stream.check.finish()
         if stream.whole and stream.held is not None:
-            keep_copy(self.integration, stream.held, pa.concat_tables(stream.whole), stream, self.clock)
+            keep_copy(
+                self.integration, stream.held, pa.concat_tables(stream.whole), stream, self.clock, self.custody.keys
+            )
         self.lookups[stream.check.name] = pa.concat_tables(stream.kept)
         for table in stream.tables:
             table.check.finish()
@@ -307,9 +349,10 @@ class Run:
                 self._move(tx, source)
                 for table in source.tables:
                     self.enter(tx, table, whole=not source.resumes)
-            for dataset in datasets:
-                dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+            self.enter_parts(tx, datasets)
             self._audit(tx, actor)
+            self.expired = self.custody.expire(tx, self.integration.name, self.clock)
+            self.check_room(tx)
             tx.ledger.finish_run(self.begun.run_id)
 
     def publish(self) -> None:
@@ -320,20 +363,30 @@ class Run:
             if stream.source is not None and stream.position:
                 stream.source.ack(stream.position)
 
-    def begin(self, name: str) -> SourceStream:
-        """Prepare a source: what is known of it, and the tables that are made from it."""
+    def begin(self, name: str, *, shadow: str = "") -> SourceStream:
+        """Prepare a source: what is known of it, and the tables that are made from it; in shadow they stay empty."""
         integration = self.integration
+        spec = integration.sources[name]
         schema = integration.contract.schema(name)
-        is_feed = integration.sources[name].feed
+        is_feed = spec.feed
         state = self.begun.states[name]
         resumes = is_feed and state is not None and not self.rebuild
         rows_before = state.rows_total if state is not None and resumes else 0
         stream = self.sources[name] = SourceStream(
-            StreamCheck(integration.name, name, schema, rows_before=rows_before),
+            StreamCheck(
+                integration.name,
+                name,
+                schema,
+                rows_before=rows_before,
+                classified=is_classified([schema]),
+                hides_position=self._hides_position(name),
+                parking=self._parking(name),
+                shadows=bool(shadow),
+            ),
             is_feed=is_feed,
             resumes=resumes,
             state=state,
-            guards=Guards(f"{integration.name}.{name}", integration.sources[name], self.accept),
+            guards=self._guards(name, shadow),
             previous=self.begun.positions[name],
             references={target: self._known(target) for target in schema.batches.references},
             kept=[schema.arrow.empty_table().select(self.kept[name])],
@@ -341,7 +394,7 @@ class Run:
         remembered = columns_remembered(integration, name, self.kept[name]) if is_feed else []
         if remembered:
             stream.memory = self._dataset(
-                f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), resumes
+                f".{name}", pa.schema([schema.arrow.field(each) for each in remembered]), stream
             )
             earlier = stream.memory.read(remembered)
             stream.check.remember(earlier)
@@ -349,6 +402,31 @@ class Run:
         fed = [each for each, spec in integration.unified.items() if spec.from_ == name and self.fills_tables]
         stream.tables = [self._begin_table(each, stream) for each in fed]
         return stream
+
+    def _guards(self, name: str, shadow: str) -> Guards:
+        """Give a source's guards, with what they need to know of the runs before."""
+        integration = self.integration
+        spec = integration.sources[name]
+        known = set() if spec.max_new_code_percent is None else self.store.ledger.codes(integration.name, name)
+        return Guards(f"{integration.name}.{name}", spec, self.accept, known, shadow)
+
+    def _parking(self, name: str) -> Parking | None:
+        spec = self.integration.sources[name].park
+        waiting = {} if spec is None or self.rebuild else self.store.quarantine.parked(self.integration.name, name)
+        return None if spec is None else Parking(f"{self.integration.name}\0{name}", spec, waiting)
+
+    def _hides_position(self, name: str) -> bool:
+        """Say whether the position of a record would show a classified value; refuse it where it must stay."""
+        shown = clear_positions(self.integration, name)
+        if shown:
+            raise DeclarationError(
+                path=f"sources.{name}.cursor",
+                expected="columns without a classification, for the position is kept in clear",
+                got=", ".join(shown),
+            )
+        schema = self.integration.contract.schema(name)
+        keys = self.integration.sources[name].keys
+        return any(field.name in keys and is_masked(field.classification) for field in schema.fields)
 
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:
         spec = self.integration.unified[name]
@@ -366,8 +444,15 @@ class Run:
                 )
         stamp = self._stamp(name)
         stamped = schema.arrow.with_metadata({STAMP: msgspec.json.encode(stamp)}) if stamp else schema.arrow
-        dataset = self._dataset(name, stamped, source.resumes)
-        check = StreamCheck(self.integration.name, name, schema, "unify", rows_before=dataset.rows_before)
+        dataset = self._dataset(name, stamped, source)
+        of_all = [
+            schema,
+            *(self.integration.contract.schema(each) for each in (spec.from_, *(j.source for j in spec.join))),
+        ]
+        check = StreamCheck(
+            self.integration.name, name, schema, "unify", rows_before=dataset.rows_before,
+            classified=is_classified(of_all), hides_position=self._hides_position(spec.from_),
+        )  # fmt: skip
         check.remember(dataset.read(unique_columns(schema)))
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset, lookups=stamp)
@@ -385,17 +470,17 @@ class Run:
         streams = {join.source: self.sources[join.source] for join in self.integration.unified[table].join}
         return {name: each.read_from for name, each in streams.items() if each.held is not None}
 
-    def _dataset(self, name: str, schema: pa.Schema, resumes: bool) -> Dataset:  # noqa: FBT001 (one of two ways)
+    def _dataset(self, name: str, schema: pa.Schema, source: SourceStream) -> Dataset:
         return Dataset(
             name,
             self.output / name,
             schema,
-            listed=self.begun.listed.get(name, []) if resumes else None,
-            tag=self.begun.run_id[:8],
+            listed=self.begun.listed.get(name, []) if source.resumes else None,
+            tag=self.begun.run_id[:8] + ("s" if source.guards.shadow else ""),
             writers=self.writers,
         )
 
-    def _fill(self, table: TableStream, origin: str, accepted: Decoded) -> None:
+    def fill(self, table: TableStream, origin: str, accepted: Decoded) -> None:
         """Join a batch, hold it to the table's own schema and write it."""
         begun = self.clock.monotonic_ns()
         joined = accepted.batch
@@ -405,6 +490,7 @@ class Run:
             raise AssertionError(f"{table.check.name}: a join changed the number of rows")
         checked, _, refused = table.check.check(origin, replace(accepted, batch=joined), table.references)
         table.refused += refused
+        self._weigh(table, refused)
         table.dataset.write(checked)
         table.seconds += self._seconds_since(begun)
 
@@ -412,15 +498,32 @@ class Run:
         """Enter counts and refused records; after a whole reading, close those that are refused no more."""
         integration, name = self.integration.name, stream.check.name
         tx.ledger.add_counts(self.begun.run_id, stream.counts())
+        self.enter_refused(tx, stream)
+        if whole:
+            tx.quarantine.settle(self.begun.run_id, integration, name)
+
+    def enter_refused(self, tx: "Transaction", stream: "SourceStream | TableStream") -> None:
+        """Enter refused records, encrypted where they are classified."""
+        integration, name = self.integration.name, stream.check.name
         tx.quarantine.add(
             self.begun.run_id,
             integration=integration,
             source=name,
             contract=self.integration.contract.reference,
-            records=stream.refused,
+            records=(
+                self.custody.sealed(each, integration, name) if stream.check.classified else each
+                for each in stream.refused
+            ),
         )
-        if whole:
-            tx.quarantine.settle(self.begun.run_id, integration, name)
+
+    def enter_parts(self, tx: "Transaction", datasets: "Sequence[Dataset]") -> None:
+        """List the parts that this run, or this replay, adds."""
+        for dataset in datasets:
+            dataset.enter(tx.parts, self.begun.run_id, self.integration.name)
+
+    def check_room(self, tx: "Transaction") -> None:
+        """Roll a transaction back that keeps more refused bytes than are declared."""
+        self.custody.check_room(tx.quarantine.raw_bytes(), self.integration.name)
 
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
@@ -445,6 +548,9 @@ class Run:
         if self.rebuild:
             tx.audit.append(actor=actor, action="pipeline.rebuild", subject=name, detail={"run_id": self.begun.run_id})
         for source, stream in self.sources.items():
+            if stream.guards.shadow:
+                detail = {"run_id": self.begun.run_id, "found": stream.guards.shadow}
+                tx.audit.append(actor=actor, action="pipeline.shadow", subject=f"{name}.{source}", detail=detail)
             for guard, what in stream.guards.passed.items():
                 detail = {"run_id": self.begun.run_id, "guard": str(guard), "found": what}
                 tx.audit.append(actor=actor, action="pipeline.accept", subject=f"{name}.{source}", detail=detail)

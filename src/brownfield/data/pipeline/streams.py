@@ -185,7 +185,13 @@ class SourceStream(_Stream):
     def report(self) -> SourceReport:
         """Say what became of the records of this run."""
         passed = {str(guard): what for guard, what in self.guards.passed.items()}
-        return SourceReport(unavailable=self.unavailable, accepted_guards=passed, **self.read_from, **self._reported())
+        return SourceReport(
+            unavailable=self.unavailable,
+            accepted_guards=passed,
+            shadow=self.guards.shadow,
+            **self.read_from,
+            **self._reported(),
+        )
 
 
 @dataclass(slots=True)

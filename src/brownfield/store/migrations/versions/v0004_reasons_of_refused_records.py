@@ -35,5 +35,6 @@ def upgrade() -> None:
     op.execute("UPDATE quarantine SET seq = rowid")
     op.add_column("quarantine", sa.Column("key_id", sa.String(16), nullable=False, server_default=""))
     op.add_column("quarantine", sa.Column("park_key", sa.String(64), nullable=False, server_default=""))
+    op.add_column("quarantine", sa.Column("head", sa.LargeBinary, nullable=False, server_default=""))
     op.create_index("quarantine_by_state", "quarantine", ["integration", "source", "state", "seq"])
     op.create_index("quarantine_by_key", "quarantine", ["integration", "source", "park_key"])
