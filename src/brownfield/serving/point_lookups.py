@@ -88,6 +88,7 @@ class PointLookup:
             form = open_format(place.format or "", place.options)
             folder = integration.folder.parents[1]
             endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
+            endpoint.client.keep_open = True
             self._places.append((endpoint, (place.deadline_ms or options.budget.timeout_ms) / 1_000))
             asking = max(asking, options.budget.max_connections)
         states = [State.REPLICA if index else State.PRIMARY for index in range(len(self._places))]

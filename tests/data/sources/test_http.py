@@ -25,7 +25,7 @@ def client(tmp_path, service):  # noqa: F811 (the fixture)
     def make(url=service.url, network="this_machine", *, budget=None, **options):
         site = Site(url, network, tls="off" if url.startswith("http:") else "verify")
         budget = budget or Budget(tmp_path / "budget", "crm", 4, 10_000)
-        made.append(HttpClient(lambda: site, budget, **options))
+        made.append(HttpClient(lambda: site, budget, keep_open=True, **options))
         return made[-1]
 
     yield make

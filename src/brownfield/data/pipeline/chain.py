@@ -99,6 +99,10 @@ class Chain:
             reason, where=self.where, next_step="Every place of its chain is out of use; mend one of them."
         ) from error
 
+    def leave(self, reason: str) -> None:
+        """Go on to the next place at once: what this one gave cannot be used."""
+        self.enter(self.failover.failed(self.standing, self._now_s(), for_good=True), reason)
+
     def enter(self, standing: Standing, reason: str = "", as_of_utc: "datetime | None" = None) -> None:
         """Keep where the lookup stands, and why; the moment is that of the records that were read just now."""
         if self._entered and standing == self.standing and as_of_utc is None:

@@ -83,6 +83,7 @@ class KeyedLookup:
             source = self.chain.bind(place, number)
             if not isinstance(source, Endpoint):
                 raise AssertionError("places that are asked key by key are endpoints")
+            source.client.keep_open = True
             self._sources[number] = source
         named = dict(zip(self.keys, key, strict=True))
         return [of_key(each, named, self.chain.where) for each in self._sources[number].ask(named, self.wanted)]

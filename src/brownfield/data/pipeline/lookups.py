@@ -21,12 +21,13 @@ from brownfield.data.pipeline.guards import Shaped
 from brownfield.data.pipeline.snapshots import Seal, Snapshots, age_s, describe, lost_keys
 from brownfield.data.sources import Position, Probe, Pulled, Source
 from brownfield.errors import DeclarationError, SourceUnavailable
-from brownfield.security import Keyring, decrypt, encrypt
+from brownfield.security import decrypt, encrypt
 
 if TYPE_CHECKING:
     from brownfield.clock import Clock
     from brownfield.data.pipeline.streams import SourceStream
     from brownfield.integration import IntegrationSpec, Location
+    from brownfield.security import Keyring
     from brownfield.store import Store
 
 __all__ = ["STAMP", "Held", "as_held", "bind_lookup", "keep_copy", "snapshots_of"]
@@ -63,6 +64,8 @@ class Held:
         Where they came from; None for what is kept with us.
     resort
         What stands for every record in the last resort; None elsewhere.
+    chain
+        Where the lookup stands; None for a chain of one place.
     """
 
     state: State
@@ -70,6 +73,14 @@ class Held:
     pulled: tuple[Pulled, ...] | None = None
     source: Source | None = None
     resort: Mapping[str, Any] | None = None
+    chain: Chain | None = None
+
+    def give_up(self, reason: str) -> bool:
+        """Leave the place that was read, for what it gave cannot be used; whether there is another."""
+        if self.chain is None or self.is_copy:
+            return False
+        self.chain.leave(reason)
+        return True
 
     @property
     def is_copy(self) -> bool:
@@ -248,8 +259,8 @@ def _read_place(chain: Chain, place: "Location", encryption: "Keyring | None") -
     as_of_utc = moment(source, now_utc, place.lag_s)
     pulled = tuple(source.read(chain.integration.contract.schema(chain.name).arrow))
     if index == 0 and isinstance(source, Shaped):
-        return _ShapedHeld(state, as_of_utc, pulled, source, fields=source.shape())
-    return Held(state, as_of_utc, pulled, source)
+        return _ShapedHeld(state, as_of_utc, pulled, source, chain=chain, fields=source.shape())
+    return Held(state, as_of_utc, pulled, source, chain=chain)
 
 
 def _read_copy(chain: Chain, place: "Location", now_utc: datetime, encryption: "Keyring | None") -> Held:

@@ -255,6 +255,9 @@ class Run:
             except Breached as breach:
                 stream = self._shadow(stream, breach, progress)
         except SourceUnavailable as error:
+            if stream.held is not None and stream.held.give_up(str(error)):
+                self.read(name, bind, progress)
+                return
             whole = stream.deliveries or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -74,6 +75,11 @@ class FolderFile:
     def shape(self) -> Mapping[str, str]:
         """Describe each field as the layout does."""
         return self.fields
+
+    def as_of(self) -> datetime | None:
+        """Give the moment that the file shows: when it was written, by the clock of its file system."""
+        with self._opened() as stream:
+            return datetime.fromtimestamp(os.fstat(stream.fileno()).st_mtime, UTC)
 
     def ack(self, position: Position) -> None:
         """Do nothing: the file is left where it is (:class:`Source`)."""

@@ -103,6 +103,8 @@ class HttpClient:
         Longest answer.
     name
         Of the connection, for messages.
+    keep_open
+        Whether a connection is kept for the next request, and with it a place in the budget.
     """
 
     resolve: Callable[[], Site]
@@ -110,8 +112,13 @@ class HttpClient:
     timeout_s: float = 10.0
     max_bytes: int = 1 << 24
     name: str = "http"
+    keep_open: bool = False
     _idle: "list[_Line]" = field(default_factory=list, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _places: threading.BoundedSemaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._places = threading.BoundedSemaphore(self.budget.max_connections)
 
     def ask(self, ask: Ask, timeout_s: float | None = None) -> Reply:
         """Send one request and read its answer.
@@ -126,7 +133,7 @@ class HttpClient:
         """
         until = time.monotonic() + min(self.timeout_s, timeout_s or self.timeout_s)
         patient = self._patient(until)
-        with patient.rows(1):
+        with self._place(until), patient.rows(1):
             line = self._kept()
             if line is not None:
                 reply = self._exchange(line, ask, until)
@@ -134,8 +141,11 @@ class HttpClient:
                 with self._opened(patient) as held, patient.attempt():  # its first answer is part of the try
                     line = self._connect(until, held)
                     reply = self._exchange(line, ask, until)
-        with self._lock:
-            self._idle.append(line)
+            if self.keep_open:
+                with self._lock:
+                    self._idle.append(line)
+            else:
+                line.close()
         return reply
 
     def reach(self, timeout_s: float | None = None) -> None:
@@ -151,6 +161,16 @@ class HttpClient:
             idle, self._idle = self._idle, []
         for line in idle:
             line.close()
+
+    @contextmanager
+    def _place(self, until: float) -> Iterator[None]:
+        """Wait for one of our own connections: another thread's that is kept is as good as a new one."""
+        if not self._places.acquire(timeout=max(until - time.monotonic(), 0.0)):
+            raise self._unavailable("all connections of its budget are in use")
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def _patient(self, until: float) -> Budget:
         """Give the budget as it waits for us: never longer than the caller would."""
