@@ -200,7 +200,7 @@ def test_phps_soap_server_answers(endpoint, tmp_path, version):
         )
     )  # fmt: skip
     prefixes = {"s": SOAP[version][0], "p": "urn:products"}
-    fields = {"product_id": "return/product/product_id", "kind": "return/product/kind"}
+    fields = {"product_id": "product/product_id", "kind": "product/kind"}
     form = Xml("/s:Envelope/s:Body/p:GetProductResponse", fields, prefixes)
     with php_soap_service(tmp_path, version) as url:
         asked = endpoint(spec, form, url)

@@ -45,7 +45,7 @@ def test_f42_a_run_whose_lookup_is_gone_uses_the_last_good_copy_and_says_so(shop
     assert report.to_dict()["tables"]["lines"]["lookups"] == {"products": told}
     assert lines(shop) == [(1, "kind 1"), (2, "kind 2"), (3, "kind 3"), (4, None), (5, "kind 5")]
     [part] = sorted((shop / "var/data/reco/lines").glob("000001-*.parquet"))
-    assert json.loads(pq.read_schema(part).metadata[STAMP]) == {"products": told}
+    assert json.loads(pq.read_metadata(part).metadata[STAMP]) == {"products": told}
     with open_store(shop / "var/brownfield.db") as store:
         assert store.lookups.of_run(report.run_id)["products"][0] == "SNAPSHOT"
         [event] = store.lookups.events()

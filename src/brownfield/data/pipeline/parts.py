@@ -6,7 +6,7 @@ What is listed and hidden is finished by the next run, what is not listed is rem
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -77,8 +77,10 @@ class PartWriter:
             self._writer.write_table(rows)
             self.rows += rows.num_rows
 
-    def seal(self) -> None:
-        """Force the part to the disk, still hidden; from here on only the list says whether it stays."""
+    def seal(self, stamp: Mapping[bytes, bytes] | None = None) -> None:
+        """Force the part and its stamp to the disk, still hidden; from here on only the list says whether it stays."""
+        if stamp:
+            self._writer.add_key_value_metadata(dict(stamp))
         self._writer.close()
         self._stream.flush()
         os.fsync(self._stream.fileno())

@@ -343,6 +343,7 @@ class Run:
 
     def commit(self, actor: str) -> None:
         """Make the outcome durable: counts, quarantine, positions and the list of parts in one transaction."""
+        self._stamp()
         datasets = self._datasets()
         for dataset in datasets:
             dataset.seal()
@@ -445,9 +446,7 @@ class Run:
                     expected=f"a source or join that gives {field_name}, as the contract says",
                     got=", ".join(columns.column_names),
                 )
-        stamp = self._stamp(name)
-        stamped = schema.arrow.with_metadata({STAMP: msgspec.json.encode(stamp)}) if stamp else schema.arrow
-        dataset = self._dataset(name, stamped, source)
+        dataset = self._dataset(name, schema.arrow, source)
         of_all = [
             schema,
             *(self.integration.contract.schema(each) for each in (spec.from_, *(j.source for j in spec.join))),
@@ -458,20 +457,27 @@ class Run:
         )  # fmt: skip
         check.remember(dataset.read(unique_columns(schema)))
         references = {target: self._known(target) for target in schema.batches.references}
-        self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset, lookups=stamp)
+        self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
         return self.tables[name]
 
     def _matcher(self, join: "Join", where: str) -> "Matcher | KeyedMatcher":
         stream = self.sources[join.source]
         if isinstance(stream.source, KeyedLookup):
+            self.writers.callback(stream.source.close)
             return KeyedMatcher(join, stream.source, stream, self.take, where)
         resort = None if stream.held is None else stream.held.resort
         return Matcher(join, self.lookups[join.source], where, resort=resort)
 
-    def _stamp(self, table: str) -> dict[str, dict[str, str]]:
-        """Say what the lookups of a table were read from."""
-        streams = {join.source: self.sources[join.source] for join in self.integration.unified[table].join}
-        return {name: each.read_from for name, each in streams.items() if each.held is not None}
+    def _stamp(self) -> None:
+        """Say in every table's part what its lookups were read from; one asked by key knows it at the end alone."""
+        for stream in self.sources.values():
+            if stream.held is not None and isinstance(stream.source, KeyedLookup):
+                stream.held = replace(stream.held, state=stream.source.chain.state)
+        for name, table in self.tables.items():
+            joined = {join.source: self.sources[join.source] for join in self.integration.unified[name].join}
+            table.lookups = {source: each.read_from for source, each in joined.items() if each.held is not None}
+            if table.lookups:
+                table.dataset.stamp = {STAMP: msgspec.json.encode(table.lookups)}
 
     def _dataset(self, name: str, schema: pa.Schema, source: SourceStream) -> Dataset:
         return Dataset(

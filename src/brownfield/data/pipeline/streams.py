@@ -62,6 +62,7 @@ class Dataset:
         self.schema = schema
         self._anew = listed is None
         self._listed = listed or []
+        self.stamp: Mapping[bytes, bytes] = {}
         self._writers = writers
         self._file = f"{len(self._listed):06d}-{tag}.parquet"
         self._writer: PartWriter | None = None
@@ -97,7 +98,7 @@ class Dataset:
     def seal(self) -> None:
         """Force this run's part to the disk."""
         if self._writer is not None:
-            self._writer.seal()
+            self._writer.seal(self.stamp)
 
     def enter(self, parts: "Parts", run_id: str, integration: str) -> None:
         """List this run's part, in place of all others when the table is made anew."""
