@@ -59,7 +59,7 @@ def test_tokens_are_named_never_written() -> None:
     [
         (
             "connections: {a: {path: x}}",
-            "one of the installed connections (folder, mysql, postgres, sqlite), got nothing",
+            "one of the installed connections (folder, http, mysql, postgres, sqlite), got nothing",
         ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),
         ("connections: {a: {kind: sqlite}}", "the key path"),
@@ -109,7 +109,7 @@ def test_a_plugin_is_checked_and_published() -> None:
     assert spec.connections["b"].options == BrokerConnection(queue_limit=5)
     with pytest.raises(DeclarationError, match="Did you mean queue_limit"):
         read("connections: {b: {kind: broker, queue_limt: 5}}\n", registry)
-    with pytest.raises(DeclarationError, match=r"\(folder, mysql, postgres, sqlite\)"):
+    with pytest.raises(DeclarationError, match=r"\(folder, http, mysql, postgres, sqlite\)"):
         read("connections: {b: {kind: broker}}\n")
     with pytest.raises(DeclarationError, match="has no path"):
         spec.connections["b"].location(Path())

@@ -62,10 +62,9 @@ class TableLookup:
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:  # noqa: ARG002 (one signature)
         """Look keys up in the table that holds now (:class:`ServedLookup`)."""
         held = self._held
-        if held is None or held[1] is None:
-            state = "REFUSE" if held is None else held[0].state
-            return Found(state, None, {}, ["unavailable"] * rows)
-        status, table = held
+        status, table = (None, None) if held is None else held
+        if status is None or table is None:
+            return Found("REFUSE" if status is None else status.state, None, {}, ["unavailable"] * rows)
         found = table.find(keys, rows)
         values = {name: table.take(name, found) for name in table.names}
         reasons = ["" if at >= 0 else "no_match" for at in found.tolist()]

@@ -190,7 +190,8 @@ class SourceStream(_Stream):
             unavailable=self.unavailable,
             accepted_guards=passed,
             shadow=self.guards.shadow,
-            **self.read_from,
+            state=self.read_from.get("state", ""),
+            as_of=self.read_from.get("as_of", ""),
             **self._reported(),
         )
 

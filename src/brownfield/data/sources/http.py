@@ -231,7 +231,7 @@ class _Line:
         self._site = site
         self._base = parts.path.rstrip("/")
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port or (443 if site.tls != "off" else 80))
-        self._http.default_port = 443 if site.tls != "off" else 80  # type: ignore[attr-defined]  # as HTTPSConnection has it
+        self._http.default_port = 443 if site.tls != "off" else 80
         self._http.sock = sock
         self._http.auto_open = 0
         self._sock = sock
