@@ -117,4 +117,4 @@ def test_a_plugin_is_checked_and_published() -> None:
         branch["properties"]["kind"]["const"]
         for branch in declaration_schema(registry)["$defs"]["ConnectionSpec"]["oneOf"]
     ]
-    assert kinds == ["broker", "folder", "mysql", "postgres", "sqlite"]
+    assert kinds == ["broker", "folder", "http", "mysql", "postgres", "sqlite"]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.pipeline import Endpoint, Failover, Policy, Standing, State, bind_endpoint, of_key, open_format
@@ -74,6 +75,8 @@ class PointLookup:
         self._keys = source.keys
         self._take = declared.take
         self._schema = integration.contract.schema(declared.source)
+        nothing = pa.RecordBatch.from_pylist([], self._schema.arrow)
+        self._schema.batches.check(nothing, {})  # compiled now, so that no request waits for it
         self._keep = timedelta(seconds=keep_s)
         self._old = timedelta(seconds=old_s)
         self._clock = clock or SystemClock()
