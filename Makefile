@@ -43,7 +43,7 @@ services:
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium strace wrk \
 		curl wget perl default-jdk-headless \
 		postgresql mariadb-server rabbitmq-server mosquitto nats-server redis-server \
-		openssh-server unixodbc odbc-postgresql odbc-mariadb tdsodbc
+		openssh-server php-cli php-soap unixodbc odbc-postgresql odbc-mariadb tdsodbc
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

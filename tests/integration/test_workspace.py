@@ -59,7 +59,7 @@ def test_tokens_are_named_never_written() -> None:
     [
         (
             "connections: {a: {path: x}}",
-            "one of the installed connections "
+            "one of the installed connections "  # noqa: ISC004 (one text of the pair)
             "(folder, http, mqtt, mysql, nats, odbc, oracle, postgres, rabbitmq, redis, sftp, sqlite), got nothing",
         ),
         ("connections: {a: {kind: sqlit, path: x}}", "Did you mean sqlite?"),

@@ -116,11 +116,6 @@ def test_a_sound_workspace_passes(workspace: Path) -> None:
             "constraints: {accuracy: {metric: recall, max_drop: 0.1}}\nmodel:",
             ("notice", "integrations/reorder/integration.yaml:7", "constraints.accuracy"),
         ),
-        (
-            "connection: pos, table: stock}",
-            "chain: [{connection: pos, table: stock}, {snapshot: last_good, max_age_h: 1}]}",
-            ("notice", "integrations/reorder/integration.yaml:6", "sources.stock.chain[1]"),
-        ),
         ("model: bundles/reorder\n", "", ("notice", "integrations/reorder/integration.yaml:1", "")),
     ],
 )

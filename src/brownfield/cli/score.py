@@ -17,6 +17,8 @@ __all__ = ["register"]
 
 
 class _Guard(StrEnum):
+    KEYS = "keys"
+    NULLS = "nulls"
     PARKED = "parked"
     REFUSED = "refused"
     SHAPE = "shape"
@@ -45,7 +47,10 @@ def _score(  # noqa: PLR0913, PLR0917 (an option each)
     ),
     rebuild: bool = typer.Option(False, "--rebuild", help="Read every feed from its beginning, make the tables anew."),
     accept: list[_Guard] = typer.Option(
-        [], "--accept", metavar="GUARD", help="Let a guard pass once: parked, refused, shape or volume."
+        [],
+        "--accept",
+        metavar="GUARD",
+        help="Let a guard pass once: keys, nulls, parked, refused, shape or volume.",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:

@@ -189,6 +189,8 @@ class Contract:
         By name.
     unchecked
         Paths of quality checks in the document that belong to other tools and are not run here.
+    stale_after_s
+        Seconds after which a value is stale, by ``object`` or ``object.property`` (``latency`` of ``slaProperties``).
     """
 
     id: str
@@ -197,6 +199,11 @@ class Contract:
     digest: str
     schemas: Mapping[str, Schema] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
+    stale_after_s: Mapping[str, float] = field(default_factory=dict)
+
+    def stale_after(self, schema: str, name: str) -> float | None:
+        """Seconds after which a field is stale: its own bound, else that of its object; None where there is none."""
+        return self.stale_after_s.get(f"{schema}.{name}", self.stale_after_s.get(schema))
 
     @property
     def reference(self) -> str:

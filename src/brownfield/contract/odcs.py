@@ -15,6 +15,7 @@ from brownfield.contract.properties import CUSTOM_SCHEMA, custom, read_field
 from brownfield.contract.quality import record_rules, set_rules, unchecked
 from brownfield.contract.reading import Node, Where, nearest, words
 from brownfield.contract.rules import ReferenceRule
+from brownfield.contract.sla import staleness_bounds
 
 if TYPE_CHECKING:
     from brownfield.contract.fields import Field
@@ -83,7 +84,7 @@ def compile_contract(document: Mapping[str, Any], where: Where | None = None) ->
     schemas = {schema_name: _schema(schema_name, node) for schema_name, node in nodes.items()}
     _check_references(schemas, nodes)
     skipped = tuple(path for node in objects for path in unchecked(node))
-    return Contract(identity, version, name, _digest(root), schemas, skipped)
+    return Contract(identity, version, name, _digest(root), schemas, skipped, staleness_bounds(root, schemas))
 
 
 def _version(node: Node) -> str:

@@ -24,6 +24,7 @@ from brownfield.integration.databases import (
 )
 from brownfield.integration.delivery import Delivery, SinkFlags, SourceFlags, deliveries, delivery_claim
 from brownfield.integration.doors import DoorsSpec, HttpDoor
+from brownfield.integration.endpoints import EndpointSpec, HttpConnection, SoapSpec
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
 from brownfield.integration.formats import (
     ArrowFormat,
@@ -46,6 +47,7 @@ from brownfield.integration.loader import (
     load_integration,
     load_workspace,
 )
+from brownfield.integration.lookups import FailoverSpec, SnapshotsSpec
 from brownfield.integration.mapping import FieldMapping, MappingSpec, Truth, UnitOf
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
@@ -60,7 +62,7 @@ from brownfield.integration.sftp import SftpConnection
 from brownfield.integration.sources import Cursor, Location, ParkSpec, SourceSpec, is_pattern
 from brownfield.integration.spelling import SERIALS, NumberSpelling, tokens_of
 from brownfield.integration.strict_yaml import Document, load_document
-from brownfield.integration.unified import AsOf, Join, UnifiedSpec
+from brownfield.integration.unified import AsOf, EnrichSpec, Join, UnifiedSpec
 from brownfield.integration.urls import check_address, check_host, check_url
 from brownfield.integration.words import KeyPath, dotted, key_names
 from brownfield.integration.workspace import Changes, WorkspaceSpec
@@ -90,11 +92,15 @@ __all__ = [
     "Delivery",
     "Document",
     "DoorsSpec",
+    "EndpointSpec",
+    "EnrichSpec",
+    "FailoverSpec",
     "FallbackSpec",
     "FallbackStep",
     "FieldMapping",
     "FixedWidthFormat",
     "FolderConnection",
+    "HttpConnection",
     "HttpDoor",
     "IntakeSpec",
     "IntegrationSpec",
@@ -131,6 +137,8 @@ __all__ = [
     "ServingTlsSpec",
     "SftpConnection",
     "SinkFlags",
+    "SnapshotsSpec",
+    "SoapSpec",
     "SourceFlags",
     "SourceSpec",
     "Spec",

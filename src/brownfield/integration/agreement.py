@@ -29,6 +29,7 @@ def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader
         check.source(name, source)
     for name, table in declared.unified.items():
         check.unified(name, table)
+    check.enrich()
     for index, step in enumerate(declared.fallback.chain):
         if step.constant is not None:
             check.constant(step.constant, ("fallback", "chain", index, "constant"))
@@ -104,11 +105,50 @@ class _Agreement:
         if self.schema(name, path) is None:
             return
         self.fields(name, source.keys, (*path, "lookup"))
+        self.endpoints(name, source)
         if source.cursor is not None:
             self.fields(name, [source.cursor.column], (*path, "cursor", "column"))
             self.fields(name, names(source.cursor.key), (*path, "cursor", "key"))
         if source.park is not None:
             self.fields(name, source.park.keys, (*path, "park", "key"))
+
+    def endpoints(self, name: str, source: SourceSpec) -> None:
+        """Check that a request names the keys of its lookup, all or none."""
+        for index, place in enumerate(source.chain):
+            named = place.endpoint.keys if place.endpoint is not None else frozenset()
+            if named and named != set(source.keys):
+                path: KeyPath = ("sources", name, "chain", index, "endpoint")
+                expected = f"all keys of the lookup ({', '.join(source.keys)}), or none"
+                self._reader.note(path, expected, ", ".join(sorted(named)))
+        if source.is_asked_by_key:
+            for table in self._declared.unified.values():
+                for join in table.join:
+                    if join.source == name and set(join.keys) != set(source.keys):
+                        self._reader.note(
+                            ("sources", name), f"joins on its whole key ({', '.join(source.keys)})", "another"
+                        )
+            for schema in self._contract.schemas.values():
+                for rule in schema.set_rules:
+                    if getattr(rule, "target", "").partition(".")[0] == name:
+                        expected = f"no rule of {schema.name} that refers to it: it is asked key by key"
+                        self._reader.note(("sources", name), expected, "one")
+
+    def enrich(self) -> None:
+        """Check what lookups add to requests: each field once, of a kind that is kept at hand."""
+        request = self._contract.schemas.get("request")
+        present = set() if request is None else set(request.names)
+        for index, each in enumerate(self._declared.enrich):
+            path: KeyPath = ("enrich", index)
+            self.fields("request", each.keys, (*path, "on"))
+            self.fields(each.source, each.take, (*path, "take"))
+            schema = self._contract.schemas.get(each.source)
+            kinds = {} if schema is None else {field.name: field.kind for field in schema.fields}
+            for name in each.take:
+                if name in present:
+                    self._reader.note((*path, "take"), "a name that the request does not have", show(name))
+                if kinds.get(name) in {"list", "tensor"}:
+                    self._reader.note((*path, "take"), "a plain field", f"{name}, a {kinds[name]}")
+                present.add(name)
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""

@@ -1,7 +1,7 @@
 """``integration.yaml`` as a frozen spec: what is declared, and what it becomes once its files are read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +18,11 @@ from brownfield.integration.pipeline import PipelineSpec
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.rollout import RolloutSpec
 from brownfield.integration.sources import SourceSpec
-from brownfield.integration.unified import UnifiedSpec
+from brownfield.integration.unified import EnrichSpec, UnifiedSpec
 from brownfield.integration.write_back import WriteBackSpec
 
 if TYPE_CHECKING:
-    from brownfield.contract import Contract
+    from brownfield.contract import Contract, Schema
     from brownfield.integration.strict_yaml import Document
 
 __all__ = ["IntegrationDeclaration", "IntegrationSpec"]
@@ -48,6 +48,9 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
         Annotated[PipelineSpec, Meta(description="How often all this is done while served; without it by hand only.")]
         | None
     ) = None
+    enrich: Annotated[
+        tuple[EnrichSpec, ...], Meta(max_length=32, description="Lookups that are joined to each request.")
+    ] = ()
     constraints: Annotated[ConstraintsSpec, Meta(description="What the site can bear.")] = ConstraintsSpec()
     features: (
         Annotated[
@@ -65,6 +68,7 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
         """Refuse what keys of different parts make impossible together."""
         yield from self._name_contradictions()
         yield from self._time_contradictions()
+        yield from _enrich_contradictions(self.enrich, self.sources)
         if self.rollout is not None and self.model is None:
             yield Contradiction(("rollout",), "a model beside rollout", "none")
 
@@ -110,6 +114,24 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
                     yield Contradiction((*path, "join", index, "source"), "a lookup", f"the feed {join.source}")
 
 
+def _enrich_contradictions(
+    enrich: tuple[EnrichSpec, ...], sources: Mapping[str, SourceSpec]
+) -> Iterator[Contradiction]:
+    """Refuse what cannot be joined to a request: feeds, lookups without a copy at hand, parts of a key."""
+    for index, each in enumerate(enrich):
+        path: tuple[str | int, ...] = ("enrich", index, "source")
+        source = sources.get(each.source)
+        if source is None:
+            yield Contradiction(path, _one_of(sources), each.source)
+        elif source.feed:
+            yield Contradiction(path, "a lookup", f"the feed {each.source}")
+        elif not (source.keeps_copies or source.is_asked_by_key):
+            next_step = "Add {snapshot: last_good, max_age_h: ...} to its chain: requests are answered from the copy."
+            yield Contradiction(path, "a lookup with a snapshot, or one that is asked key by key", "neither", next_step)
+        elif set(each.keys) != set(source.keys):
+            yield Contradiction(("enrich", index, "on"), f"the whole key ({', '.join(source.keys)})", "another")
+
+
 def _one_of(sources: Mapping[str, SourceSpec]) -> str:
     return f"one of the sources ({', '.join(sources) or 'none is declared'})"
 
@@ -139,6 +161,7 @@ class IntegrationSpec:
     mappings: Mapping[str, MappingSpec]
     write_back: Mapping[str, WriteBackSpec]
     pipeline: PipelineSpec | None
+    enrich: tuple[EnrichSpec, ...]
     constraints: ConstraintsSpec
     features: "Document | None"
     features_path: Path | None
@@ -149,6 +172,13 @@ class IntegrationSpec:
     monitors: MonitorsSpec | None
     document: "Document"
     digest: str
+
+    @property
+    def features_request(self) -> "Schema":
+        """What features see of a request: its own fields, and those that lookups add."""
+        request = self.contract.schema("request")
+        added = [self.contract.schema(each.source).field(name) for each in self.enrich for name in each.take]
+        return replace(request, fields=(*request.fields, *added)) if added else request
 
     def file(self, relative: str) -> Path:
         """Return the path of a declared file."""

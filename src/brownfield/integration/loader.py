@@ -185,6 +185,7 @@ def load_integration(
         mappings=mappings,
         write_back=declared.write_back,
         pipeline=declared.pipeline,
+        enrich=declared.enrich,
         constraints=declared.constraints,
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,

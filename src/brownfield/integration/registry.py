@@ -14,6 +14,7 @@ from brownfield.integration.brokers import MqttConnection, NatsConnection, Rabbi
 from brownfield.integration.connections import FolderConnection, SqliteConnection
 from brownfield.integration.databases import MysqlConnection, OdbcConnection, OracleConnection, PostgresConnection
 from brownfield.integration.doors import HttpDoor
+from brownfield.integration.endpoints import HttpConnection
 from brownfield.integration.formats import (
     ArrowFormat,
     CopybookFormat,
@@ -58,6 +59,7 @@ DEFAULT = Registry(
     connections=MappingProxyType(
         {
             "folder": FolderConnection,
+            "http": HttpConnection,
             "mqtt": MqttConnection,
             "mysql": MysqlConnection,
             "nats": NatsConnection,

@@ -5,14 +5,17 @@ A *feed* is records to be read once, in order; it pauses and resumes and is neve
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 from brownfield.integration.brokers import MessagesSpec, QueueName
 from brownfield.integration.changes import ChangesSpec
+from brownfield.integration.endpoints import EndpointSpec
 from brownfield.integration.intake import IntakeSpec
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, RelativePath, names
+from brownfield.integration.lookups import FailoverSpec, SnapshotsSpec
 from brownfield.integration.reader import BAD, Contradiction, Reader, Schemas, Spec
 from brownfield.integration.words import KeyPath, describe, key_names, listed
 
@@ -68,7 +71,8 @@ class Location(Spec, frozen=True, kw_only=True):
     ) = None
     queue: Annotated[QueueName, Meta(description="Queue, in a connection to a broker.")] | None = None
     messages: Annotated[MessagesSpec, Meta(description="How the messages of a queue are taken.")] | None = None
-    format: Annotated[str, Meta(description="Format of the file or of each message; its options stand beside it.")] | (
+    endpoint: Annotated[EndpointSpec, Meta(description="Request, in a connection to a service.")] | None = None
+    format: Annotated[str, Meta(description="Format of file, message or answer; its options stand beside it.")] | (
         None
     ) = None
     intake: Annotated[IntakeSpec, Meta(description="How the files of a feed are taken.")] | None = None
@@ -81,6 +85,17 @@ class Location(Spec, frozen=True, kw_only=True):
     ) = None
     mapping: (
         Annotated[RelativePath, Meta(description="Mapping file: how its columns become the contract's fields.")] | None
+    ) = None
+    constant: (
+        Annotated[Mapping[FieldName, Any], Meta(description="Stands for every record of a lookup that is gone.")] | None
+    ) = None
+    missing: Annotated[bool, Meta(description="True: what a lookup that is gone would say is missing.")] = False
+    deadline_ms: (
+        Annotated[int, Meta(ge=1, le=3_600_000, description="Longest time for reading or probing this place.")] | None
+    ) = None
+    lag_s: (
+        Annotated[int, Meta(ge=0, le=604_800, description="Seconds by which a copy may be behind what it copies.")]
+        | None
     ) = None
     options: Annotated[Any, Meta(description="The options of the format.")] = None
 
@@ -100,7 +115,7 @@ class Location(Spec, frozen=True, kw_only=True):
             properties = {**plain, "format": {"const": name, "description": schema["description"]}}
             required = ["connection", "format", *schema["required"]]
             branch = {**own, "properties": {**properties, **schema["properties"]}, "required": required}
-            branches.append({**branch, "anyOf": [{"required": ["path"]}, {"required": ["queue"]}]})
+            branches.append({**branch, "anyOf": [{"required": [key]} for key in ("path", "queue", "endpoint")]})
         return {"oneOf": branches}
 
     @classmethod
@@ -124,8 +139,11 @@ class Location(Spec, frozen=True, kw_only=True):
             return BAD
         return reader.checked(cls(**arguments, options=options), path)
 
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse what is not one of a table, a file with its format, a queue, and a snapshot with its age."""
+    def contradictions(self) -> Iterator[Contradiction]:  # noqa: C901 (one clause for each kind of place)
+        """Refuse what is not one of a table, a file with its format, a queue, an endpoint, and an aged snapshot."""
+        if self.constant is not None or self.missing:
+            yield from self._alone("missing" if self.constant is None else "constant")
+            return
         if self.snapshot is not None:
             yield from self._of_snapshot()
             return
@@ -133,6 +151,9 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction(("max_age_h",), "max_age_h beside snapshot only", "no snapshot")
         if self.connection is None:
             yield Contradiction((), "a connection, or a snapshot", "neither")
+        elif self.endpoint is not None:
+            yield from self._endpoint_contradictions()
+            return
         elif (places := sum(each is not None for each in (self.table, self.path, self.queue))) != 1:
             yield Contradiction((), "either table or path or queue", "several" if places else "none of them")
         if self.path is not None and self.format is None:
@@ -151,6 +172,38 @@ class Location(Spec, frozen=True, kw_only=True):
             yield Contradiction(("mapping",), "no mapping beside snapshot, which holds the fields", "one")
         if self.max_age_h is None:
             yield Contradiction((), "max_age_h beside snapshot", "none", "Say how old an answer may be.")
+
+    def _endpoint_contradictions(self) -> Iterator[Contradiction]:
+        for other in ("table", "path"):
+            if getattr(self, other) is not None:
+                yield Contradiction((other,), f"either endpoint or {other}", "both")
+        if self.format not in {"json", "xml"}:
+            yield Contradiction(("format",), "format: json or format: xml beside endpoint", str(self.format))
+        if self.endpoint is not None and self.endpoint.soap is not None and self.format == "json":
+            yield Contradiction(("format",), "format: xml beside soap", "json")
+
+    def _alone(self, key: str) -> Iterator[Contradiction]:
+        """Refuse what stands beside a way out that reads nothing."""
+        for other in (
+            "connection",
+            "table",
+            "path",
+            "endpoint",
+            "format",
+            "snapshot",
+            "max_age_h",
+            "deadline_ms",
+            "lag_s",
+        ):
+            if getattr(self, other) is not None:
+                yield Contradiction((other,), f"nothing beside {key}", other)
+        if self.constant is not None and self.missing:
+            yield Contradiction(("missing",), "either constant or missing", "both")
+
+    @property
+    def is_last_resort(self) -> bool:
+        """Whether it stands for records instead of holding them."""
+        return self.constant is not None or self.missing
 
 
 class SourceSpec(Spec, frozen=True, kw_only=True):
@@ -205,6 +258,14 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    max_lost_keys_percent: (
+        Annotated[float, Meta(ge=0, le=100, description="Share of the last copy's keys that a pull may lack.")] | None
+    ) = None
+    max_null_jump_percent: (
+        Annotated[float, Meta(ge=0, le=100, description="Points by which a field may be missing more often.")] | None
+    ) = None
+    failover: Annotated[FailoverSpec, Meta(description="When a lookup changes its place.")] = FailoverSpec()
+    snapshots: Annotated[SnapshotsSpec, Meta(description="The copies that a lookup keeps.")] = SnapshotsSpec()
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:
@@ -237,8 +298,10 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             )
         if self.feed and len(self.chain) > 1:
             yield Contradiction(("chain",), "one place for a feed", str(len(self.chain)), "A feed pauses and resumes.")
-        if self.feed and any(place.snapshot is not None for place in self.chain):
+        if self.feed and any(place.snapshot is not None or place.is_last_resort for place in self.chain):
             yield Contradiction(("chain",), "no snapshot for a feed", "one", "Records are never scored from a copy.")
+        if self.feed and (self.failover, self.snapshots) != (FailoverSpec(), SnapshotsSpec()):
+            yield Contradiction((), "failover and snapshots on a lookup only", "a feed")
         yield from self._unheld()
         yield from self._misplaced_changes()
         if self.cursor is not None and not self.feed:
@@ -249,11 +312,40 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         if self.feed and self.max_drop_percent is not None and any(place.path is None for place in self.chain):
             yield Contradiction(("max_drop_percent",), "a lookup, or a feed of files", "another feed")
         yield from self._of_files()
-        for index, place in enumerate(self.chain[:-1]):
-            if place.snapshot is not None:
-                yield Contradiction(("chain", index), "the snapshot as the last place", "places after it")
-        if not self.feed and self.chain and self.chain[0].snapshot is not None:
-            yield Contradiction(("chain", 0), "a connection before the snapshot", "none")
+        yield from self._order()
+
+    def _order(self) -> Iterator[Contradiction]:
+        """Refuse a chain in another order than: places that are read, the snapshot, the last resort."""
+        ranks = [2 if place.is_last_resort else 1 if place.snapshot is not None else 0 for place in self.chain]
+        for index, (rank, following) in enumerate(pairwise(ranks)):
+            if rank and following <= rank:
+                what = "the snapshot" if rank == 1 else "constant or missing"
+                yield Contradiction(("chain", index), f"{what} as the last place", "places after it")
+        if not self.feed and ranks and ranks[0]:
+            yield Contradiction(
+                ("chain", 0),
+                "a connection before the snapshot" if ranks[0] == 1 else "a connection before the last resort",
+                "none",
+            )
+        by_key = [place.endpoint is not None and bool(place.endpoint.keys) for place in self.chain]
+        if any(by_key) and not all(by_key[: ranks.index(2) if 2 in ranks else len(ranks)]):  # noqa: PLR2004 (the rank of a last resort)
+            yield Contradiction(("chain",), "places that are all asked key by key, or none", "some")
+        if any(by_key) and self.feed:
+            yield Contradiction(("chain",), "a lookup, to ask key by key", "a feed")
+        if not self.keeps_copies:
+            for key in ("max_lost_keys_percent", "max_null_jump_percent"):
+                if getattr(self, key) is not None:
+                    yield Contradiction((key,), "a snapshot in the chain, to compare with", "none")
+
+    @property
+    def is_asked_by_key(self) -> bool:
+        """Whether single records are asked for, when they are needed, instead of reading all of them."""
+        return bool(self.chain) and self.chain[0].endpoint is not None and bool(self.chain[0].endpoint.keys)
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether whole pulls are kept: the chain names the last good copy."""
+        return any(place.snapshot is not None for place in self.chain)
 
     def _unheld(self) -> Iterator[Contradiction]:
         """Refuse what a feed alone, or a lookup alone, does with refused records."""

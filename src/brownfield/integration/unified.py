@@ -8,7 +8,7 @@ from msgspec import Meta, field
 from brownfield.integration.kinds import FieldName, FieldNames, Identifier, names
 from brownfield.integration.reader import Contradiction, Spec
 
-__all__ = ["AsOf", "Join", "UnifiedSpec"]
+__all__ = ["AsOf", "EnrichSpec", "Join", "UnifiedSpec"]
 
 
 class AsOf(Spec, frozen=True, kw_only=True):
@@ -66,6 +66,24 @@ class Join(Spec, frozen=True, kw_only=True):
     def needed(self) -> tuple[str, ...]:
         """Fields of the source that the join looks at."""
         return (*self.keys, *self.take, *(() if self.as_of is None else self.as_of.fields))
+
+
+class EnrichSpec(Spec, frozen=True, kw_only=True):
+    """What a lookup adds to each request before the model is asked."""
+
+    source: Annotated[Identifier, Meta(description="Name of a lookup with a snapshot, or asked key by key.")]
+    on: Annotated[FieldNames, Meta(description="Its key: field, or fields, of the request and of the lookup.")]
+    take: Annotated[
+        tuple[FieldName, ...], Meta(min_length=1, description="Fields that features see as fields of the request.")
+    ]
+    refresh_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="Seconds between two readings; how long an answer by key is kept.")
+    ] = 60.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fields that both sides share."""
+        return names(self.on)
 
 
 class UnifiedSpec(Spec, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ _METADATA_ADDRESSES = frozenset(
 )
 
 
-def check_url(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> None:
+def check_url(url: str, *, schemes: tuple[str, ...] = ("https", "http"), loopback: bool = False) -> None:
     """Refuse a URL that must not stand in a declaration.
 
     Parameters
@@ -33,6 +33,8 @@ def check_url(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> None
         As declared.
     schemes
         The schemes that the key admits, in lower case.
+    loopback
+        Admit this machine itself.
 
     Raises
     ------
@@ -67,7 +69,9 @@ def check_url(url: str, *, schemes: tuple[str, ...] = ("https", "http")) -> None
         raise _refused("no fragment", "one")
     if port == 0 or parts.netloc.endswith(":"):
         raise _refused("a port from 1 to 65535, or none", "another")
-    _check_host(parts.hostname or "", bracketed=parts.netloc.startswith("["))
+    host = parts.hostname or ""
+    if not (loopback and host in {"localhost", "127.0.0.1", "::1"}):
+        _check_host(host, bracketed=parts.netloc.startswith("["))
 
 
 def check_host(host: str) -> None:

@@ -55,6 +55,7 @@ def check_contract(features: Features, contract: "Contract") -> None:
     """Check that features read and fill fields that a contract has, and that it is batched as they are.
 
     A contract may say more than the one a bundle was made for (ranges, descriptions, further fields), never less.
+    A field that the request lacks may be one of a lookup, which the declaration joins to the request (``enrich``).
 
     Raises
     ------
@@ -64,7 +65,8 @@ def check_contract(features: Features, contract: "Contract") -> None:
     request, response = contract.schema("request"), contract.schema("response")
     if request.batched != features.batched:
         raise refused("contract-fields", path="batched", expected=str(features.batched), got=str(request.batched))
-    asked = {field.name: field for field in request.fields}
+    joined = [schema for name, schema in contract.schemas.items() if name not in {"request", "response"}]
+    asked = {field.name: field for schema in (*joined, request) for field in schema.fields}
     for feature in features.inputs:
         field = asked.get(feature.field)
         if field is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Record
 
 __all__ = ["Loaded", "Loader", "build_chain"]
@@ -70,6 +71,8 @@ class Loader:
         Where the sockets of model processes lie; private to this user.
     record_for
         Gives the function that keeps an integration's decisions, or None.
+    enrichment_for
+        Gives what lookups add to an integration's requests, or None.
     """
 
     def __init__(
@@ -77,10 +80,12 @@ class Loader:
         runtime_folder: Path,
         *,
         record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
+        enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
         self._record_for = record_for
+        self.enrichment_for = enrichment_for
         self._clock = clock or SystemClock()
         self._starts = asyncio.Lock()
 
@@ -109,6 +114,7 @@ class Loader:
                 fallbacks=build_chain(spec),
                 purpose=spec.purpose or "",
                 record=self._record_for(spec),
+                enrichment=self.enrichment_for(spec),
                 meter=earlier.served.meter if earlier else Meter(),
             )
         )
@@ -217,6 +223,16 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:
     """Hold a bundle to the contract version that it was made for; a changed text of that is only warned about."""
     bundle.check_contract(spec.contract)
+    known = spec.features_request.names
+    for feature in bundle.features.inputs:
+        if feature.field not in known:
+            raise DeclarationError(
+                where=str(spec.folder),
+                path="enrich",
+                expected=f"a field of the request, or one that a lookup adds ({', '.join(known)})",
+                got=feature.field,
+                next_step="The bundle's features need it: join the lookup that has it.",
+            )
     if bundle.contract_digest != spec.contract.digest:
         _log.warning(
             "the contract's text changed since the bundle was made",

@@ -25,6 +25,7 @@ from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.tls import load_certificate, server_context
 from brownfield.store import Journal, workspace_lock
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 _NOTICE_S = 1.0  # between readiness going false and the listener closing: callers move on by themselves, slow ones too
 _FLUSH_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 _LINGER_S = 1.0  # for requests that were opened before the swap
 
@@ -77,6 +79,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._var = spec.folder / "var"
         self._loaded: dict[str, Loaded] = {}
+        self._lookups = Lookups(spec, self._clock)
         self._journals = _Journals(self._var / "journal", self._clock)
         self._pipelines = Pipelines(self._clock)
         self._reloads = asyncio.Lock()
@@ -106,8 +109,14 @@ class Supervisor:
         return None if spec.access.tokens else Origins([self._host, *spec.serving.host_names])
 
     async def _serve(self, principals: Principals) -> int:
-        self._loader = Loader(self._var / "run", record_for=self._journals.record_for, clock=self._clock)
+        self._loader = Loader(
+            self._var / "run",
+            record_for=self._journals.record_for,
+            enrichment_for=self._lookups.enrichment,
+            clock=self._clock,
+        )
         flushing = asyncio.create_task(self._journals.keep_flushing())
+        looking = asyncio.create_task(self._keep_looking())
         try:
             await self._load_all()
             self._handler = Handler(
@@ -123,9 +132,17 @@ class Supervisor:
         finally:
             flushing.cancel()
             await self._pipelines.end(self._drain_s)
+            looking.cancel()
+            await asyncio.to_thread(self._lookups.end)
             await asyncio.gather(*(one.keeper.end() for one in self._loaded.values() if one.keeper))
             await asyncio.to_thread(self._journals.close)
         return 0
+
+    async def _keep_looking(self) -> None:
+        """Keep the tables of lookups fresh."""
+        while True:
+            await self._lookups.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _load_all(self) -> None:
         for spec in self._spec.integrations.values():
@@ -180,9 +197,12 @@ class Supervisor:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
         async with self._reloads:
             fresh: dict[str, Loaded] = {}
+            lookups = self._lookups
             try:
                 spec = await asyncio.to_thread(load_workspace, self._spec.folder)
+                lookups = Lookups(spec, self._clock)
                 principals = self._principals(spec)
+                self._loader.enrichment_for = lookups.enrichment
                 for one in spec.integrations.values():
                     fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
                 if self._tls is not None and spec.serving.tls is not None:
@@ -192,11 +212,15 @@ class Supervisor:
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
+                self._loader.enrichment_for = self._lookups.enrichment
+                if lookups is not self._lookups:
+                    await asyncio.to_thread(lookups.end)
                 await self._end_unused(fresh, self._loaded)
                 return False
             if _listener(spec) != _listener(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             before, self._loaded, self._spec = self._loaded, fresh, spec
+            old_lookups, self._lookups = self._lookups, lookups
             self._handler.authorize = partial(authorize, principals)
             self._handler.origins = self._origins(spec)
             self._handler.limits = _limits(spec)
@@ -205,6 +229,7 @@ class Supervisor:
             await self._enter_history("workspace.reloaded")
             _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
             await asyncio.sleep(_LINGER_S)
+            await asyncio.to_thread(old_lookups.end)
             await self._end_unused(before, fresh)
             return True
 

@@ -7,6 +7,7 @@ from brownfield.store.inbox import Inbox
 from brownfield.store.journal import Journal, JournalPolicy, read_journal
 from brownfield.store.ledger import Delivery, Run, SourceCounts, SourceState
 from brownfield.store.lock import workspace_lock
+from brownfield.store.lookups import LookupEvent, LookupState
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.store.outbox import OutboxEntry, OutboxState
 from brownfield.store.parts import Part
@@ -23,6 +24,8 @@ __all__ = [
     "Inbox",
     "Journal",
     "JournalPolicy",
+    "LookupEvent",
+    "LookupState",
     "MigrationPlan",
     "OutboxEntry",
     "OutboxState",

@@ -19,12 +19,15 @@ __all__ = [
     "audit",
     "delivery",
     "inbox",
+    "lookup_event",
+    "lookup_state",
     "outbox",
     "part",
     "position",
     "quarantine",
     "quarantine_reason",
     "run",
+    "run_lookup",
     "run_rule",
     "run_source",
     "source_state",
@@ -251,6 +254,38 @@ quarantine_reason = sa.Table(
     sa.Column("field", sa.String(256), nullable=False),
     sa.Column("rule", sa.String(256), nullable=False),
     sa.Index("quarantine_reason_by_rule", "integration", "source", "code", "rule"),
+)
+
+lookup_state = sa.Table(
+    "lookup_state",
+    METADATA,
+    sa.Column("integration", sa.String(128), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("standing", JsonText, nullable=False),
+    sa.Column("as_of_utc", UtcStamp),
+    sa.Column("updated_utc", UtcStamp, nullable=False),
+)
+
+lookup_event = sa.Table(
+    "lookup_event",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at_utc", UtcStamp, nullable=False),
+    sa.Column("integration", sa.String(128), nullable=False),
+    sa.Column("source", sa.String(128), nullable=False),
+    sa.Column("was", sa.String(16), nullable=False),
+    sa.Column("now", sa.String(16), nullable=False),
+    sa.Column("reason", sa.String(512), nullable=False),
+)
+
+run_lookup = sa.Table(
+    "run_lookup",
+    METADATA,
+    sa.Column("run_id", sa.String(32), sa.ForeignKey("run.run_id"), primary_key=True),
+    sa.Column("source", sa.String(128), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("as_of_utc", UtcStamp),
 )
 
 admission = sa.Table(

@@ -12,6 +12,7 @@ from brownfield.store.audit import Audit
 from brownfield.store.database import Database, open_database
 from brownfield.store.inbox import Inbox
 from brownfield.store.ledger import Ledger
+from brownfield.store.lookups import Lookups
 from brownfield.store.outbox import Outbox
 from brownfield.store.parts import Parts
 from brownfield.store.quarantine import Quarantine
@@ -26,6 +27,7 @@ class Transaction:
     def __init__(self, access: Access, clock: Clock) -> None:
         self.ledger = Ledger(access, clock)
         self.inbox = Inbox(access, clock)
+        self.lookups = Lookups(access, clock)
         self.parts = Parts(access)
         self.outbox = Outbox(access, clock)
         self.quarantine = Quarantine(access, clock)

@@ -345,7 +345,7 @@ def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
 def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     if spec.features is None:
         return
-    request, response = spec.contract.schema("request"), spec.contract.schema("response")
+    request, response = spec.features_request, spec.contract.schema("response")
     try:
         parse_features(spec.features.data, request, response, spec.features.where)
     except BrownfieldError as error:
@@ -416,8 +416,5 @@ def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     declared += [(("constraints", key), key != "memory_mib") for key in constraints or ()]
     for index, step in enumerate(spec.fallback.chain):
         declared.append((("fallback", "chain", index), step.kind == "previous_version"))
-    for name, source in spec.sources.items():
-        for index, place in enumerate(source.chain):
-            declared.append((("sources", name, "chain", index), place.snapshot is not None))
     for path in (path for path, is_declared in declared if is_declared):
         yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")

@@ -21,6 +21,7 @@ from brownfield.store import (
     check_whole,
     copy_database,
     migration_plan,
+    open_store,
     private_folder,
     sync_folder,
     workspace_lock,
@@ -45,16 +46,21 @@ class Examination:
         Cores, memory, kernel features.
     store
         Its revision and the migrations it would need; ``current`` is None when there is no store yet.
+    lookups
+        Where each lookup stands in its chain, and the moment of what it was last read from.
     """
 
     host: HostFacts
     store: MigrationPlan
+    lookups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         store = "none yet" if self.store.current is None else f"revision {self.store.current}, whole"
         if self.store.current and self.store.steps:
             store += f", {len(self.store.steps)} migrations to run"
-        return "\n".join([*(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__), f"store: {store}"])
+        return "\n".join(
+            [*(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__), f"store: {store}", *self.lookups]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,19 @@ def examine(workspace: Path) -> Examination:
     database = workspace / _DATABASE
     if database.exists():
         check_whole(database)
-    return Examination(read_host(), migration_plan(database))
+    plan = migration_plan(database)
+    lookups = _lookups(database) if plan.current is not None and not plan.steps else ()
+    return Examination(read_host(), plan, lookups)
+
+
+def _lookups(database: Path) -> tuple[str, ...]:
+    """Say where each lookup stands; a store that would have to be migrated is left alone."""
+    with open_store(database) as store:
+        return tuple(
+            f"lookup {each.integration}.{each.source}: {each.state}"
+            + (f", as of {each.as_of_utc:%Y-%m-%dT%H:%M:%SZ}" if each.as_of_utc else "")
+            for each in store.lookups.states()
+        )
 
 
 def backup(workspace: Path, target: Path, *, clock: Clock | None = None) -> Backup:

@@ -3,7 +3,10 @@
 from brownfield.data.pipeline.binding import bind_source, open_format
 from brownfield.data.pipeline.custody import Custody, clear_positions, custody_of, is_classified
 from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
+from brownfield.data.pipeline.endpoints import Endpoint, bind_endpoint
+from brownfield.data.pipeline.failover import Failover, Policy, Standing, State
 from brownfield.data.pipeline.guards import Guard
+from brownfield.data.pipeline.keyed import of_key
 from brownfield.data.pipeline.mapping import mapper_of
 from brownfield.data.pipeline.parking import park_key
 from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
@@ -14,15 +17,21 @@ from brownfield.data.pipeline.tables import open_tables
 
 __all__ = [
     "Custody",
+    "Endpoint",
+    "Failover",
     "Guard",
     "PipelineReport",
+    "Policy",
     "Progress",
     "ReplayReport",
     "SourceReport",
+    "Standing",
+    "State",
     "TableReport",
     "WriteBackPreview",
     "WriteBackReport",
     "approve_write_back",
+    "bind_endpoint",
     "bind_source",
     "clear_positions",
     "current_digest",
@@ -31,6 +40,7 @@ __all__ = [
     "discard_write_back",
     "is_classified",
     "mapper_of",
+    "of_key",
     "open_format",
     "open_tables",
     "park_key",

@@ -1,35 +1,50 @@
 """From a declared source to one that can be read: connection, format and layout are put together here."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_changes import change_cursor, with_changes
 from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
 from brownfield.data.pipeline.bind_odbc import bind_odbc_table
 from brownfield.data.pipeline.bind_queues import bind_queue
+from brownfield.data.pipeline.endpoints import bind_endpoint
+from brownfield.data.pipeline.keyed import KeyedLookup
+from brownfield.data.pipeline.lookups import bind_lookup
 from brownfield.data.pipeline.mapping import Mapped, Mapper, column_of_field, mapper_of
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Cursor, Source, SqliteTable
-from brownfield.errors import DeclarationError, SourceUnavailable
+from brownfield.errors import DeclarationError
 from brownfield.integration import (
     BrokerConnection,
     ConnectionSpec,
     DatabaseConnection,
+    HttpConnection,
     IntegrationSpec,
     JsonFormat,
     Location,
     OdbcConnection,
 )
-from brownfield.store import Store
+
+if TYPE_CHECKING:
+    from brownfield.clock import Clock
+    from brownfield.security import Keyring
+    from brownfield.store import Store
 
 __all__ = ["bind_source", "open_format"]
 
 
 def bind_source(
-    integration: IntegrationSpec, name: str, connections: Mapping[str, ConnectionSpec], store: Store | None = None
+    integration: IntegrationSpec,
+    name: str,
+    connections: Mapping[str, ConnectionSpec],
+    store: "Store | None" = None,
+    clock: "Clock | None" = None,
+    encryption: "Keyring | None" = None,
 ) -> Source:
-    """Give the first place of a source's chain that can be reached.
+    """Give a source that can be reached: the only place of its chain, or the one where its fail-over stands.
 
     Parameters
     ----------
@@ -39,8 +54,11 @@ def bind_source(
         The source.
     connections
         Of the workspace.
-    store
-        Of the workspace; queues need it.
+    store, clock
+        What keeps where a lookup stands and which messages of a queue were taken, and whose time counts; a chain of
+        several places and a queue need them.
+    encryption
+        Keys of a lookup's copies.
 
     Raises
     ------
@@ -50,31 +68,29 @@ def bind_source(
         When a place names what is not there, or what is not read yet.
     """
     spec = integration.sources[name]
-    failed: SourceUnavailable | None = None
-    for index, place in enumerate(spec.chain):
-        if place.snapshot is not None:
-            continue  # the last good copy is kept and served by the fail-over of lookups
-        try:
-            source = _bind_place(integration, name, place, connections, f"sources.{name}.chain[{index}]", store)
-            source.probe()
-        except SourceUnavailable as error:
-            failed = error
-        else:
-            return with_changes(source, spec.changes)
-    raise failed or SourceUnavailable("it has no place to read from", where=f"sources.{name}")
+    if len(spec.chain) > 1 or spec.is_asked_by_key:
+        if store is None or clock is None:
+            raise AssertionError("a chain of several places is read with a store and a clock")
+        bind = partial(_bind_place, integration, name, connections, store)
+        if spec.is_asked_by_key:
+            return KeyedLookup(integration, name, bind, store, clock)
+        return bind_lookup(integration, name, bind, store, clock, encryption)
+    source = with_changes(_bind_place(integration, name, connections, store, spec.chain[0], 0), spec.changes)
+    source.probe()
+    return source
 
 
 def _bind_place(
     integration: IntegrationSpec,
     name: str,
-    place: Location,
     connections: Mapping[str, ConnectionSpec],
-    path: str,
-    store: Store | None,
+    store: "Store | None",
+    place: Location,
+    index: int,
 ) -> Source:
     """Give a place as it is, or with its columns mapped."""
     mapper = mapper_of(integration, name, place)
-    source = _bind_silo(integration, name, place, connections, path, store, mapper)
+    source = _bind_silo(integration, name, place, connections, f"sources.{name}.chain[{index}]", store, mapper)
     return source if mapper is None else Mapped(source, mapper)
 
 
@@ -84,7 +100,7 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
     place: Location,
     connections: Mapping[str, ConnectionSpec],
     path: str,
-    store: Store | None,
+    store: "Store | None",
     mapper: Mapper | None,
 ) -> Source:
     connection = connections.get(place.connection or "")
@@ -110,6 +126,10 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
         return bind_queue(
             connection.options, _workspace_folder(integration), place, (integration.name, name), decode, store
         )
+    if place.endpoint is not None and isinstance(connection.options, HttpConnection):
+        form = open_format(place.format or "", place.options)
+        workspace = _workspace_folder(integration)
+        return bind_endpoint(place.connection or "", connection.options, workspace, place.endpoint, form)
     wanted = "sqlite" if place.table is not None else "folder or sftp"
     if connection.kind != wanted:
         raise DeclarationError(

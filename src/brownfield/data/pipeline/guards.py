@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Breached", "Guard", "Guards", "Shaped", "known_codes"]
 
-Guard: TypeAlias = Literal["parked", "refused", "shape", "volume"]
+Guard: TypeAlias = Literal["keys", "nulls", "parked", "refused", "shape", "volume"]
 
 _WAITING = {RejectionCode.PARKED, RejectionCode.SHADOWED}
+_FIFTH = 20.0
+"""Percent that a pull may lose before it takes the place of the last good copy, unless more or less is declared."""
 
 
 @runtime_checkable
@@ -102,6 +104,38 @@ class Guards:
         share = self.spec.max_drop_percent
         if share is not None and rows < last * (1 - share / 100):
             self._stop("volume", f"{rows:,} records, {last:,} the last time; at most {share:g} % fewer are admitted")
+
+    def copied(self, rows: tuple[int, int], lost: int, null_percent: Mapping[str, tuple[float, float]]) -> None:
+        """Hold a whole pull of a lookup against its last good copy, before it takes its place.
+
+        Parameters
+        ----------
+        rows
+            Of the copy, and of the pull.
+        lost
+            Keys of the copy that the pull lacks.
+        null_percent
+            How often each field is missing: in the copy, and in the pull.
+
+        Raises
+        ------
+        RunPaused
+            When it lost more rows or keys, or misses more values, than is declared (a fifth unless declared).
+        """
+        drop, keys, nulls = (
+            _FIFTH if share is None else share
+            for share in (self.spec.max_drop_percent, self.spec.max_lost_keys_percent, self.spec.max_null_jump_percent)
+        )
+        before, now = rows
+        if now < before * (1 - drop / 100):
+            what = f"{now:,} records, {before:,} in the last good copy"
+            self._stop("volume", f"{what}; at most {drop:g} % fewer are admitted")
+        if lost > before * keys / 100:
+            self._stop("keys", f"{lost:,} of {before:,} keys are gone; at most {keys:g} % are admitted")
+        for name, (was, is_now) in null_percent.items():
+            if is_now - was > nulls:
+                what = f"{name} is missing in {is_now:.1f} % of the records, {was:.1f} % in the last good copy"
+                self._stop("nulls", f"{what}; at most {nulls:g} points more are admitted", name)
 
     def refused(self, records: int, refused: "Collection[Refused]") -> None:
         """Take note of a batch, and judge when a window is full; records that only wait are none of the refused.

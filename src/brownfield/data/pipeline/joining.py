@@ -3,8 +3,8 @@
 Rows are neither lost, doubled nor reordered: each finds at most one match, or stays with missing values.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,8 @@ class Matcher:
         The accepted rows of the joined source.
     where
         Place of the declaration, for messages.
+    resort
+        What every row gets while the lookup is gone; a field that it does not name is missing. None: there are rows.
 
     Raises
     ------
@@ -44,9 +46,12 @@ class Matcher:
     {'id': [2, 3, None], 'kind': ['bread', None, None], 'known': [True, False, False]}
     """
 
-    def __init__(self, join: "Join", lookup: pa.Table, where: str = "unified") -> None:
+    def __init__(
+        self, join: "Join", lookup: pa.Table, where: str = "unified", *, resort: Mapping[str, Any] | None = None
+    ) -> None:
         self.join = join
         self.where = where
+        self.resort = resort
         for name in join.needed:
             if name not in lookup.column_names:
                 raise self._refused(f"a field of the source {join.source}", repr(name), "join")
@@ -86,11 +91,19 @@ class Matcher:
         added = [(name, self.lookup[name].take(match)) for name in self.join.take]
         if self.join.exists is not None:
             added.append((self.join.exists, pc.is_valid(match)))
+        if self.resort is not None:
+            added = [(name, self._constant(name, column.type, rows.num_rows)) for name, column in added]
         for name, column in added:
             if name in rows.column_names:
                 raise self._refused("a name that the rows do not have yet", repr(name), "take")
             rows = rows.append_column(name, column)
         return rows
+
+    def _constant(self, name: str, kind: pa.DataType, rows: int) -> pa.Array:
+        try:
+            return pa.repeat(pa.scalar((self.resort or {}).get(name), kind), rows)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError):
+            raise self._refused(f"a constant of the type {kind}", "another", name) from None
 
     def _codes(self, columns: Sequence[pa.ChunkedArray], *, learn: bool) -> pa.Array:
         """Give one value for the key of each row: the key itself, or a number that stands for several columns."""

@@ -104,8 +104,10 @@ class PartWriter:
             self._writer.write_table(rows)
             self.rows += rows.num_rows
 
-    def seal(self) -> None:
-        """Force the part to the disk, still hidden; from here on only the list says whether it stays."""
+    def seal(self, stamp: Mapping[bytes, bytes] | None = None) -> None:
+        """Force the part and its stamp to the disk, still hidden; from here on only the list says whether it stays."""
+        if stamp:
+            self._writer.add_key_value_metadata(dict(stamp))
         self._writer.close()
         self._stream.flush()
         os.fsync(self._stream.fileno())

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.pipeline.attempt import Attempt
-from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.custody import Custody
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import reading_order
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ReplayReport", "discard_quarantined", "replay_quarantined"]
 
 _ALL = 2**31 - 1
-_ACCEPTED: "tuple[Guard, ...]" = ("parked", "refused", "shape", "volume")
+_ACCEPTED: "tuple[Guard, ...]" = ("keys", "nulls", "parked", "refused", "shape", "volume")
 """A replay takes nothing from the feed itself, and what its lookups are was judged by the runs."""
 
 
@@ -229,7 +228,7 @@ def _prepare(run: Run, connections: "Mapping[str, ConnectionSpec]", source: str)
         if run.integration.sources[name].feed:
             run.recall(name)
         else:
-            run.read(name, lambda name=name: bind_source(run.integration, name, connections))  # type: ignore[misc]  # a default binds this source
+            run.read(name, run.binding(name, connections))
     return run.begin(source)
 
 

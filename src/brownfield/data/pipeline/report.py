@@ -45,6 +45,9 @@ class SourceReport:
         Why a feed was left for the next run; empty when it was read.
     accepted_guards
         Guards that were let pass in this run, each with what it found.
+    state, as_of
+        What a lookup was read from (``PRIMARY``, ``REPLICA``, ``SNAPSHOT``, ``FALLBACK``) and the moment that its
+        records show, as RFC 3339 (``unknown`` where its source cannot be believed); empty for a feed.
     shadow
         Why all records went to quarantine; empty where the tables took the good ones.
     mapping
@@ -62,6 +65,8 @@ class SourceReport:
     seconds: float = 0.0
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
+    state: str = ""
+    as_of: str = ""
     shadow: str = ""
     mapping: MappingReport = MappingReport()
     files: Mapping[str, Any] | None = None
@@ -81,10 +86,13 @@ class TableReport(SourceReport):
         The folder of its Parquet files.
     rows_total
         Rows that the table has now.
+    lookups
+        ``state`` and ``as_of`` of each lookup that was joined to the rows of this run.
     """
 
     path: Path
     rows_total: int
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +175,12 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),
+        **({"state": report.state, "as_of": report.as_of} if report.state else {}),
         "shadow": report.shadow,
         "mapping": asdict(report.mapping),
     } | ({} if report.files is None else {"files": dict(report.files)})
 
 
 def _extent(report: TableReport) -> dict[str, Any]:
-    return {"path": str(report.path), "rows_total": report.rows_total}
+    extent: dict[str, Any] = {"path": str(report.path), "rows_total": report.rows_total}
+    return extent | ({"lookups": {name: dict(each) for name, each in report.lookups.items()}} if report.lookups else {})

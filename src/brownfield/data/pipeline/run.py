@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
@@ -25,6 +26,8 @@ from brownfield.data.pipeline.delivery import check_nothing_waits, deliver, full
 from brownfield.data.pipeline.guards import Breached, Guard, Guards, Shaped, known_codes
 from brownfield.data.pipeline.instants import with_timestamps
 from brownfield.data.pipeline.joining import Matcher
+from brownfield.data.pipeline.keyed import KeyedLookup, KeyedMatcher
+from brownfield.data.pipeline.lookups import STAMP, as_held, keep_copy
 from brownfield.data.pipeline.mapping import silo_of
 from brownfield.data.pipeline.parking import parking_of
 from brownfield.data.pipeline.parts import one_run, settle
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brownfield.data.sources import Source
-    from brownfield.integration import ConnectionSpec, IntegrationSpec
+    from brownfield.integration import ConnectionSpec, IntegrationSpec, Join
     from brownfield.store import Part, Refused, Store, Transaction
 
 __all__ = ["Begun", "Progress", "Run", "begin", "run_pipeline", "settle_all"]
@@ -136,13 +139,14 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     accept=accept,
                     clock=clock,
                     writers=writers,
+                    keeps_copies=True,
                     custody=custody,
                 )
                 for name in order:
                     if name in paused:
                         run.pause(name, paused[name])
                         continue
-                    run.read(name, partial(bind_source, integration, name, connections, store), progress or _silent)
+                    run.read(name, run.binding(name, connections), progress or _silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
@@ -233,6 +237,8 @@ class Run:
         accept: Collection[Guard],
         clock: Clock,
         writers: ExitStack,
+        keeps_copies: bool = False,
+        tables: bool = True,
         custody: Custody | None = None,
     ) -> None:
         self.integration = integration
@@ -243,6 +249,8 @@ class Run:
         self.accept = accept
         self.clock = clock
         self.writers = writers
+        self.keeps_copies = keeps_copies
+        self.fills_tables = tables
         self.custody = custody or Custody()
         self.refused_bytes = 0
         self.expired = 0
@@ -251,20 +259,31 @@ class Run:
         self.kept = columns_kept(integration)
         self.lookups: dict[str, pa.Table] = {}
 
+    def binding(self, name: str, connections: "Mapping[str, ConnectionSpec]") -> "Callable[[], Source]":
+        """Give what binds a source when it is its turn."""
+        return partial(bind_source, self.integration, name, connections, self.store, self.clock, self.custody.keys)
+
     def read(self, name: str, bind: "Callable[[], Source]", progress: Progress = _silent) -> None:
         """Read one source to its end: check its records, keep what others need of it, and fill its tables."""
         stream = self.begin(name)
+        began_utc = self.clock.now_utc()
         try:
             stream.source = bind()
             silo = silo_of(stream.source)
             if isinstance(silo, QueueSource):
                 self.writers.push(silo)
+            if not stream.is_feed:
+                held = stream.held = as_held(stream.source, began_utc)
+                stream.whole = [] if self.keeps_copies and not held.is_copy else None
             self._check_shape(stream, stream.source)
             try:
                 self._pull(stream, stream.source, progress)
             except Breached as breach:
                 stream = self._shadow(stream, breach, progress)
         except SourceUnavailable as error:
+            if stream.held is not None and stream.held.give_up(str(error)):
+                self.read(name, bind, progress)
+                return
             whole = stream.in_a_file or self.rebuild  # half a file is none, and a table is not made anew of nothing
             if self.integration.sources[name].tolerance != "all" or whole:
                 raise
@@ -311,7 +330,7 @@ class Run:
             stream.guards.files(len(stream.files.refused))
         if stream.check.parking is not None:
             stream.guards.parked(stream.check.parking.beyond(self.clock.now_utc()))
-        if stream.state is not None and (stream.in_a_file or not stream.is_feed):
+        if stream.state is not None and (stream.in_a_file or not (stream.is_feed or stream.is_copy)):
             stream.guards.volume(stream.state.rows_last, stream.check.rows_in)
 
     def _check_shape(self, stream: SourceStream, source: "Source") -> None:
@@ -330,6 +349,8 @@ class Run:
         self._weigh(stream, refused)
         stream.guards.refused(decoded.records, refused)
         stream.kept.append(accepted.select(self.kept[stream.check.name]))
+        if stream.whole is not None and self.integration.sources[stream.check.name].keeps_copies:
+            stream.whole.append(accepted)
         if stream.memory is not None:
             stream.memory.write(accepted.select(stream.memory.schema.names))
         stream.seconds += self._seconds_since(begun)
@@ -343,19 +364,25 @@ class Run:
 
     def end(self, stream: SourceStream) -> None:
         """Hold a source that was read to its end to what must hold for the whole of it."""
-        stream.check.finish()
+        if stream.held is None or stream.held.resort is None:
+            stream.check.finish()
+        if stream.whole and stream.held is not None:
+            keep_copy(
+                self.integration, stream.held, pa.concat_tables(stream.whole), stream, self.clock, self.custody.keys
+            )
         self.lookups[stream.check.name] = pa.concat_tables(stream.kept)
         for table in stream.tables:
             table.check.finish()
 
     def commit(self, actor: str) -> None:
         """Make the outcome durable: counts, quarantine, positions and the list of parts in one transaction."""
+        self._stamp()
         datasets = self._datasets()
         for dataset in datasets:
             dataset.seal()
         with self.store.commit() as tx:
             for source in self.sources.values():
-                self.enter(tx, source, whole=not source.resumes)
+                self.enter(tx, source, whole=not (source.resumes or source.is_copy))
                 self._move(tx, source)
                 for table in source.tables:
                     self.enter(tx, table, whole=not source.resumes)
@@ -431,15 +458,14 @@ class Run:
             stream.check.remember(stream.memory.keys())
             if self.kept[name]:
                 stream.kept.append(stream.memory.read(self.kept[name]))
-        stream.tables = [
-            self._begin_table(each, stream) for each, spec in integration.unified.items() if spec.from_ == name
-        ]
+        fed = [each for each, spec in integration.unified.items() if spec.from_ == name and self.fills_tables]
+        stream.tables = [self._begin_table(each, stream) for each in fed]
         return stream
 
     def _begin_table(self, name: str, source: SourceStream) -> TableStream:
         spec = self.integration.unified[name]
         schema = self.integration.contract.schema(name)
-        matchers = [Matcher(join, self.lookups[join.source], f"unified.{name}") for join in spec.join]
+        matchers = [self._matcher(join, f"unified.{name}") for join in spec.join]
         columns = source.check.schema.arrow.empty_table()
         for matcher in matchers:
             columns = matcher.apply(columns)
@@ -463,6 +489,25 @@ class Run:
         references = {target: self._known(target) for target in schema.batches.references}
         self.tables[name] = TableStream(check, references=references, matchers=matchers, dataset=dataset)
         return self.tables[name]
+
+    def _matcher(self, join: "Join", where: str) -> "Matcher | KeyedMatcher":
+        stream = self.sources[join.source]
+        if isinstance(stream.source, KeyedLookup):
+            self.writers.callback(stream.source.close)
+            return KeyedMatcher(join, stream.source, stream, self.take, where)
+        resort = None if stream.held is None else stream.held.resort
+        return Matcher(join, self.lookups[join.source], where, resort=resort)
+
+    def _stamp(self) -> None:
+        """Say in every table's part what its lookups were read from; one asked by key knows it at the end alone."""
+        for stream in self.sources.values():
+            if stream.held is not None and isinstance(stream.source, KeyedLookup):
+                stream.held = replace(stream.held, state=stream.source.chain.state)
+        for name, table in self.tables.items():
+            joined = {join.source: self.sources[join.source] for join in self.integration.unified[name].join}
+            table.lookups = {source: each.read_from for source, each in joined.items() if each.held is not None}
+            if table.lookups:
+                table.dataset.stamp = {STAMP: msgspec.json.encode(table.lookups)}
 
     def _dataset(self, name: str, schema: pa.Schema, source: SourceStream) -> Dataset:
         return Dataset(
@@ -537,6 +582,10 @@ class Run:
     def _move(self, tx: "Transaction", stream: SourceStream) -> None:
         """Move a source on to where it was read."""
         integration, name = self.integration.name, stream.check.name
+        if stream.held is not None:
+            tx.lookups.add_run(self.begun.run_id, name, str(stream.held.state), stream.held.as_of_utc)
+        if stream.is_copy:
+            return
         rows_in = stream.check.rows_in
         rows_last = rows_in if rows_in or stream.state is None else stream.state.rows_last
         if stream.position or stream.shape or tx.ledger.state(integration, name) is None:

@@ -6,6 +6,7 @@ name is resolved once for each, every address is held against the rule for decla
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Mysql, Oracle, Postgres, Quiet
 from brownfield.errors import DeclarationError, SourceUnavailable

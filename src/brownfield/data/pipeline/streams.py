@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from brownfield.data.pipeline.checking import StreamCheck
     from brownfield.data.pipeline.guards import Guards
     from brownfield.data.pipeline.joining import Matcher
+    from brownfield.data.pipeline.keyed import KeyedMatcher
+    from brownfield.data.pipeline.lookups import Held
     from brownfield.data.sources import Position, Source
     from brownfield.store import Refused, SourceState
     from brownfield.store.parts import Parts
@@ -62,6 +64,7 @@ class Dataset:
         self.schema = schema
         self._anew = listed is None
         self._listed = listed or []
+        self.stamp: Mapping[bytes, bytes] = {}
         self._writers = writers
         number = int(self._listed[-1].file.partition("-")[0]) + 1 if self._listed else 0
         self._file = f"{number:06d}-{tag}.parquet"
@@ -102,7 +105,7 @@ class Dataset:
     def seal(self) -> None:
         """Force this run's part to the disk."""
         if self._writer is not None:
-            self._writer.seal()
+            self._writer.seal(self.stamp)
 
     def enter(self, parts: "Parts", run_id: str, integration: str) -> None:
         """List this run's part, in place of all others when the table is made anew."""
@@ -183,12 +186,24 @@ class SourceStream(_Stream):
     unavailable: str = field(default="", kw_only=True)
     position: "Position | None" = field(default=None, kw_only=True)
     memory: Dataset | None = field(default=None, kw_only=True)
+    held: "Held | None" = field(default=None, kw_only=True)
+    whole: list[pa.Table] | None = field(default=None, kw_only=True)
     tables: "list[TableStream]" = field(default_factory=list, kw_only=True)
 
     @property
     def mapping(self) -> MappingReport:
         """What the source's mapping file did; empty where it has none."""
         return self.source.mapper.outcome() if isinstance(self.source, Mapped) else MappingReport()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the records are not the source's own of now: a lookup's last good copy, or its last resort."""
+        return self.held is not None and self.held.is_copy
+
+    @property
+    def read_from(self) -> dict[str, str]:
+        """State and moment of a lookup; empty for a feed."""
+        return {} if self.held is None else {"state": str(self.held.state), "as_of": self.held.as_of}
 
     @property
     def datasets(self) -> list[Dataset]:
@@ -220,6 +235,8 @@ class SourceStream(_Stream):
             shadow=self.guards.shadow,
             mapping=self.mapping,
             files=files,
+            state=self.read_from.get("state", ""),
+            as_of=self.read_from.get("as_of", ""),
             **self._reported(),
         )
 
@@ -228,9 +245,12 @@ class SourceStream(_Stream):
 class TableStream(_Stream):
     """One unified table under way."""
 
-    matchers: "list[Matcher]" = field(kw_only=True)
+    matchers: "list[Matcher | KeyedMatcher]" = field(kw_only=True)
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict, kw_only=True)
     dataset: Dataset = field(kw_only=True)
 
     def report(self) -> TableReport:
         """Say what became of the rows that this run added."""
-        return TableReport(path=self.dataset.folder, rows_total=self.dataset.rows_total, **self._reported())
+        return TableReport(
+            path=self.dataset.folder, rows_total=self.dataset.rows_total, lookups=self.lookups, **self._reported()
+        )

@@ -6,6 +6,7 @@ from brownfield.data.sources.changes import ChangeTable, change_ddl
 from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
 from brownfield.data.sources.folder import FolderFile
+from brownfield.data.sources.http import Ask, HttpClient, Reply, Site
 from brownfield.data.sources.intake import FileFeed, Intake, Outcome
 from brownfield.data.sources.mysql import Mysql, pymysql_parameters
 from brownfield.data.sources.odbc import Odbc, connection_parts
@@ -19,6 +20,7 @@ from brownfield.data.sources.window import Cursor
 
 __all__ = [
     "Address",
+    "Ask",
     "Budget",
     "ChangeTable",
     "Cursor",
@@ -26,6 +28,7 @@ __all__ = [
     "Dialect",
     "FileFeed",
     "FolderFile",
+    "HttpClient",
     "Intake",
     "Mysql",
     "Odbc",
@@ -39,6 +42,8 @@ __all__ = [
     "QueueSource",
     "Quiet",
     "Reflected",
+    "Reply",
+    "Site",
     "Source",
     "SqliteTable",
     "Taking",

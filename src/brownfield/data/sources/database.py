@@ -92,7 +92,7 @@ class DatabaseTable:
 
     def shape(self) -> dict[str, str]:
         """Describe each column as the catalogue does: its declared type, and whether it may be empty."""
-        with self._line() as line:
+        with self.line() as line:
             return {
                 name: f"{column.declared}{'' if column.nullable else ' NOT NULL'}"
                 for name, column in line.look_up().columns.items()

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from brownfield.data.folders import Files, Folder
@@ -83,6 +84,12 @@ class FolderFile:
     def shape(self) -> Mapping[str, str]:
         """Describe each field as the layout does."""
         return self.fields
+
+    def as_of(self) -> datetime | None:
+        """Give the moment that the file shows: when it was written, by the clock of its file system."""
+        with self._opened() as (files, path):
+            entry = files.look(path)
+            return None if entry is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC)
 
     def ack(self, position: Position) -> None:
         """Do nothing: the file is left where it is (:class:`Source`)."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from brownfield.errors import BrownfieldError
     from brownfield.serving.gateway.dataplane import Answer
+    from brownfield.serving.gateway.enrich import LookupNote
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
@@ -48,6 +49,10 @@ class Ask:
 
     Attributes
     ----------
+    known
+        The records with what lookups add.
+    notes
+        What those lookups said.
     counted
         Whether its decision is counted and journalled; not for one that stands for several callers.
     fresh
@@ -65,7 +70,9 @@ class Ask:
         "done",
         "entered_ns",
         "fresh",
+        "known",
         "model_call",
+        "notes",
         "served",
         "split",
     )
@@ -80,6 +87,8 @@ class Ask:
         self.done = done
         self.context = context
         self.cancelled = False
+        self.known = checked
+        self.notes: tuple[LookupNote, ...] = ()
         self.counted = True
         self.fresh = False
         self.entered_ns = 0
@@ -152,8 +161,8 @@ def merged(asks: Sequence[Ask]) -> Checked:
     """Give the records of all asks, one after another, as one set of columns."""
     rows = sum(ask.checked.rows for ask in asks)
     columns: dict[str, Any] = {}
-    for name in asks[0].checked.columns:
-        parts = [ask.checked.columns[name] for ask in asks]
+    for name in asks[0].known.columns:
+        parts = [ask.known.columns[name] for ask in asks]
         if all(isinstance(part, np.ndarray) for part in parts):
             columns[name] = np.concatenate(parts)
         else:

@@ -71,9 +71,10 @@ class Cache:
     def key(self, served: "Served", checked: "Checked") -> bytes:
         """Digest of what the answer depends on."""
         digest = hashlib.blake2b(served.contract.digest.encode(), digest_size=16)
-        for name in self._key_fields or served.request.names:
+        tensors = {field.name for field in served.request.fields if field.kind == "tensor"}
+        for name in self._key_fields or checked.columns:
             digest.update(name.encode() + b"\0")
-            digest.update(_canonical(checked.columns.get(name), whole=served.request.field(name).kind == "tensor"))
+            digest.update(_canonical(checked.columns.get(name), whole=name in tensors))
         return digest.digest()
 
     def get(self, key: bytes, now_ns: int) -> Cached | None:

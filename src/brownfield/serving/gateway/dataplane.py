@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
+from brownfield.contract import Checked
 from brownfield.errors import (
     BrownfieldError,
     DeadlineExceeded,
@@ -21,13 +22,14 @@ from brownfield.errors import (
     WorkerUnavailable,
 )
 from brownfield.serving.gateway.asks import Ask, ModelCall, grouped, merged, own_rows
+from brownfield.serving.gateway.enrich import LookupNote, LookupUnanswered
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
-    from brownfield.contract import Checked
     from brownfield.serving.gateway.cache import Cache
+    from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.workers.base import Tensors
 
 __all__ = ["Answer", "Dataplane", "Unanswered"]
@@ -48,12 +50,15 @@ class Answer(NamedTuple):
         Where the time went; the door marks ``SERIALIZE`` on it.
     age_s
         Whole seconds since the model gave it, when it is given again; None when it is new.
+    lookups
+        What the declared lookups said.
     """
 
     checked: "Checked"
     decision: Decision
     split: Split
     age_s: int | None = None
+    lookups: tuple[LookupNote, ...] = ()
 
 
 class Unanswered(Unavailable):
@@ -137,7 +142,30 @@ class Dataplane:
         champion = served.champion
         if champion is None:
             self._fall_back(ask, "no_model")
+        elif served.enrichment is not None:
+            ask.model_call = ModelCall([ask])
+            ask.model_call.begin(self._enrich(ask, served.enrichment, champion))
+        else:
+            self._ask_champion(ask, champion)
+
+    async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version) -> None:
+        """Ask with what lookups add; where they lack what must be there, the fallbacks answer."""
+        try:
+            columns, ask.notes = await enrichment.apply(ask.checked, (ask.deadline_ns - self.now_ns()) / 1e9)
+        except Exception as error:  # noqa: BLE001 (what is none of ours is logged, and the fallback answers)
+            ask.notes = getattr(error, "notes", ())
+            ours = _as_ours(error, ask.served)
+            if isinstance(ours, InputRefused):
+                self._tell(ask, ours)
+            else:
+                self._fall_back(ask, _cause(ours))
             return
+        ask.split.mark(Stage.FEATURES, self.now_ns())
+        ask.known = Checked(ask.checked.rows, columns, ask.checked.single, ask.checked.whole)
+        if not ask.cancelled:
+            self._ask_champion(ask, champion)
+
+    def _ask_champion(self, ask: Ask, champion: Version) -> None:
         if champion.cache is not None and not ask.fresh:
             self._ask_cache(ask, champion, champion.cache)
         else:
@@ -146,7 +174,7 @@ class Dataplane:
     def _ask_cache(self, ask: Ask, champion: Version, cache: "Cache") -> None:
         """Give a kept answer again, wait for one that is being asked for, or ask for it on behalf of all who come."""
         served, now_ns = ask.served, self.now_ns()
-        key = cache.key(served, ask.checked)
+        key = cache.key(served, ask.known)
         cached = cache.get(key, now_ns)
         if cached is not None:
             served.meter.cache_hits += 1
@@ -165,6 +193,7 @@ class Dataplane:
         cache.flights[key] = [ask]
         flight = Ask(served, ask.checked, Split(now_ns), ask.deadline_ns, self._landed, (key, champion, cache))
         flight.counted = False
+        flight.known, flight.notes = ask.known, ask.notes
         self._ask_model(flight, champion)
 
     def _landed(self, flight: Ask, result: Answer | BrownfieldError) -> None:
@@ -178,7 +207,9 @@ class Dataplane:
         elif isinstance(result, Answer) and not result.decision.degraded:
             cache.put(key, result.checked, now_ns)
             waiting[0].split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
-            self._tell(waiting[0], Answer(result.checked, result.decision, waiting[0].split), result.decision)
+            first = waiting[0]
+            answer = Answer(result.checked, result.decision, first.split, lookups=first.notes)
+            self._tell(first, answer, result.decision)
             for ask in waiting[1:]:
                 ask.split.mark(Stage.QUEUE, now_ns)
                 self._give_again(ask, champion, result.checked, 0)
@@ -189,7 +220,7 @@ class Dataplane:
 
     def _give_again(self, ask: Ask, version: Version, response: "Checked", age_s: int) -> None:
         decision = _decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
-        self._tell(ask, Answer(response, decision, ask.split, age_s), decision)
+        self._tell(ask, Answer(response, decision, ask.split, age_s, ask.notes), decision)
 
     def _ask_model(self, ask: Ask, champion: Version) -> None:
         """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
@@ -231,7 +262,7 @@ class Dataplane:
         now_ns = self.now_ns
         first = asks[0]
         served = first.served
-        checked = first.checked if len(asks) == 1 else merged(asks)
+        checked = first.known if len(asks) == 1 else merged(asks)
         deadline_ns = min(ask.deadline_ns for ask in asks)
         answered = False
         try:
@@ -259,8 +290,9 @@ class Dataplane:
                 split.mark(Stage.FEATURES, encoded_ns)
                 split.mark_model(answered_ns, inference.infer_ns)
                 split.mark(Stage.OUTPUT_CHECK, checked_ns)
-                decision = _decide(served, source="model", version=version.name, reason=Reason.STATIC)
-                self._tell(ask, Answer(own, decision, split), decision)
+                reason = Reason.STALE if _is_degraded(ask.notes) else Reason.STATIC
+                decision = _decide(served, source="model", version=version.name, reason=reason)
+                self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, answered: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for one by one, for one alone may be at fault."""
@@ -300,7 +332,7 @@ class Dataplane:
                 continue  # out of contract: the next in the chain answers
             split.mark(Stage.FALLBACK, self.now_ns())
             decision = _decide(served, source=fallback.source, version="", reason=Reason.FALLBACK, cause=cause)
-            self._tell(ask, Answer(response, decision, split), decision)
+            self._tell(ask, Answer(response, decision, split, lookups=ask.notes), decision)
             return
         split.mark(Stage.FALLBACK, self.now_ns())
         version = served.champion.name if served.champion is not None else ""
@@ -352,11 +384,16 @@ def _as_ours(error: Exception, served: Served) -> BrownfieldError:
 
 CAUSES: dict[type[BrownfieldError], str] = {
     DeadlineExceeded: "deadline",
+    LookupUnanswered: "lookup",
     ModelFailed: "model",
     OutputRefused: "output",
     Overloaded: "overload",
     WorkerUnavailable: "worker",
 }
+
+
+def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:
+    return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
 
 
 def _cause(error: BrownfieldError) -> str:

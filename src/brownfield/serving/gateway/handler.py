@@ -14,7 +14,7 @@ import msgspec
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
-from brownfield.serving.gateway import named, pages, v2, v2_answers
+from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
@@ -395,6 +395,8 @@ def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
     headers = [_JSON, (b"brownfield-decision", answer.decision.id.encode())]
     if answer.age_s is not None:
         headers.append((b"age", b"%d" % answer.age_s))
+    if answer.lookups:
+        headers.append((b"brownfield-lookups", enrich.header(answer.lookups)))
     if call.request is None:
         return Response(200, headers, named.encode(ask.checked, answer))
     payload, json_length = v2_answers.encode(ask.served, call.request, answer)

@@ -90,7 +90,7 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter, further: I
         f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
     ]
     served = [integrations[name] for name in sorted(integrations)]
-    for made in (_answers, _refused, _rows, _caches, _states, _durations, _stages, _compatible):
+    for made in (_answers, _refused, _rows, _caches, _lookups, _states, _durations, _stages, _compatible):
         lines.extend(made(served))
     lines.extend(further)
     return "\n".join(lines) + "\n"
@@ -145,6 +145,21 @@ def _caches(served: list["Served"]) -> Iterator[str]:
         for one in served:
             if one.champion is not None and one.champion.cache is not None:
                 yield f"{name}{{{labelled(integration=one.name)}}} {read(one)}"
+
+
+def _lookups(served: list["Served"]) -> Iterator[str]:
+    joined = [(one.name, one.enrichment) for one in served if one.enrichment is not None]
+    name = "brownfield_lookup_requests_total"
+    yield from family(name, "counter", "Requests by lookup and by what it was read from.")
+    for integration, enrichment in joined:
+        for (source, state), n in sorted(enrichment.states.items()):
+            yield f"{name}{{{labelled(integration=integration, source=source, state=state)}}} {n}"
+    name = "brownfield_lookup_missing_total"
+    yield from family(name, "counter", "Requests in which a field of a lookup was missing, by reason.")
+    for integration, enrichment in joined:
+        for (source, field, reason), n in sorted(enrichment.missing.items()):
+            labels = labelled(integration=integration, source=source, field=field, reason=reason)
+            yield f"{name}{{{labels}}} {n}"
 
 
 def _states(served: list["Served"]) -> Iterator[str]:

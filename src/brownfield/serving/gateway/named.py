@@ -50,9 +50,10 @@ def decode(served: "Served", headers: "Headers", body: bytes) -> "Checked":
 
 
 def encode(asked: "Checked", answer: Answer) -> bytes:
-    """Body of the answer: ``prediction`` for one object, ``predictions`` for an array, and the ``decision``."""
+    """Body of the answer: ``prediction`` or, for an array, ``predictions``; the ``decision``; what ``lookups`` said."""
     response = answer.checked
+    lookups = {"lookups": [note.plain() for note in answer.lookups]} if answer.lookups else {}
     if asked.single:
-        return _encoder.encode({"prediction": response.record(0), "decision": answer.decision})
+        return _encoder.encode({"prediction": response.record(0), "decision": answer.decision, **lookups})
     records = [response.record(row) for row in range(response.rows)]
-    return _encoder.encode({"predictions": records, "decision": answer.decision})
+    return _encoder.encode({"predictions": records, "decision": answer.decision, **lookups})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from brownfield.serving.fallback.base import Fallback
     from brownfield.serving.gateway.asks import Ask
     from brownfield.serving.gateway.cache import Cache
+    from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.v2 import Plan
     from brownfield.serving.workers.base import Pool
@@ -88,6 +89,8 @@ class Served:
         One sentence for people.
     record
         Called once per answer, after it was given.
+    enrichment
+        What lookups add to a request before the model is asked; None without any.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class Served:
     fallbacks: tuple["Fallback", ...] = ()
     purpose: str = ""
     record: Record | None = None
+    enrichment: "Enrichment | None" = None
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)
 

@@ -1,0 +1,217 @@
+"""Lookups at hand for requests: tables that another process keeps fresh, and services that are asked by key.
+
+The process that reads them is started here, and started again when it dies; a table it wrote is mapped in when its
+status names another one. Requests see one table or the next, never half of each.
+"""
+
+import asyncio
+import hashlib
+import logging
+import mmap
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.data.served_status import FILE, ServedStatus, read_status
+from brownfield.data.served_table import ServedTable
+from brownfield.errors import FormatError
+from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from brownfield.integration import EnrichSpec, IntegrationSpec, SourceSpec, WorkspaceSpec
+    from brownfield.serving.gateway.enrich import ServedLookup
+    from brownfield.serving.point_lookups import PointLookup
+    from brownfield.types import Columns
+
+__all__ = ["Lookups", "TableLookup"]
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_BACK_OFF_S = 60.0
+_LATE_PERIODS = 3
+
+
+class TableLookup:
+    """A lookup that requests find in a table in memory.
+
+    Parameters
+    ----------
+    name
+        The lookup.
+    folder
+        Where its table and status lie.
+    refresh_s
+        Seconds between two readings; when none came for three of them, the table is a copy.
+    clock
+        The system's unless given.
+    """
+
+    def __init__(self, name: str, folder: Path, refresh_s: float, clock: Clock | None = None) -> None:
+        self.name = name
+        self._folder = folder
+        self._late_s = _LATE_PERIODS * refresh_s
+        self._now_utc = (clock or SystemClock()).now_utc
+        self._held: tuple[ServedStatus, ServedTable | None] | None = None
+        self._seen: tuple[int, int] | None = None
+
+    async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:  # noqa: ARG002 (one signature)
+        """Look keys up in the table that holds now (:class:`ServedLookup`)."""
+        held = self._held
+        status, table = (None, None) if held is None else held
+        if status is None or table is None:
+            return Found("REFUSE" if status is None else status.state, None, {}, ["unavailable"] * rows)
+        found = table.find(keys, rows)
+        values = {name: table.take(name, found) for name in table.names}
+        reasons = ["" if at >= 0 else "no_match" for at in found.tolist()]
+        return Found(self._state(status), status.as_of_utc, values, reasons)
+
+    def _state(self, status: ServedStatus) -> str:
+        """Say what the table is: nobody has looked at its source for too long, it is a copy."""
+        late = (self._now_utc() - status.written_utc).total_seconds() > self._late_s
+        return "SNAPSHOT" if late and status.state in {"PRIMARY", "REPLICA"} else status.state
+
+    def look(self) -> bool:
+        """Take over what was written since; whether there was anything."""
+        try:
+            found = (self._folder / FILE).stat()
+        except OSError:
+            return False
+        seen = (found.st_mtime_ns, found.st_ino)
+        if seen == self._seen:
+            return False
+        status = read_status(self._folder)
+        if status is None:
+            return False
+        self._seen = seen
+        held = self._held
+        if held is not None and status.file and status.sha256 == held[0].sha256:
+            self._held = (status, held[1])
+            return True
+        self._held = (status, self._mapped(status))
+        return True
+
+    def _mapped(self, status: ServedStatus) -> ServedTable | None:
+        if not status.file:
+            return None
+        try:
+            with (self._folder / Path(status.file).name).open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            table = ServedTable(content) if hashlib.sha256(content).hexdigest() == status.sha256 else None
+        except (OSError, ValueError, FormatError) as error:
+            _log.error(
+                "the table of a lookup cannot be used",
+                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name, "reason": type(error).__name__},
+            )
+            return None
+        if table is None:
+            _log.error(
+                "the table of a lookup is not the one that its status names",
+                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name},
+            )
+        return table
+
+
+class Lookups:
+    """The lookups of one served workspace, under one declaration.
+
+    Parameters
+    ----------
+    workspace
+        The declaration.
+    clock
+        The system's unless given.
+    """
+
+    def __init__(self, workspace: "WorkspaceSpec", clock: Clock | None = None) -> None:
+        self._workspace = workspace
+        self._clock = clock or SystemClock()
+        self._tables: dict[tuple[str, str], TableLookup] = {}
+        self._points: list[PointLookup] = []
+        self._reader: subprocess.Popen[bytes] | None = None
+        self._start_at_s = 0.0
+        self._back_off_s = 1.0
+
+    def enrichment(self, spec: "IntegrationSpec") -> Enrichment | None:
+        """Make the joins of an integration; None where it declares none."""
+        if not spec.enrich:
+            return None
+        joins = [self._join(spec, each) for each in spec.enrich]
+        self._look()
+        return Enrichment(joins, self._clock.now_utc)
+
+    async def look(self) -> None:
+        """Take over what was written since, and keep alive the process that writes it."""
+        if self._tables:
+            self._keep_reader()
+            await asyncio.to_thread(self._look)
+
+    def end(self) -> None:
+        """End the process that reads, and the connections that are kept open."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            if reader.stdin is not None:
+                with suppress(OSError):
+                    reader.stdin.close()
+            reader.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                reader.wait(5)
+            if reader.poll() is None:
+                reader.kill()
+                reader.wait()
+        for point in self._points:
+            point.close()
+        self._points = []
+
+    def _join(self, spec: "IntegrationSpec", declared: "EnrichSpec") -> Joined:
+        source = spec.sources[declared.source]
+        schema = spec.contract.schema(declared.source)
+        longest_s = min((place.max_age_h * 3_600 for place in source.chain if place.max_age_h), default=float("inf"))
+        takes = tuple(
+            Take(schema.field(name), min(spec.contract.stale_after(declared.source, name) or longest_s, longest_s))
+            for name in declared.take
+        )
+        constants = source.chain[-1].constant or {}
+        return Joined(self._lookup(spec, declared, source, takes), source.keys, takes, constants)
+
+    def _lookup(
+        self, spec: "IntegrationSpec", declared: "EnrichSpec", source: "SourceSpec", takes: "Iterable[Take]"
+    ) -> "ServedLookup":
+        if source.is_asked_by_key:
+            from brownfield.serving.point_lookups import PointLookup
+
+            bound_s = min(each.stale_after_s for each in takes)
+            keep_s = min(declared.refresh_s, bound_s)
+            old_s = keep_s if bound_s == float("inf") else bound_s
+            point = PointLookup(spec, declared, self._workspace.connections, keep_s, old_s, self._clock)
+            self._points.append(point)
+            return point
+        key = (spec.name, declared.source)
+        if key not in self._tables:
+            folder = self._workspace.folder / "var" / "lookups" / spec.name / declared.source
+            self._tables[key] = TableLookup(declared.source, folder, declared.refresh_s, self._clock)
+        return self._tables[key]
+
+    def _look(self) -> None:
+        for table in tuple(self._tables.values()):
+            table.look()
+
+    def _keep_reader(self) -> None:
+        now_s = self._clock.monotonic_ns() / 1e9
+        if self._reader is not None and self._reader.poll() is None:
+            return
+        if self._reader is not None:
+            _log.error("the process that reads lookups ended", extra={"event": "BF-LKP-READER-ENDED"})
+            self._reader = None
+            self._start_at_s = now_s + self._back_off_s
+            self._back_off_s = min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
+        if now_s < self._start_at_s:
+            return
+        self._reader = subprocess.Popen(  # noqa: S603 (our own program, no shell)
+            [sys.executable, "-m", "brownfield.data.pipeline.refresh", str(self._workspace.folder)],
+            stdin=subprocess.PIPE,
+        )

@@ -1,0 +1,217 @@
+"""A lookup that requests ask by key, over HTTP or SOAP: with a deadline, a memory, and the way out of its chain.
+
+A request never waits for a service longer than the place's deadline and its own; while the service is out of use,
+nothing is asked, and one probe at a time looks whether it is back.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.data.pipeline import Endpoint, Failover, Policy, Standing, State, bind_endpoint, of_key, open_format
+from brownfield.errors import BrownfieldError, SourceUnavailable
+from brownfield.integration import HttpConnection
+from brownfield.serving.gateway.enrich import Found
+
+if TYPE_CHECKING:
+    from brownfield.integration import ConnectionSpec, EnrichSpec, IntegrationSpec
+    from brownfield.types import Columns
+
+__all__ = ["PointLookup"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_KEYS = 10_000
+"""Answers that are remembered."""
+_MOST_ASKED = 64
+"""Keys of one request that are asked for; the others are missing."""
+_NOTHING: Mapping[str, Any] = {}
+
+
+class _Known(NamedTuple):
+    """What was answered for a key, and when it was asked."""
+
+    values: Mapping[str, Any] | None
+    asked_utc: datetime
+
+
+class PointLookup:
+    """One lookup of one integration.
+
+    Parameters
+    ----------
+    integration, declared
+        Whose, and the declared join.
+    connections
+        Of the workspace.
+    keep_s
+        How long an answer is as good as a new one.
+    old_s
+        How long it is good enough while the service is gone.
+    clock
+        The system's unless given.
+    """
+
+    def __init__(
+        self,
+        integration: "IntegrationSpec",
+        declared: "EnrichSpec",
+        connections: "Mapping[str, ConnectionSpec]",
+        keep_s: float,
+        old_s: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = declared.source
+        source = integration.sources[declared.source]
+        self._where = f"{integration.name}.{declared.source}"
+        self._keys = source.keys
+        self._take = declared.take
+        self._schema = integration.contract.schema(declared.source)
+        nothing = pa.RecordBatch.from_pylist([], self._schema.arrow)
+        self._schema.batches.check(nothing, {})  # compiled now, so that no request waits for it
+        self._keep = timedelta(seconds=keep_s)
+        self._old = timedelta(seconds=old_s)
+        self._clock = clock or SystemClock()
+        self._known: dict[tuple[Any, ...], _Known] = {}
+        self._places: list[tuple[Endpoint, float]] = []
+        asking = 1
+        for place in source.chain:
+            if place.endpoint is None:
+                continue
+            options = connections[place.connection or ""].options
+            assert isinstance(options, HttpConnection)  # noqa: S101 (the loader saw that they fit)
+            form = open_format(place.format or "", place.options)
+            folder = integration.folder.parents[1]
+            endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
+            endpoint.client.keep_open = True
+            self._places.append((endpoint, (place.deadline_ms or options.budget.timeout_ms) / 1_000))
+            asking = max(asking, options.budget.max_connections)
+        states = [State.REPLICA if index else State.PRIMARY for index in range(len(self._places))]
+        if source.chain[-1].is_last_resort:
+            states.append(State.FALLBACK)
+        self._failover = Failover(states, Policy(**msgspec.structs.asdict(source.failover)))
+        self._standing = Standing()
+        self._probing: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(asking, thread_name_prefix=f"lookup-{self.name}")
+
+    async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
+        """Look keys up: remembered answers first, then the service (:class:`ServedLookup`)."""
+        wanted = list(zip(*(keys[name] for name in self._keys), strict=True))
+        now_utc = self._clock.now_utc()
+        self._look_for_better()
+        missing = [
+            key for key in dict.fromkeys(wanted) if None not in key and not self._knows(key, now_utc, self._keep)
+        ]
+        if missing and self._standing.place < len(self._places):
+            await self._ask_all(missing[:_MOST_ASKED], timeout_s)
+        columns: dict[str, list[Any]] = {name: [] for name in self._take}
+        moments: list[datetime | None] = []
+        reasons = []
+        for row in range(rows):
+            known = self._knows(wanted[row], self._clock.now_utc(), self._old)
+            for name in self._take:
+                columns[name].append((_NOTHING if known is None else known.values or _NOTHING).get(name))
+            moments.append(None if known is None else known.asked_utc)
+            gone = None in wanted[row] or (known is not None and known.values is None)
+            reasons.append("no_match" if gone else "unavailable" if known is None else "")
+        return Found(str(self._failover.state(self._standing)), moments, columns, reasons)
+
+    def close(self) -> None:
+        """End what is kept open."""
+        if self._probing is not None:
+            self._probing.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for endpoint, _ in self._places:
+            endpoint.client.close()
+
+    def _knows(self, key: tuple[Any, ...], now_utc: datetime, longest: timedelta) -> _Known | None:
+        """Give what was answered for a key, unless it is too old, or of a time that has not come."""
+        known = self._known.get(key)
+        return known if known is not None and timedelta() <= now_utc - known.asked_utc <= longest else None
+
+    async def _ask_all(self, keys: "list[tuple[Any, ...]]", timeout_s: float) -> None:
+        """Ask for keys at one time, each before the deadline of the place and of the request."""
+        number = self._standing.place
+        endpoint, deadline_s = self._places[number]
+        left_s = min(deadline_s, max(timeout_s, 0.001))
+        loop = asyncio.get_running_loop()
+        asked = [loop.run_in_executor(self._threads, self._ask, endpoint, key, left_s) for key in keys]
+        done, late = await asyncio.wait(asked, timeout=left_s)
+        for each in late:
+            each.add_done_callback(_passed_over)
+        failed = [str(each.exception()) for each in done if each.exception()] + ["it is late"] * len(late)
+        if failed and number == self._standing.place:
+            self._move(self._failover.failed(self._standing, self._now_s()), failed[0])
+
+    def _ask(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> None:
+        """Ask for one key, in a thread of its own, and remember the answer."""
+        asked_utc = self._clock.now_utc()
+        try:
+            values = self._answer(endpoint, key, timeout_s)
+        except BrownfieldError:
+            raise
+        except Exception as error:
+            raise SourceUnavailable(f"it cannot be asked ({type(error).__name__})", where=self._where) from error
+        if len(self._known) >= _MOST_KEYS:
+            for old in list(self._known)[: _MOST_KEYS // 10]:
+                self._known.pop(old, None)
+        self._known[key] = _Known(values, asked_utc)
+
+    def _answer(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> Mapping[str, Any] | None:
+        """Give what is taken of the record of a key; None where there is no record."""
+        named = dict(zip(self._keys, key, strict=True))
+        values: Mapping[str, Any] | None = None
+        for decoded in endpoint.ask(named, self._schema.arrow, timeout_s):
+            accepted = self._schema.batches.check(of_key(decoded, named, self._where).batch, {}).accepted
+            if decoded.rejects or accepted.num_rows != 1:
+                raise SourceUnavailable("its record breaks the contract", where=self._where)
+            values = accepted.select(list(self._take)).to_pylist()[0]
+        return values
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+    def _move(self, standing: Standing, reason: str) -> None:
+        was, now = self._failover.state(self._standing), self._failover.state(standing)
+        self._standing = standing
+        if was != now:
+            _log.warning(
+                "a lookup changed its state",
+                extra={"event": "BF-LKP-STATE", "source": self._where, "was": was, "now": now, "reason": reason},
+            )
+
+    def _look_for_better(self) -> None:
+        """Begin to probe the better places when it is time, one at a time."""
+        if self._probing is not None and not self._probing.done():
+            return
+        if self._failover.may_return(self._standing, self._now_s()):
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
+
+    async def _probe(self) -> None:
+        policy = self._failover.policy
+        while self._standing.place > 0:
+            answered = None
+            for number, (endpoint, deadline_s) in enumerate(self._places[: self._standing.place]):
+                try:
+                    await asyncio.to_thread(endpoint.client.reach, deadline_s)
+                except Exception:  # noqa: BLE001, S112 (any failure means: not yet)
+                    continue
+                answered = number
+                break
+            self._move(self._failover.probed(self._standing, answered, self._now_s()), "it answers again")
+            spacing_s = max(policy.cool_down_s / policy.good_probes, 0.05)
+            await asyncio.sleep(spacing_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+
+
+def _passed_over(late: "asyncio.Future[None]") -> None:
+    """Take note of what came too late, so that nobody reports it as forgotten."""
+    if not late.cancelled():
+        late.exception()
