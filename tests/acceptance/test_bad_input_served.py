@@ -109,7 +109,7 @@ def test_bad_tensors_meet_the_protocols_refusal(retail, timing, body):
     assert retail.model_steps() == before
 
 
-HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n".encode()
 
 
 def test_b02_a_declared_over_long_body_is_refused_unread(retail, parse):

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from brownfield.data.pipeline import approve_write_back, current_digest, run_pipeline
 from brownfield.data.sinks import TableTarget, ledger_ddl
 from brownfield.integration import load_workspace
-from brownfield.store import OutboxState, open_store
+from brownfield.store import OutboxState, Selection, open_store
 
 KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
 SERVER = Path(__file__).with_name("soak_server.py")
@@ -537,7 +537,7 @@ class Soak:
         assert sorted(table["line_id"].to_pylist()) == accepted
         with self.open_store() as store:
             counts = self._counts(store)
-            refused = len(store.quarantine.select("soak", source="sales", limit=10**6))
+            refused = len(store.quarantine.select("soak", Selection(source="sales"), limit=10**6))
             entries = store.outbox.entries("soak", "till", limit=10**6)
             statuses = Counter(each.status for each in store.ledger.runs("soak", limit=10**6))
         assert statuses["failed"] > 0 or not self.killed, "no run was killed"

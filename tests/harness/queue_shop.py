@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from brownfield.data.pipeline import run_pipeline
 from brownfield.integration import load_workspace
-from brownfield.store import open_store
+from brownfield.store import Selection, open_store
 from harness.queues import Legacy, LegacyMqtt, LegacyNats, LegacyRabbitmq, LegacyRedis
 
 WORKSPACE = """
@@ -95,7 +95,7 @@ class Shop:
     def quarantined(self):
         """What was refused."""
         with open_store(self.folder / "var/brownfield.db") as store:
-            return store.quarantine.select("reco", source="sales", limit=10**6)
+            return store.quarantine.select("reco", Selection(source="sales"), limit=10**6)
 
     def totals(self) -> tuple[int, int, int]:
         """Records of all runs: read, accepted, refused."""

@@ -107,11 +107,6 @@ def test_a_sound_workspace_passes(workspace: Path) -> None:
             ("notice", "integrations/reorder/integration.yaml:7", "model"),
         ),
         (
-            "bundles/reorder",
-            "{path: bundles/reorder, cache: {ttl_s: 5}}",
-            ("notice", "integrations/reorder/integration.yaml:7", "model.cache"),
-        ),
-        (
             "model:",
             "constraints: {accuracy: {metric: recall, max_drop: 0.1}}\nmodel:",
             ("notice", "integrations/reorder/integration.yaml:7", "constraints.accuracy"),

@@ -135,6 +135,7 @@ class OdbcConnection(Spec, frozen=True, kw_only=True):
     """A server behind an ODBC driver; address and driver stand in a connection string, by reference."""
 
     holds: ClassVar[Literal["table", "path"]] = "table"
+    gives: ClassVar[SourceFlags] = SourceFlags()
     needs_lag: ClassVar[bool] = True
 
     dialect: Annotated[

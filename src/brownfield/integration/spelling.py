@@ -16,7 +16,7 @@ Mark = Annotated[str, Meta(min_length=1, max_length=1)]
 SERIALS = ("excel_serial", "epoch_s", "epoch_ms")
 """Counts of days, seconds or milliseconds that stand for a time."""
 
-_TOKEN = re.compile(r"yyyy|yy|MM|M|DDD|dd|d|HH|H|mm|ss|S{1,6}|[^A-Za-z]|'[^']*'")
+_TOKEN = re.compile(r"'[^']*'|yyyy|yy|MM|M|DDD|dd|d|HH|H|mm|ss|S{1,6}|[^A-Za-z]")
 _LETTER = re.compile(r"[A-Za-z]")
 _LONGEST = 64
 

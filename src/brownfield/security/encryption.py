@@ -41,7 +41,7 @@ class EncryptionKey:
     Examples
     --------
     >>> EncryptionKey(Secret("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="))
-    EncryptionKey(e7efdbfc5c13aefe)
+    EncryptionKey(4ff600ad0c9cc6b1)
     """
 
     __slots__ = ("_secret", "key_id")
@@ -137,7 +137,7 @@ def encrypt(clear: bytes, key: EncryptionKey, context: str) -> bytes:
     >>> key = EncryptionKey(Secret("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="))
     >>> sealed = encrypt(b"Ann Lee", key, "people/1")
     >>> len(sealed), sealed_by(sealed), decrypt(sealed, Keyring([key]), "people/1")
-    (47, 'e7efdbfc5c13aefe', b'Ann Lee')
+    (47, '4ff600ad0c9cc6b1', b'Ann Lee')
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

@@ -8,7 +8,7 @@ import pytest
 
 from brownfield.data.pipeline import replay_quarantined, run_pipeline
 from brownfield.integration import load_workspace
-from brownfield.store import open_store
+from brownfield.store import Selection, open_store
 from brownfield.workspace.check import check
 
 WORKSPACE = """
@@ -155,7 +155,7 @@ def test_what_does_not_map_is_kept_with_its_bytes_and_stage(clinic):
     """A record that the mapping refuses lies in quarantine with stage, code and the silo's own names."""
     run(clinic)
     with open_store(clinic / "var" / "brownfield.db") as store:
-        kept = store.quarantine.select("stay", source="stays")
+        kept = store.quarantine.select("stay", Selection(source="stays"))
     assert {(each.stage, str(each.code), each.rule) for each in kept} == {
         ("map", "BF-MAP-004", "until.map"),
         ("map", "BF-MAP-002", "cost.map"),

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from brownfield.data.sources import SqliteTable
-from brownfield.data.sources.sqlite import _connect
+from brownfield.data.sources.sqlite import connect
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
 from harness.hostile import IDENTIFIERS
 
@@ -90,14 +90,14 @@ def test_s_17_nothing_but_reading_is_possible(pos, statement):
     """Every statement that writes, attaches or loosens the connection is refused, by us and by SQLite."""
     path = pos(SALES)
     before = path.read_bytes()
-    with closing(_connect(path)) as connection, pytest.raises(sqlite3.Error):
+    with closing(connect(path)) as connection, pytest.raises(sqlite3.Error):
         connection.execute(statement)
     assert path.read_bytes() == before
 
 
 def test_s_17_sqlite_itself_refuses_as_well(pos):
     """Without our authorizer the connection still cannot write: the file is open read-only."""
-    with closing(_connect(pos(SALES))) as connection:
+    with closing(connect(pos(SALES))) as connection:
         connection.set_authorizer(None)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             connection.execute("DELETE FROM sales")
