@@ -18,6 +18,7 @@ from brownfield.data.pipeline.chain import Bind, Chain, lookup_folder
 from brownfield.data.pipeline.custody import is_classified
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.guards import Shaped
+from brownfield.data.pipeline.mapping import silo_of
 from brownfield.data.pipeline.snapshots import Seal, Snapshots, age_s, describe, lost_keys
 from brownfield.data.sources import Position, Probe, Pulled, Source
 from brownfield.errors import DeclarationError, SourceUnavailable
@@ -44,7 +45,7 @@ class Dated(Protocol):
     """A source that knows which moment its records show."""
 
     def as_of(self) -> datetime | None:
-        """Give that moment, by the source's own clock; None where it is now."""
+        """Give that moment, by the source's own clock; None where it is now, ``UNKNOWN`` where nobody can tell."""
         ...
 
 
@@ -127,7 +128,8 @@ def moment(source: Source, began_utc: datetime, lag_s: int | None) -> datetime |
 
     A source whose clock runs ahead of ours cannot be believed: its moment is unknown, and never counts as fresh.
     """
-    told = source.as_of() if isinstance(source, Dated) else None
+    silo = silo_of(source)
+    told = silo.as_of() if isinstance(silo, Dated) else None
     if told is not None and told > began_utc + timedelta(seconds=_SKEW_S):
         return None
     return min(began_utc if told is None else told, began_utc) - timedelta(seconds=lag_s or 0)
