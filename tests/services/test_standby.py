@@ -8,7 +8,6 @@ import pytest
 from brownfield.data.pipeline.lookups import moment
 from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postgres
 from brownfield.data.sources.base import UNKNOWN
-from brownfield.errors import SourceUnavailable
 from harness.databases import mariadb_server, postgres_server, postgres_standby
 from harness.lookup_shop import SNAPSHOT, lay_out, pull
 
@@ -90,9 +89,7 @@ def shop(tmp_path, monkeypatch, primary, standby):
         for key, value in (("HOST", server.host), ("PORT", server.port), ("PASSWORD", server.password)):
             monkeypatch.setenv(f"SHOP_{name}_{key}", str(value))
     text = (folder / "brownfield.yaml").read_text().replace("  erp: {kind: sqlite, path: legacy/erp.db}\n", "")
-    (folder / "brownfield.yaml").write_text(
-        text + "".join(CONNECTIONS.format(name=name) for name in ("erp", "second"))
-    )
+    (folder / "brownfield.yaml").write_text(text + "".join(CONNECTIONS.format(name=name) for name in ("erp", "second")))
     return folder
 
 

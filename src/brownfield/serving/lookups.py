@@ -24,8 +24,8 @@ from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from brownfield.security import Keyring
     from brownfield.integration import EnrichSpec, IntegrationSpec, SourceSpec, WorkspaceSpec
+    from brownfield.security import Keyring
     from brownfield.serving.gateway.enrich import ServedLookup
     from brownfield.serving.point_lookups import PointLookup
     from brownfield.types import Columns
@@ -56,7 +56,7 @@ class TableLookup:
         Decrypt a table that is encrypted, and say which it is.
     """
 
-    def __init__(  # noqa: PLR0913 (what a table is opened with)
+    def __init__(
         self,
         name: str,
         folder: Path,
@@ -246,7 +246,7 @@ class Lookups:
                 stdin=subprocess.PIPE,
             )
         except OSError as error:
-            _log.error(  # noqa: TRY400 (the text of an error may hold values)
+            _log.error(
                 "the process that reads lookups cannot be started",
                 extra={"event": "BF-LKP-READER-ENDED", "reason": type(error).__name__},
             )

@@ -240,7 +240,7 @@ def _http_findings(options: HttpConnection, path: KeyPath, folder: Path, at: _At
     with suppress(DeclarationError):  # one that cannot be read is reported as every reference is
         base_url = read_reference(options.base_url, folder)
         try:
-            Site(base_url, options.network, {}, options.tls.mode)
+            Site(base_url, options.network, tls=options.tls.mode).check()
         except DeclarationError as error:
             yield at.error("warning", (*path, "base_url"), error)
     if options.auth is not None:

@@ -181,6 +181,8 @@ def keep_copy(
 ) -> None:
     """Keep a whole pull as the last good copy, when the guards hold against the one before.
 
+    What a replica shows of an earlier moment than the copy does not take the copy's place.
+
     Raises
     ------
     RunPaused
@@ -202,6 +204,8 @@ def keep_copy(
         same = set(keys) <= set(old.column_names)
         lost = lost_keys(old, rows, keys) if same and before.keys_sha256 != facts["keys_sha256"] else 0
         stream.guards.copied((before.rows, rows.num_rows), lost, common)
+        if held.state is not State.PRIMARY and _shows_less(held.as_of_utc, before.as_of_utc):
+            return
     snapshots.write(
         rows,
         {
@@ -214,6 +218,11 @@ def keep_copy(
             "position": stream.position,
         },
     )
+
+
+def _shows_less(as_of_utc: datetime | None, before_utc: datetime | None) -> bool:
+    """Say whether a moment is earlier than another, or unknown beside one that is known."""
+    return before_utc is not None and (as_of_utc is None or as_of_utc < before_utc)
 
 
 def bind_lookup(
