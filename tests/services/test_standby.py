@@ -116,7 +116,7 @@ def test_a_standby_that_has_replayed_nothing_is_of_no_known_age(primary, tmp_pat
 
 
 def test_f42_a_replica_of_mariadb_says_how_far_it_is_behind_to_a_role_that_may_see_it(tmp_path):
-    """F-42: a role with REPLICA MONITOR learns the age of a replica, of a stopped one that it is unknown; others none."""
+    """F-42: a role that may see it learns a replica's age, and that a stopped one has none; others learn nothing."""
     with mariadb_server(number=1) as first, mariadb_server(number=2) as second:
         for server in (first, second):
             server.run("SET sql_log_bin = 0", "CREATE TABLE products (id integer PRIMARY KEY, kind text)")

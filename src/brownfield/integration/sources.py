@@ -304,6 +304,9 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "failover and snapshots on a lookup only", "a feed")
         yield from self._unheld()
         yield from self._misplaced_changes()
+        for index, place in enumerate(self.chain):
+            if self.is_asked_by_key and place.mapping is not None:
+                yield Contradiction(("chain", index, "mapping"), "no mapping where records are asked key by key", "one")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         yield from self._queue_contradictions()
@@ -330,9 +333,6 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
         by_key = [place.endpoint is not None and bool(place.endpoint.keys) for place in self.chain]
         if any(by_key) and not all(by_key[: ranks.index(2) if 2 in ranks else len(ranks)]):  # noqa: PLR2004 (the rank of a last resort)
             yield Contradiction(("chain",), "places that are all asked key by key, or none", "some")
-        for index, place in enumerate(self.chain):
-            if by_key[index] and place.mapping is not None:
-                yield Contradiction(("chain", index, "mapping"), "no mapping where records are asked key by key", "one")
         if any(by_key) and self.feed:
             yield Contradiction(("chain",), "a lookup, to ask key by key", "a feed")
         if not self.keeps_copies:

@@ -80,8 +80,8 @@ class TableLookup:
         held = self._held
         status, table = (None, None) if held is None else held
         if status is None or table is None:
-            refused = status is None or status.file  # there is none yet, or it cannot be opened
-            return Found("REFUSE" if refused else status.state, None, {}, ["unavailable"] * rows)
+            state = "REFUSE" if status is None or status.file else status.state  # there is none, or it cannot be opened
+            return Found(state, None, {}, ["unavailable"] * rows)
         found = table.find(keys, rows)
         values = {name: table.take(name, found) for name in table.names}
         reasons = ["" if at >= 0 else "no_match" for at in found.tolist()]

@@ -195,7 +195,7 @@ CHAIN = """  people:
 
 
 def test_the_mapping_of_a_chain_is_that_of_the_place_that_was_read(clinic):
-    """Each place maps with its own file: report and ledger name it, its reasons and moment; a copy was mapped before."""
+    """Each place maps with its own file: report and ledger name it; a copy was mapped before."""
     home, drop = clinic / "integrations" / "stay", clinic / "legacy" / "drop"
     flat = next(line for line in INTEGRATION.splitlines(keepends=True) if line.startswith("  people:"))
     (home / "integration.yaml").write_text(INTEGRATION.replace(flat, CHAIN))

@@ -195,7 +195,8 @@ _WORDS = frozenset(
         attnotnull attidentity attisdropped typname typtype typbasetype indrelid indkey indisprimary adbin adrelid adnum
         format_type pg_get_expr clock_timestamp at time zone utc_timestamp offset rows fetch next first only integer
         sysutcdatetime sys_extract_utc systimestamp dual current timestamp timezone sysibm sysdummy1 all_objects
-        pg_is_in_recovery pg_last_xact_replay_timestamp all_tab_columns all_constraints all_cons_columns owner object_name object_type data_precision
+        pg_is_in_recovery pg_last_xact_replay_timestamp
+        all_tab_columns all_constraints all_cons_columns owner object_name object_type data_precision
         nullable data_scale identity_column column_id constraint_name constraint_type position
         """,
     )
