@@ -159,7 +159,7 @@ def set_price(folder, price):
 
 @pytest.mark.full
 def test_requests_outlive_the_process_that_reads_lookups_and_reloads(tmp_path, risk, serving):
-    """Killed, the process is started again; a reload is refused, or swaps process and table; requests keep their values."""
+    """Killed, it is started again; a reload is refused, or swaps process and table; requests keep their values."""
     chain = "{connection: erp, table: products}, {snapshot: last_good, max_age_h: 24}"
     folder = lay_out(tmp_path, risk, chain, "erp: {kind: sqlite, path: erp.db}")
     with closing(sqlite3.connect(folder / "erp.db")) as database, database:
