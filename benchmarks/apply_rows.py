@@ -5,11 +5,11 @@ Usage: python benchmarks/apply_rows.py [--server STRING] [--rows 200000] [--roun
 Without ``--server`` (a libpq connection string or URL) or ``BROWNFIELD_TEST_POSTGRES_URL`` a server of its own is
 started. A named one must be one to play with: schemas ``brownfield_benchmark...`` are made in it and dropped again.
 dlt works in an environment of its own under FOLDER (a temporary one unless said), which pip makes where it is not
-there. All take turns with the same rows, first into an empty table and then again, when the rows are there; the
+there. All take turns with the same rows, first into an empty table (new) and then again (there); the
 medians of the rounds count, in rows per second of the clock, and ratios are taken within each round.
 
 - sink: batches of 20,000 rows, each one an effect with its ledger row, epoch and position in one transaction; a repeat
-  of a batch changes nothing. ``effects known`` hands the same effects in again, as a run does after a crash.
+  of a batch changes nothing. ``known`` hands the same effects in again, as a run does after a crash.
 - COPY: row by row with the driver, a transaction for each batch; a repeat fails, and nothing is remembered.
 - executemany: INSERT ... ON CONFLICT DO UPDATE with the driver, likewise; repeats do no harm.
 - dlt, Arrow: the table handed to dlt as Arrow, loaded as CSV, merged by key with strategy upsert, in one load package.
@@ -48,7 +48,7 @@ BATCH_ROWS = 20_000
 FEWER_FOR_DLT_ROWS = 10
 PROMISED = 80_000
 SINK, COPY, MANY, DLT_ARROW, DLT_ROWS = "sink", "COPY", "executemany", "dlt, Arrow", "dlt, rows"
-NEW, THERE, KNOWN = "new rows", "rows there", "effects known"
+NEW, THERE, KNOWN = "new", "there", "known"
 Parameters = dict[str, Any]
 Rates = dict[tuple[str, str], list[float]]
 
@@ -237,7 +237,7 @@ def report(rates: Rates) -> None:
             ratios = [ours / theirs for ours, theirs in zip(rates[SINK, state], found, strict=True)]
             line += f"{statistics.median(ratios):.2f}x"
         print(line)
-    middle = statistics.median(rates[SINK, NEW])
+    middle = min(statistics.median(rates[SINK, state]) for state in (NEW, THERE))
     print(f"promised of the sink: {PROMISED:,} rows/s, {'kept' if middle >= PROMISED else 'NOT KEPT'}")
 
 
