@@ -39,6 +39,7 @@ _MAX_SILENCE_S = 60.0
 _MAX_MESSAGE_BYTES = 1 << 31
 _MAX_WORDS_BYTES = 1 << 16
 _REFUSED = 3
+_WORDS = ("path", "expected", "got", "next_step")
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from brownfield.data.formats import columnar_process as it; it.main()"
 )
@@ -122,7 +123,7 @@ class _Answers:
     def read_buffer(self, count: int) -> pa.Buffer:
         if not 0 <= count <= _MAX_MESSAGE_BYTES:
             raise OSError("a longer message than any of ours")
-        whole = bytearray(count)
+        whole = pa.allocate_buffer(count)  # not touched before it is filled
         have = 0
         while have < count:
             readable, _, _ = select.select([self._pipe], [], [], _MAX_SILENCE_S)
@@ -133,10 +134,10 @@ class _Answers:
             if part == 0:
                 break
             have += part
-        return pa.py_buffer(whole).slice(0, have)
+        return whole.slice(0, have)
 
     def read(self, count: int) -> bytes:
-        return bytes(self.read_buffer(count))
+        return self.read_buffer(count).to_pybytes()
 
     def drain(self) -> None:
         """Let a child that refuses say so; one that goes on for long is ended."""
@@ -203,11 +204,8 @@ def _given(pipe: "BinaryIO | None") -> BinaryIO:
 
 def main() -> None:
     """Read one file in the child, from the number of its descriptor and the task on stdin; ends the process."""
-    from brownfield.confinement import SandboxPolicy, apply, readable_by_default
-
     task = json.loads(sys.stdin.buffer.read())
-    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_S, _MAX_CPU_S))
-    apply(SandboxPolicy(), readable_by_default(), task["memory_mib"])
+    confine(task["memory_mib"])
     columnar = importlib.import_module("brownfield.data.formats.columnar")
     try:
         file = pa.py_buffer(mmap.mmap(int(sys.argv[2]), 0, prot=mmap.PROT_READ))
@@ -221,9 +219,17 @@ def main() -> None:
                     for batch in batches:
                         writer.write_batch(batch)
     except FormatError as error:
-        _give_up({"path": error.path, "expected": error.expected, "got": error.got, "next_step": error.next_step})
+        _give_up({name: getattr(error, name) for name in _WORDS})
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         _give_up({"expected": "an undamaged file", "got": f"one that is refused ({type(error).__name__})"})
+
+
+def confine(memory_mib: int) -> None:
+    """Give up, for good, all that reading one open file does not need."""
+    from brownfield.confinement import SandboxPolicy, apply, readable_by_default
+
+    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_S, _MAX_CPU_S))
+    apply(SandboxPolicy(), readable_by_default(), memory_mib)
 
 
 def _give_up(told: dict[str, str | None]) -> None:
