@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 import pyarrow as pa
 
@@ -137,7 +137,7 @@ class _Answers:
         return whole.slice(0, have)
 
     def read(self, count: int) -> bytes:
-        return self.read_buffer(count).to_pybytes()
+        return bytes(self.read_buffer(count))
 
     def drain(self) -> None:
         """Let a child that refuses say so; one that goes on for long is ended."""
@@ -196,7 +196,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             _given(pipe).close()
 
 
-def _given(pipe: "BinaryIO | None") -> BinaryIO:
+def _given(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:  # pragma: no cover (each is a pipe)
         raise AssertionError
     return pipe
