@@ -18,7 +18,7 @@ from pathlib import Path
 
 from brownfield.data.pipeline import run as run_module
 from brownfield.data.pipeline import run_pipeline
-from brownfield.data.pipeline.run import Run
+from brownfield.data.pipeline.running import Run
 from brownfield.data.sources import DatabaseTable, FileFeed, QueueSource, SqliteTable
 from brownfield.errors import SourceUnavailable
 from brownfield.integration import load_workspace

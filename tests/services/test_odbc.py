@@ -244,7 +244,7 @@ def test_s_15_no_identifier_of_an_injectors_list_is_run(server, odbc):
     """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
     server.run(*SALES)
     before = server.dump()
-    with odbc("sales")._line() as line:
+    with odbc("sales").line() as line:
         shape = line.look_up()
         for name in IDENTIFIERS:
             with pytest.raises(DeclarationError):

@@ -12,7 +12,8 @@ from brownfield.data.pipeline.parking import park_key
 from brownfield.data.pipeline.preview import WriteBackPreview, preview_write_back
 from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, replay_quarantined
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
-from brownfield.data.pipeline.run import Progress, run_pipeline
+from brownfield.data.pipeline.run import run_pipeline
+from brownfield.data.pipeline.running import Progress
 from brownfield.data.pipeline.tables import open_tables
 
 __all__ = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brownfield.data.decoded import Reject
-    from brownfield.data.pipeline.run import Run
+    from brownfield.data.pipeline.running import Run
     from brownfield.data.pipeline.streams import SourceStream, TableStream
     from brownfield.store import Quarantined, Refused, Transaction
 

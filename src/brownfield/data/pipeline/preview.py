@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
+from brownfield.data.pipeline.begun import begin, settle_all
 from brownfield.data.pipeline.bind_sink import bind_sink, sink_ddl
 from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.delivery import current_digest
 from brownfield.data.pipeline.parts import one_run
 from brownfield.data.pipeline.plan import reading_order
-from brownfield.data.pipeline.run import Progress, Run, begin, settle_all
+from brownfield.data.pipeline.running import Progress, Run
 from brownfield.errors import BrownfieldError
 from brownfield.store import mask_value
 

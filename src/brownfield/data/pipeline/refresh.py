@@ -16,11 +16,12 @@ import msgspec
 import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
+from brownfield.data.pipeline.begun import begin
 from brownfield.data.pipeline.chain import lookup_folder
 from brownfield.data.pipeline.custody import Custody, custody_of
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.plan import reading_order
-from brownfield.data.pipeline.run import Run, begin
+from brownfield.data.pipeline.running import Run
 from brownfield.data.served_status import FILE, ServedStatus, read_status
 from brownfield.data.served_table import write_served_table
 from brownfield.errors import BrownfieldError

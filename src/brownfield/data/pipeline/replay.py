@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.pipeline.attempt import Attempt
+from brownfield.data.pipeline.begun import begin, settle_all
 from brownfield.data.pipeline.custody import Custody
 from brownfield.data.pipeline.parts import one_run, settle
 from brownfield.data.pipeline.plan import reading_order
-from brownfield.data.pipeline.run import Run, begin, settle_all
+from brownfield.data.pipeline.running import Run
 from brownfield.errors import DeclarationError, StoreError
 from brownfield.store import QuarantineState, Selection
 
