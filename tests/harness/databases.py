@@ -189,6 +189,25 @@ def postgres_server(*, encrypted: bool = False) -> Iterator[Server]:
             yield replace(server, certificate=folder / "server.pem")
 
 
+@contextmanager
+def postgres_standby(primary: Server, delay_s: int = 0) -> Iterator[Server]:
+    """Run a standby that follows a server of ours, and applies what it is sent so much later."""
+    basebackup, program = installed("pg_basebackup", "postgres")
+    server = replace(primary, port=free_port())
+    source = f"host={primary.host} port={primary.port} user={primary.user} password={primary.password}"
+
+    def prepare(folder):
+        return [basebackup, "-D", folder / "data", "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+
+    def command(folder):
+        return [program, "-D", folder / "data", "-p", str(server.port), "-c", f"listen_addresses={HERE}",
+                "-c", f"unix_socket_directories={folder}", "-c", "fsync=off",
+                "-c", f"recovery_min_apply_delay={delay_s}s"]  # fmt: skip
+
+    with started("postgres", prepare, command, signal.SIGINT, lambda: reachable(server)):
+        yield server
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Server]:
     """A MariaDB server."""
@@ -201,8 +220,8 @@ def mariadb() -> Iterator[Server]:
 
 
 @contextmanager
-def mariadb_server(*, encrypted: bool = False) -> Iterator[Server]:
-    """Run a MariaDB server of our own."""
+def mariadb_server(*, encrypted: bool = False, number: int = 0) -> Iterator[Server]:
+    """Run a MariaDB server of our own; one with a number keeps the log that a replica follows."""
     install, program = installed("mariadb-install-db", "mariadbd")
     server = Server("mysql", HERE, free_port(), "legacy", SECRET, "legacy")
     first = (
@@ -222,6 +241,7 @@ def mariadb_server(*, encrypted: bool = False) -> Iterator[Server]:
                 f"--bind-address={HERE}", f"--socket={folder / 'socket'}", "--skip-name-resolve",
                 f"--pid-file={folder / 'pid'}", f"--init-file={folder / 'first.sql'}",
                 "--innodb-flush-log-at-trx-commit=0",
+                *([f"--server-id={number}", f"--log-bin={folder / 'binlog'}"] if number else []),
                 *([f"--ssl-cert={folder / 'server.pem'}", f"--ssl-key={folder / 'server.key'}"]
                   if encrypted else [])]  # fmt: skip
 

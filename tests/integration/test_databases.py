@@ -72,4 +72,4 @@ def test_the_example_of_the_reference_page_loads():
     for block in re.findall(r"```yaml\n(connections:.*?)```", page, re.DOTALL):
         document = load_document(f"workspace: w\n{block}", "w.yaml")
         kinds += [each.kind for each in Reader(document, DEFAULT).read(WorkspaceDeclaration).connections.values()]
-    assert kinds == ["postgres", "odbc"]
+    assert kinds == ["postgres", "odbc", "http"]

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import json
 from datetime import timedelta
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from jsonschema import Draft202012Validator
 
 from brownfield.contract import compile_contract
 from brownfield.data.served_status import FILE, ServedStatus
@@ -143,6 +145,20 @@ def test_a_request_is_joined_and_says_what_with(shop):
     }
     assert answer["decision"]["reason"] == "STALE"
     assert till.ask(1)["decision"]["reason"] == "STATIC"
+
+
+def test_openapi_describes_what_lookups_say(shop):
+    """The document's schema holds each note that answers carry, and refuses a state that there is not."""
+    till = shop()
+    api = json.loads(till.get("GET", "/openapi.json").body)
+    item = api["paths"]["/v1/till/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert "#/components/schemas/Lookup" in json.dumps(item)
+    schema = Draft202012Validator(api["components"]["schemas"]["Lookup"])
+    schema.validate(said(till.ask(1)))
+    till.write({1: 5.0})
+    note = said(till.ask(1, 8))
+    schema.validate(note)
+    assert not schema.is_valid({**note, "bf_state": "FRESH"})
 
 
 def test_the_header_says_the_same_on_both_paths(shop):

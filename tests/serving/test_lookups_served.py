@@ -1,11 +1,14 @@
 """Lookups of a served workspace: a real process that reads them, a table that is gone, a service that is slow."""
 
+import os
+import signal
 import sqlite3
 import time
 from contextlib import closing
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from brownfield.contract import compile_contract
@@ -49,8 +52,12 @@ sources:
     chain: [{chain}]
 enrich: [{{source: products, on: product_id, take: [price], refresh_s: 1}}]
 model: {{path: bundles/one}}
-fallback: {{deadline_ms: 4000, chain: [{{constant: {{y: [0.5]}}}}]}}
+fallback: {{deadline_ms: 20000, chain: [{{constant: {{y: [0.5]}}}}]}}
 """
+
+
+_SLOW_S = 60
+_MOST_ASKED = 10
 
 
 def lay_out(folder, risk, chain, connection):
@@ -76,7 +83,7 @@ def lay_out(folder, risk, chain, connection):
 def ask(url, product_id):
     """One answer and how long it took."""
     begun = time.monotonic()
-    answer = httpx.post(f"{url}/v1/risk/predict", json={"product_id": product_id}, timeout=10)
+    answer = httpx.post(f"{url}/v1/risk/predict", json={"product_id": product_id}, timeout=40)
     assert answer.status_code == 200, answer.text
     return answer.json(), time.monotonic() - begun
 
@@ -119,17 +126,82 @@ def test_f44_requests_do_not_wait_for_a_slow_service(tmp_path, risk, serving, se
     monkeypatch.setenv("CRM_URL", service.url)
     service.answer = lambda _m, path, *_: Answer(b'{"product_id": %s, "price": 30}' % path.rpartition("/")[2].encode())
     connection = "crm: {kind: http, base_url: {env: CRM_URL}, network: this_machine, tls: {mode: 'off'}}"
-    endpoint = "{connection: crm, endpoint: {path: '/p/{product_id}'}, format: json, deadline_ms: 1500}"
+    endpoint = "{connection: crm, endpoint: {path: '/p/{product_id}'}, format: json, deadline_ms: 4000}"
     running = serving(lay_out(tmp_path, risk, f"{endpoint}, {{constant: {{price: 7}}}}", connection))
-    answer, _ = ask(running.url, 3)
-    assert (answer["prediction"], answer["lookups"][0]["bf_state"]) == ({"y": [33.0]}, "PRIMARY")
-    service.answer = lambda *_: Answer(wait_s=30)
-    for product in (4, 5):
+    answer = until(running.url, lambda each: each["lookups"][0]["bf_state"] == "PRIMARY")
+    assert answer["prediction"] == {"y": [33.0]}
+    service.answer = lambda *_: Answer(wait_s=_SLOW_S)
+    product, asked = 3, -1
+    while len(service.asked) > asked:  # until a request asks no more
+        asked, product = len(service.asked), product + 1
         answer, took_s = ask(running.url, product)
-        assert answer["prediction"] == {"y": [product + 7.0]}
-        assert took_s < 4
-    asked = len(service.asked)
-    answer, took_s = ask(running.url, 6)
-    assert (answer["prediction"], answer["lookups"][0]["bf_state"]) == ({"y": [13.0]}, "FALLBACK")
-    assert took_s < 1
-    assert len(service.asked) == asked
+        assert (answer["prediction"], answer["lookups"][0]["bf_state"]) == ({"y": [product + 7.0]}, "FALLBACK")
+        assert took_s < _SLOW_S / 2  # it waits for the deadline, never for the service
+        assert product < _MOST_ASKED, "a service that fails is asked again and again"
+
+
+def reader_of(running):
+    """The process that reads the lookups of a served workspace; None while there is none."""
+    for child in psutil.Process(running.pid).children(recursive=True):
+        try:
+            if "brownfield.data.pipeline.refresh" in child.cmdline():
+                return child.pid
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def set_price(folder, price):
+    """Change the price of the product that is asked for."""
+    with closing(sqlite3.connect(folder / "erp.db")) as database, database:
+        database.execute("UPDATE products SET price = ? WHERE product_id = 3", (price,))
+
+
+@pytest.mark.full
+def test_requests_outlive_the_process_that_reads_lookups_and_reloads(tmp_path, risk, serving):
+    """Killed, it is started again; a reload is refused, or swaps process and table; requests keep their values."""
+    chain = "{connection: erp, table: products}, {snapshot: last_good, max_age_h: 24}"
+    folder = lay_out(tmp_path, risk, chain, "erp: {kind: sqlite, path: erp.db}")
+    with closing(sqlite3.connect(folder / "erp.db")) as database, database:
+        database.execute("CREATE TABLE products (product_id INTEGER PRIMARY KEY, price REAL)")
+        database.executemany("INSERT INTO products VALUES (?, ?)", [(i, 10.0 * i) for i in range(10)])
+    running = serving(folder)
+    until(running.url, lambda each: each["lookups"][0]["bf_state"] == "PRIMARY")
+    killed = reader_of(running)
+    os.kill(killed, signal.SIGKILL)
+    set_price(folder, 50)
+    seen = []
+
+    def shows(value):
+        def holds(answer):
+            [note] = answer["lookups"]
+            seen.append((note["bf_state"], bool(note["bf_missing"])))
+            return answer["prediction"] == {"y": [value]}
+
+        return holds
+
+    until(running.url, shows(53.0))
+    second = reader_of(running)
+    assert second not in {None, killed}
+    assert "BF-LKP-READER-ENDED" in running.log
+
+    contract = folder / "integrations/risk/contract.odcs.yaml"
+    price = "{name: price, logicalType: number}"
+    contract.write_text(CONTRACT.replace(price, "{name: price, logicalType: number, classification: pii}"))
+    running.process.send_signal(signal.SIGHUP)
+    until(running.url, lambda _: "BF-SRV-RELOAD-REFUSED" in running.log)
+    assert "security.encryption_key" in running.log
+    assert reader_of(running) == second
+    contract.write_text(CONTRACT)
+
+    with closing(sqlite3.connect(folder / "erp.db")) as database, database:
+        database.execute("CREATE TABLE prices (product_id INTEGER PRIMARY KEY, price REAL)")
+        database.executemany("INSERT INTO prices VALUES (?, ?)", [(i, 100.0) for i in range(10)])
+    declared = folder / "integrations/risk/integration.yaml"
+    declared.write_text(declared.read_text().replace("table: products", "table: prices"))
+    running.process.send_signal(signal.SIGHUP)
+    until(running.url, shows(103.0))
+    until(running.url, lambda _: not psutil.pid_exists(second))
+    assert reader_of(running) not in {None, second}
+    assert {state for state, _ in seen} <= {"PRIMARY", "SNAPSHOT"}
+    assert not any(missing for _, missing in seen)

@@ -311,3 +311,114 @@ def test_i11_classified_records_ask_for_a_key(workspace: Path) -> None:
     found_at = {(finding.level, finding.path) for finding in report.findings}
     assert ("warning", "security.encryption_key") in found_at
     assert ("warning", "sources.stock") not in found_at
+
+
+HTTP = """\
+workspace: shop
+connections:
+  pos: {kind: sqlite, path: pos.db}
+  crm:
+    kind: http
+    base_url: {env: TEST_CRM_URL}
+    auth: {value: {file: secrets/crm}}
+    tls: {ca_file: {env: TEST_CRM_CA}}
+  bus: {kind: nats, host: {env: TEST_BUS_HOST}}
+"""
+
+
+def test_references_of_http_and_brokers_are_read_like_those_of_servers(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-11: each reference is looked at, nothing is said of a path, and a base URL that would be refused is told."""
+    (workspace / "brownfield.yaml").write_text(HTTP)
+    about = {finding.path: finding.message for finding in check(workspace).findings if "connections" in finding.path}
+    crm = "connections.crm"
+    assert set(about) == {f"{crm}.base_url", f"{crm}.auth.value", f"{crm}.tls.ca_file", "connections.bus.host"}
+    for name, value in (("URL", "https://crm.example"), ("CA", "ca.pem")):
+        monkeypatch.setenv(f"TEST_CRM_{name}", value)
+    monkeypatch.setenv("TEST_BUS_HOST", "bus.example")
+    secret = workspace / "secrets" / "crm"
+    secret.parent.mkdir()
+    secret.write_text("Bearer a")
+    secret.chmod(0o644)
+    [finding] = [each for each in check(workspace).findings if "connections" in each.path]
+    assert (finding.path, finding.next_step) == ("connections.crm.auth.value", "chmod 600 secrets/crm")
+    secret.chmod(0o600)
+    assert not [each for each in check(workspace).findings if "connections" in each.path]
+    for refused in ("http://crm.example", "https://169.254.169.254/", "https://crm.example?token=4711"):
+        monkeypatch.setenv("TEST_CRM_URL", refused)
+        [finding] = [each for each in check(workspace).findings if "connections" in each.path]
+        assert (finding.level, finding.path) == ("warning", "connections.crm.base_url")
+        assert "4711" not in str(finding)
+    report = change(workspace, "tls: {ca_file: {env: TEST_CRM_CA}}", "tls: {mode: encrypt}", "brownfield.yaml")
+    assert ("warning", "connections.crm.tls.mode") in {(each.level, each.path) for each in report.findings}
+
+
+LOOKUPS = """\
+  prices: {lookup: sku, chain: [{connection: pos, table: prices}, {snapshot: last_good, max_age_h: 24}]}
+  people:
+    lookup: person
+    chain:
+      - {connection: crm, endpoint: {path: "/p/{person}"}, format: json, deadline_ms: 30}
+      - {connection: crm, endpoint: {path: "/q/{person}"}, format: json}
+enrich:
+  - {source: prices, on: sku, take: [price]}
+  - {source: people, on: person, take: [age]}
+"""
+LOOKUP_SCHEMAS = """\
+  - name: prices
+    logicalType: object
+    properties: [{name: sku, logicalType: integer, primaryKey: true}, {name: price, logicalType: number}]
+  - name: people
+    logicalType: object
+    properties: [{name: person, logicalType: integer, primaryKey: true}, {name: age, logicalType: integer}]
+"""
+
+
+@pytest.fixture
+def enriched(workspace: Path) -> Path:
+    """A workspace whose requests are joined with a table and with a service."""
+    http = "  crm: {kind: http, base_url: {env: TEST_CRM_URL}, budget: {timeout_ms: 15}}\n"
+    (workspace / "brownfield.yaml").write_text((workspace / "brownfield.yaml").read_text() + http)
+    old = "- {name: store_id, logicalType: integer, required: true}"
+    keys = "".join(f"\n      - {{name: {name}, logicalType: integer, required: true}}" for name in ("sku", "person"))
+    change(workspace, old, old + keys, "integrations/reorder/contract.odcs.yaml")
+    contract = workspace / "integrations/reorder/contract.odcs.yaml"
+    contract.write_text(contract.read_text() + LOOKUP_SCHEMAS)
+    (workspace / "integrations/reorder/usual.csv").write_text("store_id,sku,person,score\n1,1,1,0.25\n")
+    change(workspace, "model: bundles", LOOKUPS + "model: bundles")
+    return workspace
+
+
+def test_a_chain_that_outlasts_the_requests_is_a_warning(enriched: Path) -> None:
+    """The places that requests ask may take 30 ms and the connection's 15 ms; at 44 ms that does not fit."""
+
+    def waits(deadline_ms: int) -> list[str]:
+        report = change(enriched, "deadline_ms: 50", f"deadline_ms: {deadline_ms}")
+        change(enriched, f"deadline_ms: {deadline_ms}", "deadline_ms: 50")
+        return [each.message for each in report.findings if each.path == "enrich[1]"]
+
+    assert waits(45) == []
+    [message] = waits(44)
+    assert "45 ms" in message
+    assert "44 ms" in message
+
+
+def test_i11_copies_and_tables_of_classified_fields_ask_for_a_key(enriched: Path) -> None:
+    """I11: without a key a copy of classified fields is never made, and a table of them is never served."""
+    contract = "integrations/reorder/contract.odcs.yaml"
+    report = change(enriched, "{name: price, logicalType: number}",
+                    "{name: price, logicalType: number, classification: confidential}", contract)  # fmt: skip
+    told = {(each.level, each.path) for each in report.findings}
+    assert {("error", "enrich[0].take"), ("warning", "sources.prices.chain[1]")} <= told
+    assert not report.passed
+    report = change(enriched, "workspace: shop", "workspace: shop\nsecurity: {encryption_key: {env: BF_KEY}}",
+                    "brownfield.yaml")  # fmt: skip
+    assert report.passed
+    assert not {each.path for each in report.findings} & {"enrich[0].take", "sources.prices.chain[1]"}
+
+
+def test_a_mapping_beside_a_request_by_key_is_refused(enriched: Path) -> None:
+    """Records that are asked key by key come as the contract's fields: a mapping file there is an error."""
+    report = change(enriched, "deadline_ms: 30}", "mapping: people.yaml}")
+    assert any(each.path == "sources.people.chain[0].mapping" for each in report.findings if each.level == "error")

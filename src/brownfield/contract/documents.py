@@ -73,7 +73,7 @@ def openapi(contracts: Mapping[str, Contract], *, title: str = "Predictions", ve
         When a contract lacks one of the two schemas.
     """
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {"Problem": _problem(), "Violation": _violation()}
+    schemas: dict[str, Any] = {"Problem": _problem(), "Violation": _violation(), "Lookup": _lookup()}
     _, shared = msgspec.json.schema_components([Decision], ref_template="#/components/schemas/{name}")
     schemas |= shared
     for name in sorted(contracts):
@@ -191,6 +191,8 @@ def _operation(name: str, contract: Contract, request: Schema) -> dict[str, Any]
     decision = _reference("Decision")
     one = _object({"prediction": answer, "decision": decision})
     several = _object({"predictions": {"type": "array", "items": answer}, "decision": decision})
+    for document in (one, several):
+        document["properties"]["lookups"] = {"type": "array", "items": _reference("Lookup")}
     return {
         "operationId": f"predict_{name.replace('-', '_')}",
         "summary": f"Predict with {name}",
@@ -225,6 +227,23 @@ def _problem() -> dict[str, Any]:
 def _violation() -> dict[str, Any]:
     codes = {"type": "string", "enum": sorted(RejectionCode)}
     return _object({"field": {"type": "string"}, "rule": {"type": "string"}, "code": codes, "row": {"type": "integer"}})
+
+
+def _lookup() -> dict[str, Any]:
+    text: dict[str, Any] = {"type": "string"}
+    states = {"type": "string", "enum": ["PRIMARY", "REPLICA", "SNAPSHOT", "FALLBACK", "REFUSE"]}
+    reasons = {"type": "string", "enum": ["stale", "no_match", "unavailable", "null"]}
+    missing = {"type": "array", "items": _object({"field": text, "reason": reasons})}
+    document = _object(
+        {
+            "source": text,
+            "bf_state": states,
+            "bf_as_of": _or_null({"type": "string", "format": "date-time"}),
+            "bf_stale_s": _or_null({"type": "number"}),
+            "bf_missing": missing,
+        }
+    )
+    return {"description": "What a lookup that is joined to requests gave.", **document}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

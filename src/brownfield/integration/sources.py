@@ -304,6 +304,9 @@ class SourceSpec(Spec, frozen=True, kw_only=True):
             yield Contradiction((), "failover and snapshots on a lookup only", "a feed")
         yield from self._unheld()
         yield from self._misplaced_changes()
+        for index, place in enumerate(self.chain):
+            if self.is_asked_by_key and place.mapping is not None:
+                yield Contradiction(("chain", index, "mapping"), "no mapping where records are asked key by key", "one")
         if self.cursor is not None and not self.feed:
             yield Contradiction(("cursor",), "a cursor on a feed only", "a lookup")
         yield from self._queue_contradictions()

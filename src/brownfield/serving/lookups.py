@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.data.served_status import FILE, ServedStatus, read_status
+from brownfield.data.served_status import FILE, ServedStatus, check_sealed, read_status, seal_context
 from brownfield.data.served_table import ServedTable
-from brownfield.errors import FormatError
+from brownfield.errors import DecryptionFailed, FormatError
+from brownfield.security import decrypt, read_keyring
 from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from brownfield.integration import EnrichSpec, IntegrationSpec, SourceSpec, WorkspaceSpec
+    from brownfield.security import Keyring
     from brownfield.serving.gateway.enrich import ServedLookup
     from brownfield.serving.point_lookups import PointLookup
     from brownfield.types import Columns
@@ -32,6 +34,7 @@ __all__ = ["Lookups", "TableLookup"]
 
 _log = logging.getLogger(__name__)
 
+_FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
 _LATE_PERIODS = 3
 
@@ -49,10 +52,23 @@ class TableLookup:
         Seconds between two readings; when none came for three of them, the table is a copy.
     clock
         The system's unless given.
+    keys, context
+        Decrypt a table that is encrypted, and say which it is.
     """
 
-    def __init__(self, name: str, folder: Path, refresh_s: float, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        refresh_s: float,
+        clock: Clock | None = None,
+        *,
+        keys: "Keyring | None" = None,
+        context: str = "",
+    ) -> None:
         self.name = name
+        self._keys = keys
+        self._context = context
         self._folder = folder
         self._late_s = _LATE_PERIODS * refresh_s
         self._now_utc = (clock or SystemClock()).now_utc
@@ -64,7 +80,8 @@ class TableLookup:
         held = self._held
         status, table = (None, None) if held is None else held
         if status is None or table is None:
-            return Found("REFUSE" if status is None else status.state, None, {}, ["unavailable"] * rows)
+            state = "REFUSE" if status is None or status.file else status.state  # there is none, or it cannot be opened
+            return Found(state, None, {}, ["unavailable"] * rows)
         found = table.find(keys, rows)
         values = {name: table.take(name, found) for name in table.names}
         reasons = ["" if at >= 0 else "no_match" for at in found.tolist()]
@@ -96,13 +113,17 @@ class TableLookup:
         return True
 
     def _mapped(self, status: ServedStatus) -> ServedTable | None:
+        """Map a table into memory; an encrypted one is decrypted into it, once."""
         if not status.file:
             return None
         try:
             with (self._folder / Path(status.file).name).open("rb") as file:
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            table = ServedTable(content) if hashlib.sha256(content).hexdigest() == status.sha256 else None
-        except (OSError, ValueError, FormatError) as error:
+                content: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            whole = hashlib.sha256(content).hexdigest() == status.sha256
+            if whole and status.key_id:
+                content = decrypt(content[:], self._keys, self._context)
+            table = ServedTable(content) if whole else None
+        except (OSError, ValueError, FormatError, DecryptionFailed) as error:
             _log.error(
                 "the table of a lookup cannot be used",
                 extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name, "reason": type(error).__name__},
@@ -132,9 +153,11 @@ class Lookups:
         self._clock = clock or SystemClock()
         self._tables: dict[tuple[str, str], TableLookup] = {}
         self._points: list[PointLookup] = []
+        self._keys = read_keyring(workspace.security, workspace.folder) if _has_tables(workspace) else None
         self._reader: subprocess.Popen[bytes] | None = None
         self._start_at_s = 0.0
-        self._back_off_s = 1.0
+        self._started_at_s = 0.0
+        self._back_off_s = _FIRST_BACK_OFF_S
 
     def enrichment(self, spec: "IntegrationSpec") -> Enrichment | None:
         """Make the joins of an integration; None where it declares none."""
@@ -193,7 +216,10 @@ class Lookups:
         key = (spec.name, declared.source)
         if key not in self._tables:
             folder = self._workspace.folder / "var" / "lookups" / spec.name / declared.source
-            self._tables[key] = TableLookup(declared.source, folder, declared.refresh_s, self._clock)
+            check_sealed(spec, declared.source, has_key=self._keys is not None)
+            self._tables[key] = TableLookup(
+                declared.source, folder, declared.refresh_s, self._clock, keys=self._keys, context=seal_context(*key)
+            )
         return self._tables[key]
 
     def _look(self) -> None:
@@ -205,13 +231,39 @@ class Lookups:
         if self._reader is not None and self._reader.poll() is None:
             return
         if self._reader is not None:
-            _log.error("the process that reads lookups ended", extra={"event": "BF-LKP-READER-ENDED"})
+            _log.error(
+                "the process that reads lookups ended; it is started again",
+                extra={"event": "BF-LKP-READER-ENDED", "status": self._reader.returncode},
+            )
             self._reader = None
-            self._start_at_s = now_s + self._back_off_s
-            self._back_off_s = min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
+            self._wait(now_s)
         if now_s < self._start_at_s:
             return
-        self._reader = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-            [sys.executable, "-m", "brownfield.data.pipeline.refresh", str(self._workspace.folder)],
-            stdin=subprocess.PIPE,
-        )
+        self._started_at_s = now_s
+        try:
+            self._reader = subprocess.Popen(  # noqa: S603 (our own program, no shell)
+                [sys.executable, "-m", "brownfield.data.pipeline.refresh", str(self._workspace.folder)],
+                stdin=subprocess.PIPE,
+            )
+        except OSError as error:
+            _log.error(
+                "the process that reads lookups cannot be started",
+                extra={"event": "BF-LKP-READER-ENDED", "reason": type(error).__name__},
+            )
+            self._wait(now_s)
+
+    def _wait(self, now_s: float) -> None:
+        """Put the next start off, longer each time; one that ran for long begins anew."""
+        if now_s - self._started_at_s > _LONGEST_BACK_OFF_S:
+            self._back_off_s = _FIRST_BACK_OFF_S
+        self._start_at_s = now_s + self._back_off_s
+        self._back_off_s = min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
+
+
+def _has_tables(workspace: "WorkspaceSpec") -> bool:
+    """Say whether any lookup of a workspace is found in a table by requests."""
+    return any(
+        not spec.sources[each.source].is_asked_by_key
+        for spec in workspace.integrations.values()
+        for each in spec.enrich
+    )

@@ -5,8 +5,9 @@ a *notice* says what this release does not act on yet. Mistakes in a declaration
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -18,12 +19,13 @@ from brownfield.integration import (
     DatabaseConnection,
     Delivery,
     Document,
+    HttpConnection,
     IntegrationSpec,
     KeyPath,
     OdbcConnection,
     Reference,
     Registry,
-    SftpConnection,
+    TlsSpec,
     WorkspaceSpec,
     check_host,
     deliveries,
@@ -129,6 +131,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
         found.extend(_integration_findings(integration))
         found.extend(_custody_findings(integration, has_key=workspace.security.encryption_key is not None))
         found.extend(_write_back_findings(integration, workspace))
+        found.extend(_lookup_findings(integration, workspace))
     return CheckReport(
         folder=str(folder),
         integrations=tuple(workspace.integrations),
@@ -189,7 +192,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
-        if isinstance(connection.options, DatabaseConnection | OdbcConnection | SftpConnection):
+        if not hasattr(connection.options, "path"):
             yield from _server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
@@ -208,9 +211,7 @@ def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
         yield from _secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
 
 
-def _server_findings(
-    options: DatabaseConnection | OdbcConnection | SftpConnection, path: KeyPath, folder: Path, at: _At
-) -> Iterator[Finding]:
+def _server_findings(options: Any, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
     """Report what will keep us from a server, or should: references without a value, secrets for all."""
     if isinstance(options, OdbcConnection):
         yield from _odbc_findings(options, path, folder, at)
@@ -221,9 +222,29 @@ def _server_findings(
             yield from _secret_findings(reference, (*path, key), folder, at)
         elif isinstance(reference, Reference):
             yield from _reference_findings(reference, (*path, key), folder, at)
-    if isinstance(options, DatabaseConnection) and options.tls.mode != "verify":
+    tls = getattr(options, "tls", None)
+    if isinstance(tls, TlsSpec) and isinstance(tls.ca_file, Reference):
+        yield from _reference_findings(tls.ca_file, (*path, "tls", "ca_file"), folder, at)
+    if isinstance(options, HttpConnection):
+        yield from _http_findings(options, path, folder, at)
+    at_home = isinstance(options, HttpConnection) and options.network == "this_machine"
+    if isinstance(options, DatabaseConnection | HttpConnection) and options.tls.mode != "verify" and not at_home:
         risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
         yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
+
+
+def _http_findings(options: HttpConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
+    """Report a base URL that would be refused when it is asked, and a credential that cannot be used."""
+    from brownfield.data.sources import Site  # brings Arrow with it
+
+    with suppress(DeclarationError):  # one that cannot be read is reported as every reference is
+        base_url = read_reference(options.base_url, folder)
+        try:
+            Site(base_url, options.network, tls=options.tls.mode).check()
+        except DeclarationError as error:
+            yield at.error("warning", (*path, "base_url"), error)
+    if options.auth is not None:
+        yield from _secret_findings(options.auth.value, (*path, "auth", "value"), folder, at)
 
 
 def _reference_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
@@ -295,6 +316,48 @@ def _write_back_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Ite
                     f"{written.to.connection} is read by the integration {other.name}",
                     "Writing takes a connection and a user of its own.",
                 )
+
+
+def _lookup_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterator[Finding]:
+    """Report copies that are never made, tables that may not be written, and requests that would wait too long."""
+    from brownfield.data.pipeline import is_classified  # brings Arrow with it
+    from brownfield.data.served_status import hides_values
+
+    at = _At(spec.document)
+    has_key = workspace.security.encryption_key is not None
+    for name, source in spec.sources.items():
+        copies = [index for index, place in enumerate(source.chain) if place.snapshot is not None]
+        if copies and not has_key and is_classified([spec.contract.schema(name)]):
+            yield at(
+                "warning",
+                ("sources", name, "chain", copies[0]),
+                "it has classified fields, and copies of them are kept encrypted only: without a key there is none",
+                "Declare security.encryption_key in brownfield.yaml, or leave the snapshot out.",
+            )
+    waits_ms = 0
+    for index, each in enumerate(spec.enrich):
+        source = spec.sources[each.source]
+        if not source.is_asked_by_key:
+            if not has_key and hides_values(spec, each.source):
+                yield at(
+                    "error",
+                    ("enrich", index, "take"),
+                    "the table for requests would hold classified fields, and there is no key to encrypt it",
+                    "Declare security.encryption_key in brownfield.yaml, or do not take these fields.",
+                )
+            continue
+        for place in source.chain:
+            if place.connection is not None:
+                limit_ms = workspace.connections[place.connection].options.budget.timeout_ms
+                waits_ms += place.deadline_ms or limit_ms
+        if waits_ms > spec.fallback.deadline_ms:
+            yield at(
+                "warning",
+                ("enrich", index),
+                f"its places, and those of lookups before it, may take {waits_ms:,} ms, and a request has "
+                f"{spec.fallback.deadline_ms:,} ms (fallback.deadline_ms)",
+                "Lower deadline_ms in the chain: what is late is missing, and the model gets no time.",
+            )
 
 
 def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Mapping files in whole runs: what they make of a silo, what they refuse, and what is kept of it."""
 
+import os
 import sqlite3
 from contextlib import closing
 
@@ -181,6 +182,42 @@ def test_the_report_and_the_ledger_name_version_reasons_and_collisions(clinic):
     versions = [next(each.mapping for each in counts if each.source == "people") for counts in (earlier, later)]
     assert versions == [people.mapping.digest, changed.mapping.digest]
     assert versions[0] != versions[1]
+
+
+CHAIN = """  people:
+    lookup: person_id
+    failover: {failures: 1, window_s: 0.1, good_probes: 1, cool_down_s: 30}
+    chain:
+      - {connection: drop, path: people.csv, format: csv, delimiter: ";", mapping: people.yaml}
+      - {connection: drop, path: copy.csv, format: csv, delimiter: ";", mapping: copy.yaml}
+      - {snapshot: last_good, max_age_h: 24}
+"""
+
+
+def test_the_mapping_of_a_chain_is_that_of_the_place_that_was_read(clinic):
+    """Each place maps with its own file: report and ledger name it; a copy was mapped before."""
+    home, drop = clinic / "integrations" / "stay", clinic / "legacy" / "drop"
+    flat = next(line for line in INTEGRATION.splitlines(keepends=True) if line.startswith("  people:"))
+    (home / "integration.yaml").write_text(INTEGRATION.replace(flat, CHAIN))
+    (home / "copy.yaml").write_text(PEOPLE.replace("codes: {M:", "codes: {D: female, M:"))
+    (drop / "copy.csv").write_text(CSV.replace("8;X;1;J", "0008;D;1;J\n 8;D;1;J"))
+    os.utime(drop / "copy.csv", (0, 1_700_000_000))
+    told = []
+    for gone in ("", "people.csv", "copy.csv"):
+        (drop / gone).unlink() if gone else None
+        told.append(run(clinic).sources["people"])
+    assert [each.state for each in told] == ["PRIMARY", "REPLICA", "SNAPSHOT"]
+    assert told[1].as_of == "2023-11-14T22:13:20.000000Z"
+    first, second, third = (each.mapping for each in told)
+    assert first.digest
+    assert second.digest not in {"", first.digest}
+    assert (first.collisions, second.collisions) == ({}, {"person_id": 1})
+    assert third.digest == ""
+    assert told[2].as_of == told[0].as_of  # the replica's rows are older, so the copy is still the primary's
+    with open_store(clinic / "var" / "brownfield.db") as store:
+        kept = [store.ledger.counts(each.run_id) for each in reversed(store.ledger.runs("stay"))]
+    versions = [each.mapping for counts in kept for each in counts if each.source == "people"]
+    assert versions == [first.digest, second.digest, ""]
 
 
 def test_a_replay_maps_with_the_file_of_today(clinic):

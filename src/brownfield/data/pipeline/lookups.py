@@ -18,6 +18,7 @@ from brownfield.data.pipeline.chain import Bind, Chain, lookup_folder
 from brownfield.data.pipeline.custody import is_classified
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.guards import Shaped
+from brownfield.data.pipeline.mapping import silo_of
 from brownfield.data.pipeline.snapshots import Seal, Snapshots, age_s, describe, lost_keys
 from brownfield.data.sources import Position, Probe, Pulled, Source
 from brownfield.errors import DeclarationError, SourceUnavailable
@@ -44,7 +45,7 @@ class Dated(Protocol):
     """A source that knows which moment its records show."""
 
     def as_of(self) -> datetime | None:
-        """Give that moment, by the source's own clock; None where it is now."""
+        """Give that moment, by the source's own clock; None where it is now, ``UNKNOWN`` where nobody can tell."""
         ...
 
 
@@ -127,7 +128,8 @@ def moment(source: Source, began_utc: datetime, lag_s: int | None) -> datetime |
 
     A source whose clock runs ahead of ours cannot be believed: its moment is unknown, and never counts as fresh.
     """
-    told = source.as_of() if isinstance(source, Dated) else None
+    silo = silo_of(source)
+    told = silo.as_of() if isinstance(silo, Dated) else None
     if told is not None and told > began_utc + timedelta(seconds=_SKEW_S):
         return None
     return min(began_utc if told is None else told, began_utc) - timedelta(seconds=lag_s or 0)
@@ -179,6 +181,8 @@ def keep_copy(
 ) -> None:
     """Keep a whole pull as the last good copy, when the guards hold against the one before.
 
+    What a replica shows of an earlier moment than the copy does not take the copy's place.
+
     Raises
     ------
     RunPaused
@@ -200,6 +204,8 @@ def keep_copy(
         same = set(keys) <= set(old.column_names)
         lost = lost_keys(old, rows, keys) if same and before.keys_sha256 != facts["keys_sha256"] else 0
         stream.guards.copied((before.rows, rows.num_rows), lost, common)
+        if held.state is not State.PRIMARY and _shows_less(held.as_of_utc, before.as_of_utc):
+            return
     snapshots.write(
         rows,
         {
@@ -212,6 +218,11 @@ def keep_copy(
             "position": stream.position,
         },
     )
+
+
+def _shows_less(as_of_utc: datetime | None, before_utc: datetime | None) -> bool:
+    """Say whether a moment is earlier than another, or unknown beside one that is known."""
+    return before_utc is not None and (as_of_utc is None or as_of_utc < before_utc)
 
 
 def bind_lookup(

@@ -22,11 +22,12 @@ from brownfield.data.pipeline.custody import Custody, custody_of
 from brownfield.data.pipeline.failover import State
 from brownfield.data.pipeline.plan import reading_order
 from brownfield.data.pipeline.running import Run
-from brownfield.data.served_status import FILE, ServedStatus, read_status
+from brownfield.data.served_status import FILE, ServedStatus, check_sealed, hides_values, read_status, seal_context
 from brownfield.data.served_table import write_served_table
 from brownfield.errors import BrownfieldError
 from brownfield.integration import load_workspace
 from brownfield.logs import configure_logs
+from brownfield.security import encrypt
 from brownfield.store import open_store, private_folder, write_private
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def refresh(
     folder = private_folder(lookup_folder(integration, name))
     before = read_status(folder)
     try:
+        check_sealed(integration, name, has_key=custody.keys is not None)
         run, rows = _read(integration, connections, store, name, custody, clock)
     except BrownfieldError as error:
         _log.warning(
@@ -88,11 +90,13 @@ def refresh(
             as_of_utc=None if before is None else before.as_of_utc,
             file="" if before is None else before.file,
             sha256="" if before is None else before.sha256,
+            rows_sha256="" if before is None else before.rows_sha256,
+            key_id="" if before is None else before.key_id,
             written_utc=clock.now_utc(),
             reason=error.what or type(error).__name__,
         )
     else:
-        status = _publish(integration, name, run, rows, folder, clock)
+        status = _publish(integration, name, run, rows, folder, clock, before)
     write_private(folder / FILE, msgspec.json.encode(status))
     if before is None or before.state != status.state:
         _log.warning(
@@ -157,9 +161,16 @@ def _referred_to(integration: "IntegrationSpec", name: str) -> set[str]:
     return found
 
 
-def _publish(
-    integration: "IntegrationSpec", name: str, run: Run, rows: pa.Table, folder: Path, clock: Clock
+def _publish(  # noqa: PLR0913, PLR0917 (what a table is made of, and where it goes)
+    integration: "IntegrationSpec",
+    name: str,
+    run: Run,
+    rows: pa.Table,
+    folder: Path,
+    clock: Clock,
+    before: ServedStatus | None,
 ) -> ServedStatus:
+    """Write the table that holds now; one with the rows of the table before stays as it is."""
     held = run.sources[name].held
     if held is None:
         raise AssertionError("a lookup was read from somewhere")
@@ -167,17 +178,43 @@ def _publish(
         return ServedStatus(state="FALLBACK", as_of_utc=None, file="", sha256="", written_utc=clock.now_utc())
     taken = dict.fromkeys(field for each in served_by_table(integration)[name] for field in each.take)
     content = write_served_table(rows, integration.sources[name].keys, list(taken))
-    digest = hashlib.sha256(content).hexdigest()
-    file = f"served-{digest[:16]}.table"
-    if not (folder / file).exists():
+    rows_sha256 = hashlib.sha256(content).hexdigest()
+    key = run.custody.keys.active if run.custody.keys is not None and hides_values(integration, name) else None
+    status = ServedStatus(
+        state=str(held.state),
+        as_of_utc=held.as_of_utc,
+        file="",
+        sha256="",
+        written_utc=clock.now_utc(),
+        rows_sha256=rows_sha256,
+        key_id="" if key is None else key.key_id,
+    )
+    same = before is not None and (before.rows_sha256, before.key_id) == (rows_sha256, status.key_id)
+    if before is not None and same and _is_whole(folder, before):
+        file, digest = before.file, before.sha256
+    else:
+        content = content if key is None else encrypt(content, key, seal_context(integration.name, name))
+        digest = hashlib.sha256(content).hexdigest()
+        file = f"served-{digest[:16]}.table"
         write_private(folder / file, content)
+    _remove_others(folder, file)
+    return msgspec.structs.replace(status, file=file, sha256=digest)
+
+
+def _is_whole(folder: Path, status: ServedStatus) -> bool:
+    """Say whether a table still is what its status names."""
+    try:
+        with (folder / Path(status.file).name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == status.sha256
+    except OSError:
+        return False
+
+
+def _remove_others(folder: Path, file: str) -> None:
     for old in folder.glob("served-*.table"):
         if old.name != file:
             with suppress(OSError):  # whoever has it open reads on
                 old.unlink()
-    return ServedStatus(
-        state=str(held.state), as_of_utc=held.as_of_utc, file=file, sha256=digest, written_utc=clock.now_utc()
-    )
 
 
 def main(folder: Path) -> None:

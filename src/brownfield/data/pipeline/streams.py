@@ -192,8 +192,9 @@ class SourceStream(_Stream):
 
     @property
     def mapping(self) -> MappingReport:
-        """What the source's mapping file did; empty where it has none."""
-        return self.source.mapper.outcome() if isinstance(self.source, Mapped) else MappingReport()
+        """What the mapping file did of the place that was read; empty where it has none, and for a copy."""
+        source = self.source if self.held is None else self.held.source
+        return source.mapper.outcome() if isinstance(source, Mapped) else MappingReport()
 
     @property
     def is_copy(self) -> bool:

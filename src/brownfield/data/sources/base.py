@@ -6,6 +6,7 @@ effect is durable; it may be repeated and may be lost.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from brownfield.data.decoded import Decoded
@@ -13,10 +14,13 @@ from brownfield.data.decoded import Decoded
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Position", "Probe", "Pulled", "Source"]
+__all__ = ["UNKNOWN", "Position", "Probe", "Pulled", "Source"]
 
 Position: TypeAlias = Mapping[str, Any]
 """How far a source was read: JSON-able, opaque to all but the source itself."""
+
+UNKNOWN = datetime.max.replace(tzinfo=UTC)
+"""Stands for a moment that a source cannot tell: it lies ahead of every clock, so nobody believes it."""
 
 
 @dataclass(frozen=True, slots=True)

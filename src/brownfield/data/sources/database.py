@@ -98,6 +98,11 @@ class DatabaseTable:
                 for name, column in line.look_up().columns.items()
             }
 
+    def as_of(self) -> datetime | None:
+        """Say which moment the table shows: on a standby that of its last replayed transaction (:class:`Dialect`)."""
+        with self.line() as line:
+            return line.asked(self.dialect.as_of)
+
     def ack(self, position: Position) -> None:
         """Do nothing: a table is not told (:class:`Source`)."""
 

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -163,6 +164,14 @@ class Dialect(Protocol):
         """Give the end of an ordered statement that admits so many rows and no more."""
         ...
 
+    def as_of(self, session: Session) -> datetime | None:
+        """Say which moment a standby shows, by the server's clock.
+
+        None where it is now, as on a primary, and where the server does not tell; ``UNKNOWN`` on a standby that
+        follows nobody.
+        """
+        ...
+
     @property
     def now(self) -> str:
         """Statement that gives the server's own time, in UTC and without a zone.
@@ -186,6 +195,7 @@ _WORDS = frozenset(
         attnotnull attidentity attisdropped typname typtype typbasetype indrelid indkey indisprimary adbin adrelid adnum
         format_type pg_get_expr clock_timestamp at time zone utc_timestamp offset rows fetch next first only integer
         sysutcdatetime sys_extract_utc systimestamp dual current timestamp timezone sysibm sysdummy1 all_objects
+        pg_is_in_recovery pg_last_xact_replay_timestamp
         all_tab_columns all_constraints all_cons_columns owner object_name object_type data_precision
         nullable data_scale identity_column column_id constraint_name constraint_type position
         """,

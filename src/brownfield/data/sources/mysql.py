@@ -1,11 +1,14 @@
 """``mysql``: what MariaDB and MySQL have of their own (:class:`brownfield.data.sources.dialect.Dialect`)."""
 
+import math
 import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from brownfield.data.sources.base import UNKNOWN
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
 from brownfield.errors import DeclarationError
 
@@ -37,6 +40,8 @@ WHERE table_schema = %s AND table_name = %s AND index_name = 'PRIMARY' ORDER BY 
 _LOST = {1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 2006, 2013, 2014, 2055}
 _TOO_LONG = {1969, 3024}
 _DENIED = {1142, 1143, 1370}
+_HIDDEN = {1064, 1227}
+"""Errors by which a server does not say how far a replica is behind: the role may not see it, or the words are new."""
 _ANSWERED = {1044, 1045, 1049, 1129, 1130, 1227, 1251, 1698, 3118, 3159}
 """Errors on connecting by which a running server says no."""
 
@@ -115,6 +120,17 @@ class Mysql:
                 f"SET idle_readonly_transaction_timeout = {limit_s}",
             ]
         return [*common, f"SET max_execution_time = {limit_s * 1_000}"]
+
+    def as_of(self, session: Session) -> datetime | None:
+        """Say which moment a replica shows, where our role may see how far it is behind (:class:`Dialect`)."""
+        behind_s = session.behind_s()  # type: ignore[attr-defined]  # a session of ours
+        if behind_s is None:
+            return None
+        if behind_s == math.inf:
+            return UNKNOWN
+        ((now_utc,),) = session.select(self.now)
+        moment: datetime = now_utc.replace(tzinfo=UTC) - timedelta(seconds=behind_s + 1)  # it counts whole seconds
+        return moment
 
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""
@@ -200,11 +216,12 @@ class _Session:
     def __init__(self, connection: "Connection[Any]", address: Address) -> None:
         self.connection = connection
         self.address = address
+        self.mariadb = False
 
     def begin(self) -> None:
         """Hold the session to reading, and to the time that a statement may take."""
-        mariadb = "MariaDB" in self.connection.get_server_info()  # type: ignore[no-untyped-call]  # a gap of the stubs
-        for setting in Mysql().settings(self.address.statement_timeout_s, mariadb=mariadb):
+        self.mariadb = "MariaDB" in self.connection.get_server_info()  # type: ignore[no-untyped-call]  # a gap of the stubs
+        for setting in Mysql().settings(self.address.statement_timeout_s, mariadb=self.mariadb):
             self._run(setting)
 
     def select(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
@@ -221,6 +238,21 @@ class _Session:
                 self._run("ROLLBACK")
             raise self._translated(error) from error
         return rows
+
+    def behind_s(self) -> float | None:
+        """Seconds by which a replica is behind, infinite where it stands still; None on a primary, or if hidden."""
+        pymysql = _driver()
+        try:
+            with self.connection.cursor(pymysql.cursors.DictCursor) as cursor:
+                cursor.execute("SHOW ALL SLAVES STATUS" if self.mariadb else "SHOW REPLICA STATUS")
+                followed = [each.get("Seconds_Behind_Master", each.get("Seconds_Behind_Source")) for each in cursor]
+        except pymysql.MySQLError as error:
+            if error.args and error.args[0] in _HIDDEN:
+                return None
+            raise self._translated(error) from error
+        if not followed:
+            return None
+        return math.inf if None in followed else float(max(followed))
 
     def close(self) -> None:
         with suppress(Exception):  # a connection that is gone cannot be closed twice

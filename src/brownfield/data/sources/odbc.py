@@ -152,6 +152,10 @@ class Odbc:
             return f" OFFSET 0 ROWS FETCH NEXT {rows} ROWS ONLY"
         return f" FETCH FIRST {rows} ROWS ONLY"
 
+    def as_of(self, session: Session) -> datetime | None:  # noqa: ARG002 (:class:`Dialect`)
+        """Say nothing: the server does not tell a plain reader (:class:`Dialect`)."""
+        return None
+
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""
         if self._native is not None:

@@ -7,6 +7,7 @@ their own are not read, for the driver's thin mode loses the zone.
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -99,6 +100,10 @@ class Oracle:
     def limited(self, rows: int) -> str:
         """Give the end of a statement that admits so many rows (:class:`Dialect`)."""
         return f" FETCH FIRST {rows} ROWS ONLY"
+
+    def as_of(self, session: Session) -> datetime | None:  # noqa: ARG002 (:class:`Dialect`)
+        """Say nothing: the server does not tell a plain reader (:class:`Dialect`)."""
+        return None
 
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""

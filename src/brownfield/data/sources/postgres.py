@@ -4,9 +4,11 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
+from brownfield.data.sources.base import UNKNOWN
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
 from brownfield.errors import DeclarationError
 
@@ -48,6 +50,7 @@ SELECT "i".indkey::text FROM pg_catalog.pg_index AS "i" JOIN pg_catalog.pg_class
     JOIN pg_catalog.pg_namespace AS "n" ON "n".oid = "c".relnamespace
 WHERE "n".nspname = %s AND "c".relname = %s AND "i".indisprimary
 """
+_STANDBY = "SELECT pg_is_in_recovery(), pg_last_xact_replay_timestamp()"
 _PERMISSION = "42501"
 _LOOKS_FOR_US_SINCE = 140_000
 """Version that notices in the middle of a statement that its client was killed."""
@@ -129,6 +132,11 @@ class Postgres:
             f"SET lock_timeout = {limit_ms}",
             f"SET idle_in_transaction_session_timeout = {limit_ms}",
         ]
+
+    def as_of(self, session: Session) -> datetime | None:
+        """Say which moment a standby shows: its last replayed transaction (:class:`Dialect`)."""
+        ((follows, replayed),) = session.select(_STANDBY)
+        return (replayed or UNKNOWN) if follows else None
 
     def tables(self, session: Session, address: Address) -> list[str]:
         """Names of the tables and views (:class:`Dialect`)."""
