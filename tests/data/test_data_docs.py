@@ -12,7 +12,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 PAGE = (REFERENCE / "formats.md").read_text(encoding="utf-8")
 FILES = (REFERENCE / "files.md").read_text(encoding="utf-8")
 QUEUES = (REFERENCE / "queues.md").read_text(encoding="utf-8")
-CODE_ALONE = {"max_record_bytes"}  # a cap, not declared
+CODE_ALONE = {"max_record_bytes", "is_confined"}  # a cap, and what no declaration may switch off
 DECLARED_ALONE = {"binary_size"}  # settled when the copybook is compiled into a layout
 
 

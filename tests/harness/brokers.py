@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.certificates import make_certificate
+
 HERE = "127.0.0.1"
 
 
@@ -37,6 +39,8 @@ def installed(name: str) -> str:
 
 class Server:
     """A broker: how it is started in its folder, and on which port it answers."""
+
+    is_encrypted = False
 
     def __init__(self, kind: str, folder: Path, port: int, command: list[str], env: dict[str, str], user: str = ""):
         self.kind = kind
@@ -80,7 +84,8 @@ class Server:
         self.start()
 
     def _answers(self) -> bool:
-        greeting = {"rabbitmq": b"AMQP\0\0\x09\x01", "redis": b"PING\r\n", "nats": b"", "mqtt": None}[self.kind]
+        greetings = {"rabbitmq": b"AMQP\0\0\x09\x01", "redis": b"PING\r\n", "nats": b""}
+        greeting = None if self.is_encrypted else greetings.get(self.kind)
         with suppress(OSError), socket.create_connection((HERE, self.port), 0.5) as probe:
             if greeting is None:
                 return True
@@ -198,4 +203,39 @@ def redis_server() -> Iterator[Server]:
         return Server("redis", folder, port, command, {})
 
     with _served("redis", "", make) as server:
+        yield server
+
+
+@contextmanager
+def encrypted(kind: str) -> Iterator[Server]:
+    """A broker that answers encrypted alone, for localhost, with ``certificate.pem`` in its folder."""
+    name, user = {"redis": ("redis-server", ""), "mqtt": ("mosquitto", "mosquitto"), "nats": ("nats-server", "")}[kind]
+    program = installed(name)
+
+    def make(folder: Path) -> Server:
+        port = free_port()
+        certificate = make_certificate(folder)
+        key = folder / "key.pem"
+        (folder / "conf").write_text(
+            f"listener {port} {HERE}\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n"
+        )
+        if user and os.geteuid() == 0:
+            shutil.chown(key, user)
+        options = {
+            "redis": [
+                *("--bind", HERE, "--port", "0", "--tls-port", str(port), "--dir", str(folder), "--save", ""),
+                *("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no"),
+                *("--tls-ca-cert-file", str(certificate)),
+            ],
+            "mqtt": ["-c", str(folder / "conf")],
+            "nats": [
+                *("-a", HERE, "-p", str(port), "-js", "-sd", str(folder)),
+                *("--tls", "--tlscert", str(certificate), "--tlskey", str(key)),
+            ],
+        }[kind]
+        server = Server(kind, folder, port, [program, *options], {}, user)
+        server.is_encrypted = True
+        return server
+
+    with _served(kind, user, make) as server:
         yield server

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from brownfield import __version__
+from brownfield.errors import DeclarationError
 from brownfield.integration import load_workspace
 from brownfield.workspace.deploy import deploy_files, write_deploy_files
 
@@ -86,3 +87,17 @@ def test_the_files_hold_no_secret_and_are_written_below_deploy(workspace):
     ]
     before = [path.read_text() for path in written]
     assert [path.read_text() for path in write_deploy_files(workspace)] == before
+
+
+@pytest.mark.parametrize("link", ["deploy", "deploy/Containerfile"], ids=["B-76-folder", "B-76-file"])
+def test_b_76_nothing_is_written_behind_a_link(workspace, tmp_path, link):
+    """B-76: a link where a file or its folder belongs is refused, and what it leads to stays as it is."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "Containerfile").write_text("theirs")
+    (workspace / link).parent.mkdir(exist_ok=True)
+    (workspace / link).symlink_to(outside if link == "deploy" else outside / "Containerfile")
+    with pytest.raises(DeclarationError, match="a link"):
+        write_deploy_files(workspace)
+    assert (outside / "Containerfile").read_text() == "theirs"
+    assert [each.name for each in outside.iterdir()] == ["Containerfile"]

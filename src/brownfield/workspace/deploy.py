@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brownfield import __version__
+from brownfield.errors import DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
 
 __all__ = ["deploy_files", "write_deploy_files"]
@@ -113,11 +114,13 @@ def write_deploy_files(workspace: Path) -> list[Path]:
     Raises
     ------
     DeclarationError
-        When the workspace does not load.
+        When the workspace does not load, or a link lies where a file is to be written.
     """
     written = []
     for name, text in deploy_files(load_workspace(workspace)).items():
         path = workspace / name
+        if path.is_symlink() or path.parent.is_symlink():
+            raise DeclarationError(where=str(path), expected="a file or nothing", got="a link", next_step="Remove it.")
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         written.append(path)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from brownfield.data.formats import open_format, propose_format
+from brownfield.data.formats import open_format, propose_format, schema_aside
 from brownfield.data.pipeline.servers import bind_table
 from brownfield.data.sources import Reflected, reflect_server, reflect_sqlite
 from brownfield.errors import BrownfieldError
@@ -183,12 +182,9 @@ def _first(batches: Iterator[Any], wanted: pa.Schema, rows: int) -> tuple[pa.Tab
 
 def _columns(kind: str, path: Path, head: bytes, options: Mapping[str, Any], opened: Any) -> pa.Schema:
     """Columns of a file: texts where the format has no types of its own."""
-    if kind == "parquet":
-        return _plain(pq.read_schema(path))
-    if kind == "arrow":
-        with pa.OSFile(str(path)) as source:
-            reader = pa.ipc.open_file(source) if options.get("container") != "stream" else pa.ipc.open_stream(source)
-            return _plain(reader.schema)
+    if kind in {"parquet", "arrow"}:
+        with path.open("rb") as stream:
+            return _plain(schema_aside("parquet" if kind == "parquet" else options.get("container", "file"), stream))
     if kind in {"copybook", "fixed_width"}:
         fields = []
         for item in opened.layout.items:

@@ -15,7 +15,11 @@ from brownfield.data.formats import Arrow, Parquet
 from brownfield.errors import FormatError, RejectionCode
 
 CODES = RejectionCode
-KINDS = {"parquet": Parquet(), "file": Arrow("file"), "stream": Arrow("stream")}
+KINDS = {  # in this process; tests/data/formats/test_columnar_process.py has the other way
+    "parquet": Parquet(is_confined=False),
+    "file": Arrow("file", is_confined=False),
+    "stream": Arrow("stream", is_confined=False),
+}
 every_kind = pytest.mark.parametrize("kind", sorted(KINDS))
 
 
@@ -203,7 +207,7 @@ def test_b_29_more_row_groups_than_the_cap_are_refused(monkeypatch):
     monkeypatch.setattr("brownfield.data.formats.columnar._MAX_ROW_GROUPS", 2)
     data = b"".join(Parquet().encode([pa.record_batch({"n": [row]}) for row in range(3)]))
     with pytest.raises(FormatError, match="at most 2 row groups"):
-        list(Parquet().decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))
+        list(Parquet(is_confined=False).decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))
 
 
 def test_b_29_a_row_group_that_would_be_too_large_is_refused(monkeypatch):
@@ -211,4 +215,4 @@ def test_b_29_a_row_group_that_would_be_too_large_is_refused(monkeypatch):
     monkeypatch.setattr("brownfield.data.formats.columnar._MAX_GROUP_BYTES", 100)
     data = b"".join(Parquet().encode([pa.record_batch({"n": list(range(1000))})]))
     with pytest.raises(FormatError, match="row groups of up to"):
-        list(Parquet().decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))
+        list(Parquet(is_confined=False).decode(io.BytesIO(data), pa.schema({"n": pa.int64()})))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -215,3 +216,54 @@ def test_r_06_f_60_every_durable_operation_may_fail(shop, monkeypatch):
         sell(shop, 5)
     assert failed > 15
     assert any("m.parquet" in file.name for file in listed_files(shop / "var/data/reco/lines"))
+
+
+ZOMBIE = """
+import os, signal, sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from sqlalchemy.engine.default import DefaultDialect
+
+sys.path.insert(0, sys.argv[1])
+from test_kill import run
+left = int(sys.argv[3])
+
+def stopping(real):
+    def call(*arguments, **options):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return real(*arguments, **options)
+    return call
+
+for owner, name in ((os, "fsync"), (os, "replace"), (pq.ParquetWriter, "write_table"), (DefaultDialect, "do_commit")):
+    setattr(owner, name, stopping(getattr(owner, name)))
+run(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.full
+def test_f_41_while_a_run_stands_still_no_other_goes_past_it(shop):
+    """F-41: stopped before a durable step, a run keeps its tables to itself; woken it ends, and I3 holds behind it."""
+    sell(shop, 20)
+    refused: list[tuple[str, int]] = []
+    for n in count(1, 6):
+        zombie = subprocess.Popen(
+            [sys.executable, "-c", ZOMBIE, str(Path(__file__).parent), str(shop), str(n)], stderr=subprocess.DEVNULL
+        )
+        _, status = os.waitpid(zombie.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            zombie.returncode = os.waitstatus_to_exitcode(status)
+            break
+        try:
+            run(shop)  # the other one had not begun to write
+        except BrownfieldError as error:
+            refused.append((str(error), zombie.pid))
+        finally:
+            os.kill(zombie.pid, signal.SIGCONT)
+            assert zombie.wait(60) == 0
+        run(shop)
+        check_whole(shop)
+        sell(shop, 5)
+    assert sum(f"process {pid}" in message for message, pid in refused) > 2

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from brownfield.data.pipeline import open_tables
+from harness.hostile import IDENTIFIERS
 
 ROWS = pa.table({"n": [1, 2]})
 
@@ -51,3 +52,17 @@ def test_s_16_the_engine_reads_the_tables_and_nothing_else(tmp_path, statement):
     assert connection.execute("SELECT sum(n) FROM t").fetchall() == [(3,)]
     assert table.read_bytes() == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["data", "other.parquet"]
+
+
+def test_s_15_a_table_of_any_name_is_a_view_of_that_name(tmp_path):
+    """S-15: folders and files named as an injector would are names to the engine: each view gives its own rows."""
+    names = [name for name in dict.fromkeys(each.lower() for each in IDENTIFIERS)
+             if "/" not in name and "\0" not in name and not name.startswith(".")]  # fmt: skip
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"n": [number]}), tmp_path / name / "it's; DROP VIEW x--.parquet")
+    connection = open_tables(tmp_path)
+    assert len(names) > 40
+    assert sorted(row[0] for row in connection.execute("SHOW TABLES").fetchall()) == sorted(names)
+    for number, name in enumerate(names):
+        assert connection.table('"' + name.replace('"', '""') + '"').fetchall() == [(number,)]

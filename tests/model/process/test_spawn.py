@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
+from brownfield import confinement as sandbox_module
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process import ModelProcess, SandboxPolicy, StartFailed, call
-from brownfield.model.process import sandbox as sandbox_module
 
 
 def test_a_started_model_says_what_it_is(start) -> None:

@@ -138,6 +138,8 @@ class BrokerAddress:
         ------
         OSError
             When none does; of the last one.
+        BrokerRefused
+            When its certificate is not vouched for: asking again would not help.
         """
         failed = OSError("no address")
         context = self.context()
@@ -151,6 +153,13 @@ class BrokerAddress:
                 return plain
             try:
                 return context.wrap_socket(plain, server_hostname=self.host)
+            except ssl.SSLCertVerificationError as error:
+                plain.close()
+                raise BrokerRefused(
+                    f"a certificate for {self.host} that is vouched for",
+                    f"one that is not ({error.verify_message})",
+                    "Name the file of its issuer's certificates: tls: {ca_file: ...}.",
+                ) from error
             except BaseException:
                 plain.close()
                 raise

@@ -39,8 +39,8 @@ class Nats:
     consumer
         Durable pull consumer with explicit acknowledgement, made by the stream's owner; None to write.
     id_header
-        Header that holds the producer's identifier; ``Nats-Msg-Id`` unless given, and the sequence in the stream where
-        it is not there.
+        Header that holds the producer's identifier; unless given ``Nats-Msg-Id``, or the sequence in the stream where
+        a message has none.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Nats:
         self._address = address
         self._name = name
         self._consumer = consumer
-        self._id_header = id_header or _MESSAGE_ID
+        self._id_header = id_header
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any = None
         self._stream: Any = None
@@ -81,7 +81,8 @@ class Nats:
                     break
                 for message in found:
                     sequence = message.metadata.sequence
-                    identifier = (message.headers or {}).get(self._id_header) or f"sequence-{sequence.stream}"
+                    named = (message.headers or {}).get(self._id_header or _MESSAGE_ID)
+                    identifier = named if named or self._id_header else f"sequence-{sequence.stream}"
                     self._held[sequence.consumer] = message
                     taken.append(Incoming(identifier, message.data, sequence.consumer))
         return taken

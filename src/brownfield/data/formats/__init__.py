@@ -3,6 +3,7 @@
 from brownfield.data.formats.base import BATCH_ROWS, Format
 from brownfield.data.formats.choosing import Choice
 from brownfield.data.formats.columnar import Arrow, Parquet
+from brownfield.data.formats.columnar_process import schema_aside
 from brownfield.data.formats.copybook import Copybook
 from brownfield.data.formats.copybook_contract import ContractDraft, contract_from_copybook
 from brownfield.data.formats.copybook_source import compile_copybook
@@ -36,4 +37,5 @@ __all__ = [
     "open_format",
     "propose_format",
     "read_layout",
+    "schema_aside",
 ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["CodePage", "code_page"]
 
 _BYTES = 256
+_SHIFTS = "\x0e\x0f"
+"""Shift-out and shift-in, between which EBCDIC has characters of two bytes: no one-byte set can read those."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class CodePage:
     utf8_length
         Bytes that each character takes in UTF-8, shape ``(256,)``.
     undefined
-        Bytes that cannot stand in a text, shape ``(256,)``: those without a character, and NUL.
+        Bytes that cannot stand in a text, shape ``(256,)``: those without a character, NUL,
+        and of EBCDIC the shifts to characters of two bytes and back.
     """
 
     name: str
@@ -123,7 +126,8 @@ def code_page(name: str) -> CodePage:
             next_step="Name it as Python does, such as cp037, cp273, cp500, cp1047, cp1140, latin-1 or ascii.",
         )
     lengths = np.array([len(each.encode()) for each in characters], dtype=np.int32)
-    undefined = np.array([each in "\ufffd\x00" for each in characters])
+    barred = "\ufffd\x00" + (_SHIFTS if characters[0xF0] == "0" else "")
+    undefined = np.array([each in barred for each in characters])
     return CodePage(name, "".join(characters), lengths, undefined)
 
 

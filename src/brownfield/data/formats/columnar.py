@@ -1,7 +1,8 @@
 """``parquet`` and ``arrow``: columns that are typed already, validated in full before anything is done with them.
 
 Only wanted columns are read. Extension types are refused, names and nesting are capped, every buffer, offset,
-dictionary index and text is checked, and a damaged file is refused as a whole.
+dictionary index and text is checked, and a damaged file is refused as a whole. Files are read in a confined process
+of their own, which sends what it read as batches.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,13 +17,14 @@ import pyarrow.compute as pc
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
+from brownfield.data.formats.columnar_process import Container, batches_aside
 from brownfield.data.formats.text import plain_type
 from brownfield.errors import FormatError, RejectionCode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Arrow", "Parquet"]
+__all__ = ["Arrow", "Parquet", "read_columns", "schema_of"]
 
 _MAX_COLUMNS = 10_000
 _MAX_ROW_GROUPS = 100_000
@@ -39,6 +41,11 @@ _EXACT_DIGITS = 15
 class Parquet:
     """Parquet files.
 
+    Parameters
+    ----------
+    is_confined
+        Whether files are read in a confined process of their own; False reads files of ours in this one.
+
     Examples
     --------
     >>> import io
@@ -49,6 +56,8 @@ class Parquet:
     ([{'city': 'Boston', 'store': 367}, {'city': 'Austin', 'store': None}], 'row 2')
     """
 
+    is_confined: bool = True
+
     def decode(self, stream: BinaryIO, wanted: pa.Schema, batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
         """Read a stream to its end (:class:`Format`).
 
@@ -57,19 +66,7 @@ class Parquet:
         FormatError
             When the file is damaged, lacks a wanted column, or writes it in a type that cannot become the wanted one.
         """
-        import pyarrow.parquet as pq
-
-        with _translated("parquet"):
-            file = pq.ParquetFile(
-                pa.PythonFile(_Lent(stream), "r"),
-                thrift_string_size_limit=_MAX_FOOTER_BYTES,
-                thrift_container_size_limit=_MAX_FOOTER_ITEMS,
-                page_checksum_verification=True,
-            )
-            _check_claims(file.metadata)
-            _check_schema(file.schema_arrow, wanted)
-            batches = file.iter_batches(batch_rows, columns=list(wanted.names), use_threads=False)
-            yield from _decode(batches, wanted, batch_rows)
+        yield from _decode("parquet", stream, wanted, batch_rows, is_confined=self.is_confined)
 
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         """Write records (:class:`Format`); the columns and types are those of the first batch."""
@@ -86,6 +83,8 @@ class Arrow:
     ----------
     container
         ``file``, also called Feather, with a footer; or ``stream``.
+    is_confined
+        As for :class:`Parquet`.
 
     Examples
     --------
@@ -97,46 +96,15 @@ class Arrow:
     """
 
     container: Literal["file", "stream"] = "file"
+    is_confined: bool = True
 
     def decode(self, stream: BinaryIO, wanted: pa.Schema, batch_rows: int = BATCH_ROWS) -> Iterator[Decoded]:
         """Read a stream to its end (:class:`Format`); raises as :class:`Parquet` does."""
-        with _translated("arrow"):
-            source = pa.PythonFile(_Lent(stream), "r")
-            reader = pa.ipc.open_stream(source) if self.container == "stream" else pa.ipc.open_file(source)
-            _check_schema(reader.schema, wanted)
-            options = pa.ipc.IpcReadOptions(
-                included_fields=sorted(reader.schema.get_field_index(name) for name in wanted.names),
-                use_threads=False,
-            )
-            source.seek(0)
-            if self.container == "stream":
-                batches = iter(pa.ipc.open_stream(source, options=options))
-            else:
-                again = pa.ipc.open_file(source, options=options)
-                batches = (again.get_batch(index) for index in range(again.num_record_batches))
-            yield from _decode(batches, wanted, batch_rows)
+        yield from _decode(self.container, stream, wanted, batch_rows, is_confined=self.is_confined)
 
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         """Write records (:class:`Format`); the columns and types are those of the first batch."""
         yield from _encode(batches, pa.ipc.new_stream if self.container == "stream" else pa.ipc.new_file)
-
-
-class _Lent:
-    """A stream that its reader may not close."""
-
-    closed = False
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
-
-    def close(self) -> None:
-        """Leave it open."""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
 
 class _Outlet:
@@ -167,11 +135,75 @@ class _Outlet:
         return b"".join(parts)
 
 
+def schema_of(container: Container, file: pa.Buffer) -> pa.Schema:
+    """Give names and types of all columns, in this process."""
+    if container == "parquet":
+        return _open_parquet(file).schema_arrow
+    return (pa.ipc.open_stream if container == "stream" else pa.ipc.open_file)(file).schema
+
+
+def read_columns(
+    container: Container, file: pa.Buffer, wanted: pa.Schema, batch_rows: int
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Read the wanted columns, in this process: their types, and batches that were validated in full.
+
+    Raises
+    ------
+    FormatError
+        When the file claims too much, lacks a wanted column, or has it in a type that cannot become the wanted one.
+    """
+    if container == "parquet":
+        parquet = _open_parquet(file)
+        _check_claims(parquet.metadata)
+    found = schema_of(container, file)
+    _check_schema(found, wanted)
+    names = list(wanted.names)
+    options = pa.ipc.IpcReadOptions(
+        included_fields=sorted(found.get_field_index(name) for name in names), use_threads=False
+    )
+    if container == "parquet":
+        batches = parquet.iter_batches(batch_rows, columns=names, use_threads=False)
+    elif container == "stream":
+        batches = iter(pa.ipc.open_stream(file, options=options))
+    else:
+        reader = pa.ipc.open_file(file, options=options)
+        batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
+    schema = pa.schema([(name, _unfolded(found.field(name).type)) for name in names])
+    return schema, _validated(batches, schema, batch_rows)
+
+
+def _open_parquet(file: pa.Buffer) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(
+        pa.BufferReader(file),
+        thrift_string_size_limit=_MAX_FOOTER_BYTES,
+        thrift_container_size_limit=_MAX_FOOTER_ITEMS,
+        page_checksum_verification=True,
+    )
+
+
+def _unfolded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _validated(batches: Iterable[pa.RecordBatch], schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    for whole in batches:
+        whole.validate(full=True)
+        for start in range(0, whole.num_rows, batch_rows):
+            part = whole.select(schema.names).slice(start, batch_rows)
+            columns = [each.dictionary_decode() if pa.types.is_dictionary(each.type) else each for each in part]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
     """Turn the library's errors, which may hold values, into ours."""
     try:
         yield
+    except FormatError as error:
+        error.where = error.where or where
+        raise
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise FormatError(
             where=where, expected="an undamaged file", got=f"one that is refused ({type(error).__name__})"
@@ -238,12 +270,19 @@ def _can_become(kind: pa.DataType, wanted: pa.DataType) -> bool:  # noqa: PLR091
     return bool(whole or short_decimal or pa.types.is_floating(kind))
 
 
-def _decode(batches: Iterable[pa.RecordBatch], wanted: pa.Schema, batch_rows: int) -> Iterator[Decoded]:
+def _decode(
+    container: Container, stream: BinaryIO, wanted: pa.Schema, batch_rows: int, *, is_confined: bool
+) -> Iterator[Decoded]:
     first = 0
-    for whole in batches:
-        whole.validate(full=True)
-        for start in range(0, whole.num_rows, batch_rows):
-            batch = whole.select(list(wanted.names)).slice(start, batch_rows)
+    with _translated("parquet" if container == "parquet" else "arrow"):
+        if is_confined:
+            batches = batches_aside(container, stream, wanted, batch_rows)
+        else:
+            _, batches = read_columns(container, pa.py_buffer(stream.read()), wanted, batch_rows)
+        for batch in batches:
+            if is_confined:  # what was validated there came from where the file was
+                batch.validate(full=True)
+                _check_schema(batch.schema, wanted)
             yield _decode_batch(batch, wanted, first)
             first += batch.num_rows
 

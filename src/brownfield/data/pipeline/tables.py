@@ -1,5 +1,6 @@
 """Unified tables, queried by DuckDB: an engine that reads their files and can do nothing else."""
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,19 @@ def open_tables(folder: Path) -> "duckdb.DuckDBPyConnection":
 
     connection = duckdb.connect()
     tables = {
-        table.name: [_literal(str(file)) for file in listed_files(table)]
+        table.name: [str(file) for file in listed_files(table)]
         for table in sorted(folder.iterdir())
         if table.is_dir() and not table.name.startswith(".")
     }
-    connection.execute(f"SET allowed_paths = [{', '.join(file for files in tables.values() for file in files)}]")
-    for name, files in tables.items():
-        if files:
+    files = {file for listed in tables.values() for file in listed}
+    allowed = ", ".join(_literal(file) for file in sorted(files | {glob.escape(file) for file in files}))
+    connection.execute(f"SET allowed_paths = [{allowed}]")
+    for name, listed in tables.items():
+        if listed:
             view = '"' + name.replace('"', '""') + '"'
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{', '.join(files)}])")  # noqa: S608 (quoted)
+            names = ", ".join(_literal(glob.escape(file)) for file in listed)  # and no patterns
+            parts = f"[{names}], hive_partitioning = false"  # a folder above called a=b is no column
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet({parts})")  # noqa: S608 (quoted)
     connection.execute(
         "SET autoinstall_known_extensions = false; SET autoload_known_extensions = false; "
         "SET enable_external_access = false; SET lock_configuration = true"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from brownfield.data.folders import Files, Folder
 from brownfield.data.sources.base import Position, Probe, Pulled
-from brownfield.errors import SourceUnavailable, Unavailable
+from brownfield.errors import FormatError, SourceUnavailable, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,9 @@ def entered(folder: Folder, path: str) -> Iterator[Files]:
         with folder.opened() as files:
             yield files
     except SourceUnavailable:
+        raise
+    except FormatError as error:
+        error.where = ", ".join(part for part in (f"{folder.where}/{path}", error.where) if part)
         raise
     except (OSError, Unavailable) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else error.what

@@ -3,8 +3,8 @@
 >>> from brownfield.model.process import ModelChannel, ModelProcess, SandboxPolicy
 """
 
+from brownfield.confinement import SandboxPolicy
 from brownfield.model.process.channel import ModelChannel, Reply, RunFailed, call
-from brownfield.model.process.sandbox import SandboxPolicy
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
 
 __all__ = [

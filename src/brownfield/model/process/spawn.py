@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
-from brownfield.model.process.sandbox import SandboxPolicy
 
 __all__ = ["Hello", "ModelProcess", "ModelTensor", "StartFailed", "parse_hello"]
 

@@ -4,11 +4,13 @@ import hashlib
 import json
 import random
 
+import paho.mqtt.client as paho
 import pytest
 
 from brownfield.data.brokers import Unreachable
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.store import open_store
+from harness.brokers import HERE
 from harness.queue_shop import LEGACY, sale
 from harness.queues import left
 
@@ -134,3 +136,61 @@ def test_a_queue_that_is_not_there_is_refused(shop, legacy):
     declared.write_text(declared.read_text().replace(f"queue: {legacy.queue}", "queue: nothing"))
     with pytest.raises(DeclarationError, match=r"none of this name|leave to use it"):
         shop.run()
+
+
+def unnamed(legacy, bodies) -> None:
+    """Send messages as a producer that names none of them."""
+    if legacy.kind == "redis":
+        for body in bodies:
+            legacy.client.xadd(legacy.queue, {"body": body})
+    elif legacy.kind == "rabbitmq":
+        channel = legacy.channel()
+        for body in bodies:
+            channel.basic_publish("", legacy.queue, body)
+        channel.queue_declare(legacy.queue, passive=True)
+        legacy._connection.close()
+    elif legacy.kind == "nats":
+
+        async def sent(_client, stream):
+            for body in bodies:
+                await stream.publish(legacy.queue, body)
+
+        legacy.call(sent)
+    else:
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        client.connect(HERE, legacy.server.port)
+        client.loop_start()
+        for body in bodies:
+            client.publish(legacy.queue, body, qos=1).wait_for_publish(30)
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_f_56_a_message_without_an_identifier_is_refused_with_its_code(shop, legacy):
+    """F-56: where the producer's identifier is wanted, a message without one is `BF-MSG-004`, bytes kept, once."""
+    bodies = [sale(1)[1], sale(2)[1]]
+    unnamed(legacy, bodies)
+    legacy.send([sale(3)])
+    first = shop.run()
+    assert (first.rows_in, first.accepted, first.quarantined) == (3, 1, 2)
+    assert shop.lines() == [3]
+    assert sorted((entry.code, entry.raw) for entry in shop.quarantined()) == [("BF-MSG-004", body) for body in bodies]
+    assert left(legacy) == 0
+    unnamed(legacy, bodies[:1])
+    assert shop.run().rows_in == 0
+    assert left(legacy) == 0
+
+
+def test_f_56_equal_messages_are_one_where_content_is_the_identity(shop, legacy):
+    """F-56: with `identity: content` no identifier is needed, equal bytes count once, over runs and within one."""
+    declared = shop.folder / "integrations/reco/integration.yaml"
+    declared.write_text(declared.read_text().replace("id_header: id", "identity: content"))
+    bodies = [sale(line)[1] for line in range(20)]
+    unnamed(legacy, [*bodies, *bodies[5:15]])
+    legacy.send([("another-name", bodies[0]), ("m20", sale(20)[1])])
+    first = shop.run()
+    assert (first.rows_in, first.accepted, first.quarantined) == (21, 21, 0)
+    unnamed(legacy, bodies[:3])
+    assert shop.run().rows_in == 0
+    assert shop.lines() == list(range(21))
+    assert left(legacy) == 0

@@ -14,9 +14,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..sandbox import SandboxPolicy, apply, readable_by_default  # noqa: TID252 (runs under another name too)
+if TYPE_CHECKING or __package__.startswith("brownfield."):
+    from brownfield.confinement import SandboxPolicy, apply, readable_by_default
+else:  # under its own name, where no brownfield is installed: the same file, beside the folder of the model room
+    from brownfield_worker.confinement import SandboxPolicy, apply, readable_by_default
 
 __all__ = ["Options", "main"]
 
@@ -40,7 +43,7 @@ class Options:
     max_batch_rows
         Most rows that requests share in one call.
     sandbox
-        The fields of :class:`~brownfield.model.process.sandbox.SandboxPolicy`.
+        The fields of :class:`~brownfield.confinement.SandboxPolicy`.
     """
 
     model: str

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from brownfield.model.process import sandbox
-from brownfield.model.process.sandbox import SandboxPolicy, landlock_abi
+from brownfield import confinement as sandbox
+from brownfield.confinement import SandboxPolicy, landlock_abi
 
-HOSTILE = Path(__file__).parent / "hostile.py"
+HOSTILE = Path(__file__).parent / "model/process/hostile.py"
 
 
 FILES = {

@@ -1,8 +1,8 @@
-"""What a model's process may not do: read, write, connect, signal, trace, start programs, or grow without bound.
+"""What a process of ours for foreign bytes may not do: read, write, connect, signal, trace, start programs, or grow.
 
 Comes in: a policy and the folders that must stay readable. Goes out: the facts of what the kernel really enforces.
-Nothing is refused unless the policy is strict: what the host lacks becomes a warning. Shared with the model's own
-process: this file uses the standard library alone (ctypes for the system calls that Python does not wrap).
+Nothing is refused unless the policy is strict: what the host lacks becomes a warning. Models run so, and so are
+columnar files read. This file uses the standard library alone (ctypes for the system calls that Python does not wrap).
 
 Four layers, each from the kernel and none needing privileges: Landlock (files, TCP, signals and abstract sockets
 outside), a seccomp filter (no new sockets of any kind, no new processes or programs, no tracing, no namespaces),
@@ -26,16 +26,16 @@ __all__ = ["SandboxPolicy", "apply", "landlock_abi", "readable_by_default"]
 
 @dataclass(frozen=True, slots=True)
 class SandboxPolicy:
-    """How a model's process is confined.
+    """How a process is confined.
 
     Parameters
     ----------
     enabled
-        False runs the model with resource limits only: for debugging a model that one trusts.
+        False sets resource limits only: for debugging a model that one trusts.
     strict
-        True refuses to run the model where the kernel cannot enforce every layer.
+        True refuses to run where the kernel cannot enforce every layer.
     readable
-        Further files and folders that the model may read.
+        Further files and folders that it may read.
     """
 
     enabled: bool = True
