@@ -12,6 +12,7 @@ from brownfield.errors import DeclarationError, SourceChanged
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 from brownfield.workspace.ddl import owners_ddl
+from harness.shop import contract, declare
 
 pytestmark = pytest.mark.full
 
@@ -27,48 +28,25 @@ unified:
     join: [{source: products, on: product_id, take: [kind]}]
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: product_id, logicalType: integer, required: true, relationships: [{to: products.product_id}]}
-      - {name: quantity, logicalType: integer, required: true, logicalTypeOptions: {exclusiveMinimum: 0}}
-      - {name: price, logicalType: number}
-      - {name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: Europe/Berlin}}
-      - {name: day, logicalType: date}
-      - {name: card, logicalType: string, classification: pii}
-      - {name: online, logicalType: boolean}
-  - name: products
-    logicalType: object
-    properties:
-      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: kind, logicalType: string}
-  - name: lines
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: product_id, logicalType: integer, required: true}
-      - {name: quantity, logicalType: integer, required: true}
-      - {name: price, logicalType: number}
-      - {name: sold_at, logicalType: timestamp, required: true}
-      - {name: day, logicalType: date}
-      - {name: card, logicalType: string}
-      - {name: online, logicalType: boolean}
-      - {name: kind, logicalType: string}
-"""
+CONTRACT = contract(
+    """
+{name: quantity, logicalType: integer, required: true, logicalTypeOptions: {exclusiveMinimum: 0}}
+{name: price, logicalType: number}
+{name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: Europe/Berlin}}
+{name: day, logicalType: date}
+{name: card, logicalType: string, classification: pii}
+{name: online, logicalType: boolean}
+""",
+    """
+{name: product_id, logicalType: integer, required: true}
+{name: quantity, logicalType: integer, required: true}
+{name: price, logicalType: number}
+{name: sold_at, logicalType: timestamp, required: true}
+{name: day, logicalType: date}
+{name: card, logicalType: string}
+{name: online, logicalType: boolean}
+""",
+)
 COLUMNS = ("line_id", "product_id", "quantity", "price", "sold_at", "day", "card", "online")
 TYPES = {
     "sqlite": ("INTEGER PRIMARY KEY", "INTEGER", "INTEGER", "REAL", "TEXT", "TEXT", "TEXT", "INTEGER"),
@@ -118,11 +96,8 @@ def script(kind):
 
 def unified(folder, connection, **integration):
     """Run the pipeline over a silo, or on in it: the table, the counts, and what is in quarantine."""
-    home = folder / "integrations" / "reco"
-    home.mkdir(parents=True, exist_ok=True)
-    (folder / "brownfield.yaml").write_text(f"workspace: shop\nconnections:\n  pos: {connection}\n")
-    (home / "integration.yaml").write_text(integration.get("text", INTEGRATION))
-    (home / "contract.odcs.yaml").write_text(integration.get("contract", CONTRACT))
+    connections = f"workspace: shop\nconnections:\n  pos: {connection}\n"
+    declare(folder, connections, integration.get("text", INTEGRATION), integration.get("contract", CONTRACT))
     workspace = load_workspace(folder)
     with open_store(folder / "var" / "store.db") as store:
         spec = workspace.integrations["reco"]

@@ -11,14 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from brownfield.data.sources.database import _look_up, _Pages
 from brownfield.data.sources.dialect import ConnectionLost, Refused
 from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
-from harness.hostile import IDENTIFIERS
+from harness.sales_table import PROCEDURES, SALES, WANTED, numbered, read_behind_a_lock, try_identifiers
 
 pytestmark = pytest.mark.full
-
-WANTED = pa.schema([("id", pa.int64()), ("price", pa.float64()), ("label", pa.string())])
 
 
 def read(source, wanted=WANTED, after=None):
@@ -53,13 +50,6 @@ def contents(server, table):
     return server.run(f"CHECKSUM TABLE {table} EXTENDED")
 
 
-SALES = (
-    "DROP TABLE IF EXISTS sales",
-    "CREATE TABLE sales (id integer PRIMARY KEY, price numeric(8,2), label varchar(9))",
-    "INSERT INTO sales VALUES (1, 0.5, 'a'), (2, NULL, 'b'), (5, 3, 'ü'), (9, 1.5, '')",
-)
-
-
 def test_i4_s_17_the_legacy_tables_are_the_same_to_the_last_bit(server, table):
     """After probing and reading, every row, its place and its change number are what they were."""
     server.run(*SALES)
@@ -80,10 +70,6 @@ WRITES = [
     "CREATE INDEX more ON sales (label)",
     "CALL wipe()",
 ]
-PROCEDURES = {
-    "postgres": ["CREATE OR REPLACE PROCEDURE wipe() LANGUAGE sql AS 'DELETE FROM sales'"],
-    "mysql": ["DROP PROCEDURE IF EXISTS wipe", "CREATE PROCEDURE wipe() DELETE FROM sales"],
-}
 
 
 @pytest.mark.parametrize("statement", WRITES)
@@ -144,13 +130,7 @@ def test_b_43_s_15_an_identifier_that_the_catalogue_lacks_is_refused(server, tab
 def test_s_15_a_table_with_a_hostile_name_is_read(server, dialect, table):
     """A name that needs quoting is quoted, in the catalogue's own spelling."""
     name = 'a "b" `c`; DROP %s --'
-    quoted = dialect.quoted(name).replace("%%", "%")
-    server.run(
-        f"DROP TABLE IF EXISTS {quoted}",
-        f"CREATE TABLE {quoted} ({quoted} integer PRIMARY KEY)",
-        f"INSERT INTO {quoted} VALUES (1), (2), (3)",  # noqa: S608 (our own text)
-    )
-    wanted = pa.schema([(name, pa.int64())])
+    wanted = numbered(server, dialect, name)
     assert [row[name] for row in read(table(name, page_rows=1), wanted)[0]] == [1, 2, 3]
 
 
@@ -353,13 +333,7 @@ def test_a_wrong_password_is_no_reason_to_try_again(server, dialect, address, pr
 
 def test_f_44_a_slow_statement_is_ended_by_the_server(server, table):
     """A lock that another holds does not keep us waiting beyond the declared time."""
-    server.run(*SALES)
-    lock = "LOCK TABLE sales IN ACCESS EXCLUSIVE MODE" if server.kind == "postgres" else "LOCK TABLES sales WRITE"
-    with closing(server.connect()) as legacy:
-        legacy.cursor().execute(lock)
-        with pytest.raises(SourceUnavailable, match=r"longer than 1 s|refused the statement"):
-            read(table("sales", statement_timeout_s=1))
-        legacy.rollback()
+    read_behind_a_lock(server, lambda: read(table("sales", statement_timeout_s=1)))
 
 
 def test_f_52_f_50_a_writer_is_not_held_up_between_pages(server, table):
@@ -446,13 +420,4 @@ def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy):
 
 def test_s_15_no_identifier_of_an_injectors_list_is_run(server, table):
     """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
-    server.run(*SALES)
-    before = server.dump()
-    with table("sales").line() as line:
-        shape = line.look_up()
-        for name in IDENTIFIERS:
-            with pytest.raises(DeclarationError):
-                _look_up(replace(line.source, table=name), line.session, line.address, line.where)
-            with pytest.raises(DeclarationError):
-                _Pages(line, shape, pa.schema([(name, pa.int64())]))
-    assert server.dump() == before
+    try_identifiers(server, table("sales"))

@@ -11,19 +11,12 @@ import pyarrow as pa
 import pytest
 
 from brownfield.data.sources import Address, Budget, Cursor, DatabaseTable, Odbc, connection_parts
-from brownfield.data.sources.database import _look_up, _Pages
-from brownfield.errors import DeclarationError, SourceUnavailable
-from harness.hostile import IDENTIFIERS
+from brownfield.errors import DeclarationError
+from harness.sales_table import PROCEDURES, SALES, WANTED, numbered, read_behind_a_lock, try_identifiers
 
 pytestmark = pytest.mark.full
 
 DRIVERS = {"postgres": ("postgresql", "PostgreSQL Unicode"), "mysql": ("mysql", "MariaDB Unicode")}
-SALES = (
-    "DROP TABLE IF EXISTS sales",
-    "CREATE TABLE sales (id integer PRIMARY KEY, price numeric(8,2), label varchar(9))",
-    "INSERT INTO sales VALUES (1, 0.5, 'a'), (2, NULL, 'b'), (5, 3, 'ü'), (9, 1.5, '')",
-)
-WANTED = pa.schema([("id", pa.int64()), ("price", pa.float64()), ("label", pa.string())])
 
 
 @pytest.fixture
@@ -110,7 +103,8 @@ def test_no_driver_cuts_a_value_off(server, odbc, length):
 
 
 @pytest.mark.parametrize(
-    "statement", ["INSERT INTO sales VALUES (3, 1, 'x')", "UPDATE sales SET price = 0", "DROP TABLE sales", "CALL p()"]
+    "statement",
+    ["INSERT INTO sales VALUES (3, 1, 'x')", "UPDATE sales SET price = 0", "DROP TABLE sales", "CALL wipe()"],
 )
 def test_s_17_writing_is_refused_twice(server, dialect, address, statement):
     """S-17: our allow-list refuses before anything is sent; without it, the server's transaction mode does."""
@@ -127,14 +121,6 @@ def test_s_17_writing_is_refused_twice(server, dialect, address, statement):
     assert server.dump() == before
 
 
-PROCEDURES = {
-    "postgres": [
-        "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql AS 'DELETE FROM sales'",
-    ],
-    "mysql": ["DROP PROCEDURE IF EXISTS p", "CREATE PROCEDURE p() DELETE FROM sales"],
-}
-
-
 @pytest.mark.parametrize("name", ['sales"; DROP TABLE sales; --', "Sales", "", "x" * 300, "select", "a`b", "%s", "?"])
 def test_b_43_s_15_an_identifier_that_the_catalogue_lacks_is_refused(server, odbc, name):
     """Names are looked up exactly, never run."""
@@ -148,13 +134,8 @@ def test_b_43_s_15_an_identifier_that_the_catalogue_lacks_is_refused(server, odb
 def test_s_15_a_table_with_a_hostile_name_is_read(server, dialect, odbc):
     """Question marks and percent signs of a name are no parameters."""
     name = 'a "b" `c`; 100%s ? --'
-    quoted = dialect.quoted(name).replace("%%", "%")
-    server.run(
-        f"DROP TABLE IF EXISTS {quoted}",
-        f"CREATE TABLE {quoted} ({quoted} integer PRIMARY KEY)",
-        f"INSERT INTO {quoted} VALUES (1), (2), (3)",  # noqa: S608 (our own text)
-    )
-    rows, _ = rows_of(odbc(name, page_rows=1), pa.schema([(name, pa.int64())]))
+    wanted = numbered(server, dialect, name)
+    rows, _ = rows_of(odbc(name, page_rows=1), wanted)
     assert [row[name] for row in rows] == [1, 2, 3]
 
 
@@ -186,13 +167,7 @@ def test_f_49_writers_that_overlap_lose_nothing(server, odbc):
 
 def test_f_44_a_slow_statement_is_ended_by_the_server(server, odbc):
     """F-44: a lock that another holds does not keep us waiting beyond the declared time."""
-    server.run(*SALES)
-    lock = "LOCK TABLE sales IN ACCESS EXCLUSIVE MODE" if server.kind == "postgres" else "LOCK TABLES sales WRITE"
-    with closing(server.connect()) as legacy:
-        legacy.cursor().execute(lock)
-        with pytest.raises(SourceUnavailable, match=r"longer than 1 s|refused the statement"):
-            rows_of(odbc("sales", statement_timeout_s=1))
-        legacy.rollback()
+    read_behind_a_lock(server, lambda: rows_of(odbc("sales", statement_timeout_s=1)))
 
 
 @pytest.mark.parametrize("server", ["postgres"], indirect=True)
@@ -242,13 +217,4 @@ def test_a_connection_string_that_is_none_is_refused(text):
 
 def test_s_15_no_identifier_of_an_injectors_list_is_run(server, odbc):
     """S-15: as a table and as a column each is looked up and refused, and the database is what it was."""
-    server.run(*SALES)
-    before = server.dump()
-    with odbc("sales").line() as line:
-        shape = line.look_up()
-        for name in IDENTIFIERS:
-            with pytest.raises(DeclarationError):
-                _look_up(replace(line.source, table=name), line.session, line.address, line.where)
-            with pytest.raises(DeclarationError):
-                _Pages(line, shape, pa.schema([(name, pa.int64())]))
-    assert server.dump() == before
+    try_identifiers(server, odbc("sales"))

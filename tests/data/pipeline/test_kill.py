@@ -19,10 +19,10 @@ from brownfield.data.pipeline.parts import listed_files
 from brownfield.errors import BrownfieldError
 from brownfield.integration import load_workspace
 from brownfield.store import Selection, open_store
+from harness.shop import WORKSPACE, contract, declare, fill
 
 KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
 
-WORKSPACE = "workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n  drop: {kind: folder, path: drop}\n"
 INTEGRATION = """
 integration: reco
 contract: contract.odcs.yaml
@@ -35,50 +35,19 @@ unified:
     join: [{source: products, on: product_id, take: [kind]}]
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: product_id, logicalType: integer, required: true, relationships: [{to: products.product_id}]}
-      - {name: quantity, logicalType: integer, required: true, logicalTypeOptions: {exclusiveMinimum: 0}}
-      - {name: ticket, logicalType: integer, required: true, unique: true}
-  - name: products
-    logicalType: object
-    properties:
-      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: kind, logicalType: string}
-  - name: lines
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: kind, logicalType: string}
-"""
+CONTRACT = contract(
+    """
+{name: quantity, logicalType: integer, required: true, logicalTypeOptions: {exclusiveMinimum: 0}}
+{name: ticket, logicalType: integer, required: true, unique: true}
+""",
+)
 
 
 @pytest.fixture
 def shop(tmp_path):
     """A till that has sold nothing yet, and three products."""
-    (tmp_path / "integrations/reco").mkdir(parents=True)
-    (tmp_path / "brownfield.yaml").write_text(WORKSPACE)
-    (tmp_path / "integrations/reco/integration.yaml").write_text(INTEGRATION)
-    (tmp_path / "integrations/reco/contract.odcs.yaml").write_text(CONTRACT)
-    (tmp_path / "drop").mkdir()
-    (tmp_path / "drop/products.csv").write_text("product_id,kind\n0,MILK\n1,BREAD\n2,\n")
-    with closing(sqlite3.connect(tmp_path / "pos.db")) as database, database:
-        database.execute("CREATE TABLE sales (line_id INTEGER PRIMARY KEY, product_id, quantity, ticket)")
+    declare(tmp_path, WORKSPACE, INTEGRATION, CONTRACT)
+    fill(tmp_path, "0,MILK\n1,BREAD\n2,\n", ("product_id", "quantity", "ticket"))
     return tmp_path
 
 
@@ -126,6 +95,7 @@ def check_whole(shop):
     assert {each.status for each in runs} <= {"done", "failed"}
 
 
+FOLDERS = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[2])))
 KILLER = """
 import os, random, signal, sqlite3, sys, time
 from pathlib import Path
@@ -133,7 +103,7 @@ from brownfield.data.pipeline import run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 from test_kill import run, sell
 shop, kills, randomly = Path(sys.argv[2]), int(sys.argv[3]), random.Random(20261121)
 for _ in range(kills):
@@ -155,7 +125,7 @@ for _ in range(kills):
 def test_r_05_f_40_killed_at_random_moments_nothing_is_lost_or_doubled(shop):
     """R-05, F-40, I3: kill -9 in the middle of runs over a growing feed; then one run makes everything whole."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(Path(__file__).parent), str(shop), str(KILLS)],
+        [sys.executable, "-c", KILLER, FOLDERS, str(shop), str(KILLS)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,5 @@
 """Refused records are tried again under the contract of today, and each has at most one effect."""
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
@@ -11,8 +9,8 @@ from brownfield.data.pipeline import discard_quarantined, replay_quarantined, ru
 from brownfield.errors import DeclarationError, Unavailable
 from brownfield.integration import load_workspace
 from brownfield.store import Selection, open_store
+from harness.shop import WORKSPACE, contract, declare, fill
 
-WORKSPACE = "workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n  drop: {kind: folder, path: drop}\n"
 TABLE = "connection: pos, table: sales, cursor: {column: line_id, key: line_id}"
 INTEGRATION = """
 integration: reco
@@ -24,39 +22,16 @@ unified:
   lines: {from: sales, join: [{source: products, on: product_id, take: [kind]}]}
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: product_id, logicalType: integer, required: true, relationships: [{to: products.product_id}]}
-      - {name: price, logicalType: number, required: true, logicalTypeOptions: {maximum: 10}}
-      - {name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: Europe/Berlin}}
-  - name: products
-    logicalType: object
-    properties:
-      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: kind, logicalType: string}
-  - name: lines
-    logicalType: object
-    properties:
-      - {name: line_id, logicalType: integer, primaryKey: true, required: true}
-      - {name: price, logicalType: number, required: true}
-      - {name: sold_at, logicalType: timestamp, required: true}
-      - {name: kind, logicalType: string}
-"""
+CONTRACT = contract(
+    """
+{name: price, logicalType: number, required: true, logicalTypeOptions: {maximum: 10}}
+{name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: Europe/Berlin}}
+""",
+    """
+{name: price, logicalType: number, required: true}
+{name: sold_at, logicalType: timestamp, required: true}
+""",
+)
 AT = "2026-11-20 10:00:00"
 SALES = [(1, 1, 2.5, AT), (2, 1, 50, AT), (3, 7, 1, AT), (4, 1, "dear", AT), (5, 1, 20, AT), (6, 7, 99, AT)]
 
@@ -64,15 +39,8 @@ SALES = [(1, 1, 2.5, AT), (2, 1, 50, AT), (3, 7, 1, AT), (4, 1, "dear", AT), (5,
 @pytest.fixture
 def shop(tmp_path):
     """Six lines, of which two are too dear, one is of an unknown product, one is both, and one is no number."""
-    (tmp_path / "integrations/reco").mkdir(parents=True)
-    (tmp_path / "brownfield.yaml").write_text(WORKSPACE)
-    (tmp_path / "integrations/reco/integration.yaml").write_text(INTEGRATION.replace("PLACE", TABLE))
-    (tmp_path / "integrations/reco/contract.odcs.yaml").write_text(CONTRACT)
-    (tmp_path / "drop").mkdir()
-    (tmp_path / "drop/products.csv").write_text("product_id,kind\n1,MILK\n")
-    with closing(sqlite3.connect(tmp_path / "pos.db")) as database, database:
-        database.execute("CREATE TABLE sales (line_id INTEGER PRIMARY KEY, product_id, price, sold_at)")
-        database.executemany("INSERT INTO sales VALUES (?, ?, ?, ?)", SALES)
+    declare(tmp_path, WORKSPACE, INTEGRATION.replace("PLACE", TABLE), CONTRACT)
+    fill(tmp_path, "1,MILK\n", ("product_id", "price", "sold_at"), SALES)
     return tmp_path
 
 

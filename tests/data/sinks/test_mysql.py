@@ -1,22 +1,19 @@
 """What holds for the sink of MariaDB tables alone: lost answers, stopped owners, grants, other unique indexes."""
 
-import socket
 from contextlib import closing
 
 import pyarrow as pa
 import pymysql
 import pytest
 
-from brownfield.data.sinks import Applied, Found, TableTarget, ledger_ddl
+from brownfield.data.sinks import Applied, TableTarget, ledger_ddl
 from brownfield.data.sinks.mysql import _upsert
-from brownfield.errors import DeclarationError, Fenced, SinkRefused, SinkUnavailable
+from brownfield.errors import DeclarationError, Fenced, SinkRefused
 from harness.proxy import Proxy
+from harness.table_sinks import ROWS, SCORES, WHOLE, ask_a_closed_port, cut_at, lose_the_answer
 
 pytestmark = pytest.mark.full
 
-ROWS = pa.record_batch({"basket": [1, 2], "label": ["a", "b"], "score": [0.1, 0.2]})
-WHOLE = [(1, "a", 0.1), (2, "b", 0.2)]
-SCORES = "SELECT basket, label, score FROM scores ORDER BY basket"
 STATEMENTS = [
     b"INSERT INTO brownfield_stage",
     b"brownfield_effect",
@@ -38,29 +35,12 @@ def proxy(mariadb):
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement.decode().split()[-1].strip("`"))
 def test_f53_the_connection_breaks_at_any_statement(mysql_place, proxy, statement, delivers) -> None:
     """F-53: cut at any statement, delivered or not, the effect is there whole or not at all, and once when repeated."""
-    with mysql_place.sink(port=proxy.port) as sink:
-        proxy.delivers, proxy.cut_at = delivers, statement
-        try:
-            first = sink.apply("e1", ROWS, {"after": [2]})
-        except SinkUnavailable:
-            first = None
-        assert proxy.cut_at == b"", "the statement passed"
-        found = mysql_place.rows(SCORES)
-        assert found in ([], WHOLE)
-        if first is not None:
-            assert found == WHOLE
-        assert sink.apply("e1", ROWS, {"after": [2]}).rows == 2
-        assert (sink.find("e1"), sink.position()) == (Found.DONE, {"after": [2]})
-    assert mysql_place.rows(SCORES) == WHOLE
-    assert mysql_place.rows("SELECT effect_id, row_count FROM brownfield_effect") == [("e1", 2)]
+    cut_at(mysql_place, proxy, statement, delivers=delivers)
 
 
 def test_f53_a_commit_whose_answer_is_lost_is_found_done(mysql_place, proxy) -> None:
     """F-53: when COMMIT came through and its answer did not, apply looks it up and says so instead of failing."""
-    with mysql_place.sink(port=proxy.port) as sink:
-        proxy.cut_at = b"COMMIT"
-        assert sink.apply("e1", ROWS).rows == 2
-    assert mysql_place.rows(SCORES) == WHOLE
+    lose_the_answer(mysql_place, proxy)
 
 
 def test_f41_a_stopped_owner_loses_its_locks(mysql_place) -> None:
@@ -134,8 +114,4 @@ def test_what_the_table_cannot_hold_is_refused_and_never_cut(mysql_place, column
 
 def test_a_server_that_is_away_is_unavailable(mysql_place) -> None:
     """A closed port makes the sink unavailable."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        sink = mysql_place.sink(port=free.getsockname()[1])
-        with pytest.raises(SinkUnavailable):
-            sink.find("e1")
+    ask_a_closed_port(mysql_place)

@@ -1,21 +1,17 @@
 """What holds for the sink of PostgreSQL tables alone: lost answers, stopped owners, grants."""
 
-import socket
 from contextlib import closing
 
 import psycopg
 import pyarrow as pa
 import pytest
 
-from brownfield.data.sinks import Applied, Found, TableTarget, ledger_ddl
+from brownfield.data.sinks import Applied, TableTarget, ledger_ddl
 from brownfield.errors import Fenced, SinkRefused, SinkUnavailable
 from harness.proxy import Proxy
+from harness.table_sinks import ROWS, SCORES, WHOLE, ask_a_closed_port, cut_at, lose_the_answer
 
 pytestmark = pytest.mark.full
-
-ROWS = pa.record_batch({"basket": [1, 2], "label": ["a", "b"], "score": [0.1, 0.2]})
-WHOLE = [(1, "a", 0.1), (2, "b", 0.2)]
-SCORES = "SELECT basket, label, score FROM scores ORDER BY basket"
 
 
 @pytest.fixture
@@ -30,29 +26,12 @@ def proxy(postgres):
 @pytest.mark.parametrize("statement", [b"COPY", b"brownfield_effect", b"brownfield_stream", b"EXCLUDED", b"COMMIT"])
 def test_f53_the_connection_breaks_at_any_statement(postgres_place, proxy, statement, delivers) -> None:
     """F-53: cut at any statement, delivered or not, the effect is there whole or not at all, and once when repeated."""
-    with postgres_place.sink(port=proxy.port) as sink:
-        proxy.delivers, proxy.cut_at = delivers, statement
-        try:
-            first = sink.apply("e1", ROWS, {"after": [2]})
-        except SinkUnavailable:
-            first = None
-        assert proxy.cut_at == b"", "the statement passed"
-        found = postgres_place.rows(SCORES)
-        assert found in ([], WHOLE)
-        if first is not None:
-            assert found == WHOLE
-        assert sink.apply("e1", ROWS, {"after": [2]}).rows == 2
-        assert (sink.find("e1"), sink.position()) == (Found.DONE, {"after": [2]})
-    assert postgres_place.rows(SCORES) == WHOLE
-    assert postgres_place.rows("SELECT effect_id, row_count FROM brownfield_effect") == [("e1", 2)]
+    cut_at(postgres_place, proxy, statement, delivers=delivers)
 
 
 def test_f53_a_commit_whose_answer_is_lost_is_found_done(postgres_place, proxy) -> None:
     """F-53: when COMMIT came through and its answer did not, apply looks it up and says so instead of failing."""
-    with postgres_place.sink(port=proxy.port) as sink:
-        proxy.cut_at = b"COMMIT"
-        assert sink.apply("e1", ROWS).rows == 2
-    assert postgres_place.rows(SCORES) == WHOLE
+    lose_the_answer(postgres_place, proxy)
 
 
 def test_f41_a_stopped_owner_loses_its_locks(postgres_place) -> None:
@@ -117,8 +96,4 @@ def test_text_that_postgres_cannot_hold_is_refused(postgres_place) -> None:
 
 def test_a_server_that_is_away_is_unavailable(postgres_place) -> None:
     """A closed port makes the sink unavailable."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        sink = postgres_place.sink(port=free.getsockname()[1])
-        with pytest.raises(SinkUnavailable):
-            sink.find("e1")
+    ask_a_closed_port(postgres_place)

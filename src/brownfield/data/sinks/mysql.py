@@ -7,25 +7,23 @@ stands still, so a stopped process blocks nobody for long. The session is strict
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brownfield.data.sinks.base import Applied, Batch, Found, Position, check_effect_id
+from brownfield.data.sinks.base import Applied, Position
 from brownfield.data.sinks.table import (
     EFFECTS,
     STREAMS,
     TableTarget,
     backquoted,
-    check_stream,
-    decode_position,
     encode_position,
     no_key,
     no_ledger,
     unknown,
 )
+from brownfield.data.sinks.table_sink import TableSink
 from brownfield.errors import BrownfieldError, DeclarationError, SinkRefused, SinkUnavailable
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ _DATA_FAULTS = {1048, _COLLISION, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452
 _NO_PRIVILEGE = {1044, 1142, 1143}
 
 
-class MysqlTableSink:
+class MysqlTableSink(TableSink["Connection[Any]"]):
     """One table, written by key.
 
     Parameters
@@ -73,76 +71,35 @@ class MysqlTableSink:
         statement_timeout_s: float = 30.0,
         idle_timeout_s: float = 5.0,
     ) -> None:
-        check_stream(stream)
+        super().__init__(target, stream)
         self._parameters = dict(parameters)
-        self._target = target
-        self._stream = stream
         self._statement_timeout_s = max(round(statement_timeout_s), 1)
         self._idle_timeout_s = max(round(idle_timeout_s), 1)
-        self._connection: Connection[Any] | None = None
-        self._epoch = 0
-
-    def __enter__(self) -> Self:
-        self.take_over()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def take_over(self) -> int:
         """Become the owner (:class:`Sink`)."""
-        import pymysql
-
-        try:
-            with self._session().cursor() as cursor:
-                cursor.execute("START TRANSACTION")
-                cursor.execute(_TAKE_OVER, (self._stream,))
-                cursor.execute(_EPOCH, (self._stream,))
-                self._epoch = int(cursor.fetchall()[0][0])
-                cursor.execute("COMMIT")
-        except (pymysql.MySQLError, OSError) as error:
-            raise self._translated(error) from error
+        with self._translating(), self._session().cursor() as cursor:
+            cursor.execute("START TRANSACTION")
+            cursor.execute(_TAKE_OVER, (self._stream,))
+            cursor.execute(_EPOCH, (self._stream,))
+            self._epoch = int(cursor.fetchall()[0][0])
+            cursor.execute("COMMIT")
         return self._epoch
 
-    def apply(self, effect_id: str, batch: Batch, position: Position | None = None) -> Applied:
-        """Make the effect, unless it is there (:class:`Sink`)."""
-        import pymysql
+    def close(self) -> None:
+        """Let go of the connection (:class:`Sink`)."""
+        with suppress(Exception):  # a connection that is gone cannot be closed twice
+            super().close()
+        self._connection = None
 
-        check_effect_id(effect_id)
-        table = self._target.check(batch)
-        done = self._rows(effect_id)
-        if done is not None:
-            return Applied(done, repeated=True)
+    def _commit(self, effect_id: str, table: pa.Table, position: Position | None) -> Applied:
         try:
-            return self._commit(effect_id, table, position)
-        except (pymysql.MySQLError, OSError) as error:
-            translated = self._translated(error)
-            if self._settled(effect_id):  # the answer to COMMIT was lost on the way
-                return Applied(table.num_rows, repeated=False)
-            raise translated from error
+            return self._transact(effect_id, table, position)
         except BrownfieldError:
             self.close()  # and with it the transaction
             raise
 
-    def find(self, effect_id: str) -> Found:
-        """Tell how far an effect came (:class:`Sink`)."""
-        check_effect_id(effect_id)
-        return Found.ABSENT if self._rows(effect_id) is None else Found.DONE
-
-    def position(self) -> Position | None:
-        """Tell how far the source was read with the last effect (:class:`Sink`)."""
-        return decode_position(self._value(_POSITION, self._stream))
-
-    def close(self) -> None:
-        """Let go of the connection (:class:`Sink`)."""
-        if self._connection is not None:
-            with suppress(Exception):  # a connection that is gone cannot be closed twice
-                self._connection.close()
-            self._connection = None
-
-    def _commit(self, effect_id: str, table: pa.Table, position: Position | None) -> Applied:
+    def _transact(self, effect_id: str, table: pa.Table, position: Position | None) -> Applied:
         """Make the effect, in one transaction: the stage first, for it locks nothing; ledger, epoch, rows."""
         rows = table.num_rows
         with self._session().cursor() as cursor:
@@ -174,21 +131,22 @@ class MysqlTableSink:
                     raise self._target.collide() from error
                 raise
 
-    def _rows(self, effect_id: str) -> int | None:
-        found = self._value(_FIND, effect_id)
-        return None if found is None else int(found)
+    def _found(self, effect_id: str) -> Any:
+        return self._value(_FIND, effect_id)
+
+    def _reached(self) -> str | None:
+        text: str | None = self._value(_POSITION, self._stream)
+        return text
 
     def _value(self, statement: str, parameter: str) -> Any:
         """Run a statement of its own and give the first column of its row, None where there is none."""
-        import pymysql
-
         for again in (True, False):
             held = self._connection is not None
             try:
                 with self._session().cursor() as cursor:
                     cursor.execute(statement, (parameter,))
                     row = cursor.fetchone()
-            except (pymysql.MySQLError, OSError) as error:
+            except self._faults() as error:
                 translated = self._translated(error)
                 if not (held and again):  # the server ends sessions that stand still: a new one is asked once
                     raise translated from error
@@ -196,10 +154,10 @@ class MysqlTableSink:
                 return row[0] if row else None
         raise AssertionError("a try returns or raises")
 
-    def _settled(self, effect_id: str) -> bool:
-        with suppress(BrownfieldError):
-            return self._rows(effect_id) is not None
-        return False
+    def _faults(self) -> tuple[type[Exception], ...]:
+        import pymysql
+
+        return (pymysql.MySQLError, OSError)
 
     def _session(self) -> "Connection[Any]":
         """Give the open connection, or a new one with its limits and its temporary table."""

@@ -5,26 +5,23 @@ COPY alone, and the server ends a transaction of ours that stands still, so a st
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from brownfield.data.sinks.base import Applied, Batch, Found, Position, check_effect_id
+from brownfield.data.sinks.base import Applied, Position
 from brownfield.data.sinks.copy_text import copy_text
 from brownfield.data.sinks.table import (
     EFFECTS,
     STREAMS,
     TableTarget,
-    check_stream,
-    decode_position,
     encode_position,
     no_key,
     no_ledger,
     quoted,
     unknown,
 )
+from brownfield.data.sinks.table_sink import TableSink
 from brownfield.errors import BrownfieldError, SinkRefused, SinkUnavailable
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ _COLLISION = "21000"
 _NO_PRIVILEGE = "42501"
 
 
-class PostgresTableSink:
+class PostgresTableSink(TableSink["psycopg.Connection[Any]"]):
     """One table, written by key.
 
     Parameters
@@ -75,27 +72,14 @@ class PostgresTableSink:
         statement_timeout_s: float = 30.0,
         idle_timeout_s: float = 5.0,
     ) -> None:
-        check_stream(stream)
+        super().__init__(target, stream)
         self._parameters = dict(parameters)
-        self._target = target
-        self._stream = stream
         self._schema = schema
         self._limits = {
             "statement_timeout": round(statement_timeout_s * 1000),
             "lock_timeout": round(min(statement_timeout_s, 2 * idle_timeout_s) * 1000),
             "idle_in_transaction_session_timeout": round(idle_timeout_s * 1000),
         }
-        self._connection: psycopg.Connection[Any] | None = None
-        self._epoch = 0
-
-    def __enter__(self) -> Self:
-        self.take_over()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def take_over(self) -> int:
         """Become the owner (:class:`Sink`)."""
@@ -106,41 +90,7 @@ class PostgresTableSink:
         self._epoch = int(self._value(statement, self._stream))
         return self._epoch
 
-    def apply(self, effect_id: str, batch: Batch, position: Position | None = None) -> Applied:
-        """Make the effect, unless it is there (:class:`Sink`)."""
-        import psycopg
-
-        check_effect_id(effect_id)
-        table = self._target.check(batch)
-        try:
-            done = self._rows(effect_id)
-            if done is not None:
-                return Applied(done, repeated=True)
-            return self._commit(self._session(), effect_id, table, position)
-        except psycopg.Error as error:
-            if self._settled(effect_id):  # the answer to COMMIT was lost on the way
-                return Applied(table.num_rows, repeated=False)
-            raise self._translated(error) from error
-
-    def find(self, effect_id: str) -> Found:
-        """Tell how far an effect came (:class:`Sink`)."""
-        check_effect_id(effect_id)
-        return Found.ABSENT if self._rows(effect_id) is None else Found.DONE
-
-    def position(self) -> Position | None:
-        """Tell how far the source was read with the last effect (:class:`Sink`)."""
-        statement = f"SELECT position FROM {self._ledger(STREAMS)} WHERE stream = %s"  # noqa: S608
-        return decode_position(self._value(statement, self._stream))
-
-    def close(self) -> None:
-        """Let go of the connection (:class:`Sink`)."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _commit(
-        self, connection: "psycopg.Connection[Any]", effect_id: str, table: pa.Table, position: Position | None
-    ) -> Applied:
+    def _commit(self, effect_id: str, table: pa.Table, position: Position | None) -> Applied:
         """Make the effect, in one transaction: the stage first, for it locks nothing; ledger, epoch, rows."""
         ledger = (
             f"INSERT INTO {self._ledger(EFFECTS)} (effect_id, stream, row_count) VALUES (%s, %s, %s) "  # noqa: S608
@@ -149,6 +99,7 @@ class PostgresTableSink:
         advance = (
             f"UPDATE {self._ledger(STREAMS)} SET position = coalesce(%s, position) WHERE stream = %s AND epoch = %s"  # noqa: S608
         )
+        connection = self._session()
         with connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(f"COPY {_STAGE} FROM STDIN") as copy:
                 for start in range(0, table.num_rows, _SLICE_ROWS):
@@ -179,24 +130,23 @@ class PostgresTableSink:
         if distinct < rows:
             raise self._target.collide()
 
-    def _rows(self, effect_id: str) -> int | None:
-        found = self._value(f"SELECT row_count FROM {self._ledger(EFFECTS)} WHERE effect_id = %s", effect_id)  # noqa: S608
-        return None if found is None else int(found)
+    def _found(self, effect_id: str) -> Any:
+        return self._value(f"SELECT row_count FROM {self._ledger(EFFECTS)} WHERE effect_id = %s", effect_id)  # noqa: S608
+
+    def _reached(self) -> str | None:
+        text: str | None = self._value(f"SELECT position FROM {self._ledger(STREAMS)} WHERE stream = %s", self._stream)  # noqa: S608
+        return text
 
     def _value(self, statement: str, parameter: str) -> Any:
         """Run a statement of its own and give the first column of its row, None where there is none."""
-        import psycopg
-
-        try:
+        with self._translating():
             row = self._session().execute(statement, (parameter,)).fetchone()
-        except psycopg.Error as error:
-            raise self._translated(error) from error
         return row[0] if row else None
 
-    def _settled(self, effect_id: str) -> bool:
-        with suppress(BrownfieldError):
-            return self._rows(effect_id) is not None
-        return False
+    def _faults(self) -> tuple[type[Exception], ...]:
+        import psycopg
+
+        return (psycopg.Error,)
 
     def _session(self) -> "psycopg.Connection[Any]":
         """Give the open connection, or a new one with its limits and its stage."""

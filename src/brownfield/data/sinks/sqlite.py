@@ -9,26 +9,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from brownfield.data.sinks.base import Applied, Batch, Found, Position, check_effect_id
+from brownfield.data.sinks.base import Applied, Position
 from brownfield.data.sinks.table import (
     EFFECTS,
     STREAMS,
     TableTarget,
-    check_stream,
-    decode_position,
     encode_position,
     no_key,
     no_ledger,
     quoted,
     unknown,
 )
+from brownfield.data.sinks.table_sink import TableSink
 from brownfield.errors import BrownfieldError, DeclarationError, SinkRefused, SinkUnavailable
 
 __all__ = ["SqliteTableSink"]
@@ -47,7 +45,7 @@ _HARMLESS = {
 _CHANGES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 
 
-class SqliteTableSink:
+class SqliteTableSink(TableSink[sqlite3.Connection]):
     """One table, written by key.
 
     Parameters
@@ -79,72 +77,27 @@ class SqliteTableSink:
     """
 
     def __init__(self, path: Path, target: TableTarget, stream: str, *, busy_timeout_s: float = 5.0) -> None:
-        check_stream(stream)
+        super().__init__(target, stream)
         self._path = path
-        self._target = target
-        self._stream = stream
         self._busy_timeout_s = busy_timeout_s
-        self._connection: sqlite3.Connection | None = None
-        self._epoch = 0
-
-    def __enter__(self) -> Self:
-        self.take_over()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def take_over(self) -> int:
         """Become the owner (:class:`Sink`)."""
-        try:
+        with self._translating():
             ((self._epoch,),) = self._session().execute(_TAKE_OVER, (self._stream,)).fetchall()
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
         return self._epoch
 
-    def apply(self, effect_id: str, batch: Batch, position: Position | None = None) -> Applied:
-        """Make the effect, unless it is there (:class:`Sink`)."""
-        check_effect_id(effect_id)
-        table = self._target.check(batch)
-        try:
-            done = self._rows(effect_id)
-            if done is not None:
-                return Applied(done, repeated=True)
-            self._stage(table)
-            return self._commit(effect_id, table.num_rows, position)
-        except sqlite3.Error as error:
-            self.close()  # whatever state the connection is in, the transaction ends with it
-            if self._settled(effect_id):  # a COMMIT that reported an error may have come through
-                return Applied(table.num_rows, repeated=False)
-            raise self._translated(error) from error
-
-    def find(self, effect_id: str) -> Found:
-        """Tell how far an effect came (:class:`Sink`)."""
-        check_effect_id(effect_id)
-        try:
-            return Found.ABSENT if self._rows(effect_id) is None else Found.DONE
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
-
-    def position(self) -> Position | None:
-        """Tell how far the source was read with the last effect (:class:`Sink`)."""
-        try:
-            row = self._session().execute(_POSITION, (self._stream,)).fetchone()
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
-        return decode_position(row[0]) if row else None
-
-    def close(self) -> None:
-        """Let go of the database (:class:`Sink`)."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _rows(self, effect_id: str) -> int | None:
+    def _found(self, effect_id: str) -> Any:
         row = self._session().execute(_FIND, (effect_id,)).fetchone()
-        return None if row is None else int(row[0])
+        return row[0] if row else None
+
+    def _reached(self) -> str | None:
+        row = self._session().execute(_POSITION, (self._stream,)).fetchone()
+        return row[0] if row else None
+
+    def _settled(self, effect_id: str) -> bool:
+        self.close()  # whatever state the connection is in, the transaction ends with it
+        return super()._settled(effect_id)
 
     def _stage(self, table: pa.Table) -> None:
         """Bring the batch into the temporary table; its unique index finds keys that collide."""
@@ -167,8 +120,10 @@ class SqliteTableSink:
                 ) from error
             raise
 
-    def _commit(self, effect_id: str, rows: int, position: Position | None) -> Applied:
-        """Make the effect, in one transaction: ledger, epoch and position, rows."""
+    def _commit(self, effect_id: str, table: pa.Table, position: Position | None) -> Applied:
+        """Make the effect, in one transaction behind the stage: ledger, epoch and position, rows."""
+        self._stage(table)
+        rows = table.num_rows
         connection = self._session()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -188,10 +143,8 @@ class SqliteTableSink:
         if not connection.execute(_ADVANCE, (encode_position(position), self._stream, self._epoch)).rowcount:
             raise self._target.fenced(self._stream)
 
-    def _settled(self, effect_id: str) -> bool:
-        with suppress(sqlite3.Error, BrownfieldError):
-            return self._rows(effect_id) is not None
-        return False
+    def _faults(self) -> tuple[type[Exception], ...]:
+        return (sqlite3.Error,)
 
     def _session(self) -> sqlite3.Connection:
         if self._connection is None:
