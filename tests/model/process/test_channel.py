@@ -415,8 +415,9 @@ def test_an_answer_says_where_the_time_went(start, run) -> None:
 
     async def main() -> None:
         channel = await ModelChannel.connect(process.socket_path)
-        first, second = await asyncio.gather(*(channel.infer({"times": np.array([20_000])}) for _ in range(2)))
-        assert first.run_us > 100
-        assert second.queue_us >= first.run_us * 0.9
+        asked = (channel.infer({"times": np.array([20_000])}) for _ in range(3))
+        _, second, third = await asyncio.gather(*asked)  # the first goes at once, the others together behind it
+        assert second.run_us > 100
+        assert third.queue_us >= second.run_us * 0.9
 
     run(main())

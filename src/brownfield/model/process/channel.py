@@ -92,6 +92,7 @@ class ModelChannel(asyncio.Protocol):
         self._decoder = Decoder()
         self._greeting: asyncio.Future[Hello] = self._loop.create_future()
         self._waiting: dict[int, tuple[asyncio.Future[Reply], int]] = {}
+        self._following: list[bytes] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._last_id = 0
         self._paused = False
@@ -175,8 +176,7 @@ class ModelChannel(asyncio.Protocol):
             raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
         except FrameError as error:
             raise ModelFailed(str(error)) from error
-        if self._transport is not None:
-            self._transport.write(frame)  # uvloop sends all frames of one loop turn together
+        self._send(frame)
         future = self._loop.create_future()
         self._waiting[request_id] = (future, deadline_ns or 0)
         if deadline_ns and (self._sweep is None or self._sweep_ns > deadline_ns):
@@ -218,6 +218,20 @@ class ModelChannel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Accept requests again."""
         self._paused = False
+
+    def _send(self, frame: bytes) -> None:
+        """Write the first frame of a loop turn at once, and those that follow it together."""
+        if self._following is not None:
+            self._following.append(frame)
+        elif self._transport is not None:
+            self._transport.write(frame)
+            self._following = []
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        following, self._following = self._following, None
+        if following and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(following))
 
     def _take(self, frame: Frame) -> None:
         entry = self._waiting.pop(frame.request_id, None)
