@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from brownfield import __version__
-from brownfield.cli import audit, bundle, check, demo, doctor, init, replay, score, serve
+from brownfield.cli import audit, bundle, check, demo, doctor, fit, init, replay, score, serve
 from brownfield.cli.output import exit_code, show_error
 from brownfield.errors import BrownfieldError, Unavailable
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (init, check, bundle, serve, score, replay, audit, doctor, demo):
+for verb in (init, check, fit, bundle, serve, score, replay, audit, doctor, demo):
     verb.register(app)
 
 

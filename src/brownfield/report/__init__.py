@@ -1,6 +1,6 @@
 """One look for reports, living docs and pages: templates, figures, and a renderer of self-contained files."""
 
-from brownfield.report.figures import Figure, interval_bars, latency_bars, stacked_bars, timeline
+from brownfield.report.figures import Figure, interval_bars, latency_bars, stacked_bars, timeline, trade_off
 from brownfield.report.page import STYLE, environment, render_report
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "render_report",
     "stacked_bars",
     "timeline",
+    "trade_off",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "timeline"]
+__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "timeline", "trade_off"]
 
 Figure: TypeAlias = dict[str, Any]
 
@@ -176,4 +176,58 @@ def latency_bars(stages: Mapping[str, tuple[float, float]], *, unit: str = "mill
         for index, name in enumerate(("p50", "p99"))
     ]
     layout = _layout(barmode="group", xaxis={"title": {"text": unit}}, yaxis={"autorange": "reversed"}, height=360)
+    return {"data": traces, "layout": layout}
+
+
+def trade_off(
+    points: Mapping[str, tuple[float, float]], *, front: Sequence[str], chosen: str, x_unit: str, y_unit: str
+) -> Figure:
+    """Points by name, a line through those that none beats, and the chosen one apart.
+
+    Parameters
+    ----------
+    points
+        ``(x, y)`` by name.
+    front
+        Names on the line, in any order.
+    chosen
+        Name of the chosen point; empty without one.
+    x_unit, y_unit
+        Titles of the axes.
+
+    Examples
+    --------
+    >>> points = {"fp32": (2.0, 1.0), "int8": (1.0, 0.9)}
+    >>> figure = trade_off(points, front=["fp32", "int8"], chosen="int8", x_unit="ms", y_unit="accuracy")
+    >>> figure["data"][0]["x"], figure["data"][-1]["text"]
+    ([1.0, 2.0], ['int8'])
+    """
+    line = sorted(points[name] for name in front)
+    others = [name for name in points if name != chosen]
+    marks = [("candidates", others, 8, COLOURS[0])]
+    if chosen in points:
+        marks.append(("chosen", [chosen], 13, COLOURS[5]))
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "none is better in both",
+            "x": [x for x, _ in line],
+            "y": [y for _, y in line],
+            "line": {"color": COLOURS[6], "dash": "dot"},
+        }
+    ]
+    traces += [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": label,
+            "text": names,
+            "x": [points[name][0] for name in names],
+            "y": [points[name][1] for name in names],
+            "marker": {"size": size, "color": colour},
+        }
+        for label, names, size, colour in marks
+    ]
+    layout = _layout(xaxis={"title": {"text": x_unit}}, yaxis={"title": {"text": y_unit}}, height=360)
     return {"data": traces, "layout": layout}

@@ -4,10 +4,11 @@
 """
 
 from brownfield.confinement import SandboxPolicy
-from brownfield.model.process.channel import ModelChannel, Reply, RunFailed, call
+from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, call
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
 
 __all__ = [
+    "Caller",
     "Hello",
     "ModelChannel",
     "ModelProcess",

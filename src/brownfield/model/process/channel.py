@@ -33,7 +33,7 @@ from brownfield.model.process.spawn import parse_hello
 if TYPE_CHECKING:
     from brownfield.model.process.spawn import Hello
 
-__all__ = ["ModelChannel", "Reply", "RunFailed", "call"]
+__all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "call"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 _HIGH_WATER_BYTES = 16 * 2**20
@@ -280,6 +280,99 @@ class ModelChannel(asyncio.Protocol):
     _sweep_ns: int = 0
 
 
+class Caller:
+    """One connection to a model's process without an event loop, one request at a time (probes, measurements).
+
+    Parameters
+    ----------
+    socket_path
+        Of a :class:`~brownfield.model.process.ModelProcess`.
+    timeout_s
+        For connecting and the greeting.
+
+    Attributes
+    ----------
+    hello
+        What the process said of itself.
+
+    Raises
+    ------
+    WorkerUnavailable, DeadlineExceeded
+        When there is nobody, or no greeting in time.
+    """
+
+    def __init__(self, socket_path: Path, *, timeout_s: float = 30.0) -> None:
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._decoder = Decoder()
+        self._frames: list[Frame] = []
+        try:
+            with self._errors(timeout_s):
+                self._connection.settimeout(timeout_s)
+                with _address(socket_path) as address:
+                    self._connection.connect(address)
+                self.hello = parse_hello(self._receive(time.monotonic() + timeout_s))
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, tensors: Tensors, *, timeout_s: float = 30.0) -> Reply:
+        """Send one request and wait for its answer; after an error the connection is of no more use.
+
+        Parameters
+        ----------
+        tensors
+            Every input of the graph by name.
+        timeout_s
+            For the whole answer.
+
+        Raises
+        ------
+        WorkerUnavailable
+            When the process ends before it has answered.
+        DeadlineExceeded
+            When the time runs out.
+        ModelFailed
+            When the process answers with an error.
+        """
+        with self._errors(timeout_s):
+            until = time.monotonic() + timeout_s
+            arrays = [np.asarray(tensors[tensor.name]) for tensor in self.hello.inputs]
+            self._connection.settimeout(timeout_s)
+            self._connection.sendall(b"".join(encode_tensors(REQUEST, 1, 0, arrays)))
+            return _reply(self._receive(until), tuple(tensor.name for tensor in self.hello.outputs))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self, until: float) -> Frame:
+        while not self._frames:
+            self._connection.settimeout(max(0.001, until - time.monotonic()))
+            data = self._connection.recv(2**20)
+            if not data:
+                raise WorkerUnavailable("the model process ended before it answered")
+            self._frames.extend(self._decoder.feed(data))
+        return self._frames.pop(0)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _errors(timeout_s: float) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the model did not answer within {timeout_s:g} s") from error
+        except KeyError as error:
+            raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
+        except (OSError, FrameError) as error:
+            raise WorkerUnavailable("the model process cannot be spoken to", got=type(error).__name__) from error
+
+
 def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Reply:
     """Ask a model's process once, without an event loop (probes, the command line).
 
@@ -290,7 +383,7 @@ def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Rep
     tensors
         Every input of the graph by name.
     timeout_s
-        For connecting, and again for each piece of the answer.
+        For connecting, and again for the answer.
 
     Raises
     ------
@@ -301,34 +394,8 @@ def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Rep
     ModelFailed
         When the process answers with an error.
     """
-    frames: list[Frame] = []
-    decoder = Decoder()
-    until = time.monotonic() + timeout_s
-
-    def receive() -> Frame:
-        while not frames:
-            connection.settimeout(max(0.001, until - time.monotonic()))
-            data = connection.recv(2**20)
-            if not data:
-                raise WorkerUnavailable("the model process ended before it answered")
-            frames.extend(decoder.feed(data))
-        return frames.pop(0)
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
-        try:
-            with _address(socket_path) as address:
-                connection.connect(address)
-            hello = parse_hello(receive())
-            arrays = [np.asarray(tensors[tensor.name]) for tensor in hello.inputs]
-            connection.sendall(b"".join(encode_tensors(REQUEST, 1, 0, arrays)))
-            return _reply(receive(), tuple(tensor.name for tensor in hello.outputs))
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the model did not answer within {timeout_s:g} s") from error
-        except KeyError as error:
-            raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
-        except (OSError, FrameError) as error:
-            raise WorkerUnavailable("the model process cannot be spoken to", got=type(error).__name__) from error
+    with Caller(socket_path, timeout_s=timeout_s) as caller:
+        return caller.ask(tensors, timeout_s=timeout_s)
 
 
 def _resolve(future: asyncio.Future[Reply], frame: Frame, names: tuple[str, ...]) -> None:

@@ -134,6 +134,7 @@ class ModelProcess:
         *,
         runtime_folder: Path,
         threads: int = 1,
+        arena: bool = True,
         memory_mib: int | None = None,
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
@@ -150,6 +151,8 @@ class ModelProcess:
             Made with mode 0700 when it is not there; holds the socket.
         threads
             Threads of the engine, ``>= 1``; never spinning.
+        arena
+            Whether the engine keeps memory for the next request instead of giving it back.
         memory_mib
             Bound on the private memory of the process; None for no bound.
         max_batch_rows
@@ -172,6 +175,7 @@ class ModelProcess:
             "runtime": str(runtime_folder.resolve()),
             "socket": f"{secrets.token_hex(8)}.sock",
             "threads": threads,
+            "arena": arena,
             "memory_mib": memory_mib,
             "max_batch_rows": max_batch_rows,
             "sandbox": dataclasses.asdict(sandbox),

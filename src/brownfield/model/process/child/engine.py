@@ -54,17 +54,20 @@ class OnnxEngine:
         The file ``model.onnx``.
     threads
         Threads within one operator, ``>= 1``.
+    arena
+        Whether memory is kept for the next call instead of being given back.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, *, arena: bool = True) -> None:
         import onnxruntime  # after the sandbox has closed, and only where a model runs
 
         self.version: str = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = arena
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # its messages may hold values of requests
         try:

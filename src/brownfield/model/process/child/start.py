@@ -38,6 +38,8 @@ class Options:
         File name of the socket in that folder.
     threads
         Threads of the engine.
+    arena
+        Whether the engine keeps memory for the next request.
     memory_mib
         Bound on private memory, or None.
     max_batch_rows
@@ -50,6 +52,7 @@ class Options:
     runtime: str
     socket: str
     threads: int
+    arena: bool
     memory_mib: int | None
     max_batch_rows: int
     sandbox: dict[str, Any]
@@ -74,7 +77,7 @@ def main(argument: str) -> int:
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
     try:
-        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads)
+        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads, arena=options.arena)
     except engines.EngineError as error:
         return _give_up(ready, error.code, str(error))
     except MemoryError:

@@ -1,0 +1,220 @@
+"""How right a candidate is beside the model it came from, row by row, with bounds that few rows cannot make small.
+
+In: answers of both to the same rows. Out: an :class:`Accuracy`. Pure, but for :func:`isolated`, which asks a process.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from brownfield.errors import DeclarationError
+from brownfield.fit.rows import Rows
+from brownfield.model.process import Caller
+from brownfield.statistics import Interval, bootstrap_mean, proportion_interval
+
+if TYPE_CHECKING:
+    from brownfield.fit.rows import Tensors
+
+__all__ = ["AGREEMENT", "Accuracy", "compare", "isolated"]
+
+AGREEMENT = "agreement"
+_NUMBER_TOLERANCE = 0.01
+_ISOLATION_TOLERANCE = 1e-3
+_LOUD = 8.0
+_NEIGHBOURS = 7
+_ALONE = 8
+_DECISION = 0.5
+
+Answers: TypeAlias = Sequence[Mapping[str, npt.NDArray[Any]]]
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate loses against the fp32 model, on the same rows.
+
+    Parameters
+    ----------
+    metric
+        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels).
+    rows
+        Compared.
+    value
+        Of the candidate.
+    drop
+        Loss against fp32, in the metric's own unit, with 95 % bounds: exact binomial for right and wrong, bootstrap
+        for shares.
+    finite
+        Whether every number in its answers is one.
+    largest_difference
+        Of any output number, as a share of the largest magnitude that fp32 gives to that output.
+    least_cosine
+        Of any row of the first output, 1 where that is no vector.
+    """
+
+    metric: str
+    rows: int
+    value: float
+    drop: Interval
+    finite: bool
+    largest_difference: float
+    least_cosine: float
+
+
+def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, seed: int) -> Accuracy:
+    """Compare answers row by row.
+
+    Parameters
+    ----------
+    reference, candidate
+        Outputs by name, a row each, of the fp32 model and of the candidate.
+    rows
+        The rows that were asked, with labels where ``metric`` needs them.
+    metric
+        See :class:`Accuracy`.
+    seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    DeclarationError
+        When the metric is unknown, or needs labels that the rows have not.
+    """
+    largest, finite = _envelope(reference, candidate)
+    first = next(iter(reference[0]))
+    if metric == AGREEMENT:
+        scores = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
+        before = np.ones_like(scores)
+    else:
+        score = _scorer(metric, rows)
+        before = np.array([score(answer[first], row) for row, answer in enumerate(reference)])
+        scores = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+    return Accuracy(
+        metric=metric,
+        rows=len(rows),
+        value=float(scores.mean()),
+        drop=_drop(before, scores, seed),
+        finite=finite,
+        largest_difference=largest,
+        least_cosine=_least_cosine(reference, candidate, first),
+    )
+
+
+def isolated(caller: Caller, rows: Rows) -> bool | None:
+    """Whether a row is answered alike alone and beside others, loud ones among them; None where rows never meet.
+
+    Parameters
+    ----------
+    caller
+        Of the candidate's process.
+    rows
+        A few of them are asked; where inputs are floats, one neighbour is eight times as loud as it was.
+    """
+    if not rows.batched or not caller.hello.batched:
+        return None
+    picked = rows.joined(min(_NEIGHBOURS, len(rows)) + 1)
+    loud: Tensors = {
+        name: np.concatenate([array[:-1], array[-1:] * array.dtype.type(_LOUD)]) if array.dtype.kind == "f" else array
+        for name, array in picked.items()
+    }
+    together = caller.ask(loud)
+    for row in range(min(_ALONE, len(next(iter(loud.values())))) - 1):
+        alone = caller.ask({name: array[row : row + 1] for name, array in loud.items()})
+        for name, answer in alone.items():
+            beside = together[name][row : row + 1]
+            if answer.dtype.kind != "f":
+                if not np.array_equal(answer, beside):
+                    return False
+            elif not np.allclose(answer, beside, rtol=_ISOLATION_TOLERANCE, atol=_ISOLATION_TOLERANCE * _scale(answer)):
+                return False
+    return True
+
+
+def _scale(array: npt.NDArray[Any]) -> float:
+    return float(np.abs(array.astype(np.float64)).max(initial=0.0)) or 1.0
+
+
+def _envelope(reference: Answers, candidate: Answers) -> tuple[float, bool]:
+    """Largest difference of float outputs as a share of their largest magnitude, and whether all are numbers."""
+    largest, finite = 0.0, True
+    for name in reference[0]:
+        if reference[0][name].dtype.kind != "f":
+            continue
+        scale = max(_scale(answer[name]) for answer in reference)
+        for before, after in zip(reference, candidate, strict=True):
+            now = after[name].astype(np.float64)
+            if now.shape != before[name].shape:
+                return np.inf, False
+            finite = finite and bool(np.isfinite(now).all())
+            largest = max(largest, float(np.abs(now - before[name]).max(initial=0.0)) / scale) if finite else np.inf
+    return largest, finite
+
+
+def _same(reference: Answers, candidate: Answers, row: int) -> bool:
+    """Whether the decision is the same: the largest score of a vector, else every number within 1 % of the scale."""
+    for position, (name, before) in enumerate(reference[row].items()):
+        after = candidate[row][name]
+        if before.shape != after.shape:
+            return False
+        if before.dtype.kind != "f":
+            same = bool(np.array_equal(before, after))
+        elif position == 0 and before.shape and before.shape[-1] > 1:
+            return bool(np.array_equal(before.argmax(axis=-1), after.argmax(axis=-1)) and np.isfinite(after).all())
+        else:
+            limit = _NUMBER_TOLERANCE * max(_scale(answer[name]) for answer in reference[:64])
+            same = bool(np.abs(after.astype(np.float64) - before).max(initial=0.0) <= limit)
+        if not same:
+            return False
+    return True
+
+
+def _scorer(metric: str, rows: Rows) -> Any:
+    labels = rows.labels
+    if labels is None:
+        raise DeclarationError(path="constraints.accuracy.metric", expected="rows with labels", got="none")
+    if metric == "accuracy":
+        return lambda answer, row: float(_decided(answer) == labels[row])
+    wanted = re.fullmatch(r"recall_at_(\d{1,4})", metric)
+    if wanted is None or labels.ndim != 2:  # noqa: PLR2004 (rows and classes)
+        raise DeclarationError(
+            path="constraints.accuracy.metric",
+            expected="accuracy with a class per row, or recall_at_K with 0 and 1 per class",
+            got=ascii(metric),
+        )
+    count = int(wanted[1])
+
+    def recall(answer: npt.NDArray[Any], row: int) -> float:
+        best = np.argsort(-answer.ravel(), kind="stable")[:count]
+        return float(labels[row][best].sum() / max(1, labels[row].sum()))
+
+    return recall
+
+
+def _decided(answer: npt.NDArray[Any]) -> Any:
+    scores = answer.ravel()
+    return int(scores.argmax()) if len(scores) > 1 else int(scores[0] >= _DECISION)
+
+
+def _drop(before: npt.NDArray[Any], after: npt.NDArray[Any], seed: int) -> Interval:
+    """Mean loss with its bounds; rows lost and rows won each within their exact binomial bounds where they count."""
+    lost = before - after
+    if not set(np.unique(lost)) <= {-1.0, 0.0, 1.0}:
+        return bootstrap_mean(lost, seed=seed)
+    worse = proportion_interval(int((lost > 0).sum()), len(lost))
+    if not (lost < 0).any():
+        return worse
+    better = proportion_interval(int((lost < 0).sum()), len(lost))
+    return Interval(float(lost.mean()), worse.lower - better.upper, worse.upper - better.lower)
+
+
+def _least_cosine(reference: Answers, candidate: Answers, name: str) -> float:
+    least = 1.0
+    for before, after in zip(reference, candidate, strict=True):
+        one, other = before[name].ravel(), after[name].ravel()
+        if one.dtype.kind != "f" or len(one) < 2 or len(one) != len(other):  # noqa: PLR2004 (a number has no angle)
+            continue
+        norms = float(np.linalg.norm(one) * np.linalg.norm(other))
+        least = min(least, float(np.dot(one.astype(np.float64), other)) / norms if norms else 1.0)
+    return round(least, 6)

@@ -1,0 +1,232 @@
+"""Time a candidate against the model it came from, in fresh processes, turn about, within the declared memory.
+
+In: two folders with ``model.onnx``, a session, rows. Out: a :class:`Timing`. What a candidate does wrong (it does not
+load, dies, needs too much memory) is the error of :mod:`brownfield.model.process` that says so.
+The two processes live side by side and are asked in short blocks, first one, then the other: what slows the machine
+down slows both. Times are those of the engine alone, as its process measured them.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from brownfield.errors import BrownfieldError
+from brownfield.fit.candidates import Session
+from brownfield.fit.rows import Rows
+from brownfield.model.process import Caller, ModelProcess
+from brownfield.statistics import Interval, quantile_interval
+
+__all__ = ["CURVE_ROWS", "Timing", "answers", "cost_curve", "measure", "memory_needed", "running"]
+
+CURVE_ROWS = (1, 8, 32)
+_BLOCKS = 24
+_LEAST_BLOCKS = 8
+_WARM_UP_RUNS = 5
+_RUN_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 60.0
+_LARGEST_MEMORY_MIB = 65536
+
+Answers: TypeAlias = list[dict[str, npt.NDArray[Any]]]
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a candidate takes for one row, and what it needs.
+
+    Parameters
+    ----------
+    runs
+        Measured calls of each of the two.
+    p50_us, p99_us
+        In the engine, with 95 % order-statistic bounds; a bound is None where the runs are too few for it.
+    mean_us
+        In the engine.
+    ratio
+        To the fp32 model's time in the same minute: median over blocks, with 95 % order-statistic bounds.
+    reference_p50_us
+        Of the fp32 model in the same minute.
+    peak_mib
+        Largest resident memory of the process.
+    ready_s
+        From the start of the process until the model was loaded.
+    steal_share
+        Share of processor time that the host of this machine took away meanwhile.
+    """
+
+    runs: int
+    p50_us: Interval
+    p99_us: tuple[float, float | None, float | None]
+    mean_us: float
+    ratio: Interval
+    reference_p50_us: float
+    peak_mib: float
+    ready_s: float
+    steal_share: float
+
+
+@contextmanager
+def running(
+    folder: Path, session: Session, memory_mib: int | None = None
+) -> Iterator[tuple[ModelProcess, Caller, float]]:
+    """Run a model file in a fresh process: the process, a connection to it, and the seconds it took to become ready."""
+    with tempfile.TemporaryDirectory(prefix="brownfield-fit-") as runtime:
+        began = time.monotonic()
+        process = ModelProcess.start(
+            folder,
+            runtime_folder=Path(runtime),
+            threads=session.threads,
+            arena=session.arena,
+            memory_mib=memory_mib,
+            ready_timeout_s=_READY_TIMEOUT_S,
+        )
+        ready_s = time.monotonic() - began
+        try:
+            with Caller(process.socket_path) as caller:
+                yield process, caller, ready_s
+        finally:
+            process.kill()
+
+
+def measure(  # noqa: PLR0913 (a trial's parts; all but the first three are keywords)
+    reference: Path,
+    folder: Path,
+    session: Session,
+    rows: Rows,
+    *,
+    memory_mib: int | None,
+    runs: int,
+    time_limit_s: float,
+) -> Timing:
+    """Time a candidate and the fp32 model turn about.
+
+    Parameters
+    ----------
+    reference, folder
+        With the ``model.onnx`` of the fp32 model and of the candidate.
+    session
+        Of the candidate; the fp32 model runs in the default one, without a bound on memory.
+    rows
+        Asked one by one, in turn.
+    memory_mib
+        Bound on the candidate's private memory.
+    runs
+        Calls of each that are wanted.
+    time_limit_s
+        After which no further block begins, once there are a few.
+    """
+    with (
+        running(reference, Session()) as (_, asked, _),
+        running(folder, session, memory_mib) as (process, tried, ready),
+    ):
+        for caller in (asked, tried):
+            _block(caller, rows, 0, _WARM_UP_RUNS)
+        per_block = max(1, -(-runs // _BLOCKS))
+        before, until = _processor_times(), time.monotonic() + time_limit_s
+        blocks: list[tuple[list[int], list[int]]] = []
+        while len(blocks) < _BLOCKS and (len(blocks) < _LEAST_BLOCKS or time.monotonic() < until):
+            start, swapped = len(blocks) * per_block, len(blocks) % 2
+            first = _block(tried if swapped else asked, rows, start, per_block)
+            second = _block(asked if swapped else tried, rows, start, per_block)
+            blocks.append((second, first) if swapped else (first, second))
+        steal = _steal_share(before, _processor_times())
+        peak_mib = _peak_mib(process)
+    return _timing(blocks, peak_mib, ready, steal)
+
+
+def cost_curve(caller: Caller, rows: Rows, runs: int = 15) -> dict[str, float]:
+    """Median microseconds in the engine for requests of 1, 8 and 32 rows; of 1 alone where rows cannot be joined."""
+    curve = {}
+    for count in CURVE_ROWS if rows.batched and caller.hello.batched else (1,):
+        request = rows.joined(count) if rows.batched else rows.samples[0]
+        taken = [caller.ask(request, timeout_s=_RUN_TIMEOUT_S).run_us for _ in range(runs + 2)]
+        curve[str(count)] = float(np.median(taken[2:]))
+    return curve
+
+
+def answers(caller: Caller, rows: Rows) -> Answers:
+    """Give the outputs for each row alone."""
+    return [dict(caller.ask(sample, timeout_s=_RUN_TIMEOUT_S)) for sample in rows.samples]
+
+
+def memory_needed(folder: Path, session: Session, rows: Rows, above_mib: int) -> int | None:
+    """Smallest bound on private memory, within 5 %, under which a model answers; None when none was found.
+
+    Parameters
+    ----------
+    folder
+        With ``model.onnx``.
+    session
+        Of the engine.
+    rows
+        The first is asked.
+    above_mib
+        A bound that is known to be too small.
+    """
+    low, high = above_mib, above_mib * 2
+    while not _answers_within(folder, session, rows, high):
+        low, high = high, high * 2
+        if high > _LARGEST_MEMORY_MIB:
+            return None
+    while high - low > max(1, 0.05 * low):
+        middle = (low + high) // 2
+        low, high = (low, middle) if _answers_within(folder, session, rows, middle) else (middle, high)
+    return high
+
+
+def _answers_within(folder: Path, session: Session, rows: Rows, memory_mib: int) -> bool:
+    try:
+        with running(folder, session, memory_mib) as (_, caller, _):
+            caller.ask(rows.samples[0], timeout_s=_RUN_TIMEOUT_S)
+    except BrownfieldError:
+        return False
+    return True
+
+
+def _block(caller: Caller, rows: Rows, start: int, count: int) -> list[int]:
+    samples = rows.samples
+    return [
+        max(1, caller.ask(samples[(start + index) % len(samples)], timeout_s=_RUN_TIMEOUT_S).run_us)
+        for index in range(count)
+    ]
+
+
+def _timing(blocks: list[tuple[list[int], list[int]]], peak_mib: float, ready_s: float, steal: float) -> Timing:
+    taken = np.array([run for _, block in blocks for run in block], dtype=np.float64)
+    ratios = [float(np.median(block)) / float(np.median(beside)) for beside, block in blocks]
+    p99 = quantile_interval(taken, 0.99)
+    return Timing(
+        runs=len(taken),
+        p50_us=quantile_interval(taken, 0.5),
+        p99_us=(p99.value, _finite(p99.lower), _finite(p99.upper)),
+        mean_us=float(taken.mean()),
+        ratio=quantile_interval(ratios, 0.5),
+        reference_p50_us=float(np.median([run for beside, _ in blocks for run in beside])),
+        peak_mib=round(peak_mib, 1),
+        ready_s=round(ready_s, 3),
+        steal_share=round(steal, 4),
+    )
+
+
+def _finite(bound: float) -> float | None:
+    return bound if np.isfinite(bound) else None
+
+
+def _peak_mib(process: ModelProcess) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def _processor_times() -> list[int]:
+    return [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]]
+
+
+def _steal_share(before: list[int], after: list[int]) -> float:
+    spent: list[int] = [late - early for early, late in zip(before, after, strict=True)]
+    total = sum(spent[:8])
+    return spent[7] / total if len(spent) >= 8 and total else 0.0  # noqa: PLR2004 (the eighth is steal)

@@ -1,0 +1,380 @@
+"""The search: build every candidate, time all of them shortly, the better ones longer, the best on rows never seen.
+
+In: the folder of a model, rows, limits. Out: a :class:`Fit` with a verdict and a row for every candidate. Whatever a
+candidate does (fail to be built, to load, to answer; crash; eat memory) is its row. Killed in the middle, the next
+call with the same arguments goes on from the journal.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from brownfield.errors import BrownfieldError
+from brownfield.fit.accuracy import AGREEMENT, compare, isolated
+from brownfield.fit.build import BuildFailed, build, write_calibration
+from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
+from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, survivors
+from brownfield.fit.journal import Journal
+from brownfield.fit.measure import Answers, Timing, answers, cost_curve, measure, memory_needed, running
+from brownfield.fit.rows import Rows
+from brownfield.host import HostFacts, read_host
+from brownfield.store import private_folder
+
+__all__ = ["Fit", "Machine", "search"]
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+
+_FORM = 1
+_RUNS = {"noise": 240, "screen": 72, "refine": 120, "final": 720}
+_SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
+_MOST_REFINED, _MOST_FINAL = 3, 4
+_FINAL_SHARE = 0.4
+_MODEL = "model.onnx"
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it was measured: a verdict holds for this kind of machine and no other."""
+
+    cpu_model: str
+    cpu_flags: tuple[str, ...]
+    cores: int
+    memory_mib: int
+    machine: str
+    kernel: str
+    engine: str = "onnxruntime"
+
+    @classmethod
+    def of(cls, host: HostFacts) -> "Machine":
+        """Facts of a host that matter to a model."""
+        return cls(
+            cpu_model=host.cpu_model,
+            cpu_flags=tuple(sorted(host.cpu_flags)),
+            cores=host.cores,
+            memory_mib=host.memory_mib,
+            machine=host.machine,
+            kernel=host.kernel,
+        )
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a search found out.
+
+    Parameters
+    ----------
+    choice
+        Verdict, chosen candidate, reasons, shortfalls.
+    rows
+        One per candidate, simplest first.
+    wanted, machine, noise
+        Limits, where it was measured, and how quiet it was there; ``noise`` is None when fp32 itself does not run.
+    calibration_rows, selection_rows, final_rows
+        How the rows were shared out; they never overlap.
+    invented_rows
+        Whether the rows were made up: then nothing is quantised, and accuracy is not judged.
+    complete
+        False when the time ran out; the next call goes on.
+    resumed
+        Measurements taken over from a search that was interrupted.
+    seed, seconds
+        Of the split; wall time of this call.
+    model_folder
+        Of the chosen candidate's ``model.onnx``; empty without one.
+    """
+
+    choice: Choice
+    rows: tuple[Row, ...]
+    wanted: Wanted
+    machine: Machine
+    noise: Noise | None
+    calibration_rows: int
+    selection_rows: int
+    final_rows: int
+    invented_rows: bool
+    complete: bool
+    resumed: int
+    seed: int
+    seconds: float
+    model_folder: str = ""
+
+    @property
+    def chosen(self) -> Row | None:
+        """Row of the chosen candidate."""
+        return next((row for row in self.rows if row.candidate.name == self.choice.chosen), None)
+
+
+def search(  # noqa: PLR0913 (the parts of a search, each by name)
+    source: Path,
+    rows: Rows,
+    wanted: Wanted,
+    *,
+    folder: Path,
+    seed: int = 0,
+    time_limit_s: float = 600.0,
+    progress: Progress | None = None,
+    tried: Iterable[Recipe] | None = None,
+) -> Fit:
+    """Search for the candidate that serves best within the limits.
+
+    Parameters
+    ----------
+    source
+        Folder with ``model.onnx``.
+    rows
+        To calibrate with, search by and judge by.
+    wanted
+        The limits.
+    folder
+        Keeps journal and model files from call to call.
+    seed
+        Of the split and the bootstraps.
+    time_limit_s
+        Wall time; the last stage has at least two fifths of it. What could not be measured in it makes the verdict
+        INVALID, and the next call goes on.
+    progress
+        Called with what is done, how far, of how much.
+    tried
+        Recipes instead of those that suit the graph.
+    """
+    private_folder(folder)
+    return _Search(source, rows, wanted, folder, seed, time_limit_s, progress or (lambda *_: None)).run(tried)
+
+
+class _TimeUp(Exception):
+    """The wall time is spent."""
+
+
+class _Search:
+    def __init__(  # noqa: PLR0913, PLR0917 (as `search`)
+        self,
+        source: Path,
+        rows: Rows,
+        wanted: Wanted,
+        folder: Path,
+        seed: int,
+        time_limit_s: float,
+        progress: Progress,
+    ) -> None:
+        self._source, self._rows, self._wanted, self._seed = source, rows, wanted, seed
+        self._limit_s, self._progress, self._began = time_limit_s, progress, time.monotonic()
+        self._split = rows.split(seed)
+        self._machine = Machine.of(read_host())
+        self._key = self._make_key()
+        self._folder = folder
+        self._journal = Journal(folder / "journal.jsonl", self._key)
+        self._models = folder / "models" / self._key[:16]
+        self._table: dict[str, Row] = {}
+        self._reference: dict[str, Answers] = {}
+        self._done = 0
+
+    def run(self, tried: Iterable[Recipe] | None) -> Fit:
+        noise, complete, needed = None, True, None
+        try:
+            noise = self._noise()
+            if noise is not None:
+                try:
+                    self._stage("screen", self._built(list(tried) if tried is not None else self._suitable()))
+                    self._stage("refine", self._refinements())
+                except _TimeUp:
+                    complete = False
+                self._stage("final", self._finalists(), last=True)
+                needed = self._memory_needed()
+        except _TimeUp:
+            complete = False
+        finally:
+            self._journal.close()
+        return self._fit(noise, needed, complete=complete)
+
+    def _fit(self, noise: Noise | None, needed: int | None, *, complete: bool) -> Fit:
+        table = tuple(self._table.values())
+        if noise is None and complete:
+            why = f"the model itself does not run: {table[0].failure}"
+            choice = Choice(verdict=Verdict.DOES_NOT_FIT, why=why, reasons={"fp32": table[0].failure})
+        elif noise is None or not any(row.stage == "final" for row in table):
+            choice = Choice(verdict=Verdict.INVALID, why="the time was up before anything was measured to the end")
+        else:
+            choice = choose(table, self._wanted, noise, needed)
+        chosen = self._table.get(choice.chosen)
+        return Fit(
+            choice=choice,
+            rows=table,
+            wanted=self._wanted,
+            machine=self._machine,
+            noise=noise,
+            calibration_rows=len(self._split.calibration),
+            selection_rows=len(self._split.selection),
+            final_rows=len(self._split.final),
+            invented_rows=self._rows.invented,
+            complete=complete,
+            resumed=self._journal.resumed,
+            seed=self._seed,
+            seconds=round(time.monotonic() - self._began, 1),
+            model_folder=str(self._path(chosen.candidate.recipe)) if chosen else "",
+        )
+
+    def _make_key(self) -> str:
+        model = hashlib.sha256((self._source / _MODEL).read_bytes()).hexdigest()
+        parts = [_FORM, model, self._rows.digest, self._rows.invented, self._wanted, self._seed, self._machine]
+        return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+    def _suitable(self) -> list[Recipe]:
+        import onnx
+
+        graph = onnx.load(self._source / _MODEL, load_external_data=False).graph
+        vnni = bool({"avx512_vnni", "avx_vnni", "asimddp"} & set(self._machine.cpu_flags))
+        calibrated = not self._rows.invented and len(self._split.calibration) > 0
+        return list(recipes([node.op_type for node in graph.node], vnni=vnni, calibrated=calibrated))
+
+    def _noise(self) -> Noise | None:
+        """Time fp32 against itself; None, and a row that says why, when it does not run."""
+        known = self._journal.get("noise", "fp32", Noise)
+        if known is None:
+            self._show("fp32 against itself")
+            try:
+                timing = self._time("noise", self._source, Session(), memory_mib=None)
+            except BrownfieldError as error:
+                self._table["fp32"] = _failed(Candidate(), "screen", error)
+                return None
+            known = Noise(ratio=timing.ratio.value, steal_share=timing.steal_share)
+            self._journal.add("noise", "fp32", known)
+        return known
+
+    def _built(self, wanted: Iterable[Recipe]) -> list[Candidate]:
+        """Candidates whose file could be made; the others are rows."""
+        calibration, made = self._folder / "calibration.npz", []
+        write_calibration(calibration, self._split.calibration)
+        for recipe in wanted:
+            candidate = Candidate(recipe=recipe)
+            row = self._journal.get("build", candidate.name, Row)
+            if row is None:
+                self._show(f"build {candidate.name}")
+                row = self._build(candidate, calibration)
+                if row is not None:
+                    self._journal.add("build", candidate.name, row)
+            if row is None:
+                made.append(candidate)
+            else:
+                self._table[candidate.name] = row
+        return made
+
+    def _build(self, candidate: Candidate, calibration: Path) -> Row | None:
+        self._check_time(_FINAL_SHARE)
+        if candidate.recipe == FP32:
+            return None
+        try:
+            build(
+                candidate.recipe,
+                self._source,
+                self._path(candidate.recipe),
+                calibration=calibration,
+                timeout_s=max(5.0, self._limit_s / 4),
+            )
+        except BuildFailed as error:
+            return _failed(candidate, "build", error)
+        return None
+
+    def _path(self, recipe: Recipe) -> Path:
+        name = hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()[:12]
+        return self._source if recipe == FP32 else self._models / name
+
+    def _refinements(self) -> list[Candidate]:
+        """Best recipes in the other sessions; those that need too much memory without the arena."""
+        best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED - 1)]
+        starved = [row.candidate.recipe for row in self._table.values() if row.cause == "memory"]
+        others = [session for session in sessions(self._machine.cores) if session != Session()]
+        return [Candidate(recipe=recipe, session=session) for recipe in best for session in others] + [
+            Candidate(recipe=recipe, session=Session(arena=False)) for recipe in starved
+        ]
+
+    def _finalists(self) -> list[Candidate]:
+        table = list(self._table.values())
+        within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
+        plain = [row for row in within if row.candidate.session == Session()]
+        other = [row for row in within if row.candidate.session != Session()]
+        best = survivors(plain, self._wanted, 2) + survivors(other, self._wanted, 2)
+        return [row.candidate for row in best][: _MOST_FINAL + 1]
+
+    def _stage(self, stage: str, candidates: list[Candidate], *, last: bool = False) -> None:
+        for number, candidate in enumerate(candidates):
+            row = self._journal.get(stage, candidate.name, Row)
+            if row is None:
+                self._check_time(0.0 if last else _FINAL_SHARE)
+                self._show(f"{stage} {candidate.name}", number, len(candidates))
+                row = self._try(stage, candidate)
+                self._journal.add(stage, candidate.name, row)
+            self._table[candidate.name] = row
+
+    def _try(self, stage: str, candidate: Candidate) -> Row:
+        """Time a candidate, then ask it the rows of the stage, in processes under the declared limit of memory."""
+        folder, session = self._path(candidate.recipe), candidate.session
+        part = self._split.final if stage == "final" else self._split.selection
+        try:
+            timing = self._time(stage, folder, session, memory_mib=self._wanted.memory_mib)
+            reference = self._reference_answers(stage == "final", part)
+            with running(folder, session, self._wanted.memory_mib) as (_, caller, _):
+                given = answers(caller, part)
+                alone = isolated(caller, part) if stage == "final" else None
+                curve = cost_curve(caller, part) if stage == "final" else {}
+        except BrownfieldError as error:
+            return _failed(candidate, stage, error)
+        return Row(
+            candidate=candidate,
+            stage=stage,
+            timing=timing,
+            accuracy=compare(reference, given, part, metric=self._metric, seed=self._seed),
+            isolated=alone,
+            curve_us=curve,
+            size_mib=round((folder / _MODEL).stat().st_size / 2**20, 2),
+        )
+
+    @property
+    def _metric(self) -> str:
+        return self._wanted.metric if self._rows.labels is not None else AGREEMENT
+
+    def _time(self, stage: str, folder: Path, session: Session, *, memory_mib: int | None) -> Timing:
+        return measure(
+            self._source,
+            folder,
+            session,
+            self._split.selection,
+            memory_mib=memory_mib,
+            runs=_RUNS[stage],
+            time_limit_s=_SECONDS[stage] * min(1.0, self._limit_s / 600.0),
+        )
+
+    def _reference_answers(self, final: bool, part: Rows) -> Answers:  # noqa: FBT001 (one of two parts)
+        name = "final" if final else "selection"
+        if name not in self._reference:
+            with running(self._source, Session()) as (_, caller, _):
+                self._reference[name] = answers(caller, part)
+        return self._reference[name]
+
+    def _memory_needed(self) -> int | None:
+        row = self._table.get("fp32")
+        if row is None or row.cause != "memory" or self._wanted.memory_mib is None:
+            return None
+        known = self._journal.get("memory", "fp32", dict[str, int | None])
+        if known is None:
+            self._show("memory that fp32 needs")
+            found = memory_needed(self._source, Session(), self._split.selection, self._wanted.memory_mib)
+            known = {"memory_mib": found}
+            self._journal.add("memory", "fp32", known)
+        return known["memory_mib"]
+
+    def _check_time(self, kept_share: float) -> None:
+        if time.monotonic() - self._began > self._limit_s * (1 - kept_share):
+            raise _TimeUp
+
+    def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
+        self._progress(what, done, total)
+
+
+def _failed(candidate: Candidate, stage: str, error: BrownfieldError) -> Row:
+    cause = str(getattr(error, "cause", "") or type(error).__name__)
+    ended = str(getattr(error, "ended", ""))
+    what = error.what or str(error)
+    failure = f"{what} ({ended})" if ended and ended not in what else what
+    return Row(candidate=candidate, stage=stage, cause=cause, failure=failure)
