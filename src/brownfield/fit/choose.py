@@ -196,7 +196,13 @@ def survivors(rows: Sequence[Row], wanted: Wanted, most: int) -> list[Row]:
     alive = [row for row in rows if row.timing is not None and not _certainly_worse(row, wanted)]
     first = [row for row in alive if row.candidate == Candidate()]
     others = [row for row in alive if row.candidate != Candidate()]
-    return first + sorted(others, key=lambda row: row.timing.ratio.value if row.timing else 0.0)[:most]
+    return first + sorted(others, key=lambda row: _promise(row, wanted))[:most]
+
+
+def _promise(row: Row, wanted: Wanted) -> tuple[bool, float]:
+    """Those that look right before those that do not, then the faster."""
+    doubtful = row.accuracy is not None and row.candidate.recipe.quantised and row.accuracy.drop.value > wanted.max_drop
+    return (doubtful, row.timing.ratio.value if row.timing else 0.0)
 
 
 def _certainly_worse(row: Row, wanted: Wanted) -> str:

@@ -29,9 +29,9 @@ __all__ = ["Fit", "Machine", "search"]
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 _FORM = 1
-_RUNS = {"noise": 240, "screen": 72, "refine": 120, "final": 720}
+_RUNS = {"noise": 480, "screen": 240, "refine": 240, "final": 960}
 _SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
-_MOST_REFINED, _MOST_FINAL = 3, 4
+_MOST_REFINED, _MOST_FINAL = 2, 4
 _FINAL_SHARE = 0.4
 _MODEL = "model.onnx"
 
@@ -282,7 +282,7 @@ class _Search:
 
     def _refinements(self) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
-        best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED - 1)]
+        best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
         starved = [row.candidate.recipe for row in self._table.values() if row.cause == "memory"]
         others = [session for session in sessions(self._machine.cores) if session != Session()]
         return [Candidate(recipe=recipe, session=session) for recipe in best for session in others] + [
@@ -294,8 +294,11 @@ class _Search:
         within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
         plain = [row for row in within if row.candidate.session == Session()]
         other = [row for row in within if row.candidate.session != Session()]
-        best = survivors(plain, self._wanted, 2) + survivors(other, self._wanted, 2)
-        return [row.candidate for row in best][: _MOST_FINAL + 1]
+        best = survivors(plain, self._wanted, _MOST_FINAL)
+        enough = any(row.timing and _within(row.timing, self._wanted) for row in best)
+        if not enough:  # more threads and no arena are second to fewer: tried where the plain ones do not do
+            best += survivors(other, self._wanted, _MOST_FINAL // 2)
+        return [row.candidate for row in best]
 
     def _stage(self, stage: str, candidates: list[Candidate], *, last: bool = False) -> None:
         for number, candidate in enumerate(candidates):
@@ -370,6 +373,10 @@ class _Search:
 
     def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
         self._progress(what, done, total)
+
+
+def _within(timing: Timing, wanted: Wanted) -> bool:
+    return wanted.latency_p99_ms is None or timing.p99_us[0] <= wanted.latency_p99_ms * 1000
 
 
 def _failed(candidate: Candidate, stage: str, error: BrownfieldError) -> Row:
