@@ -81,6 +81,8 @@ def build(
             "memory_mib": memory_mib,
         }
         _run_builder(options, timeout_s)
+        if not made.is_file():
+            raise BuildFailed("the quantiser wrote no file")
         staged = Path(work) / "staged"
         staged.mkdir()
         try:

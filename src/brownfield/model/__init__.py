@@ -8,6 +8,7 @@ from brownfield.model.onnx_inspect import inspect_onnx
 from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.rules import RULES
 from brownfield.model.sample import sample_columns, sample_tensors
+from brownfield.model.session import ServedSession
 from brownfield.model.signature import Signature, TensorSpec
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Golden",
     "Manifest",
     "ProbeReport",
+    "ServedSession",
     "Signature",
     "TensorSpec",
     "Tensors",

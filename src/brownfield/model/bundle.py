@@ -21,6 +21,7 @@ from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
 from brownfield.model.rules import refused
+from brownfield.model.session import ServedSession, session_of
 from brownfield.model.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class Bundle:
                 next_step="Make the bundle again under this contract.",
             )
         check_contract(self.features, contract)
+
+    @property
+    def session(self) -> ServedSession:
+        """How the engine is to run it."""
+        return session_of(self.manifest.provenance)
 
     @property
     def model_path(self) -> Path:

@@ -141,7 +141,8 @@ class Loader:
         bundle = await asyncio.to_thread(open_bundle, spec.file(spec.model.path))
         _check_contract(bundle, spec)
         memory_mib = spec.constraints.memory_mib
-        loaded.fingerprint = f"{bundle.digest} {memory_mib}"
+        threads = max(1, min(bundle.session.threads, int(spec.constraints.cpu_cores)))
+        loaded.fingerprint = f"{bundle.digest} {memory_mib} {threads}"
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
             loaded.bundle, loaded.probe = earlier.bundle, earlier.probe
@@ -161,6 +162,8 @@ class Loader:
             return ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
+                threads=threads,
+                arena=bundle.session.arena,
                 memory_mib=memory_mib,
                 max_batch_rows=_BATCH_ROWS if shared else 1,
             )
@@ -188,8 +191,8 @@ def _cache(spec: "IntegrationSpec") -> Cache | None:
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
-    """Whether requests of different callers may run together: the contract is batched and the probe saw no leak."""
-    return bundle.features.batched and report.batch_isolated is not False
+    """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak."""
+    return bundle.features.batched and report.batch_isolated is not False and not bundle.session.alone
 
 
 def _is_kept(keeper: Keeper | None) -> bool:

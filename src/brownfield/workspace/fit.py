@@ -181,7 +181,7 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
         "fit": {
             "of": bundle.digest,
             "candidate": row.candidate.name,
-            "session": msgspec.to_builtins(row.candidate.session),
+            "session": {**msgspec.to_builtins(row.candidate.session), "alone": row.isolated is False},
             "cost_curve_us": dict(row.curve_us),
             "batch_isolated": row.isolated,
             "machine": msgspec.to_builtins(found.machine),
