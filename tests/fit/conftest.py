@@ -61,11 +61,13 @@ def convolution(tmp_path_factory) -> Path:
     ]
     nodes.append(helper.make_node("GlobalAveragePool", ["y2"], ["p"]))
     nodes.append(helper.make_node("Flatten", ["p"], ["y"]))
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 24, 24])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 12, 12])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 32])
     graph = helper.make_graph(nodes, "g", [x], [y], weights)
     folder = tmp_path_factory.mktemp("convolution")
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
+    )
     return folder
 
 

@@ -58,7 +58,9 @@ def test_a_quantiser_that_eats_memory_is_a_reason(mlp, rows, tmp_path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("recipe", [Recipe(kind="optimised"), STATIC, Recipe(kind="dynamic", operators=("Gemm",))])
+@pytest.mark.parametrize(
+    "recipe", [Recipe(kind="optimised"), STATIC, Recipe(kind="dynamic", operators=("MatMul", "Gemm"))]
+)
 def test_files_are_made_that_take_and_give_the_same(mlp, rows, tmp_path, recipe: Recipe) -> None:
     """Every recipe gives a file that passes inspection, int8 ones a smaller one."""
     write_calibration(tmp_path / "c.npz", rows.split(0).calibration)

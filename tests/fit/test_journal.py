@@ -40,4 +40,6 @@ def test_a_file_that_is_no_journal_is_begun_anew(tmp_path) -> None:
     journal = _journal(tmp_path)
     journal.add("noise", "fp32", 1)
     journal.close()
-    assert _journal(tmp_path).resumed == 1
+    again = _journal(tmp_path)
+    again.close()
+    assert again.resumed == 1

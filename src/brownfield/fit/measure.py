@@ -23,7 +23,7 @@ from brownfield.fit.rows import Rows
 from brownfield.model.process import Caller, ModelProcess
 from brownfield.statistics import Interval, quantile_interval
 
-__all__ = ["CURVE_ROWS", "Timing", "answers", "cost_curve", "measure", "memory_needed", "running"]
+__all__ = ["CURVE_ROWS", "Timing", "answers", "cost_curve", "memory_needed", "running", "trial"]
 
 CURVE_ROWS = (1, 8, 32)
 _BLOCKS = 48
@@ -48,7 +48,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     mean_us
         In the engine.
     ratio
-        To the fp32 model's time in the same minute: median over blocks, with 95 % order-statistic bounds.
+        To the fp32 model's time in the same minute: median over blocks of the quickest call of each, with 95 %
+        order-statistic bounds.
     reference_p50_us
         Of the fp32 model in the same minute.
     peak_mib
@@ -93,7 +94,8 @@ def running(
             process.kill()
 
 
-def measure(  # noqa: PLR0913 (a trial's parts; all but the first three are keywords)
+@contextmanager
+def trial(  # noqa: PLR0913 (a trial's parts; all but the first three are keywords)
     reference: Path,
     folder: Path,
     session: Session,
@@ -102,8 +104,8 @@ def measure(  # noqa: PLR0913 (a trial's parts; all but the first three are keyw
     memory_mib: int | None,
     runs: int,
     time_limit_s: float,
-) -> Timing:
-    """Time a candidate and the fp32 model turn about.
+) -> Iterator[tuple[Timing, Caller]]:
+    """Time a candidate and the fp32 model turn about, and keep the candidate's process for further questions.
 
     Parameters
     ----------
@@ -120,23 +122,14 @@ def measure(  # noqa: PLR0913 (a trial's parts; all but the first three are keyw
     time_limit_s
         After which no further block begins, once there are a few.
     """
-    with (
-        running(reference, Session()) as (_, asked, _),
-        running(folder, session, memory_mib) as (process, tried, ready),
-    ):
-        for caller in (asked, tried):
-            _block(caller, rows, 0, _WARM_UP_RUNS)
-        per_block = max(1, -(-runs // _BLOCKS))
-        before, until = _processor_times(), time.monotonic() + time_limit_s
-        blocks: list[tuple[list[int], list[int]]] = []
-        while len(blocks) < _BLOCKS and (len(blocks) < _LEAST_BLOCKS or time.monotonic() < until):
-            start, swapped = len(blocks) * per_block, len(blocks) % 2
-            first = _block(tried if swapped else asked, rows, start, per_block)
-            second = _block(asked if swapped else tried, rows, start, per_block)
-            blocks.append((second, first) if swapped else (first, second))
-        steal = _steal_share(before, _processor_times())
-        peak_mib = _peak_mib(process)
-    return _timing(blocks, peak_mib, ready, steal)
+    with running(folder, session, memory_mib) as (process, tried, ready_s):
+        with running(reference, Session()) as (_, asked, _):
+            for caller in (asked, tried):
+                _block(caller, rows, 0, _WARM_UP_RUNS)
+            before = _processor_times()
+            blocks = _turn_about(asked, tried, rows, -(-runs // _BLOCKS), time_limit_s)
+            steal = _steal_share(before, _processor_times())
+        yield _timing(blocks, _peak_mib(process), ready_s, steal), tried
 
 
 def cost_curve(caller: Caller, rows: Rows, runs: int = 15) -> dict[str, float]:
@@ -188,6 +181,20 @@ def _answers_within(folder: Path, session: Session, rows: Rows, memory_mib: int)
     return True
 
 
+def _turn_about(
+    asked: Caller, tried: Caller, rows: Rows, per_block: int, time_limit_s: float
+) -> list[tuple[list[int], list[int]]]:
+    """Microseconds of both, block by block; who begins changes from block to block."""
+    until = time.monotonic() + time_limit_s
+    blocks: list[tuple[list[int], list[int]]] = []
+    while len(blocks) < _BLOCKS and (len(blocks) < _LEAST_BLOCKS or time.monotonic() < until):
+        start, swapped = len(blocks) * per_block, len(blocks) % 2
+        first = _block(tried if swapped else asked, rows, start, per_block)
+        second = _block(asked if swapped else tried, rows, start, per_block)
+        blocks.append((second, first) if swapped else (first, second))
+    return blocks
+
+
 def _block(caller: Caller, rows: Rows, start: int, count: int) -> list[int]:
     samples = rows.samples
     caller.ask(samples[start % len(samples)], timeout_s=_RUN_TIMEOUT_S)  # brings its memory near again
@@ -199,7 +206,7 @@ def _block(caller: Caller, rows: Rows, start: int, count: int) -> list[int]:
 
 def _timing(blocks: list[tuple[list[int], list[int]]], peak_mib: float, ready_s: float, steal: float) -> Timing:
     taken = np.array([run for _, block in blocks for run in block], dtype=np.float64)
-    ratios = [float(np.median(block)) / float(np.median(beside)) for beside, block in blocks]
+    ratios = [min(block) / min(beside) for beside, block in blocks]  # what other programs take is in neither
     p99 = quantile_interval(taken, 0.99)
     return Timing(
         runs=len(taken),

@@ -8,6 +8,7 @@ call with the same arguments goes on from the journal.
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,9 +20,10 @@ from brownfield.fit.build import BuildFailed, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, survivors
 from brownfield.fit.journal import Journal
-from brownfield.fit.measure import Answers, Timing, answers, cost_curve, measure, memory_needed, running
+from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
 from brownfield.fit.rows import Rows
 from brownfield.host import HostFacts, read_host
+from brownfield.model.process import Caller
 from brownfield.store import private_folder
 
 __all__ = ["Fit", "Machine", "search"]
@@ -116,6 +118,7 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
     time_limit_s: float = 600.0,
     progress: Progress | None = None,
     tried: Iterable[Recipe] | None = None,
+    run_in: Iterable[Session] | None = None,
 ) -> Fit:
     """Search for the candidate that serves best within the limits.
 
@@ -138,9 +141,11 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
         Called with what is done, how far, of how much.
     tried
         Recipes instead of those that suit the graph.
+    run_in
+        Sessions instead of those that suit the machine; the default one is always tried.
     """
     private_folder(folder)
-    return _Search(source, rows, wanted, folder, seed, time_limit_s, progress or (lambda *_: None)).run(tried)
+    return _Search(source, rows, wanted, folder, seed, time_limit_s, progress or (lambda *_: None)).run(tried, run_in)
 
 
 class _TimeUp(Exception):
@@ -165,19 +170,21 @@ class _Search:
         self._key = self._make_key()
         self._folder = folder
         self._journal = Journal(folder / "journal.jsonl", self._key)
+        self._calibration = folder / "calibration.npz"
         self._models = folder / "models" / self._key[:16]
         self._table: dict[str, Row] = {}
         self._reference: dict[str, Answers] = {}
         self._done = 0
 
-    def run(self, tried: Iterable[Recipe] | None) -> Fit:
+    def run(self, tried: Iterable[Recipe] | None, run_in: Iterable[Session] | None) -> Fit:
         noise, complete, needed = None, True, None
+        others = [each for each in (sessions(self._machine.cores) if run_in is None else run_in) if each != Session()]
         try:
             noise = self._noise()
             if noise is not None:
                 try:
                     self._stage("screen", self._built(list(tried) if tried is not None else self._suitable()))
-                    self._stage("refine", self._refinements())
+                    self._stage("refine", self._refinements(others))
                 except _TimeUp:
                     complete = False
                 self._stage("final", self._finalists(), last=True)
@@ -186,6 +193,7 @@ class _Search:
             complete = False
         finally:
             self._journal.close()
+            self._calibration.unlink(missing_ok=True)  # rows may be personal data: none is left behind
         return self._fit(noise, needed, complete=complete)
 
     def _fit(self, noise: Noise | None, needed: int | None, *, complete: bool) -> Fit:
@@ -234,24 +242,24 @@ class _Search:
         if known is None:
             self._show("fp32 against itself")
             try:
-                timing = self._time("noise", self._source, Session(), memory_mib=None)
+                with self._trial("noise", self._source, Session(), memory_mib=None) as (timing, _):
+                    known = Noise(ratio=timing.ratio.value, steal_share=timing.steal_share)
             except BrownfieldError as error:
                 self._table["fp32"] = _failed(Candidate(), "screen", error)
                 return None
-            known = Noise(ratio=timing.ratio.value, steal_share=timing.steal_share)
             self._journal.add("noise", "fp32", known)
         return known
 
     def _built(self, wanted: Iterable[Recipe]) -> list[Candidate]:
         """Candidates whose file could be made; the others are rows."""
-        calibration, made = self._folder / "calibration.npz", []
-        write_calibration(calibration, self._split.calibration)
+        made = []
+        write_calibration(self._calibration, self._split.calibration)
         for recipe in wanted:
             candidate = Candidate(recipe=recipe)
             row = self._journal.get("build", candidate.name, Row)
             if row is None:
                 self._show(f"build {candidate.name}")
-                row = self._build(candidate, calibration)
+                row = self._build(candidate)
                 if row is not None:
                     self._journal.add("build", candidate.name, row)
             if row is None:
@@ -260,7 +268,7 @@ class _Search:
                 self._table[candidate.name] = row
         return made
 
-    def _build(self, candidate: Candidate, calibration: Path) -> Row | None:
+    def _build(self, candidate: Candidate) -> Row | None:
         self._check_time(_FINAL_SHARE)
         if candidate.recipe == FP32:
             return None
@@ -269,7 +277,7 @@ class _Search:
                 candidate.recipe,
                 self._source,
                 self._path(candidate.recipe),
-                calibration=calibration,
+                calibration=self._calibration,
                 timeout_s=max(5.0, self._limit_s / 4),
             )
         except BuildFailed as error:
@@ -280,13 +288,12 @@ class _Search:
         name = hashlib.sha256(msgspec.json.encode(recipe)).hexdigest()[:12]
         return self._source if recipe == FP32 else self._models / name
 
-    def _refinements(self) -> list[Candidate]:
+    def _refinements(self, others: list[Session]) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
         best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
         starved = [row.candidate.recipe for row in self._table.values() if row.cause == "memory"]
-        others = [session for session in sessions(self._machine.cores) if session != Session()]
         return [Candidate(recipe=recipe, session=session) for recipe in best for session in others] + [
-            Candidate(recipe=recipe, session=Session(arena=False)) for recipe in starved
+            Candidate(recipe=recipe, session=session) for recipe in starved for session in others if not session.arena
         ]
 
     def _finalists(self) -> list[Candidate]:
@@ -315,9 +322,8 @@ class _Search:
         folder, session = self._path(candidate.recipe), candidate.session
         part = self._split.final if stage == "final" else self._split.selection
         try:
-            timing = self._time(stage, folder, session, memory_mib=self._wanted.memory_mib)
             reference = self._reference_answers(stage == "final", part)
-            with running(folder, session, self._wanted.memory_mib) as (_, caller, _):
+            with self._trial(stage, folder, session, memory_mib=self._wanted.memory_mib) as (timing, caller):
                 given = answers(caller, part)
                 alone = isolated(caller, part) if stage == "final" else None
                 curve = cost_curve(caller, part) if stage == "final" else {}
@@ -337,8 +343,10 @@ class _Search:
     def _metric(self) -> str:
         return self._wanted.metric if self._rows.labels is not None else AGREEMENT
 
-    def _time(self, stage: str, folder: Path, session: Session, *, memory_mib: int | None) -> Timing:
-        return measure(
+    def _trial(
+        self, stage: str, folder: Path, session: Session, *, memory_mib: int | None
+    ) -> AbstractContextManager[tuple[Timing, Caller]]:
+        return trial(
             self._source,
             folder,
             session,
