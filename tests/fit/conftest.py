@@ -1,6 +1,7 @@
 """Small models, rows for them, and rows of the table made by hand."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def _mlp(width: int) -> onnx.ModelProto:
     random = np.random.default_rng(5)
     sizes = (INPUTS, width, width, CLASSES)
     weights, nodes, value = [], [], "x"
-    for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(sizes)):
         matrix = random.normal(size=(before, after)) * np.sqrt(2 / before)
         weights.append(numpy_helper.from_array(matrix.astype("f4"), f"w{index}"))
         weights.append(numpy_helper.from_array(np.zeros(after, dtype="f4"), f"b{index}"))

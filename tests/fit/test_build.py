@@ -9,6 +9,7 @@ from brownfield.fit.build import BuildFailed, build, write_calibration
 from brownfield.model import inspect_onnx
 
 STATIC = Recipe(kind="static", calibrator="minmax")
+DYNAMIC = Recipe(kind="dynamic", operators=("MatMul", "Gemm"))
 
 
 @pytest.fixture

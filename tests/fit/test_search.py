@@ -51,7 +51,7 @@ def test_an_int8_that_is_slower_is_a_row_and_never_chosen(convolution, tmp_path)
 def test_the_same_seed_gives_the_same_choice(mlp, rows, tmp_path) -> None:
     """Two searches from nothing choose alike, and judge by the same rows; the gain is real."""
     fits = [
-        search(mlp(768), rows, Wanted(max_drop=0.05), folder=tmp_path / name, tried=[FP32, STATIC], seed=3, **SHORT)
+        search(mlp(640), rows, Wanted(max_drop=0.05), folder=tmp_path / name, tried=[FP32, STATIC], seed=3, **SHORT)
         for name in ("one", "two")
     ]
     assert [fit.choice.chosen for fit in fits] == [STATIC.name, STATIC.name]
@@ -66,7 +66,8 @@ def test_f02_killed_in_the_middle_it_goes_on_and_chooses_alike(mlp, rows, tmp_pa
     np.save(tmp_path / "x.npy", np.concatenate([sample["x"] for sample in rows.samples]))
     program = textwrap.dedent("""
         import os, sys
-                import numpy as np
+        from pathlib import Path
+        import numpy as np
         from brownfield.fit import Recipe, Rows, Wanted, search
         source, x, folder = map(Path, sys.argv[1:])
         def progress(what, done, total):
@@ -76,14 +77,14 @@ def test_f02_killed_in_the_middle_it_goes_on_and_chooses_alike(mlp, rows, tmp_pa
         search(source, Rows.from_tensors({"x": np.load(x)}, batched=True), Wanted(max_drop=0.05), folder=folder,
                tried=tried, progress=progress, run_in=[], time_limit_s=120.0)
     """)
-    command = [sys.executable, "-c", program, str(mlp(768)), str(tmp_path / "x.npy"), str(tmp_path / "fit")]
+    command = [sys.executable, "-c", program, str(mlp(640)), str(tmp_path / "x.npy"), str(tmp_path / "fit")]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     journal = tmp_path / "fit" / "journal.jsonl"
     before = journal.read_bytes()
     shown: list[str] = []
     fit = search(
-        mlp(768),
+        mlp(640),
         rows,
         Wanted(max_drop=0.05),
         folder=tmp_path / "fit",

@@ -201,7 +201,7 @@ class _Search:
         if noise is None and complete:
             why = f"the model itself does not run: {table[0].failure}"
             choice = Choice(verdict=Verdict.DOES_NOT_FIT, why=why, reasons={"fp32": table[0].failure})
-        elif noise is None or not any(row.stage == "final" for row in table):
+        elif noise is None or not (complete or any(row.stage == "final" for row in table)):
             choice = Choice(verdict=Verdict.INVALID, why="the time was up before anything was measured to the end")
         else:
             choice = choose(table, self._wanted, noise, needed)
