@@ -93,3 +93,13 @@ def test_dynamic_int8_lets_a_loud_neighbour_change_answers_and_fp32_does_not(mlp
     with running(mlp(), Session()) as (_, caller, _):
         found["fp32"] = isolated(caller, rows)
     assert found == {"dynamic": False, "static": True, "fp32": True}
+
+
+def test_what_is_no_number_can_be_kept_in_the_journal() -> None:
+    """JSON has no word for NaN and infinity: an Accuracy has none of them."""
+    import msgspec
+
+    from brownfield.fit import Accuracy
+
+    found = _compare(_answers([0, 1], [0, 1]), _answers([0, np.nan], [np.inf, 1]))
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Accuracy) == found

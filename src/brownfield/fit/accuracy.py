@@ -49,7 +49,8 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     finite
         Whether every number in its answers is one.
     largest_difference
-        Of any output number, as a share of the largest magnitude that fp32 gives to that output.
+        Of any output number, as a share of the largest magnitude that fp32 gives to that output; None where there is
+        no such number.
     least_cosine
         Of any row of the first output, 1 where that is no vector.
     """
@@ -59,7 +60,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     drop: Interval
     finite: bool
-    largest_difference: float
+    largest_difference: float | None
     least_cosine: float
 
 
@@ -97,8 +98,8 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, 
         value=float(scores.mean()),
         drop=_drop(before, scores, seed),
         finite=finite,
-        largest_difference=largest,
-        least_cosine=_least_cosine(reference, candidate, first),
+        largest_difference=largest if finite else None,
+        least_cosine=_least_cosine(reference, candidate, first) if finite else 0.0,
     )
 
 

@@ -214,8 +214,9 @@ def _certainly_worse(row: Row, wanted: Wanted) -> str:
             return "wrong: its answers hold NaN, infinity or other shapes"
         if row.candidate.recipe.quantised and accuracy.drop.lower > wanted.max_drop:
             return f"wrong: {_drop(row)}, at most {wanted.max_drop:g} is declared"
-        if not row.candidate.recipe.quantised and accuracy.largest_difference > _SAME_ARITHMETIC:
-            return f"wrong: it differs from fp32 by {accuracy.largest_difference:.2g} of the scale"
+        difference = accuracy.largest_difference or 0.0
+        if not row.candidate.recipe.quantised and difference > _SAME_ARITHMETIC:
+            return f"wrong: it differs from fp32 by {difference:.2g} of the scale"
     if row.timing.ratio.lower > 1 and not (row.candidate.session.arena is False and not row.candidate.recipe.quantised):
         return f"slower: {row.timing.ratio.value:.2f} times the time of fp32"
     return ""

@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 _FORM = 1
 _RUNS = {"noise": 480, "screen": 240, "refine": 240, "final": 960}
 _SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
-_MOST_REFINED, _MOST_FINAL = 2, 4
+_MOST_REFINED, _MOST_FINAL = 1, 4
 _FINAL_SHARE = 0.4
 _MODEL = "model.onnx"
 

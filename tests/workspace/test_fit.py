@@ -1,0 +1,154 @@
+"""``brownfield fit`` from a workspace to a verdict, its reports and a bundle."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from brownfield.errors import DeclarationError
+from brownfield.integration import load_workspace
+from brownfield.model import ServedSession, open_bundle, probe
+from brownfield.serving.loading import _may_share_batches
+from brownfield.workspace.fit_rows import read_rows, stand_in_rows
+from brownfield.workspace.init import init_from_model
+
+LIMITS = """\
+constraints: {{cpu_cores: 1, memory_mib: 512, latency_p99_ms: {}, accuracy: {{metric: accuracy, max_drop: 0.05}}}}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A workspace around a wide classifier."""
+    random = np.random.default_rng(2)
+    weights, nodes, value = [], [], "x"
+    for index, (before, after) in enumerate(((16, 256), (256, 256), (256, 4))):
+        matrix = random.normal(size=(before, after)) * np.sqrt(2 / before)
+        weights.append(numpy_helper.from_array(matrix.astype("f4"), f"w{index}"))
+        nodes.append(helper.make_node("MatMul", [value, f"w{index}"], [f"h{index}"]))
+        nodes.append(helper.make_node("Relu" if after != 4 else "Identity", [f"h{index}"], [f"r{index}"]))
+        value = f"r{index}"
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])
+    y = helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", 4])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "shop.onnx")
+    begun = init_from_model(tmp_path / "shop", tmp_path / "shop.onnx")
+    return begun.folder
+
+
+def _bundle(shop):
+    spec = load_workspace(shop).integrations["shop"]
+    return open_bundle(spec.file(spec.model.path)), spec
+
+
+def _fit(shop, *options):
+    command = [sys.executable, "-m", "brownfield", "fit", str(shop), "--name", "shop", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _declare(shop, latency_ms):
+    path = shop / "integrations/shop/integration.yaml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("constraints")]
+    path.write_text("\n".join(lines) + "\n" + LIMITS.format(latency_ms))
+
+
+def _rows(tmp_path, **more):
+    points = np.random.default_rng(4).normal(size=(600, 16)).astype("f4")
+    np.savez(tmp_path / "rows.npz", x=points, **more)
+    return str(tmp_path / "rows.npz")
+
+
+@pytest.mark.full
+def test_what_fits_is_written_as_a_bundle_and_reported(shop, tmp_path) -> None:
+    """Exit 0; the new bundle is probed sound and names its session, machine and cost curve; both reports are whole."""
+    _declare(shop, 1000)
+    done = _fit(shop, "--rows", _rows(tmp_path), "--time-limit-s", "20", "--write-bundle", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["fit"]["choice"]["verdict"] == "FITS"
+    before, _ = _bundle(shop)
+    bundle = open_bundle(Path(report["written"]))
+    fitted = bundle.provenance["fit"]
+    assert fitted["of"] == before.digest
+    assert set(fitted["cost_curve_us"]) == {"1", "8", "32"}
+    assert fitted["machine"]["cpu_model"]
+    assert bundle.session == ServedSession()
+    assert bundle.metrics["fit_drop_upper"] <= 0.05
+    assert probe(bundle).batch_isolated is True
+    page = Path(report["html"]).read_text(encoding="utf-8")
+    assert all(reason for reason in report["fit"]["choice"]["reasons"].values())
+    assert page.count("<tr>") > len(report["fit"]["rows"])
+    assert "Plotly" in page
+    assert "agreement with the fp32 model stands for accuracy" in page
+    kept = json.loads(Path(report["json"]).read_text(encoding="utf-8"))
+    assert set(kept["pareto"]) <= set(report["fit"]["choice"]["reasons"])
+
+
+@pytest.mark.full
+def test_what_does_not_fit_ends_with_exit_code_1_and_the_shortfall(shop) -> None:
+    """Without rows nothing is quantised, and the note says so."""
+    _declare(shop, 0.001)
+    done = _fit(shop, "--time-limit-s", "20", "--write-bundle")
+    assert done.returncode == 1, done.stderr
+    assert "DOES_NOT_FIT" in done.stdout
+    assert "short of latency_p99_ms: 0.001 declared" in done.stdout
+    assert "int8" not in done.stdout.replace("nothing is quantised", "")
+    assert "note: no rows were given" in done.stdout
+    assert len(list((shop / "integrations/shop/bundles").iterdir())) == 1
+
+
+def test_rows_come_from_arrays_and_labels_beside_them(shop, tmp_path) -> None:
+    """By the graph's input names; the labels leave the columns."""
+    bundle, spec = _bundle(shop)
+    np.savez(tmp_path / "r.npz", x=np.zeros((3, 16)), truth=[0, 1, 2])
+    rows = read_rows(tmp_path / "r.npz", bundle, spec.contract.schema("request"), "truth")
+    assert (len(rows), rows.labels.tolist(), rows.samples[0]["x"].dtype) == (3, [0, 1, 2], np.float32)
+
+
+def test_stand_ins_are_marked_as_invented(shop) -> None:
+    """They serve for timing alone."""
+    bundle, spec = _bundle(shop)
+    rows = stand_in_rows(bundle, spec.contract.schema("request"))
+    assert rows.invented
+    assert len(rows) > 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "message"),
+    [
+        ({"z": np.zeros((2, 16))}, None, "the graph's inputs 'x'"),
+        ({"x": np.zeros((2, 16))}, "truth", "a column of the file"),
+        ({"x": np.array([{}, {}], dtype=object)}, None, "without objects"),
+    ],
+)
+def test_rows_that_are_none_are_refused(shop, tmp_path, columns, labels, message) -> None:
+    """Other columns, a missing label, and objects, which would need unsafe deserialisation (S-08)."""
+    bundle, spec = _bundle(shop)
+    np.savez(tmp_path / "r.npz", allow_pickle=True, **columns)
+    with pytest.raises(DeclarationError, match=message):
+        read_rows(tmp_path / "r.npz", bundle, spec.contract.schema("request"), labels)
+
+
+def test_parquet_with_other_columns_is_refused(shop, tmp_path) -> None:
+    """The message names what the graph and the contract want."""
+    bundle, spec = _bundle(shop)
+    pq.write_table(pa.table({"z": [1]}), tmp_path / "r.parquet")
+    with pytest.raises(DeclarationError, match="request fields 'x'"):
+        read_rows(tmp_path / "r.parquet", bundle, spec.contract.schema("request"), None)
+
+
+def test_a_bundle_that_fit_saw_leaking_is_never_batched() -> None:
+    """Golden records may be too alike to show the leak to the probe: the manifest says it."""
+    features, report = SimpleNamespace(batched=True), SimpleNamespace(batch_isolated=True)
+    for alone in (False, True):
+        bundle = SimpleNamespace(features=features, session=ServedSession(alone=alone))
+        assert _may_share_batches(bundle, report) is not alone
