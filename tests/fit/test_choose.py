@@ -14,6 +14,7 @@ from brownfield.fit import (
     Wanted,
     choose,
 )
+from brownfield.fit.choose import decided
 from brownfield.statistics import Interval
 
 QUIET = Noise(ratio=1.0, steal_share=0.0)
@@ -165,3 +166,15 @@ def test_an_optimised_graph_that_answers_otherwise_is_wrong() -> None:
     assert choose([row(), other], Wanted(), QUIET).chosen == "fp32"
     same = msgspec.structs.replace(fast, accuracy=msgspec.structs.replace(fast.accuracy, largest_difference=1e-6))
     assert choose([row(), same], Wanted(), QUIET).chosen == "fp32, optimised"
+
+
+def test_a_measurement_that_leaves_a_limit_open_is_worth_repeating() -> None:
+    """A limit within the interval, or above a bound that the runs were too few for, is open; others are decided."""
+    import msgspec
+
+    wanted = Wanted(latency_p99_ms=2)
+    assert [decided(row(p99_ms=value), wanted) for value in (1, 2, 9)] == [True, False, True]
+    short = row(p99_ms=1)
+    few = msgspec.structs.replace(short, timing=msgspec.structs.replace(short.timing, p99_us=(1000, 900, None)))
+    assert not decided(few, wanted)
+    assert decided(few, Wanted())

@@ -14,7 +14,7 @@ from brownfield.fit.accuracy import Accuracy
 from brownfield.fit.candidates import Candidate
 from brownfield.fit.measure import Timing
 
-__all__ = ["Choice", "Noise", "Row", "Shortfall", "Verdict", "Wanted", "choose", "survivors"]
+__all__ = ["Choice", "Noise", "Row", "Shortfall", "Verdict", "Wanted", "choose", "decided", "survivors"]
 
 UTILISATION = 0.7
 """Share of a core's time that may be planned for: above it, waiting in line decides the answer times."""
@@ -189,6 +189,11 @@ def choose(rows: Sequence[Row], wanted: Wanted, noise: Noise, memory_needed_mib:
     short = _shortfalls(rows, sound, wanted, memory_needed_mib)
     why = "no candidate meets every limit: " + ("; ".join(each.how for each in short) or _first_failure(rows))
     return Choice(verdict=Verdict.DOES_NOT_FIT, why=why, shortfalls=short, reasons=objections)
+
+
+def decided(row: Row, wanted: Wanted) -> bool:
+    """Whether a measurement says on which side of the limits a row lies: if not, it is worth repeating."""
+    return _meets(row, wanted) is not None
 
 
 def survivors(rows: Sequence[Row], wanted: Wanted, most: int) -> list[Row]:

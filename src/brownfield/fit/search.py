@@ -18,7 +18,7 @@ from brownfield.errors import BrownfieldError
 from brownfield.fit.accuracy import AGREEMENT, compare, isolated
 from brownfield.fit.build import BuildFailed, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
-from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, survivors
+from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
 from brownfield.fit.journal import Journal
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
 from brownfield.fit.rows import Rows
@@ -174,7 +174,7 @@ class _Search:
         self._models = folder / "models" / self._key[:16]
         self._table: dict[str, Row] = {}
         self._reference: dict[str, Answers] = {}
-        self._done = 0
+        self._share_s = 0.0
 
     def run(self, tried: Iterable[Recipe] | None, run_in: Iterable[Session] | None) -> Fit:
         noise, complete, needed = None, True, None
@@ -239,7 +239,7 @@ class _Search:
     def _noise(self) -> Noise | None:
         """Time fp32 against itself; None, and a row that says why, when it does not run."""
         known = self._journal.get("noise", "fp32", Noise)
-        if known is None:
+        if known is None or known.complaint:
             self._show("fp32 against itself")
             try:
                 with self._trial("noise", self._source, Session(), memory_mib=None) as (timing, _):
@@ -310,9 +310,10 @@ class _Search:
     def _stage(self, stage: str, candidates: list[Candidate], *, last: bool = False) -> None:
         for number, candidate in enumerate(candidates):
             row = self._journal.get(stage, candidate.name, Row)
-            if row is None:
+            if row is None or (last and not decided(row, self._wanted)):
                 self._check_time(0.0 if last else _FINAL_SHARE)
                 self._show(f"{stage} {candidate.name}", number, len(candidates))
+                self._share_s = (self._limit_s - (time.monotonic() - self._began)) / (len(candidates) - number) / 2
                 row = self._try(stage, candidate)
                 self._journal.add(stage, candidate.name, row)
             self._table[candidate.name] = row
@@ -353,8 +354,13 @@ class _Search:
             self._split.selection,
             memory_mib=memory_mib,
             runs=_RUNS[stage],
-            time_limit_s=_SECONDS[stage] * min(1.0, self._limit_s / 600.0),
+            time_limit_s=self._seconds(stage),
         )
+
+    def _seconds(self, stage: str) -> float:
+        """How long to time a candidate; in the last stage up to half its share of what is left, for the answers."""
+        scaled = _SECONDS[stage] * min(1.0, self._limit_s / 600.0)
+        return max(scaled, min(_SECONDS[stage], self._share_s)) if stage == "final" else scaled
 
     def _reference_answers(self, final: bool, part: Rows) -> Answers:  # noqa: FBT001 (one of two parts)
         name = "final" if final else "selection"
