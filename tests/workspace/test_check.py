@@ -106,11 +106,6 @@ def test_a_sound_workspace_passes(workspace: Path) -> None:
             "'models:/reorder@champion'",
             ("notice", "integrations/reorder/integration.yaml:7", "model"),
         ),
-        (
-            "model:",
-            "constraints: {accuracy: {metric: recall, max_drop: 0.1}}\nmodel:",
-            ("notice", "integrations/reorder/integration.yaml:7", "constraints.accuracy"),
-        ),
         ("model: bundles/reorder\n", "", ("notice", "integrations/reorder/integration.yaml:1", "")),
     ],
 )

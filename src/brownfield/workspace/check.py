@@ -475,8 +475,6 @@ def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
         (("monitors",), spec.monitors is not None),
         (model, spec.model is not None and spec.model.uri is not None),
     ]
-    constraints = spec.document.data.get("constraints")
-    declared += [(("constraints", key), key != "memory_mib") for key in constraints or ()]
     for index, step in enumerate(spec.fallback.chain):
         declared.append((("fallback", "chain", index), step.kind == "previous_version"))
     for path in (path for path, is_declared in declared if is_declared):
