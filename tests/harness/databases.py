@@ -239,7 +239,7 @@ def mariadb_server(*, encrypted: bool = False, number: int = 0) -> Iterator[Serv
     def command(folder):
         return [program, "--no-defaults", f"--datadir={folder / 'data'}", f"--port={server.port}",
                 f"--bind-address={HERE}", f"--socket={folder / 'socket'}", "--skip-name-resolve",
-                f"--pid-file={folder / 'pid'}", f"--init-file={folder / 'first.sql'}",
+                f"--pid-file={folder / 'pid'}", f"--tmpdir={folder / 'data'}", f"--init-file={folder / 'first.sql'}",
                 "--innodb-flush-log-at-trx-commit=0",
                 *([f"--server-id={number}", f"--log-bin={folder / 'binlog'}"] if number else []),
                 *([f"--ssl-cert={folder / 'server.pem'}", f"--ssl-key={folder / 'server.key'}"]

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import httpx
 import psutil
@@ -60,7 +60,11 @@ def written(shop):
 
 def children(shop):
     """Processes of pipelines."""
-    return [each for each in psutil.Process(shop.served.pid).children() if "continuous" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process(shop.served.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended, and is waited for in this moment
+            found += [each] if "continuous" in " ".join(each.cmdline()) else []
+    return found
 
 
 def test_what_is_new_arrives_by_itself_and_the_metrics_say_so(shop):
