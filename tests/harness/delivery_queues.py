@@ -39,7 +39,7 @@ class QueueSource(QueuePlace, Source):
     side = "IN"
 
     def place(self):
-        return f"queue: {self.name}, messages: {{idle_ms: 20}}"
+        return f"queue: {self.name}, messages: {{idle_ms: 20, max_attempts: 100}}"
 
     def make(self, lines):
         self.put([(f"sale-{line}", json.dumps({"line_id": line, "amount": amount_of(line)})) for line in lines])

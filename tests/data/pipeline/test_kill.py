@@ -220,7 +220,8 @@ def test_f_41_while_a_run_stands_still_no_other_goes_past_it(shop):
     refused: list[tuple[str, int]] = []
     for n in count(1, 6):
         zombie = subprocess.Popen(
-            [sys.executable, "-c", ZOMBIE, f"{Path(__file__).parent}:{Path(__file__).parents[2]}", str(shop), str(n)], stderr=subprocess.DEVNULL
+            [sys.executable, "-c", ZOMBIE, f"{Path(__file__).parent}:{Path(__file__).parents[2]}", str(shop), str(n)],
+            stderr=subprocess.DEVNULL,
         )
         _, status = os.waitpid(zombie.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):

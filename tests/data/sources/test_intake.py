@@ -90,6 +90,8 @@ def test_f55_a_file_that_is_sent_again_is_skipped_and_said(folder, filled, claim
     lines(first)
     drop(filled, "again.csv", content(ROWS["a.csv"]))
     drop(filled, "b.csv", content([(9, 90)]))
+    written_s = (filled / "b.csv").stat().st_mtime + 5  # later, for SFTP tells whole seconds
+    os.utime(filled / "b.csv", (written_s, written_s))
     second = feed(folder, claim=claim, known=first.outcome.deliveries)
     assert (lines(second), second.outcome.repeated) == ([9], ["again.csv"])
     third = feed(folder, claim=claim, known=[*first.outcome.deliveries, *second.outcome.deliveries])
