@@ -28,6 +28,7 @@ def test_every_test_says_what_holds(path: Path) -> None:
     assert silent == []
 
 
+@pytest.mark.full
 def test_s08_no_unsafe_deserialisation_in_the_product() -> None:
     """S-08: pickle and its kin, eval and exec are nowhere in the product."""
     banned_modules = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
@@ -54,6 +55,7 @@ def test_help_starts_without_the_heavy_modules() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.full
 def test_help_starts_in_a_few_times_a_bare_interpreter() -> None:
     """``brownfield --help`` costs at most the stated 0.3 s beyond nothing: the best of five runs, as CPU time."""
     best = min(_cpu_seconds([sys.executable, "-m", "brownfield", "--help"]) for _ in range(5))

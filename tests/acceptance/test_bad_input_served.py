@@ -59,6 +59,7 @@ BAD = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("body", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_bodies_meet_a_typed_refusal(retail, timing, body, expected):
     """B-01..B-33: problem+json with field, rule and code and without the value; the model's process never wakes."""

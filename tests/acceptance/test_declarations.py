@@ -78,6 +78,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("file", "old", "new", "told"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_told_with_its_place_and_what_to_do(ask, shop, file, old, new, told):
     """Exit code 2 and a finding with file and line, what was expected, what was found; a secret is not repeated."""

@@ -136,6 +136,7 @@ def closed(serve, retail, tmp_path_factory):
     return serve(folder, "--host", "0.0.0.0", env={"TILL_TOKEN": token}), token  # noqa: S104 (that is the point)
 
 
+@pytest.mark.full
 def test_s01_every_route_and_method_asks_for_the_token(closed):
     """S-01: from the route table itself: a stranger gets 401 for every path and method, known or not, but health."""
     served, token = closed

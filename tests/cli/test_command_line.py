@@ -26,6 +26,7 @@ def brownfield(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full
 def test_a_new_workspace_passes_its_own_check(tmp_path: Path) -> None:
     """What ``init`` writes passes ``check``: exit code 0, the result on standard output."""
     begun = brownfield("init", tmp_path / "shop")
@@ -54,6 +55,7 @@ def test_init_does_not_overwrite_a_workspace(tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
 
 
+@pytest.mark.full
 def test_b66_a_typing_error_in_a_declaration_is_exit_code_2_with_the_nearest_key(tmp_path: Path) -> None:
     """B-66: ``falback`` is named with file, line and the key that was meant."""
     brownfield("init", tmp_path / "shop")
@@ -74,6 +76,7 @@ def test_the_schema_for_editors_is_a_json_schema() -> None:
     assert "fallback" in json.dumps(json.loads(printed.stdout))
 
 
+@pytest.mark.full
 def test_a_sound_bundle_is_examined_and_probed() -> None:
     """``bundle --probe`` verifies the shipped bundle and runs its golden records in a child process."""
     examined = brownfield("bundle", BUNDLE, "--probe", "--json")
@@ -84,6 +87,7 @@ def test_a_sound_bundle_is_examined_and_probed() -> None:
     assert told["probe"]["largest_difference"] < 1e-4
 
 
+@pytest.mark.full
 def test_b62_a_changed_bundle_is_a_finding(tmp_path: Path) -> None:
     """B-62: one changed byte of the model is exit code 1, named by its rule, without a traceback."""
     copy = tmp_path / "bundle"
@@ -158,6 +162,7 @@ def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
     assert "no store yet" in asked.stderr
 
 
+@pytest.mark.full
 def test_init_deploy_writes_the_unit_and_the_container_file(tmp_path: Path) -> None:
     """``init --deploy`` writes both files, and they name this workspace's command."""
     done = brownfield("init", tmp_path / "shop", "--deploy")

@@ -343,6 +343,7 @@ CASES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.full
 @CASES
 @FAST
 @given(data=st.data())

@@ -70,6 +70,7 @@ ACCEPTED = [
 LETTERS = st.text(st.sampled_from("aAzZ09_ -.,@\n\t\r\x0b\x0cé日²٣]^&\\$+b"), max_size=8)
 
 
+@pytest.mark.full
 @settings(max_examples=150, deadline=None)
 @given(
     pattern=st.sampled_from(ACCEPTED), texts=st.lists(LETTERS | st.sampled_from(["fuel", "abc", "AB-12"]), min_size=20)

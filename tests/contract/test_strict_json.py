@@ -94,6 +94,7 @@ def test_odd_but_valid_json_is_read(rows, body, name) -> None:
     assert type(record["quantity"]) is int
 
 
+@pytest.mark.full
 @settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
@@ -144,6 +145,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.full
 @settings(max_examples=300, deadline=None)
 @given(TREES, st.booleans(), st.data())
 def test_the_fast_reader_agrees_with_the_strict_one(tree, ascii_only, data) -> None:

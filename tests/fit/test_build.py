@@ -23,6 +23,7 @@ def quantiser(monkeypatch, tmp_path):
     return replace
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("program", "reason"),
     [

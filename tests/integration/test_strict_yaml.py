@@ -193,6 +193,7 @@ _values = st.recursive(
 )
 
 
+@pytest.mark.full
 @given(st.dictionaries(_plain, _values, max_size=5))
 def test_json_is_yaml(data: dict) -> None:
     """Any JSON document without exotic characters is read as its own data (YAML 1.2 contains JSON)."""

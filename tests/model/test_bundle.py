@@ -321,6 +321,7 @@ def test_another_version_of_the_contract_is_refused(bundle_folder):
     assert refusal.value.rule == "contract-digest"
 
 
+@pytest.mark.full
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_golden_tensors_survive_their_file(data):

@@ -65,6 +65,7 @@ X = np.array([[1.0, 2.0], [3.0, 4.0]], "f4")
 HUGE = "g (int64[1] x) => (float[k] y) { y = ConstantOfShape(x) }"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("rule", "graph", "inputs", "outputs", "limits"),
     [

@@ -166,6 +166,7 @@ def test_a_shared_call_ends_only_when_its_last_caller_has_left(served, pool, cal
     assert served.champion.admission.waiting_rows == 0
 
 
+@pytest.mark.full
 def test_answers_leave_nothing_for_the_garbage_collector(served, calls):
     """Its pauses would be seen by callers: no request may end in a cycle of references."""
     records = [record(1)] * 100

@@ -23,6 +23,7 @@ def client(running):
         yield client
 
 
+@pytest.mark.full
 def test_triton_reads_health_and_metadata(client):
     """Server, model and version: live, ready, described."""
     assert client.is_server_live()

@@ -411,6 +411,7 @@ def test_b_03_chunks_that_do_not_add_up_end_the_connection(running, pool, body):
     assert pool.calls == 0
 
 
+@pytest.mark.full
 def test_b_04_a_million_tiny_chunks_are_refused_at_the_cap(quick):
     """B-04: long before their end, and nothing of them is kept."""
     process = psutil.Process()
@@ -569,6 +570,7 @@ def test_f_19_a_caller_who_resets_cancels_the_work(running, served, pool):
     assert running.door.connections == 0
 
 
+@pytest.mark.full
 def test_f_19_a_caller_who_closed_is_not_waited_for_long(running, served, pool):
     """F-19: a second of grace, as it may only have closed its sending side."""
     pool.delay_s = 60
@@ -590,6 +592,7 @@ def test_f_20_slow_requests_are_ended(quick, start):
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.full
 def test_f_20_a_slow_loris_is_ended_and_others_are_served(quick):
     """F-20: a byte now and then does not extend the time, in the head or in the body."""
     for request in (LIVE, post(BODY * 100)):
@@ -607,6 +610,7 @@ def test_f_20_a_slow_loris_is_ended_and_others_are_served(quick):
             assert time.monotonic() < until
 
 
+@pytest.mark.full
 def test_f_20_a_slow_reader_is_ended(quick):
     """F-20: when it leaves its answers unread, no more are made for it, and the connection is cut."""
     with quick.connect() as client:
@@ -620,6 +624,7 @@ def test_f_20_a_slow_reader_is_ended(quick):
     assert quick.door.handler.http.by_status[200] < 100_000
 
 
+@pytest.mark.full
 def test_f_20_an_idle_connection_is_closed(quick):
     """F-20: silently, after its time."""
     with quick.connect() as client:
@@ -692,6 +697,7 @@ def test_f_19_disconnects_leak_nothing(running, pool, times):
     assert process.memory_info().rss - memory < 3 * 2**20
 
 
+@pytest.mark.full
 def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, served, pool):
     """F-16: idle connections end, a request under way is answered with `Connection: close`, nobody new is let in."""
     running = make_running(handler)

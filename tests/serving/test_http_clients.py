@@ -77,6 +77,7 @@ def url(handler):
     thread.join(10)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", CLIENTS)
 def test_foreign_programs_get_their_answer(url, tmp_path, name):
     """Unchanged, in the ways in which they are used; one that is not installed is skipped."""

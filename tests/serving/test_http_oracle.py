@@ -297,6 +297,7 @@ def test_however_it_is_framed_and_cut_the_answers_are_the_same(make, loop, reque
 WORDS = [b"\r\n", b"\n", b"\x00", b": ", b"0\r\n\r\n", b"HTTP/1.1"]
 
 
+@pytest.mark.full
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(SMALL),

@@ -59,6 +59,7 @@ def test_a_name_that_was_admitted_does_not_admit_another():
         origins.check({b"host": b"127.0.0.2"})
 
 
+@pytest.mark.full
 def test_s02_a_served_workspace_without_tokens_asks_for_its_host(risk, serving, tmp_path):
     """S-02: the supervisor turns it on where no token is asked for."""
     risk.declare(tmp_path, model_path=None)

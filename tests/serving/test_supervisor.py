@@ -26,6 +26,7 @@ def by_fallback(answer):
     return answer["decision"]["source"] == "constant"
 
 
+@pytest.mark.full
 def test_killing_the_only_worker_fails_no_request(risk, serving, traffic, tmp_path):
     """F-02, R-01, R-03: the fallback answers at once, says why, and the model is back by itself."""
     running = serving(risk.workspace(tmp_path))
@@ -63,6 +64,7 @@ def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_
     assert max(ended - began for began, ended, _ in callers.history) < 2
 
 
+@pytest.mark.full
 def test_a_drain_fails_no_request(risk, traffic, tmp_path, serving):
     """F-16: on SIGTERM readiness goes first, what was accepted is answered, and the exit status is 0."""
     running = serving(risk.workspace(tmp_path))
@@ -161,6 +163,7 @@ def test_a_second_supervisor_is_refused(risk, tmp_path):
         Supervisor(load_workspace(tmp_path), port=0).run()
 
 
+@pytest.mark.full
 def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
     """F-72, R-07: a broken declaration or bundle changes nothing; a good one is swapped in without a failed request."""
     folder = risk.workspace(tmp_path)
@@ -217,6 +220,7 @@ def test_a_model_that_answers_nan_is_answered_for(risk, serving, tmp_path):
     assert answer["decision"]["cause"] == "output"
 
 
+@pytest.mark.full
 def test_without_a_model_the_fallback_serves_at_once(risk, serving, tmp_path):
     """Contract before model."""
     risk.declare(tmp_path, model_path=None)

@@ -29,6 +29,7 @@ def status(url, certificate):
     return httpx.get(url + "/v2/health/ready", verify=ssl.create_default_context(cafile=certificate)).status_code
 
 
+@pytest.mark.full
 def test_a_listener_is_encrypted_and_takes_a_new_certificate_on_reload(risk, serving, tmp_path):
     """New connections see the renewed certificate; the old one is trusted no more, and nothing restarts."""
     certificate = make_certificate(tmp_path)

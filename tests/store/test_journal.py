@@ -118,6 +118,7 @@ def test_inputs_are_capped_and_tensors_shown_by_shape(journal, folder):
     assert second == {"shelf": [[1.5, None], [2.0, 3.0]], "customer": "float64 [2, 2]"}
 
 
+@pytest.mark.full
 def test_inputs_are_kept_of_the_declared_share(journal, folder):
     """Of 20,000 decisions, inputs of one per cent are kept, within what chance allows."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9))
@@ -255,6 +256,7 @@ while True:
 """
 
 
+@pytest.mark.full
 def test_f40_after_kill_9_every_flushed_decision_is_there(folder):
     """F-40: a killed process leaves a segment that reads up to the last flush, and a new one begins beside it."""
     command = [sys.executable, "-c", _APPENDER, str(folder), str(Path(__file__).parent)]

@@ -10,6 +10,7 @@ from brownfield.store import open_store
 from brownfield.workspace.audit import audit_log
 
 
+@pytest.mark.full
 def test_a_verified_log_is_listed_and_a_broken_one_refused(tmp_path):
     """Entries come in order over several pages; once one is changed, nothing is listed and the entry is named."""
     path = tmp_path / "var" / "brownfield.db"

@@ -51,6 +51,7 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.full
 def test_a_draft_is_refused_until_a_person_approves_it_and_then_runs(shop):
     """Check names every unapproved file with its line; once accepted, the sources are read to their last row."""
     found = discover(shop, ["till", "drop"], "found")
@@ -69,6 +70,7 @@ def test_a_draft_is_refused_until_a_person_approves_it_and_then_runs(shop):
     assert counts == {"sales": (300, 0), "items": (99, 0), "shelf": (99, 0), "members": (60, 0)}
 
 
+@pytest.mark.full
 def test_joins_between_silos_are_found_raw_and_normalised(shop):
     """Keys that differ by leading zeros are found, with the share of values as they are and normalised."""
     found = discover(shop, ["till", "drop"], "found")
@@ -89,6 +91,7 @@ def test_b34_values_that_may_stand_for_none_are_reported_and_not_applied(shop):
     assert "sentinels:" not in "".join(line for line in mapping.splitlines() if "#" not in line)
 
 
+@pytest.mark.full
 def test_no_value_of_personal_data_is_written(shop):
     """What looks personal by its name is classified, and none of its values stands in any file or in the JSON."""
     found = discover(shop, ["till", "drop"], "found")
@@ -110,6 +113,7 @@ def test_nothing_is_overwritten_and_the_silos_stay_as_they_were(shop):
     assert {path: path.read_bytes() for path in (shop / "legacy").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.full
 def test_the_command_drafts_and_accepts(shop):
     """The verb prints what it found as JSON, and approves what a person names."""
     run = CliRunner()

@@ -193,6 +193,7 @@ def test_an_invented_sample_that_fails_is_a_warning(tmp_path):
     assert bundle.golden is None
 
 
+@pytest.mark.full
 def test_a_given_sample_that_fails_is_refused(tmp_path):
     """A model that cannot answer the records it was brought with is refused; with the right ones it is not."""
     model = _picky(tmp_path)
@@ -206,6 +207,7 @@ def test_a_given_sample_that_fails_is_refused(tmp_path):
     assert _begun(tmp_path, model, sample=sample)[2].golden.outputs["y"].tolist() == 1.0
 
 
+@pytest.mark.full
 def test_nan_is_never_golden(tmp_path):
     """B-57: NaN in answers to a given sample refuses the model; with an invented one there are no golden records."""
     model = _save(
@@ -261,6 +263,7 @@ def _inside(package, relative):
     return Path(spec.submodule_search_locations[0]) / relative
 
 
+@pytest.mark.full
 def test_magika(tmp_path):
     """A real classifier whose exporter named the batch twice is batched, since its records stand alone."""
     model = _inside("magika", "models/standard_v3_3/model.onnx")
@@ -270,6 +273,7 @@ def test_magika(tmp_path):
     _agrees_with_the_engine(model, bundle)
 
 
+@pytest.mark.full
 def test_silero_vad(tmp_path):
     """A real model with carried state and a scalar is one record per request, under its own names."""
     model = _inside("silero_vad", "data/silero_vad_16k_op15.onnx")

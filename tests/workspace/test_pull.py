@@ -25,6 +25,7 @@ def sell(till, line, price):
         database.execute("INSERT INTO sales VALUES (?, ?)", (line, price))
 
 
+@pytest.mark.full
 def test_only_what_is_new_is_brought_in(till):
     """The first call reads all lines, the second one the new line; both say what became of them."""
     first = brownfield("score", till, "--pull")
@@ -37,6 +38,7 @@ def test_only_what_is_new_is_brought_in(till):
     assert (second["sources"]["sales"]["rows_in"], second["tables"]["lines"]["rows_total"]) == (1, 2)
 
 
+@pytest.mark.full
 def test_a_guard_stops_the_command_and_a_person_may_let_it_pass(till):
     """A changed column is exit code 2 with what was and is; accepted once, it is in the audit log."""
     pull(till)

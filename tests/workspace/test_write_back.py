@@ -72,6 +72,7 @@ def test_s_17_look_approve_write(writing):
     assert [entry.action for entry in audit_log(writing)] == ["write_back.approve"]
 
 
+@pytest.mark.full
 def test_the_options_do_not_mix(writing):
     """One thing at a time: a dry run is a pull, an approval is none."""
     for options in ((), ("--pull", "--approve", "x=y"), ("--dry-run",), ("--pull", "--dry-run", "--rebuild")):
@@ -90,6 +91,7 @@ def test_what_waits_is_given_up(writing):
         approve(writing, "other", shown.digest)
 
 
+@pytest.mark.full
 def test_check_prints_what_is_promised(writing):
     """Mechanism and claim stand in the report for each pair of feed and sink, as text and as JSON."""
     report = check(writing)

@@ -155,6 +155,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.full
 @given(ROWS, st.sampled_from([";", ",", "|", "\t"]), st.booleans(), st.integers(1, 4))
 def test_decoding_undoes_encoding(rows, delimiter, header, batch_rows):
     """decode(encode(x)) = x for every text, number and missing value, in every dialect."""

@@ -108,6 +108,7 @@ def test_decoding_undoes_encoding(rows, records):
     assert read(data, records) == (rows, [])
 
 
+@pytest.mark.full
 @given(st.lists(values, min_size=1, max_size=4), st.data())
 def test_the_places_of_an_array_do_not_depend_on_how_it_comes(rows, data):
     """An array that arrives in pieces of any size is cut into the same records."""

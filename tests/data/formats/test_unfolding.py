@@ -131,6 +131,7 @@ def table_rows(draw):
     }
 
 
+@pytest.mark.full
 @given(
     st.lists(table_rows(), min_size=1, max_size=6),
     st.sampled_from(["max_size", "shift_record", "pad_record"]),

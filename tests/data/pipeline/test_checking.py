@@ -72,6 +72,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.full
 @settings(max_examples=40)
 @given(st.lists(ROW, max_size=8), st.integers(1, 4))
 def test_verdicts_do_not_depend_on_batches_or_shortcuts(rows, size):

@@ -71,6 +71,7 @@ def test_large_and_held_parts_are_left_alone():
     assert list(mergeable([*small[:1], Part("big", LARGEST_ROWS), *small])) == small
 
 
+@pytest.mark.full
 def test_a_table_has_the_same_rows_in_the_same_order_after_merging(tmp_path, store):
     """After 60 increments a reader sees every row once and in order, in few files of the same columns."""
     folder = tmp_path / "tables" / "lines"

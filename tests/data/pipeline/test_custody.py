@@ -171,6 +171,7 @@ def test_encrypted_records_are_replayed_and_those_refused_again_get_the_new_key(
     assert sorted(pq.read_table(shop / "var/data/reco/known")["line"].to_pylist()) == [1, 2]
 
 
+@pytest.mark.full
 def test_f_58_records_that_a_table_refused_are_replayed_under_its_own_name(shop):
     """F-58: a record that its source accepted and a table refused joins the table once, and the run's counts move."""
     custody = Custody(keyring(1))

@@ -74,6 +74,7 @@ def test_a_key_in_an_envelope_is_text_alone(key):
     assert body.count("<o:") == 2
 
 
+@pytest.mark.full
 def test_json_records_stand_behind_the_pointer(endpoint, service):  # noqa: F811
     """One object or a list, at the root or within; a pointer that leads nowhere and null are no record."""
     answers = {

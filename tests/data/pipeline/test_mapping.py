@@ -194,6 +194,7 @@ CHAIN = """  people:
 """
 
 
+@pytest.mark.full
 def test_the_mapping_of_a_chain_is_that_of_the_place_that_was_read(clinic):
     """Each place maps with its own file: report and ledger name it; a copy was mapped before."""
     home, drop = clinic / "integrations" / "stay", clinic / "legacy" / "drop"

@@ -66,6 +66,7 @@ def naive(left: list, right: list, *, strict: bool, until: bool, max_age_d: floa
     return prices
 
 
+@pytest.mark.full
 @settings(max_examples=200)
 @given(
     left=LEFT, right=RIGHT, kind=st.sampled_from(["date", "timestamp"]), strict=st.booleans(), until=st.booleans(),
@@ -82,6 +83,7 @@ def test_a_join_in_time_equals_the_look_at_every_pair(left, right, kind, strict,
     assert joined.select(rows.column_names).equals(rows)
 
 
+@pytest.mark.full
 @settings(max_examples=100)
 @given(left=LEFT, right=RIGHT, strict=st.booleans())
 def test_no_row_uses_what_was_not_known_at_its_time(left, right, strict):

@@ -357,6 +357,7 @@ def test_a_part_that_is_not_listed_is_removed_and_a_hidden_one_is_finished(shop)
     assert lines(shop) == rows
 
 
+@pytest.mark.full
 def test_f61_a_part_that_is_gone_stops_the_run(shop):
     """F-61: a table of which a part was deleted is not added to; a rebuild makes it whole."""
     run(shop)

@@ -112,6 +112,7 @@ def test_f60_the_nth_failure_leaves_a_good_copy(tmp_path, monkeypatch, operation
     assert failures >= 2
 
 
+@pytest.mark.full
 def test_a_quota_is_kept_and_the_copy_before_stays(tmp_path):
     """A copy above the quota is refused as a whole; older ones go first when together they are too large."""
     small = Snapshots(tmp_path, keep=100, max_mib=1)

@@ -120,6 +120,7 @@ def killed_holder(tmp_path):
     return kill
 
 
+@pytest.mark.full
 def test_i10_a_killed_process_gives_its_connection_back_after_a_rest(killed_holder, budget, time):
     """The lock is the kernel's, but the server notices later: the slot is given out when it had the time."""
     with killed_holder(), pytest.raises(SourceUnavailable), budget(max_connections=1).connection():
@@ -135,6 +136,7 @@ def test_i10_a_killed_process_gives_its_connection_back_after_a_rest(killed_hold
         assert time.now() == begun
 
 
+@pytest.mark.full
 def test_i10_the_slot_of_a_killed_process_is_taken_last(killed_holder, budget, time):
     """Another that is free is taken at once, and the rest goes on meanwhile."""
     with killed_holder():

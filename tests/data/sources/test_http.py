@@ -33,6 +33,7 @@ def client(tmp_path, service):  # noqa: F811 (the fixture)
         each.close()
 
 
+@pytest.mark.full
 def test_an_answer_comes_back_whole_over_one_kept_connection(client, service):  # noqa: F811
     """Status, media type and body are the service's; twenty requests take one connection."""
     service.answer = lambda *_: Answer(b'{"a": 1}', headers={"Content-Type": "Application/JSON; charset=utf-8"})
@@ -165,6 +166,7 @@ def test_a_dead_kept_connection_is_not_used_again(client, service):  # noqa: F81
     assert service.connections == 2
 
 
+@pytest.mark.full
 def test_f43_attempts_on_a_flapping_service_stay_within_the_budget(client, service, tmp_path):  # noqa: F811
     """F-43, I10: while it refuses connections the tries come later and later, whoever asks."""
     service.refusing = True
@@ -180,6 +182,7 @@ def test_f43_attempts_on_a_flapping_service_stay_within_the_budget(client, servi
     assert tries > service.connections
 
 
+@pytest.mark.full
 def test_requests_stay_within_the_budget_of_every_second(client, service, tmp_path):  # noqa: F811
     """No second holds more requests than are declared."""
     crm = client(budget=Budget(tmp_path / "small", "crm", 1, 20))

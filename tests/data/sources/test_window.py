@@ -32,6 +32,7 @@ def pages(visible, window, size):
         yield new, window.position(page[-1], complete=at + size >= len(rows))
 
 
+@pytest.mark.full
 @settings(max_examples=300, deadline=None)
 @given(
     data=st.data(),

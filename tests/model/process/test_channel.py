@@ -292,6 +292,7 @@ def test_a_process_that_does_not_read_is_overloaded_not_queued(start, run) -> No
     run(main())
 
 
+@pytest.mark.full
 def test_f16_sigterm_finishes_what_has_arrived(start, run) -> None:
     """F-16: after SIGTERM every request that had been sent is answered, and the exit status is 0."""
     process = start("slow", max_batch_rows=1)

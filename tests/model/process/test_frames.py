@@ -67,6 +67,7 @@ def test_f08_random_bytes_are_refused_or_awaited(garbage) -> None:
     _read_all(Decoder(2**16), garbage)
 
 
+@pytest.mark.full
 @given(ARRAYS, st.data())
 @settings(max_examples=300)
 def test_f08_damaged_frames_are_refused_or_read(arrays, data) -> None:

@@ -177,6 +177,7 @@ PARENT = """
 """
 
 
+@pytest.mark.full
 def test_f11_memory_comes_back_with_the_process(start) -> None:
     """F-11: what a model holds is seen from outside, and is gone with its process."""
     process = start("hungry")
