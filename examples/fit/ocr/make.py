@@ -61,15 +61,15 @@ def lines() -> list[str]:
 
 def drawn(text: str, font: Path, random: np.random.Generator) -> np.ndarray:
     """Grey pixels of a line, shape ``(48, 320)``, black on white, worn."""
-    size = int(random.integers(15, 31))
+    size = int(random.integers(17, 31))
     while (face := ImageFont.truetype(str(font), size)).getlength(text) > WIDTH - 12:
         size -= 1
     image = Image.new("L", (WIDTH, HEIGHT), 255)
     at = (int(random.integers(2, 8)), (HEIGHT - size) // 2 - int(random.integers(0, 6)))
     ImageDraw.Draw(image).text(at, text, fill=int(random.integers(0, 140)), font=face)
     image = image.rotate(float(random.normal(0, 1.0)), Image.Resampling.BILINEAR, fillcolor=255)
-    image = image.filter(ImageFilter.GaussianBlur(float(random.uniform(0.4, 2.2))))
-    noise = random.normal(0, random.uniform(0, 40), (HEIGHT, WIDTH))
+    image = image.filter(ImageFilter.GaussianBlur(float(random.uniform(0.2, 1.6))))
+    noise = random.normal(0, random.uniform(0, 36), (HEIGHT, WIDTH))
     return np.clip(np.asarray(image, dtype=np.float64) + noise, 0, 255).astype(np.uint8)
 
 

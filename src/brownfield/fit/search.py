@@ -21,6 +21,7 @@ from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes,
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
 from brownfield.fit.journal import Journal
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
+from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.host import HostFacts, read_host
 from brownfield.model.process import Caller
@@ -341,8 +342,11 @@ class _Search:
         )
 
     @property
-    def _metric(self) -> str:
-        return self._wanted.metric if self._rows.labels is not None else AGREEMENT
+    def _metric(self) -> str | Metric:
+        if self._rows.labels is None:
+            return AGREEMENT
+        name, code = self._wanted.metric, self._wanted.metric_code
+        return Metric(name=name, code=code) if code else name
 
     def _trial(
         self, stage: str, folder: Path, session: Session, *, memory_mib: int | None
