@@ -20,7 +20,7 @@ from brownfield.data.features import identity
 from brownfield.integration import load_document
 from brownfield.model import write_bundle
 
-__all__ = ["inside", "lay_out", "main"]
+__all__ = ["copy_example", "inside", "lay_out", "main", "save_rows"]
 
 ROWS, TRUTH = "rows.npz", "truth"
 
@@ -42,10 +42,7 @@ def lay_out(example: Path, folder: Path, graph: bytes, rows: Mapping[str, npt.ND
         Package and version that the graph comes from.
     """
     name = example.name
-    home = folder / "integrations" / name
-    shutil.copytree(example / "integrations", folder / "integrations", dirs_exist_ok=True)
-    shutil.copy(example / "brownfield.yaml", folder)
-    shutil.rmtree(home / "bundles", ignore_errors=True)
+    home = copy_example(example, folder)
     contract = compile_contract(load_document((home / "contract.odcs.yaml").read_bytes(), "contract.odcs.yaml").data)
     write_bundle(
         home / "bundles" / name,
@@ -56,6 +53,25 @@ def lay_out(example: Path, folder: Path, graph: bytes, rows: Mapping[str, npt.ND
         contract=contract,
         provenance={"model": origin},
     )
+    save_rows(folder, rows)
+
+
+def copy_example(example: Path, folder: Path) -> Path:
+    """Copy the declarations of an example, without the bundles that an earlier layout left; return its integration."""
+    home = folder / "integrations" / example.name
+    shutil.rmtree(home / "bundles", ignore_errors=True)
+    shutil.copytree(
+        example / "integrations",
+        folder / "integrations",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
+    shutil.copy(example / "brownfield.yaml", folder)
+    return home
+
+
+def save_rows(folder: Path, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the rows where the printed command expects them."""
     np.savez(folder / ROWS, allow_pickle=False, **rows)
 
 
