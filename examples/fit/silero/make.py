@@ -24,6 +24,8 @@ sys.path[:0] = [str(HERE.parent)]
 
 from laying import inside, lay_out, main  # noqa: E402
 
+STREAM = "stream.npz"
+
 PACKAGE, VOICE = "asterisk-core-sounds-en-wav", "usr/share/asterisk/sounds/en_US_f_Allison"
 RATE, PIECE, CONTEXT = 16000, 512, 64
 CLIPS, ROWS, SEED = 90, 2000, 7
@@ -43,6 +45,7 @@ def make(folder: Path) -> None:
     picked = np.sort(np.random.default_rng(SEED).choice(clear, min(ROWS, len(clear)), replace=False))
     columns = {name: array[picked] for name, array in rows.items()}
     lay_out(HERE, folder, graph, {**columns, "truth": truth[picked]}, f"silero-vad {version('silero-vad')}")
+    np.savez(folder / STREAM, allow_pickle=False, input=rows["input"], picked=picked)  # for who hands a state on
 
 
 def fetched(folder: Path) -> Path:

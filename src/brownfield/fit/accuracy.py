@@ -39,8 +39,9 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     metric
-        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels), or
-        the name of the site's own function.
+        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels, of the
+        first output; where another one differs by more than 1 % of its scale the row is lost), or the name of the
+        site's own function.
     rows
         Compared.
     value
@@ -96,6 +97,7 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str |
         score = _scorer(metric, rows)
         before = np.array([score(answer[first], row) for row, answer in enumerate(reference)])
         after = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+        after *= [_same(reference, candidate, row, of=slice(1, None)) for row in range(len(rows))]
     return Accuracy(
         metric=metric.name if isinstance(metric, Metric) else metric,
         rows=len(rows),
@@ -157,9 +159,9 @@ def _envelope(reference: Answers, candidate: Answers) -> tuple[float, bool]:
     return largest, finite
 
 
-def _same(reference: Answers, candidate: Answers, row: int) -> bool:
+def _same(reference: Answers, candidate: Answers, row: int, of: slice = slice(None)) -> bool:
     """Whether the decision is the same: the largest score of a vector, else every number within 1 % of the scale."""
-    for position, (name, before) in enumerate(reference[row].items()):
+    for position, (name, before) in list(enumerate(reference[row].items()))[of]:
         after = candidate[row][name]
         if before.shape != after.shape:
             return False
