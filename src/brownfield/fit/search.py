@@ -31,7 +31,7 @@ __all__ = ["Fit", "Machine", "search"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
-_FORM = 1
+_FORM = 2
 _RUNS = {"noise": 480, "screen": 240, "refine": 240, "final": 960}
 _SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
 _MOST_REFINED, _MOST_FINAL = 1, 4
