@@ -12,7 +12,6 @@ import pytest
 
 from brownfield.fit import Recipe, Rows, Wanted, search
 from brownfield.integration import load_workspace
-from conftest import needs
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "fit"
@@ -93,7 +92,7 @@ def test_a_line_without_an_error_is_read_wholly(judged: ModuleType) -> None:
 
 @pytest.mark.full
 def test_magikas_quantiser_crash_is_a_row_and_fp32_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_of: Callable[[bytes], Path]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_of: Callable[[bytes], Path], needs: Callable[[str], None]
 ) -> None:
     """The quantiser ends with an error on Magika's graph; the search goes on, and nothing wrong is chosen."""
     needs("magika")
@@ -113,7 +112,9 @@ def test_magikas_quantiser_crash_is_a_row_and_fp32_stays(
 
 
 @pytest.mark.full
-def test_a_smaller_silero_whose_state_drifts_is_never_chosen(tmp_path: Path, model_of: Callable[[bytes], Path]) -> None:
+def test_a_smaller_silero_whose_state_drifts_is_never_chosen(
+    tmp_path: Path, model_of: Callable[[bytes], Path], needs: Callable[[str], None]
+) -> None:
     """Int8 decides alike on the states of fp32, but hands other states on: labels alone would let it pass."""
     needs("silero_vad")
     make = _module(EXAMPLES / "silero" / "make.py")
