@@ -9,6 +9,7 @@ import typer
 from brownfield.cli.output import EXIT_FINDING, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
+    from brownfield.fit import Advice
     from brownfield.workspace.fit import FitReport
 
 __all__ = ["register"]
@@ -25,9 +26,11 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
         None, "--name", metavar="INTEGRATION", help="The integration, where there is more than one."
     ),
     rows: Path | None = typer.Option(
-        None, "--rows", metavar="FILE", help="Real requests, .npz or .parquet; without them nothing is quantised."
+        None, "--rows", metavar="FILE", help="Real requests, .npz or .parquet; without rows nothing is quantised."
     ),
-    labels: str | None = typer.Option(None, "--labels", metavar="COLUMN", help="Column of the truth in that file."),
+    table: str | None = typer.Option(None, "--table", metavar="NAME", help="Real requests, from a pipeline's table."),
+    labels: str | None = typer.Option(None, "--labels", metavar="COLUMN", help="Column of the truth in the rows."),
+    prices: Path | None = typer.Option(None, "--prices", metavar="FILE", help="Price book instead of the declared."),
     time_limit_s: float = typer.Option(600.0, "--time-limit-s", min=5.0, help="Wall time; the next call goes on."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of the split of the rows."),
     write_bundle: bool = typer.Option(
@@ -37,13 +40,14 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
 ) -> None:
     """Search for a model file and session that keep the declared limits, measured here, or say what is missing."""
     from brownfield.workspace.fit import fit
+    from brownfield.workspace.fit_inputs import RowsFrom
 
     with progress(quiet=as_json) as show:
         report = fit(
             folder,
             name,
-            rows=rows,
-            labels=labels,
+            rows=RowsFrom(file=rows, table=table, labels=labels),
+            prices=prices,
             time_limit_s=time_limit_s,
             seed=seed,
             write_bundle=write_bundle,
@@ -85,6 +89,28 @@ def _print(report: "FitReport") -> None:
                 f"({short.factor:.2f} times, {kind})"
             )
         )
+    if report.fit.advice is not None:
+        _print_advice(report.fit.advice)
     if report.written:
         typer.echo(printable(f"bundle {report.written}"))
     typer.echo(printable(f"report {report.html}"))
+
+
+def _print_advice(advice: "Advice") -> None:
+    meets = {True: "yes", False: "no", None: "?"}
+    rows = [
+        (
+            each.name,
+            meets[each.meets],
+            each.known,
+            "" if each.monthly is None else f"{each.monthly:,.0f} {advice.currency}",
+            each.what,
+        )
+        for each in advice.options
+    ]
+    print_table(("way out", "keeps the limits", "how known", "a month", "what"), rows)
+    if advice.cheapest:
+        example = " (prices of an example)" if advice.example else ""
+        typer.echo(printable(f"cheapest that keeps every limit: {advice.cheapest}{example}"))
+    if advice.then is not None:
+        typer.echo(printable(f"above {advice.then.rate_per_s:,.0f} requests/s: {advice.then.option}"))

@@ -4,27 +4,37 @@
 """
 
 from brownfield.fit.accuracy import Accuracy
+from brownfield.fit.advice import Advice, Option
 from brownfield.fit.candidates import Candidate, Recipe, Session
 from brownfield.fit.choose import Choice, Noise, Row, Shortfall, Verdict, Wanted, choose
 from brownfield.fit.measure import Timing
 from brownfield.fit.rows import Rows
+from brownfield.fit.scaling import Scaling, ThreadPoint
 from brownfield.fit.search import Fit, Machine, search
+from brownfield.fit.slices import SliceAccuracy
+from brownfield.fit.upgrade import with_advice
 
 __all__ = [
     "Accuracy",
+    "Advice",
     "Candidate",
     "Choice",
     "Fit",
     "Machine",
     "Noise",
+    "Option",
     "Recipe",
     "Row",
     "Rows",
+    "Scaling",
     "Session",
     "Shortfall",
+    "SliceAccuracy",
+    "ThreadPoint",
     "Timing",
     "Verdict",
     "Wanted",
     "choose",
     "search",
+    "with_advice",
 ]

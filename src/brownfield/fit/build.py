@@ -21,7 +21,7 @@ from brownfield.fit.candidates import Recipe
 from brownfield.fit.rows import Rows
 from brownfield.model import inspect_onnx, place_model
 
-__all__ = ["BuildFailed", "build", "write_calibration"]
+__all__ = ["BuildFailed", "bring", "build", "write_calibration"]
 
 _BUILDER = Path(__file__).parent / "builder.py"
 _MODEL = "model.onnx"
@@ -84,6 +84,28 @@ def build(
         _run_builder(options, timeout_s)
         if not made.is_file():
             raise BuildFailed("the quantiser wrote no file")
+        bring(made, source, target)
+
+
+def bring(made: Path, source: Path, target: Path) -> None:
+    """Put a file in place as a candidate, whole or not at all, once it takes and gives what the model does.
+
+    Parameters
+    ----------
+    made
+        The file; weights beside it come along.
+    source, target
+        As :func:`build` takes them.
+
+    Raises
+    ------
+    BuildFailed
+        When the file is not admitted, or takes or gives other tensors than the model.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bring-", dir=target.parent) as work:
         staged = Path(work) / "staged"
         staged.mkdir()
         try:

@@ -24,24 +24,28 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     kind
         ``as_is`` the file itself; ``optimised`` opset raised, constants folded, redundant nodes removed; ``static``
         int8 with scales from calibration rows (QDQ, unsigned activations, signed weights by channel); ``dynamic``
-        int8 weights with scales from each request.
+        int8 weights with scales from each request; ``given`` a file that somebody brought.
     operators
         Operators that are quantised; empty for all that the quantiser knows.
     calibrator
         ``minmax``, ``percentile`` (99.99) or ``entropy``; static alone.
     reduce_range
         Weights of seven bits: for processors without VNNI, whose int8 products overflow.
+    label, digest
+        Of a given file: its name in the declaration, and the SHA-256 of its bytes.
     """
 
     kind: str
     operators: tuple[str, ...] = ()
     calibrator: str = ""
     reduce_range: bool = False
+    label: str = ""
+    digest: str = ""
 
     @property
     def quantised(self) -> bool:
         """Whether its arithmetic differs from the model's own."""
-        return self.kind in ("static", "dynamic")
+        return self.kind in ("static", "dynamic", "given")
 
     @property
     def name(self) -> str:
@@ -52,6 +56,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         >>> Recipe(kind="static", calibrator="minmax").name
         'static int8, minmax'
         """
+        if self.kind == "given":
+            return f"given {self.label}"
         if not self.quantised:
             return {"as_is": "fp32"}.get(self.kind, "fp32, optimised")
         operators = (" of " + " and ".join(self.operators),) if self.operators else ("",)

@@ -7,7 +7,7 @@ call with the same arguments goes on from the journal.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
@@ -16,12 +16,14 @@ import msgspec
 
 from brownfield.errors import BrownfieldError
 from brownfield.fit.accuracy import AGREEMENT, compare, isolated
-from brownfield.fit.build import BuildFailed, build, write_calibration
+from brownfield.fit.advice import Advice
+from brownfield.fit.build import BuildFailed, bring, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
 from brownfield.fit.journal import Journal
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
 from brownfield.fit.rows import Rows
+from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host
 from brownfield.model.process import Caller
 from brownfield.store import private_folder
@@ -84,7 +86,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     seed, seconds
         Of the split; wall time of this call.
     model_folder
-        Of the chosen candidate's ``model.onnx``; empty without one.
+        Of the ``model.onnx`` of the chosen candidate, or of the nearest one; empty without either.
+    advice
+        What would help where nothing fits; see :func:`brownfield.fit.advise`.
     """
 
     choice: Choice
@@ -101,6 +105,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     seconds: float
     model_folder: str = ""
+    advice: Advice | None = None
 
     @property
     def chosen(self) -> Row | None:
@@ -119,6 +124,7 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
     progress: Progress | None = None,
     tried: Iterable[Recipe] | None = None,
     run_in: Iterable[Session] | None = None,
+    given: Mapping[str, Path] | None = None,
 ) -> Fit:
     """Search for the candidate that serves best within the limits.
 
@@ -143,9 +149,13 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
         Recipes instead of those that suit the graph.
     run_in
         Sessions instead of those that suit the machine; the default one is always tried.
+    given
+        Further model files by name, such as a distilled student: candidates like any other.
     """
     private_folder(folder)
-    return _Search(source, rows, wanted, folder, seed, time_limit_s, progress or (lambda *_: None)).run(tried, run_in)
+    brought = {name: (file, hashlib.sha256(file.read_bytes()).hexdigest()) for name, file in (given or {}).items()}
+    ask = progress or (lambda *_: None)
+    return _Search(source, rows, wanted, folder, seed, time_limit_s, ask, brought).run(tried, run_in)
 
 
 class _TimeUp(Exception):
@@ -162,10 +172,12 @@ class _Search:
         seed: int,
         time_limit_s: float,
         progress: Progress,
+        given: Mapping[str, tuple[Path, str]],
     ) -> None:
         self._source, self._rows, self._wanted, self._seed = source, rows, wanted, seed
         self._limit_s, self._progress, self._began = time_limit_s, progress, time.monotonic()
         self._split = rows.split(seed)
+        self._given = given
         self._machine = Machine.of(read_host())
         self._key = self._make_key()
         self._folder = folder
@@ -183,7 +195,8 @@ class _Search:
             noise = self._noise()
             if noise is not None:
                 try:
-                    self._stage("screen", self._built(list(tried) if tried is not None else self._suitable()))
+                    wanted = list(tried) if tried is not None else self._suitable()
+                    self._stage("screen", self._built([*wanted, *self._brought()]))
                     self._stage("refine", self._refinements(others))
                 except _TimeUp:
                     complete = False
@@ -205,7 +218,7 @@ class _Search:
             choice = Choice(verdict=Verdict.INVALID, why="the time was up before anything was measured to the end")
         else:
             choice = choose(table, self._wanted, noise, needed)
-        chosen = self._table.get(choice.chosen)
+        chosen = self._table.get(choice.chosen or choice.nearest)
         return Fit(
             choice=choice,
             rows=table,
@@ -225,7 +238,8 @@ class _Search:
 
     def _make_key(self) -> str:
         model = hashlib.sha256((self._source / _MODEL).read_bytes()).hexdigest()
-        parts = [_FORM, model, self._rows.digest, self._rows.invented, self._wanted, self._seed, self._machine]
+        given = {name: digest for name, (_, digest) in self._given.items()}
+        parts = [_FORM, model, self._rows.digest, self._rows.invented, self._wanted, self._seed, self._machine, given]
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
     def _suitable(self) -> list[Recipe]:
@@ -235,6 +249,11 @@ class _Search:
         vnni = bool({"avx512_vnni", "avx_vnni", "asimddp"} & set(self._machine.cpu_flags))
         calibrated = not self._rows.invented and len(self._split.calibration) > 0
         return list(recipes([node.op_type for node in graph.node], vnni=vnni, calibrated=calibrated))
+
+    def _brought(self) -> list[Recipe]:
+        """Files that somebody brought; on invented rows nothing can be said of them."""
+        each = self._given.items() if not self._rows.invented else ()
+        return [Recipe(kind="given", label=name, digest=digest) for name, (_, digest) in each]
 
     def _noise(self) -> Noise | None:
         """Time fp32 against itself; None, and a row that says why, when it does not run."""
@@ -273,6 +292,9 @@ class _Search:
         if candidate.recipe == FP32:
             return None
         try:
+            if candidate.recipe.kind == "given":
+                bring(self._given[candidate.recipe.label][0], self._source, self._path(candidate.recipe))
+                return None
             build(
                 candidate.recipe,
                 self._source,
@@ -338,6 +360,7 @@ class _Search:
             isolated=alone,
             curve_us=curve,
             size_mib=round((folder / _MODEL).stat().st_size / 2**20, 2),
+            slices=compare_slices(reference, given, part, metric=self._metric, seed=self._seed),
         )
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "timeline", "trade_off"]
+__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "thread_curve", "timeline", "trade_off"]
 
 Figure: TypeAlias = dict[str, Any]
 
@@ -230,4 +230,53 @@ def trade_off(
         for label, names, size, colour in marks
     ]
     layout = _layout(xaxis={"title": {"text": x_unit}}, yaxis={"title": {"text": y_unit}}, height=360)
+    return {"data": traces, "layout": layout}
+
+
+def thread_curve(
+    measured: Mapping[int, float], predicted: Mapping[int, float], *, limit: float | None, y_unit: str
+) -> Figure:
+    """Draw times by threads: measured points, a predicted line, and the limit.
+
+    Parameters
+    ----------
+    measured, predicted
+        Times by threads, in ascending order.
+    limit
+        Drawn as a line; None for none.
+    y_unit
+        Title of the axis of times.
+
+    Examples
+    --------
+    >>> figure = thread_curve({1: 8.0, 2: 5.0}, {1: 8.0, 2: 5.1, 4: 3.6}, limit=4.0, y_unit="ms")
+    >>> [trace["name"] for trace in figure["data"]]
+    ['predicted', 'measured', 'limit']
+    """
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "predicted",
+            "x": list(predicted),
+            "y": list(predicted.values()),
+            "line": {"color": COLOURS[6], "dash": "dot"},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "measured",
+            "x": list(measured),
+            "y": list(measured.values()),
+            "marker": {"size": 11, "color": COLOURS[0]},
+        },
+    ]
+    if limit is not None:
+        ends = [min(predicted), max(predicted)]
+        line = {"color": COLOURS[5], "width": 2}
+        traces.append({"type": "scatter", "mode": "lines", "name": "limit", "x": ends, "y": [limit] * 2, "line": line})
+    layout = _layout(
+        xaxis={"title": {"text": "threads"}, "dtick": max(1, max(predicted) // 8)},
+        yaxis={"title": {"text": y_unit}, "rangemode": "tozero"},
+    )
     return {"data": traces, "layout": layout}
