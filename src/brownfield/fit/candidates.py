@@ -31,6 +31,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         ``minmax``, ``percentile`` (99.99) or ``entropy``; static alone.
     reduce_range
         Weights of seven bits: for processors without VNNI, whose int8 products overflow.
+    left_out
+        Names of the nodes that stay in fp32; static alone.
     label, digest
         Of a given file: its name in the declaration, and the SHA-256 of its bytes.
     """
@@ -39,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[str, ...] = ()
     calibrator: str = ""
     reduce_range: bool = False
+    left_out: tuple[str, ...] = ()
     label: str = ""
     digest: str = ""
 
@@ -61,7 +64,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         if not self.quantised:
             return {"as_is": "fp32"}.get(self.kind, "fp32, optimised")
         operators = (" of " + " and ".join(self.operators),) if self.operators else ("",)
-        parts = [f"{self.kind} int8{operators[0]}", self.calibrator, "7 bits" if self.reduce_range else ""]
+        kept = f"{len(self.left_out)} layer{'s' if len(self.left_out) > 1 else ''} in fp32" if self.left_out else ""
+        parts = [f"{self.kind} int8{operators[0]}", self.calibrator, "7 bits" if self.reduce_range else "", kept]
         return ", ".join(part for part in parts if part)
 
 
@@ -152,7 +156,7 @@ def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterat
     >>> [recipe.name for recipe in recipes(["Relu"], vnni=True, calibrated=True)]
     ['fp32', 'fp32, optimised']
     >>> [recipe.kind for recipe in recipes(["Gemm"], vnni=True, calibrated=True)]
-    ['as_is', 'optimised', 'dynamic', 'static', 'static', 'static']
+    ['as_is', 'optimised', 'dynamic', 'static', 'static', 'static', 'static']
     """
     yield FP32
     yield Recipe(kind="optimised")
@@ -162,8 +166,8 @@ def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterat
     if matrices:  # the engine has no fast integer convolution for dynamic scales: 2 to 13 times slower
         yield Recipe(kind="dynamic", operators=MATRICES, reduce_range=not vnni)
     for chosen in ((), (*CONVOLUTIONS[:1], *MATRICES)):
-        for calibrator in ("minmax", "percentile"):
-            if not (chosen and calibrator == "percentile"):
+        for calibrator in ("minmax", "percentile", "entropy"):
+            if not (chosen and calibrator != "minmax"):
                 yield Recipe(kind="static", operators=chosen, calibrator=calibrator, reduce_range=not vnni)
 
 
