@@ -12,6 +12,7 @@ from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint
 from brownfield.fit.search import Fit, Machine, search
 from brownfield.fit.slices import SliceAccuracy
+from brownfield.fit.source import Imported, Source, SourceRefused, import_model
 from brownfield.fit.upgrade import with_advice
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Fit",
+    "Imported",
     "Machine",
     "Noise",
     "Option",
@@ -30,11 +32,14 @@ __all__ = [
     "Session",
     "Shortfall",
     "SliceAccuracy",
+    "Source",
+    "SourceRefused",
     "ThreadPoint",
     "Timing",
     "Verdict",
     "Wanted",
     "choose",
+    "import_model",
     "search",
     "with_advice",
 ]

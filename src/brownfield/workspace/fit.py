@@ -89,7 +89,7 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     """
     given = gather(workspace, integration, rows, prices=prices, seed=seed)
     found = search(
-        given.bundle.folder,
+        given.source,
         given.rows,
         given.wanted,
         folder=given.folder,
@@ -98,7 +98,7 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
         progress=progress,
         given=given.given,
     )
-    found = with_advice(found, given.bundle.folder, given.rows, given.prices, progress=progress)
+    found = with_advice(found, given.source, given.rows, given.prices, progress=progress)
     return finish(given, found, write_bundle=write_bundle)
 
 
