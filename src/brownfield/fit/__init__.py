@@ -8,6 +8,7 @@ from brownfield.fit.advice import Advice, Option
 from brownfield.fit.candidates import Candidate, Recipe, Session
 from brownfield.fit.choose import Choice, Noise, Row, Shortfall, Verdict, Wanted, choose
 from brownfield.fit.measure import Timing
+from brownfield.fit.on import judge_probe, pack_probe
 from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint
 from brownfield.fit.search import Fit, Machine, search
@@ -40,6 +41,8 @@ __all__ = [
     "Wanted",
     "choose",
     "import_model",
+    "judge_probe",
+    "pack_probe",
     "search",
     "with_advice",
 ]

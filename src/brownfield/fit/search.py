@@ -15,13 +15,13 @@ from typing import TypeAlias
 import msgspec
 
 from brownfield.errors import BrownfieldError
-from brownfield.fit.accuracy import AGREEMENT, compare, isolated
+from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.advice import Advice
 from brownfield.fit.build import BuildFailed, bring, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
 from brownfield.fit.journal import Journal
-from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
+from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
 from brownfield.fit.rows import Rows
 from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host

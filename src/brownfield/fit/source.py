@@ -256,10 +256,8 @@ def _placed(own: Arrays, folder: Path, tried: Arrays, like: Tensors, name: str) 
 
 
 def _check_tensors(signature: Signature, like: Tensors) -> None:
-    for side, found, wanted in (
-        ("inputs", signature.inputs, like.inputs),
-        ("outputs", signature.outputs, like.outputs),
-    ):
+    for side in ("inputs", "outputs"):
+        found, wanted = getattr(signature, side), getattr(like, side)
         given = {spec.name: spec.dtype for spec in found}
         if given != {spec.name: spec.dtype for spec in wanted}:
             shown = ", ".join(f"{spec.name!a} {spec.dtype}" for spec in wanted)
