@@ -163,7 +163,7 @@ def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (("Linear(width, 3)", "Linear(width, 4)"), "shape"),
+        (("Linear(width, 3)", "Linear(width, 4)"), "other outputs than the bundle's 'y' float32 (None, 3)"),
         (("return self.second(torch.relu(self.first(x)))", "return x, x"), "other than 1 tensors"),
         (("def build", "def make"), "has no function build()"),
         (("return Net()", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), "ended (SIGSEGV)"),

@@ -258,10 +258,20 @@ def _placed(own: Arrays, folder: Path, tried: Arrays, like: Tensors, name: str) 
 def _check_tensors(signature: Signature, like: Tensors) -> None:
     for side in ("inputs", "outputs"):
         found, wanted = getattr(signature, side), getattr(like, side)
-        given = {spec.name: spec.dtype for spec in found}
-        if given != {spec.name: spec.dtype for spec in wanted}:
-            shown = ", ".join(f"{spec.name!a} {spec.dtype}" for spec in wanted)
+        given = {spec.name: spec for spec in found}
+        if given.keys() != {spec.name for spec in wanted} or not all(
+            _serves(given[spec.name], spec) for spec in wanted
+        ):
+            shown = ", ".join(f"{spec.name!a} {spec.dtype} {spec.shape}" for spec in wanted)
             raise SourceRefused(f"other {side} than the bundle's {shown}")
+
+
+def _serves(found: TensorSpec, wanted: TensorSpec) -> bool:
+    """Whether a tensor can stand for another: the same type, and no size fixed that was free or is another."""
+    if found.dtype != wanted.dtype or found.shape is None or wanted.shape is None:
+        return found.dtype == wanted.dtype
+    pairs = zip(found.shape, wanted.shape, strict=False)
+    return len(found.shape) == len(wanted.shape) and all(size in (None, like) for size, like in pairs)
 
 
 def _agreed(folder: Path, tried: Arrays, answers: Arrays) -> str:

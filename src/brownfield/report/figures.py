@@ -204,7 +204,7 @@ def trade_off(
     """
     line = sorted(points[name] for name in front)
     others = [name for name in points if name != chosen]
-    marks = [("candidates", others, 8, COLOURS[0])]
+    marks = [("candidates", others, 9, COLOURS[0])]
     if chosen in points:
         marks.append(("chosen", [chosen], 13, COLOURS[5]))
     traces: list[Figure] = [
