@@ -1,6 +1,8 @@
 """A probe measures on another machine with numpy and onnxruntime alone, and only what was packed."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,11 +19,11 @@ from brownfield.fit.parcel import pack, unpack
 GENEROUS = Wanted(latency_p99_ms=10_000, memory_mib=1024, max_drop=0.2)
 
 
-@pytest.fixture
-def probe(mlp, few, tmp_path) -> Path:
-    """A packed probe of a small model."""
-    source = mlp()
-    file = pack_probe(source, few, GENEROUS, folder=tmp_path / "kept", file=tmp_path / "probe.pyz")
+@pytest.fixture(scope="module")
+def probe(mlp, few, tmp_path_factory) -> Path:
+    """A packed probe of a small model; what is kept of it lies beside it."""
+    folder = tmp_path_factory.mktemp("packed")
+    file = pack_probe(mlp(), few, GENEROUS, folder=folder / "kept", file=folder / "probe.pyz")
     assert file.stat().st_mode & 0o077 == 0
     return file
 
@@ -33,8 +35,16 @@ def bare_python(folder: Path) -> str:
     for package in ("numpy", "numpy.libs", "onnxruntime", "google", "flatbuffers", "packaging"):
         for place in map(Path, sys.path):
             if (place / package).is_dir() and not (site / package).exists():
-                (site / package).symlink_to(place / package)
+                shutil.copytree(place / package, site / package, copy_function=_linked)  # a sandbox follows no links
     return str(folder / "bin" / "python")
+
+
+def _linked(source: str, target: str) -> None:
+    """A file under a second name where that can be, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def run(python: str, probe: Path, out: Path) -> subprocess.CompletedProcess[str]:
@@ -65,7 +75,7 @@ def test_a_probe_runs_where_only_numpy_and_onnxruntime_are(probe, mlp, few, tmp_
     assert without.returncode == 1
     done = run(python, probe, tmp_path / "result.npz")
     assert done.returncode == 0, done.stderr
-    kept = {"folder": tmp_path / "kept"}
+    kept = {"folder": probe.parent / "kept"}
     fit = judge_probe(tmp_path / "result.npz", mlp(), few, GENEROUS, **kept)
     names = {row.candidate.name for row in fit.rows}
     assert {"fp32", "fp32, optimised", "dynamic int8 of MatMul and Gemm"} <= names
@@ -110,7 +120,7 @@ def test_a_changed_probe_is_refused_by_its_digests(probe, tmp_path, changed) -> 
 @pytest.mark.full
 def test_models_and_digests_changed_together_are_refused_at_home(probe, mlp, few, tmp_path) -> None:
     """The key of the task covers the digests: a result under another key is none of ours."""
-    kept = tmp_path / "kept" / "task.json"
+    kept = probe.parent / "kept" / "task.json"
     task = json.loads(kept.read_bytes())
     told = {"key": "f" * 64, "host": {}, "rows": [], "noise": {"ratio": 1, "steal_share": 0}}
     told["host"] = {"cpu_model": "", "cpu_flags": [], "cores": 1, "memory_mib": 1, "machine": "", "kernel": ""}

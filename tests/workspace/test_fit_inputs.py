@@ -3,11 +3,14 @@
 import shutil
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from brownfield.errors import DeclarationError, DeclarationErrors
+from brownfield.errors import DeclarationError
+from brownfield.integration import DeclarationErrors
 from brownfield.workspace.fit_inputs import RowsFrom, gather
 from brownfield.workspace.init import init_from_model
 
@@ -15,13 +18,26 @@ REGIONS = np.array(["north", "south"] * 30)
 SLICES = "constraints: {accuracy: {metric: accuracy, max_drop: 0.01, slices: {region: 0.02}}}\n"
 
 
-@pytest.fixture
-def shop(tmp_path, mlp):
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
     """A workspace around a small classifier, with sixty rows in a file of its own."""
-    folder = init_from_model(tmp_path / "shop", mlp() / "model.onnx", "shop").folder
+    folder = tmp_path_factory.mktemp("begun")
+    weights = numpy_helper.from_array(np.random.default_rng(2).normal(size=(32, 5)).astype("f4"), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 32])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "m.onnx")
+    shop = init_from_model(folder / "shop", folder / "m.onnx", "shop").folder
     points = np.random.default_rng(4).normal(size=(60, 32)).astype("f4")
-    np.savez(folder / "integrations/shop/rows.npz", x=points, truth=np.arange(60) % 5, region=REGIONS)
-    return folder
+    np.savez(shop / "integrations/shop/rows.npz", x=points, truth=np.arange(60) % 5, region=REGIONS)
+    shutil.copy(folder / "m.onnx", shop / "integrations/shop/student.onnx")
+    return shop
+
+
+@pytest.fixture
+def shop(begun, tmp_path):
+    """A workspace of the test's own."""
+    return shutil.copytree(begun, tmp_path / "shop")
 
 
 def declare(shop, text):
@@ -57,9 +73,8 @@ def test_declared_rows_labels_and_groups_are_taken(shop) -> None:
     assert len(gathered(shop, RowsFrom(file=other)).rows) == 4
 
 
-def test_without_rows_groups_and_candidates_are_left_out(shop, mlp) -> None:
+def test_without_rows_groups_and_candidates_are_left_out(shop) -> None:
     """Nothing can be said of them on invented rows, and the notes say so."""
-    shutil.copy(mlp() / "model.onnx", shop / "integrations/shop/student.onnx")
     declare(shop, SLICES + "fit: {candidates: {student: student.onnx}}\n")
     given = gathered(shop)
     assert given.rows.invented
@@ -146,6 +161,7 @@ def test_contradictions_are_refused_with_their_line(shop, text, message) -> None
 
 def test_declared_files_that_lack_are_named(shop) -> None:
     """Serving goes on without them; a search does not begin."""
+    (shop / "integrations/shop/student.onnx").unlink()
     declare(shop, "fit: {candidates: {student: student.onnx}}\n")
     with pytest.raises(DeclarationError, match=r"fit\.candidates\.student"):
         gathered(shop)
