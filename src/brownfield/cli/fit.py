@@ -36,28 +36,50 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
     write_bundle: bool = typer.Option(
         False, "--write-bundle", help="Write what was chosen as a bundle beside the present one."
     ),
+    pack_probe: Path | None = typer.Option(
+        None, "--pack-probe", metavar="FILE", help="Write a probe to run on the target, and end there."
+    ),
+    on: Path | None = typer.Option(None, "--on", metavar="FILE", help="Judge what the probe measured on the target."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Search for a model file and session that keep the declared limits, measured here, or say what is missing."""
-    from brownfield.workspace.fit import fit
+    from brownfield.workspace.fit import fit, fit_on, pack
     from brownfield.workspace.fit_inputs import RowsFrom
 
+    if on is not None and pack_probe is not None:
+        raise typer.BadParameter("either --pack-probe or --on")
+    real = RowsFrom(file=rows, table=table, labels=labels)
     with progress(quiet=as_json) as show:
-        report = fit(
-            folder,
-            name,
-            rows=RowsFrom(file=rows, table=table, labels=labels),
-            prices=prices,
-            time_limit_s=time_limit_s,
-            seed=seed,
-            write_bundle=write_bundle,
-            progress=show,
-        )
+        if pack_probe is not None:
+            _print_probe(pack(folder, name, pack_probe, rows=real, seed=seed, progress=show), as_json=as_json)
+            return
+        if on is not None:
+            report = fit_on(folder, name, on, rows=real, prices=prices, seed=seed, write_bundle=write_bundle)
+        else:
+            report = fit(
+                folder,
+                name,
+                rows=real,
+                prices=prices,
+                time_limit_s=time_limit_s,
+                seed=seed,
+                write_bundle=write_bundle,
+                progress=show,
+            )
     if as_json:
         print_json(report)
     else:
         _print(report)
     sys.exit(0 if report.fits else EXIT_FINDING)
+
+
+def _print_probe(file: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"probe": str(file)})
+        return
+    typer.echo(f"{file}: holds models and rows, so keep it as safe as the rows.")
+    typer.echo(f"On the target, with numpy and onnxruntime: python3 {file.name} --out result.npz")
+    typer.echo("Then here: brownfield fit ... --on result.npz")
 
 
 def _print(report: "FitReport") -> None:

@@ -8,10 +8,12 @@ from brownfield.fit.advice import Advice, Option
 from brownfield.fit.candidates import Candidate, Recipe, Session
 from brownfield.fit.choose import Choice, Noise, Row, Shortfall, Verdict, Wanted, choose
 from brownfield.fit.measure import Timing
+from brownfield.fit.on import judge_probe, pack_probe
 from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint
 from brownfield.fit.search import Fit, Machine, search
 from brownfield.fit.slices import SliceAccuracy
+from brownfield.fit.source import Imported, Source, SourceRefused, import_model
 from brownfield.fit.upgrade import with_advice
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Fit",
+    "Imported",
     "Machine",
     "Noise",
     "Option",
@@ -30,11 +33,16 @@ __all__ = [
     "Session",
     "Shortfall",
     "SliceAccuracy",
+    "Source",
+    "SourceRefused",
     "ThreadPoint",
     "Timing",
     "Verdict",
     "Wanted",
     "choose",
+    "import_model",
+    "judge_probe",
+    "pack_probe",
     "search",
     "with_advice",
 ]

@@ -47,7 +47,7 @@ def write_reports(folder: Path, fit: Fit, *, title: str, notes: Sequence[str] = 
         "limits": limits(fit),
         "shown": fit.choice.chosen or fit.choice.nearest,
         "slices": [each for row in fit.rows if row.candidate.name == fit.choice.chosen for each in row.slices],
-        "table": [_cells(fit, row) for row in fit.rows],
+        "table": _numbered([_cells(fit, row) for row in fit.rows]),
     }
     figures = {"front": _figure(fit)} if any(row.timing and row.accuracy for row in fit.rows) else {}
     if fit.advice is not None and fit.advice.scaling is not None:
@@ -152,18 +152,24 @@ def _scaling_figure(scaling: Scaling, limit_ms: float | None) -> dict[str, Any]:
     )
 
 
+def _numbered(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Give each row that is a point of the figure its number there."""
+    drawn = [row for row in table if row["ratio"] and row["accuracy"]]
+    return [{"number": str(drawn.index(row) + 1) if row in drawn else "", **row} for row in table]
+
+
 def _cells(fit: Fit, row: Row) -> dict[str, str]:
     timing, accuracy = row.timing, row.accuracy
     cells = dict.fromkeys(("p50", "p99", "ratio", "accuracy", "drop", "peak"), "")
     if timing is not None:
         cells["p50"] = f"{timing.p50_us.value / 1000:.3f}"
         upper = timing.p99_us[2]
-        cells["p99"] = f"{timing.p99_us[0] / 1000:.3f}" + (f" (to {upper / 1000:.3f})" if upper is not None else "")
-        cells["ratio"] = f"{timing.ratio.value:.2f} ({timing.ratio.lower:.2f} to {timing.ratio.upper:.2f})"
+        cells["p99"] = f"{timing.p99_us[0] / 1000:.3f}" + (f"\nto {upper / 1000:.3f}" if upper is not None else "")
+        cells["ratio"] = f"{timing.ratio.value:.2f}\n{timing.ratio.lower:.2f} to {timing.ratio.upper:.2f}"
         cells["peak"] = f"{timing.peak_mib:.0f}"
     if accuracy is not None:
         cells["accuracy"] = f"{accuracy.value:.4f}"
-        cells["drop"] = f"{accuracy.drop.value:.4f} ({accuracy.drop.lower:.4f} to {accuracy.drop.upper:.4f})"
+        cells["drop"] = f"{accuracy.drop.value:.4f}\n{accuracy.drop.lower:.4f} to {accuracy.drop.upper:.4f}"
     return {
         "name": row.candidate.name,
         "stage": row.stage,

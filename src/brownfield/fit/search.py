@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from brownfield.errors import BrownfieldError
-from brownfield.fit.accuracy import AGREEMENT, compare, isolated
+from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.advice import Advice
 from brownfield.fit.build import BuildFailed, bring, build, rank, write_calibration
 from brownfield.fit.candidates import (
@@ -34,7 +34,7 @@ from brownfield.fit.candidates import (
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, right_so_far, survivors
 from brownfield.fit.journal import Journal
 from brownfield.fit.layers import counts, promising
-from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
+from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
 from brownfield.fit.rows import Rows
 from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host

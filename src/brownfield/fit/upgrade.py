@@ -13,14 +13,14 @@ from brownfield.errors import BrownfieldError
 from brownfield.fit.advice import Facts, advise
 from brownfield.fit.candidates import Session
 from brownfield.fit.choose import Row, Verdict
-from brownfield.fit.measure import trial
+from brownfield.fit.measure import Timing, trial
 from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint, scaling_of
 from brownfield.fit.search import Fit, Progress
 from brownfield.integration import PriceBook
 from brownfield.statistics import Interval, proportion_interval
 
-__all__ = ["with_advice"]
+__all__ = ["advised", "point_of", "with_advice"]
 
 _RUNS, _SECONDS = 960, 10.0
 _INT8 = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
@@ -46,8 +46,14 @@ def with_advice(
         return fit
     nearest = next((row for row in fit.rows if row.candidate.name == fit.choice.nearest), None)
     split = rows.split(fit.seed)
+    scaling = None if nearest is None else _scaling(fit, nearest, source, split.selection, progress)
+    return advised(fit, rows, scaling, prices)
+
+
+def advised(fit: Fit, rows: Rows, scaling: Scaling | None, prices: PriceBook | None) -> Fit:
+    """Add advice to a search in which nothing fits, with the times by threads that are known."""
     facts = Facts(
-        scaling=None if nearest is None else _scaling(fit, nearest, source, split.selection, progress),
+        scaling=scaling,
         repeats=None if rows.invented else repeat_share(rows),
         rule=None if rows.labels is None or fit.wanted.metric != "accuracy" else rule_accuracy(rows, fit.seed),
         int8=bool(_INT8 & set(fit.machine.cpu_flags)),
@@ -72,12 +78,13 @@ def _scaling(fit: Fit, nearest: Row, source: Path, rows: Rows, progress: Progres
 
 def _point(folder: Path, session: Session, source: Path, rows: Rows) -> ThreadPoint:
     with trial(source, folder, session, rows, memory_mib=None, runs=_RUNS, time_limit_s=_SECONDS) as (timing, _):
-        return ThreadPoint(
-            threads=session.threads,
-            p50_ms=timing.p50_us.value / 1000,
-            p99_ms=timing.p99_us[0] / 1000,
-            mean_ms=timing.mean_us / 1000,
-        )
+        return point_of(session.threads, timing)
+
+
+def point_of(threads: int, timing: Timing) -> ThreadPoint:
+    """Give the times of a trial as a point of the curve."""
+    p50_ms, p99_ms = timing.p50_us.value / 1000, timing.p99_us[0] / 1000
+    return ThreadPoint(threads=threads, p50_ms=p50_ms, p99_ms=p99_ms, mean_ms=timing.mean_us / 1000)
 
 
 def repeat_share(rows: Rows) -> float:

@@ -17,7 +17,7 @@ from brownfield.integration.strict_yaml import MAX_BYTES, load_document
 
 __all__ = ["MachinePrice", "Price", "PriceBook", "load_prices"]
 
-_Money = Annotated[float, Meta(ge=0, le=1e12)]
+_Money = Annotated[float, Meta(ge=0, le=1_000_000_000_000)]
 
 
 class Price(Spec, frozen=True, kw_only=True):

@@ -182,12 +182,12 @@ def latency_bars(stages: Mapping[str, tuple[float, float]], *, unit: str = "mill
 def trade_off(
     points: Mapping[str, tuple[float, float]], *, front: Sequence[str], chosen: str, x_unit: str, y_unit: str
 ) -> Figure:
-    """Points by name, a line through those that none beats, and the chosen one apart.
+    """Numbered points by name, a line through those that none beats, and the chosen one apart.
 
     Parameters
     ----------
     points
-        ``(x, y)`` by name.
+        ``(x, y)`` by name; each is drawn with its number in this order, the first with 1.
     front
         Names on the line, in any order.
     chosen
@@ -200,11 +200,12 @@ def trade_off(
     >>> points = {"fp32": (2.0, 1.0), "int8": (1.0, 0.9)}
     >>> figure = trade_off(points, front=["fp32", "int8"], chosen="int8", x_unit="ms", y_unit="accuracy")
     >>> figure["data"][0]["x"], figure["data"][-1]["text"]
-    ([1.0, 2.0], ['int8'])
+    ([1.0, 2.0], ['2'])
     """
+    numbers = {name: str(number) for number, name in enumerate(points, 1)}
     line = sorted(points[name] for name in front)
     others = [name for name in points if name != chosen]
-    marks = [("candidates", others, 8, COLOURS[0])]
+    marks = [("candidates", others, 9, COLOURS[0])]
     if chosen in points:
         marks.append(("chosen", [chosen], 13, COLOURS[5]))
     traces: list[Figure] = [
@@ -220,9 +221,12 @@ def trade_off(
     traces += [
         {
             "type": "scatter",
-            "mode": "markers",
+            "mode": "markers+text",
             "name": label,
-            "text": names,
+            "text": [numbers[name] for name in names],
+            "hovertext": list(names),
+            "textposition": "top center",
+            "cliponaxis": False,
             "x": [points[name][0] for name in names],
             "y": [points[name][1] for name in names],
             "marker": {"size": size, "color": colour},

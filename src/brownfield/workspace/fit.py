@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brownfield.errors import DeclarationError
-from brownfield.fit import Fit, Verdict, search, with_advice
+from brownfield.fit import Fit, Verdict, judge_probe, pack_probe, search, with_advice
 from brownfield.fit.report import write_reports
 from brownfield.integration import IntegrationSpec
 from brownfield.workspace.fit_inputs import Inputs, RowsFrom, gather
@@ -20,7 +20,7 @@ from brownfield.workspace.fit_inputs import Inputs, RowsFrom, gather
 if TYPE_CHECKING:
     from brownfield.model import Bundle
 
-__all__ = ["FitReport", "finish", "fit"]
+__all__ = ["FitReport", "finish", "fit", "fit_on", "pack"]
 
 
 class FitReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     """
     given = gather(workspace, integration, rows, prices=prices, seed=seed)
     found = search(
-        given.bundle.folder,
+        given.source,
         given.rows,
         given.wanted,
         folder=given.folder,
@@ -98,8 +98,48 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
         progress=progress,
         given=given.given,
     )
-    found = with_advice(found, given.bundle.folder, given.rows, given.prices, progress=progress)
+    found = with_advice(found, given.source, given.rows, given.prices, progress=progress)
     return finish(given, found, write_bundle=write_bundle)
+
+
+def pack(
+    workspace: Path,
+    integration: str | None,
+    file: Path,
+    *,
+    rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
+    """Write a probe that measures on another machine; the parameters are those of :func:`fit`, with the file."""
+    given = gather(workspace, integration, rows, prices=None, seed=seed)
+    return pack_probe(
+        given.source,
+        given.rows,
+        given.wanted,
+        folder=given.folder / "probe",
+        file=file,
+        seed=seed,
+        given=given.given,
+        progress=progress,
+    )
+
+
+def fit_on(  # noqa: PLR0913 (as `fit`)
+    workspace: Path,
+    integration: str | None,
+    result: Path,
+    *,
+    rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
+    prices: Path | None = None,
+    seed: int = 0,
+    write_bundle: bool = False,
+) -> FitReport:
+    """Judge what a probe brought back; the parameters are those of :func:`fit`, with the probe's result."""
+    given = gather(workspace, integration, rows, prices=prices, seed=seed)
+    folder = given.folder / "probe"
+    found = judge_probe(result, given.source, given.rows, given.wanted, folder=folder, seed=seed, prices=given.prices)
+    return finish(given, found, write_bundle=write_bundle, where="-probe")
 
 
 def finish(given: Inputs, found: Fit, *, write_bundle: bool, where: str = "") -> FitReport:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from brownfield.errors import DeclarationError
-from brownfield.fit import Rows, Wanted
+from brownfield.fit import Imported, Rows, Source, Wanted, import_model
+from brownfield.fit.source import Tensors
 from brownfield.integration import IntegrationSpec, PriceBook, load_prices, load_workspace
 from brownfield.workspace.fit_rows import read_rows, read_table, stand_in_rows
 from brownfield.workspace.pull import find_integration
@@ -58,6 +61,8 @@ class Inputs:
         The site's book; None without one.
     folder
         Where journal, model files and reports are kept.
+    source
+        Of the ``model.onnx`` that is fitted: the bundle, or what a declared program gave.
     notes
         What the reader should know of rows and metric.
     """
@@ -69,6 +74,7 @@ class Inputs:
     given: Mapping[str, Path]
     prices: PriceBook | None
     folder: Path
+    source: Path
     notes: tuple[str, ...]
 
 
@@ -96,16 +102,20 @@ def gather(workspace: Path, integration: str | None, rows_from: RowsFrom, *, pri
     spec = find_integration(load_workspace(workspace), integration)
     bundle = _bundle(spec)
     rows = _rows(workspace, spec, bundle, rows_from, seed)
+    folder = workspace / "var" / "fit" / spec.name
+    rows, imported = _imported(spec, bundle, rows, folder, seed)
+    given = {name: _there(spec, name, relative) for name, relative in spec.fit.candidates.items()}
     book = prices or (spec.file(spec.fit.prices) if spec.fit.prices else None)
     return Inputs(
         spec=spec,
         bundle=bundle,
         rows=rows,
         wanted=_wanted(spec, rows),
-        given={name: _there(spec, name, relative) for name, relative in spec.fit.candidates.items()},
+        given={**given, **{name: Path(file) for name, file in (imported.others if imported else {}).items()}},
         prices=None if book is None else load_prices(book),
-        folder=workspace / "var" / "fit" / spec.name,
-        notes=tuple(_notes(rows, spec)),
+        folder=folder,
+        source=Path(imported.folder) if imported else bundle.folder,
+        notes=(*((imported.how,) if imported else ()), *_notes(rows, spec)),
     )
 
 
@@ -136,6 +146,33 @@ def _rows(workspace: Path, spec: IntegrationSpec, bundle: "Bundle", said: RowsFr
     if labels is not None:
         raise DeclarationError(path="--labels", expected="rows beside it", got="none")
     return stand_in_rows(bundle, request)
+
+
+def _imported(
+    spec: IntegrationSpec, bundle: "Bundle", rows: Rows, folder: Path, seed: int
+) -> tuple[Rows, Imported | None]:
+    """Make the model of the declared program, if there is one; a program that trains takes half of the rows away."""
+    declared = spec.fit.source
+    if declared is None:
+        return rows, None
+    kind = next(name for name in ("module", "torchscript", "train") if getattr(declared, name) is not None)
+    training = None
+    if kind == "train":
+        if rows.invented:
+            raise DeclarationError(path="fit.source.train", expected="rows to train on", got="none")
+        order = np.random.default_rng([seed, 1]).permutation(len(rows))
+        training, rows = rows.take(order[: len(rows) // 2]), rows.take(np.sort(order[len(rows) // 2 :]))
+    source = Source(
+        kind=kind,
+        file=spec.file(getattr(declared, kind)),
+        weights=spec.file(declared.weights) if declared.weights else None,
+        exporter=declared.exporter,
+    )
+    for key, file in ((kind, source.file), ("weights", source.weights)):
+        if file is not None and not file.is_file():
+            raise DeclarationError(where=file.name, path=f"fit.source.{key}", expected="a file", got="no such file")
+    like = Tensors(bundle.inputs, bundle.outputs)
+    return rows, import_model(source, rows, like=like, folder=folder / "source", training=training, seed=seed)
 
 
 def _slices(spec: IntegrationSpec) -> tuple[str, ...]:
