@@ -46,7 +46,7 @@ __all__ = ["Fit", "Machine", "search"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
-_FORM = 3
+_FORM = 2
 _RUNS = {"noise": 480, "glance": 48, "screen": 240, "refine": 240, "final": 960}
 _SECONDS = {"noise": 10.0, "glance": 2.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
 _MOST_SCREENED, _MOST_REFINED, _MOST_FINAL = 5, 1, 4
