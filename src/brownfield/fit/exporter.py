@@ -188,7 +188,7 @@ def _dynamo(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict
         model, inputs, input_names=names, output_names=options["outputs"], dynamic_shapes=shapes, dynamo=True,
         verbose=False,
     )  # fmt: skip
-    return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+    return bytes(program.model_proto.SerializeToString())
 
 
 def _classic(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict[str, Any]) -> bytes:
