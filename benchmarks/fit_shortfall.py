@@ -130,13 +130,16 @@ def main() -> int:
         p99_ms, mean_ms = timed(source, rows)
         print(f"{layers} convolutions: mean {mean_ms:.2f} ms, 99th percentile {p99_ms:.2f} ms on one core", flush=True)
 
-        limit_ms = 0.75 * p99_ms
+        limit_ms = 0.9 * p99_ms
         fit = stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency")
         way = next((each for each in fit.advice.options if each.kind == "machine" and each.meets), None)
         if way is None:
             raise SystemExit("no number of cores was said to help: are both cores idle?")
         print(f"latency {limit_ms:.2f} ms refused: {way.what}", flush=True)
-        held.append(show("99th percentile with the stated cores", way.p99_ms, timed(source, rows, way.cores)[0], "ms"))
+        if way.cores > 2:
+            raise SystemExit("two cores were said not to do: are both of them idle?")
+        given = sorted(timed(source, rows, way.cores)[0] for _ in range(3))[1]
+        held.append(show("99th percentile with the stated cores", way.p99_ms, given, "ms"))
         wanted = Wanted(latency_p99_ms=limit_ms, cpu_cores=way.cores)
         sessions = [Session(threads=way.cores)]
         again = search(source, rows, wanted, folder=home / "given", tried=AS_IT_IS, run_in=sessions)
