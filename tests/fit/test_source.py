@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from brownfield.fit import Rows, Source, SourceRefused, import_model
+from brownfield.fit import source as source_module
 from brownfield.fit.source import Tensors
-from brownfield.model import TensorSpec
+from brownfield.model import TensorSpec, open_bundle
+from brownfield.workspace.init import init_from_model
 
 LIKE = Tensors((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
 MODULE = """\
@@ -160,6 +162,20 @@ def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
 
 
 @pytest.mark.full
+def test_a_module_with_an_example_begins_a_workspace(program, tmp_path) -> None:
+    """Inputs have the example's names, outputs the program's; the bundle answers, many records at a time."""
+    pytest.importorskip("torch")
+    example = 'OUTPUTS = ["score"]\n\n\ndef example():\n    return {"x": torch.zeros(2, 8).numpy()}\n'
+    (program / "model.py").write_text(f"{MODULE}\n\n{example}")
+    begun = init_from_model(tmp_path / "shop", program / "model.py")
+    bundle = open_bundle(begun.folder / "integrations/shop/bundles/shop")
+    assert [(spec.name, spec.shape) for spec in bundle.inputs] == [("x", (None, 8))]
+    assert [spec.name for spec in bundle.outputs] == ["score"]
+    assert begun.batched
+    assert bundle.provenance["drafted_from"] == "model.py"
+
+
+@pytest.mark.full
 def test_a_module_of_other_tensors_is_refused(program, rows, tmp_path) -> None:
     """The bundle's outputs have three scores; the reason names them."""
     pytest.importorskip("torch")
@@ -183,6 +199,14 @@ def test_a_program_that_gives_no_model_is_refused(program, rows, tmp_path, text,
     """Nothing is left behind, and the reason is one line."""
     (program / "model.py").write_text(text)
     assert why in refused(Source(kind="module", file=program / "model.py", exporter="classic"), rows, tmp_path)
+
+
+def test_answers_that_are_no_numbers_do_not_agree(monkeypatch, tmp_path) -> None:
+    """Where the file gives NaN, or the module did, there is no agreement to find."""
+    for before, after in ((1.0, np.nan), (np.nan, 1.0), (np.nan, np.nan)):
+        monkeypatch.setattr(source_module, "compute", lambda *_, given=after: [{"y": np.array([given], "f4")}])
+        with pytest.raises(SourceRefused, match="differs from the module by nan"):
+            source_module._agreed(tmp_path, {}, {"y": np.array([before], "f4")})
 
 
 def test_a_program_that_does_not_end_is_refused(program, rows, tmp_path) -> None:
