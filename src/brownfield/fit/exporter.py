@@ -84,7 +84,7 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_example(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the inputs as the program's example gives them, and the options with their names and those of the outputs."""
+    """Give the example's inputs, and the options with their names and those of the outputs."""
     import numpy as np
 
     file = Path(options["file"])
