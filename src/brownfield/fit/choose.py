@@ -15,7 +15,19 @@ from brownfield.fit.candidates import Candidate
 from brownfield.fit.measure import Timing
 from brownfield.fit.slices import SliceAccuracy
 
-__all__ = ["Choice", "Noise", "Row", "Shortfall", "Verdict", "Wanted", "choose", "cores_needed", "decided", "survivors"]
+__all__ = [
+    "Choice",
+    "Noise",
+    "Row",
+    "Shortfall",
+    "Verdict",
+    "Wanted",
+    "choose",
+    "cores_needed",
+    "decided",
+    "right_so_far",
+    "survivors",
+]
 
 UTILISATION = 0.7
 """Share of a core's time that may be planned for: above it, waiting in line decides the answer times."""
@@ -24,6 +36,7 @@ _LEAST_MARGIN = 0.05
 _NOISE_BOUND = 0.25
 _STEAL_BOUND = 0.10
 _SAME_ARITHMETIC = 1e-3
+_HOPE = 0.5  # of the allowed loss: a value at its limit has an upper bound beyond it
 _ALONE = "Its answers depend on who shares the batch: every request must be run alone (max_batch_rows 1)."
 
 
@@ -44,6 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_ms: float | None = None
     expected_rate_per_s: float | None = None
     metric: str = "agreement"
+    metric_code: str = ""
     max_drop: float = 0.01
     slices: Mapping[str, float] = {}
 
@@ -216,8 +230,14 @@ def survivors(rows: Sequence[Row], wanted: Wanted, most: int) -> list[Row]:
 
 def _promise(row: Row, wanted: Wanted) -> tuple[bool, float]:
     """Those that look right before those that do not, then the faster."""
-    doubtful = row.accuracy is not None and row.candidate.recipe.quantised and row.accuracy.drop.value > wanted.max_drop
-    return (doubtful, row.timing.ratio.value if row.timing else 0.0)
+    return (not right_so_far(row, wanted), row.timing.ratio.value if row.timing else 0.0)
+
+
+def right_so_far(row: Row, wanted: Wanted) -> bool:
+    """Whether what was measured gives hope that a row loses no more than is allowed: it is no proof."""
+    if row.accuracy is None or _wrong(row, row.accuracy, wanted):
+        return False
+    return row.candidate.exact or row.accuracy.drop.value <= wanted.max_drop * _HOPE
 
 
 def _certainly_worse(row: Row, wanted: Wanted) -> str:
@@ -226,7 +246,7 @@ def _certainly_worse(row: Row, wanted: Wanted) -> str:
     wrong = "" if row.accuracy is None else _wrong(row, row.accuracy, wanted)
     if wrong:
         return f"wrong{wrong}"
-    if row.timing.ratio.lower > 1 and not (row.candidate.session.arena is False and not row.candidate.recipe.quantised):
+    if row.timing.ratio.lower > 1 and not (row.candidate.session.arena is False and row.candidate.exact):
         return f"slower: {row.timing.ratio.value:.2f} times the time of fp32"
     return ""
 
@@ -235,7 +255,7 @@ def _wrong(row: Row, accuracy: Accuracy, wanted: Wanted) -> str:
     """How a row is wrong by the favourable end of an interval, overall or in a group of rows."""
     if not accuracy.finite:
         return ": its answers hold NaN, infinity or other shapes"
-    if not row.candidate.recipe.quantised:
+    if row.candidate.exact:
         difference = accuracy.largest_difference or 0.0
         return f": it differs from fp32 by {difference:.2g} of the scale" if difference > _SAME_ARITHMETIC else ""
     if accuracy.drop.lower > wanted.max_drop:
@@ -255,11 +275,11 @@ def _objection(row: Row, wanted: Wanted, noise: Noise) -> str:
         return "not measured further: others were better" if row.timing else "not measured: the time was up"
     if row.candidate.session.threads > wanted.threads:
         return f"needs {row.candidate.session.threads} cores, {wanted.cpu_cores:g} are declared"
-    return _no_gain(row, row.timing, row.accuracy, wanted, noise) if row.candidate.recipe.quantised else ""
+    return "" if row.candidate.exact else _no_gain(row, row.timing, row.accuracy, wanted, noise)
 
 
 def _no_gain(row: Row, timing: Timing, accuracy: Accuracy, wanted: Wanted, noise: Noise) -> str:
-    """Why int8 is not worth it: not proven right, or not proven faster."""
+    """Why int8 or bf16 is not worth it: not proven right, or not proven faster."""
     if accuracy.drop.upper > wanted.max_drop:
         allowed = f"at most {wanted.max_drop:g} is declared"
         return f"not proven right: {_drop(row)} on {accuracy.rows} rows, {allowed}"
@@ -331,7 +351,7 @@ def _best(fitting: Sequence[Row], margin: float) -> Row:
 
 
 def _leaks(row: Row) -> bool:
-    return row.isolated is False and row.candidate.recipe.quantised
+    return row.isolated is False and not row.candidate.exact
 
 
 def _fits(best: Row, objections: dict[str, str], fitting: Sequence[Row], wanted: Wanted) -> Choice:

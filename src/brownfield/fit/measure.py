@@ -92,6 +92,8 @@ def running(
             runtime_folder=Path(runtime),
             threads=session.threads,
             arena=session.arena,
+            engine=session.engine,
+            precision=session.precision,
             memory_mib=memory_mib,
             ready_timeout_s=_READY_TIMEOUT_S,
         )

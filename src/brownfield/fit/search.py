@@ -7,21 +7,35 @@ call with the same arguments goes on from the journal.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from brownfield.errors import BrownfieldError
 from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.advice import Advice
-from brownfield.fit.build import BuildFailed, bring, build, write_calibration
-from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
-from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
+from brownfield.fit.build import BuildFailed, bring, build, rank, write_calibration
+from brownfield.fit.candidates import (
+    FP32,
+    ONNXRUNTIME,
+    OPENVINO,
+    Candidate,
+    Recipe,
+    Session,
+    engines,
+    recipes,
+    sessions,
+)
+from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, right_so_far, survivors
 from brownfield.fit.journal import Journal
+from brownfield.fit.layers import counts, promising
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
+from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host
@@ -32,10 +46,12 @@ __all__ = ["Fit", "Machine", "search"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
-_FORM = 1
-_RUNS = {"noise": 480, "screen": 240, "refine": 240, "final": 960}
-_SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
-_MOST_REFINED, _MOST_FINAL = 1, 4
+_FORM = 2
+_RUNS = {"noise": 480, "glance": 48, "screen": 240, "refine": 240, "final": 960}
+_SECONDS = {"noise": 10.0, "glance": 2.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
+_MOST_SCREENED, _MOST_REFINED, _MOST_FINAL = 5, 1, 4
+_GLANCED_ROWS = 20
+_UNKNOWN = "the most harmful one"
 _FINAL_SHARE = 0.4
 _MODEL = "model.onnx"
 
@@ -49,7 +65,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     machine: str
     kernel: str
-    engine: str = "onnxruntime"
+    engines: str
 
     @classmethod
     def of(cls, host: HostFacts) -> "Machine":
@@ -61,6 +77,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             memory_mib=host.memory_mib,
             machine=host.machine,
             kernel=host.kernel,
+            engines=", ".join(_versions("onnxruntime", "openvino")),
         )
 
 
@@ -196,7 +213,8 @@ class _Search:
             if noise is not None:
                 try:
                     wanted = list(tried) if tried is not None else self._suitable()
-                    self._stage("screen", self._built([*wanted, *self._brought()]))
+                    self._screen(self._built([*wanted, *self._brought()]) + self._engines(run_in))
+                    self._leave_out_layers()
                     self._stage("refine", self._refinements(others))
                 except _TimeUp:
                     complete = False
@@ -250,6 +268,59 @@ class _Search:
         calibrated = not self._rows.invented and len(self._split.calibration) > 0
         return list(recipes([node.op_type for node in graph.node], vnni=vnni, calibrated=calibrated))
 
+    def _engines(self, run_in: Iterable[Session] | None) -> list[Candidate]:
+        """Candidates of the file as it came in the other engine."""
+        wanted = engines(calibrated=not self._rows.invented) if run_in is None else run_in
+        return [Candidate(session=each) for each in wanted if each.engine == OPENVINO and each.plain]
+
+    def _screen(self, candidates: list[Candidate]) -> None:
+        """Time candidates on all rows to search by: where there are many, those that a glance leaves."""
+        if len(candidates) > _MOST_SCREENED:
+            self._stage("glance", candidates)
+            seen = [self._table[candidate.name] for candidate in candidates]
+            candidates = [row.candidate for row in survivors(seen, self._wanted, _MOST_SCREENED)]
+        self._stage("screen", candidates)
+
+    def _leave_out_layers(self) -> None:
+        """Keep ever more of the layers that harm most in fp32, until an int8 that is fast and wrong is right."""
+        found = promising(list(self._table.values()), self._wanted)
+        if found is None:
+            return
+        recipe = found.candidate.recipe
+        layers = self._ranked(recipe)
+        for count in counts(len(layers)) if layers else ():
+            made = self._built([msgspec.structs.replace(recipe, left_out=tuple(layers[:count]))])
+            self._stage("screen", made)
+            row = self._table[made[0].name] if made else None
+            if row is None or row.timing is None or row.timing.ratio.value > 1:
+                return
+            if right_so_far(row, self._wanted):
+                return
+
+    def _ranked(self, recipe: Recipe) -> list[str]:
+        """Layers of a recipe, the most harmful first; empty, and a row that says why, where that cannot be found."""
+        known = self._journal.get("rank", recipe.name, list[str])
+        if known is None:
+            self._check_time(_FINAL_SHARE)
+            self._show(f"layers of {recipe.name}")
+            try:
+                known = rank(recipe, self._source, **self._inputs(recipe))
+            except BuildFailed as error:
+                candidate = Candidate(recipe=msgspec.structs.replace(recipe, left_out=(_UNKNOWN,)))
+                self._table[candidate.name] = _failed(candidate, "build", error)
+                return []
+            self._journal.add("rank", recipe.name, known)
+        return known
+
+    def _inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """Give what every process that makes a file is told."""
+        tensors = hashlib.sha256("+".join(recipe.operators).encode()).hexdigest()[:12]
+        return {
+            "calibration": self._calibration,
+            "ranges": self._models / f"ranges-{recipe.calibrator}-{tensors}.json",
+            "timeout_s": max(5.0, self._limit_s / 4),
+        }
+
     def _brought(self) -> list[Recipe]:
         """Files that somebody brought; on invented rows nothing can be said of them."""
         each = self._given.items() if not self._rows.invented else ()
@@ -272,7 +343,8 @@ class _Search:
     def _built(self, wanted: Iterable[Recipe]) -> list[Candidate]:
         """Candidates whose file could be made; the others are rows."""
         made = []
-        write_calibration(self._calibration, self._split.calibration)
+        if not self._calibration.exists():
+            write_calibration(self._calibration, self._split.calibration)
         for recipe in wanted:
             candidate = Candidate(recipe=recipe)
             row = self._journal.get("build", candidate.name, Row)
@@ -295,13 +367,7 @@ class _Search:
             if candidate.recipe.kind == "given":
                 bring(self._given[candidate.recipe.label][0], self._source, self._path(candidate.recipe))
                 return None
-            build(
-                candidate.recipe,
-                self._source,
-                self._path(candidate.recipe),
-                calibration=self._calibration,
-                timeout_s=max(5.0, self._limit_s / 4),
-            )
+            build(candidate.recipe, self._source, self._path(candidate.recipe), **self._inputs(candidate.recipe))
         except BuildFailed as error:
             return _failed(candidate, "build", error)
         return None
@@ -312,17 +378,22 @@ class _Search:
 
     def _refinements(self, others: list[Session]) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
-        best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
-        starved = [row.candidate.recipe for row in self._table.values() if row.cause == "memory"]
-        return [Candidate(recipe=recipe, session=session) for recipe in best for session in others] + [
-            Candidate(recipe=recipe, session=session) for recipe in starved for session in others if not session.arena
+        best = [row.candidate for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
+        starved = [row.candidate for row in self._table.values() if row.cause == "memory"]
+        both = [*best, *starved]
+        refined = [
+            Candidate(recipe=each.recipe, session=msgspec.structs.replace(session, **_engine_of(each.session)))
+            for each in both
+            for session in others
+            if session.engine == ONNXRUNTIME and (each in best or not session.arena)
         ]
+        return [each for each in refined if each.session.arena or each.session.engine == ONNXRUNTIME]
 
     def _finalists(self) -> list[Candidate]:
         table = list(self._table.values())
         within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
-        plain = [row for row in within if row.candidate.session == Session()]
-        other = [row for row in within if row.candidate.session != Session()]
+        plain = [row for row in within if row.candidate.session.plain]
+        other = [row for row in within if not row.candidate.session.plain]
         best = survivors(plain, self._wanted, _MOST_FINAL)
         enough = any(row.timing and _within(row.timing, self._wanted) for row in best)
         if not enough:  # more threads and no arena are second to fewer: tried where the plain ones do not do
@@ -346,6 +417,9 @@ class _Search:
         part = self._split.final if stage == "final" else self._split.selection
         try:
             reference = self._reference_answers(stage == "final", part)
+            if stage == "glance":
+                part = part.take(np.arange(min(_GLANCED_ROWS, len(part))))
+                reference = reference[: len(part)]
             with self._trial(stage, folder, session, memory_mib=self._wanted.memory_mib) as (timing, caller):
                 given = answers(caller, part)
                 alone = isolated(caller, part) if stage == "final" else None
@@ -364,8 +438,11 @@ class _Search:
         )
 
     @property
-    def _metric(self) -> str:
-        return self._wanted.metric if self._rows.labels is not None else AGREEMENT
+    def _metric(self) -> str | Metric:
+        if self._rows.labels is None:
+            return AGREEMENT
+        name, code = self._wanted.metric, self._wanted.metric_code
+        return Metric(name=name, code=code) if code else name
 
     def _trial(
         self, stage: str, folder: Path, session: Session, *, memory_mib: int | None
@@ -410,6 +487,16 @@ class _Search:
 
     def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
         self._progress(what, done, total)
+
+
+def _engine_of(session: Session) -> dict[str, str]:
+    return {"engine": session.engine, "precision": session.precision}
+
+
+def _versions(*packages: str) -> Iterator[str]:
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            yield f"{package} {version(package)}"
 
 
 def _within(timing: Timing, wanted: Wanted) -> bool:

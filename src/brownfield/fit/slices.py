@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from brownfield.fit.accuracy import Answers, compare
+from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.statistics import Interval
 
@@ -50,7 +51,7 @@ class SliceAccuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_slices(
-    reference: Answers, candidate: Answers, rows: Rows, *, metric: str, seed: int
+    reference: Answers, candidate: Answers, rows: Rows, *, metric: str | Metric, seed: int
 ) -> tuple[SliceAccuracy, ...]:
     """Compare answers group by group; the parameters are those of :func:`~brownfield.fit.accuracy.compare`."""
     found = []
