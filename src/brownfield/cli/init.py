@@ -18,7 +18,15 @@ def register(app: typer.Typer) -> None:
 def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
     model: Path | None = typer.Option(
-        None, "--model", metavar="FILE", exists=True, dir_okay=False, help="ONNX model to draft the contract from."
+        None,
+        "--model",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="ONNX model, or a PyTorch module's .py.",
+    ),
+    weights: Path | None = typer.Option(
+        None, "--weights", metavar="FILE", exists=True, dir_okay=False, help="Weights of a PyTorch module."
     ),
     name: str | None = typer.Option(None, "--name", help="Name of the integration instead of the folder's."),
     sample: Path | None = typer.Option(
@@ -41,7 +49,7 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
         _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
         return
     if model is not None:
-        begun = init_from_model(folder, model, name, sample)
+        begun = init_from_model(folder, model, name, sample, weights)
     elif sample is not None:
         raise typer.BadParameter("a sample is for the golden records of a model: give --model too")
     else:

@@ -70,8 +70,11 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
         rows = {name.partition(".")[2]: stored[name] for name in stored.files if name.startswith("x.")}
         labels = stored["y"] if "y" in stored.files else None
         tried = {name.partition(".")[2]: stored[name] for name in stored.files if name.startswith("t.")}
-    made = _models(options, rows, labels)
     arrays: dict[str, Any] = {}
+    if not options["inputs"]:
+        tried, options = _by_example(options)
+        arrays |= {f"model/example.{name}": array for name, array in tried.items()}
+    made = _models(options, rows, labels)
     for name, model in made.items():
         if isinstance(model, bytes):
             arrays[f"{name}/given"] = np.frombuffer(model, dtype=np.uint8)
@@ -80,17 +83,30 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
     return arrays
 
 
+def _by_example(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the example's inputs, and the options with their names and those of the outputs."""
+    import numpy as np
+
+    file = Path(options["file"])
+    program = _program(file)
+    tried = {str(name): np.asarray(array) for name, array in _called(program, "example", file)().items()}
+    outputs = getattr(program, "OUTPUTS", ("output",))
+    return tried, {**options, "inputs": list(tried), "outputs": [str(name) for name in outputs]}
+
+
 def _models(options: dict[str, Any], rows: dict[str, Any], labels: Any) -> dict[str, Any]:
     """Models by name; the one that is to be fitted is called ``model``."""
     import numpy as np
-    import torch
 
-    torch.manual_seed(options["seed"])
     np.random.seed(options["seed"] % 2**32)  # noqa: NPY002 (programs of others draw from it)
     file = Path(options["file"])
     if options["kind"] == "torchscript":
+        import torch
+
         return {"model": torch.jit.load(str(file), map_location="cpu").eval()}
     program = _program(file)
+    if "torch" in sys.modules:  # a program without it is not made to wait for it
+        sys.modules["torch"].manual_seed(options["seed"])
     if options["kind"] == "module":
         model = _called(program, "build", file)()
         if options["weights"]:
@@ -188,7 +204,7 @@ def _dynamo(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict
         model, inputs, input_names=names, output_names=options["outputs"], dynamic_shapes=shapes, dynamo=True,
         verbose=False,
     )  # fmt: skip
-    return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+    return bytes(program.model_proto.SerializeToString())
 
 
 def _classic(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from brownfield.errors import DeclarationError
 from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.build import BuildFailed, bring, build, write_calibration
-from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes
+from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, engines, recipes
 from brownfield.fit.choose import Noise, Row, Verdict, Wanted, choose
 from brownfield.fit.measure import Timing
 from brownfield.fit.parcel import pack, unpack
@@ -58,6 +58,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[_Model, ...]
     failed: tuple[Row, ...]
     session: dict[str, Any]
+    engines: tuple[dict[str, Any], ...]
     memory_mib: int | None
     batched: bool
     timing: dict[str, float]
@@ -128,6 +129,7 @@ def pack_probe(  # noqa: PLR0913 (the parts of a probe, each by name)
         models=tuple(models),
         failed=tuple(failed),
         session=msgspec.to_builtins(Session()),
+        engines=tuple(_changed(each) for each in engines(calibrated=not rows.invented)),
         memory_mib=wanted.memory_mib,
         batched=rows.batched,
         timing=_TIMING,
@@ -210,8 +212,7 @@ def judge_probe(  # noqa: PLR0913 (the parts of a verdict, each by name)
     )
     if choice.verdict != Verdict.DOES_NOT_FIT:
         return fit
-    recipe = chosen.candidate.recipe if chosen else None
-    same = [row for row in table if row.timing is not None and row.candidate.recipe == recipe]
+    same = [row for row in table if chosen is not None and _on_one_thread(row) == _on_one_thread(chosen)]
     points = [point_of(row.candidate.session.threads, row.timing) for row in same if row.timing is not None]
     return advised(fit, rows, scaling_of(points) if points else None, prices)
 
@@ -267,6 +268,12 @@ def _files(folder: Path) -> list[Path]:
     """Model and weights beside it, without what a bundle holds besides."""
     others = {"manifest.json", "features.json"}
     return [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in others]
+
+
+def _changed(session: Session) -> dict[str, Any]:
+    """What is not as in the default session."""
+    usual = msgspec.to_builtins(Session())
+    return {key: value for key, value in msgspec.to_builtins(session).items() if value != usual[key]}
 
 
 def _split(rows: Rows, seed: int) -> Split:
@@ -337,6 +344,11 @@ def _row(each: _Measured, model: _Model, place: Path) -> Row:
         curve_us=each.curve_us,
         size_mib=round((place / "model.onnx").stat().st_size / 2**20, 2),
     )
+
+
+def _on_one_thread(row: Row) -> Candidate:
+    session = msgspec.structs.replace(row.candidate.session, threads=1)
+    return msgspec.structs.replace(row.candidate, session=session)
 
 
 def _folder_of(row: Row | None, task: _Task, folder: Path, source: Path) -> str:

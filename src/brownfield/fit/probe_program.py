@@ -7,6 +7,7 @@ onnxruntime; what is measured, and how, is the code that measures at home. Start
 import argparse
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import sys
 import tempfile
@@ -80,7 +81,10 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
     _say("the model against itself")
     with trial(reference, reference, session(), parts[0], memory_mib=None, **task["timing"]) as (timing, _):
         found["noise"] = {"ratio": timing.ratio.value, "steal_share": timing.steal_share}
-    tried = [(model, {}) for model in task["models"]]
+    tried: list[tuple[dict[str, Any], dict[str, Any]]] = [(model, {}) for model in task["models"]]
+    if importlib.util.find_spec("openvino") is not None:
+        tried += [(task["models"][0], changed) for changed in task["engines"]]
+    plain = len(tried)
     while tried:
         model, changed = tried.pop(0)
         number = len(found["rows"])
@@ -88,7 +92,7 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
         row, given = _one(folder / model["folder"], session(**changed), reference, parts, task)
         found["rows"].append({"model": model["name"], "session": changed, **row})
         answered |= pack(f"a{number}", given)
-        if not tried and not changed:
+        if number + 1 == plain:
             tried = _more(found["rows"], task, host.cores)
     if found["rows"][0].get("cause") == "memory" and task["memory_mib"]:
         found["memory_mib"] = memory_needed(reference, session(), parts[0], task["memory_mib"])
@@ -119,9 +123,11 @@ def _more(rows: list[dict[str, Any]], task: dict[str, Any], cores: int) -> list[
     timed = [row for row in rows if "timing" in row]
     if not timed:
         return []
-    names = {rows[0]["model"], min(timed, key=lambda row: row["timing"]["p99_us"][0])["model"]}
+    fastest = min(timed, key=lambda row: row["timing"]["p99_us"][0])
+    chosen = [rows[0]] + ([fastest] if fastest is not rows[0] else [])
+    models = {model["name"]: model for model in task["models"]}
     counts = [2**power for power in range(1, 9) if 2**power <= cores]
-    return [(model, {"threads": count}) for model in task["models"] if model["name"] in names for count in counts]
+    return [(models[row["model"]], {**row["session"], "threads": count}) for row in chosen for count in counts]
 
 
 def _facts(host: Any) -> dict[str, Any]:

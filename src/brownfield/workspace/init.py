@@ -138,23 +138,30 @@ def init_empty(folder: Path, name: str | None = None) -> Begun:
     return Begun(folder, name, batched=True)
 
 
-def init_from_model(folder: Path, model: Path, name: str | None = None, sample: Path | None = None) -> Begun:
-    """Begin a workspace that serves an ONNX model.
+def init_from_model(
+    folder: Path, model: Path, name: str | None = None, sample: Path | None = None, weights: Path | None = None
+) -> Begun:
+    """Begin a workspace that serves an ONNX model, or what becomes of a PyTorch module.
 
     Parameters
     ----------
     folder
         Must not hold a workspace yet.
     model
-        The ONNX file; weights beside it are copied along.
+        The ONNX file; weights beside it are copied along. Or a Python file with ``build()`` and ``example()``, see
+        :func:`brownfield.fit.export_example`.
     name
         Of the integration; the folder's name as a slug when left out.
     sample
         JSON file with records to keep as golden records: a V2 request, a record, or a list of records. When left out,
         records are invented, and a model that cannot answer those is a warning.
+    weights
+        Of a PyTorch module.
 
     Raises
     ------
+    SourceRefused
+        When no ONNX can be made of a module.
     BundleRefused
         When the model is not admitted, or cannot answer the sample.
     DeclarationError
@@ -162,8 +169,15 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
     """
     name = slug(name or folder.resolve().name)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:
-        signature = place_model(Path(scratch), model)
-        tried = _try(Path(scratch), signature, sample)
+        drafted_from = model.name
+        if model.suffix == ".py":
+            from brownfield.fit import Source, export_example
+
+            model = export_example(Source(kind="module", file=model, weights=weights), Path(scratch) / "exported")
+        placed = Path(scratch) / "placed"
+        placed.mkdir()
+        signature = place_model(placed, model)
+        tried = _try(placed, signature, sample)
         text = draft_contract(_with_ranks(signature, tried.golden), name, batched=tried.batched)
         contract = compile_contract(load_document(text, _CONTRACT_FILE).data)
         _write_declarations(staged, folder, name, _WITH_MODEL, text)
@@ -175,7 +189,7 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
             features=identity(contract.schema("request"), contract.schema("response")),
             contract=contract,
             golden=tried.golden,
-            provenance={"drafted_from": model.name},
+            provenance={"drafted_from": drafted_from},
         )
     return Begun(folder, name, tried.batched, tried.warnings)
 
