@@ -4,7 +4,7 @@ A convolutional network is refused three times: for its latency, for its rate an
 be needed is given to it, and measured afresh: two cores, a network of so much of the arithmetic, processes under the
 stated rate, the stated memory. The figure is stated over measured; within 0.80 to 1.25 the statement holds.
 
-Usage: fit_shortfall.py [LAYERS=6]. It needs two idle cores.
+Usage: fit_shortfall.py [LAYERS=16]. It needs two idle cores.
 """
 
 import os
@@ -56,7 +56,7 @@ def stated(source: Path, rows: Rows, wanted: Wanted, folder: Path) -> Fit:
     fit = search(source, rows, wanted, folder=folder, tried=AS_IT_IS, run_in=[Session()], time_limit_s=120)
     if fit.choice.verdict != Verdict.DOES_NOT_FIT:
         raise SystemExit(f"expected a refusal, got {fit.choice.verdict}: {fit.choice.why}")
-    return with_advice(fit, source, rows)
+    return fit
 
 
 def timed(source: Path, rows: Rows, threads: int = 1) -> tuple[float, float]:
@@ -120,7 +120,7 @@ def show(what: str, said: float, measured: float, unit: str) -> bool:
 
 def main() -> int:
     """State, measure, compare."""
-    layers = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+    layers = int(sys.argv[1]) if len(sys.argv) > 1 else 16
     points = np.random.default_rng(1).normal(size=(40, 8, SIDE, SIDE)).astype("f4")
     rows = Rows.from_tensors({"x": points}, batched=True)
     held = []
@@ -130,8 +130,11 @@ def main() -> int:
         p99_ms, mean_ms = timed(source, rows)
         print(f"{layers} convolutions: mean {mean_ms:.2f} ms, 99th percentile {p99_ms:.2f} ms on one core", flush=True)
 
-        limit_ms = 0.9 * p99_ms
-        fit = stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency")
+        two_ms, _ = timed(source, rows, 2)
+        if two_ms > 0.9 * p99_ms:
+            raise SystemExit(f"the 99th percentile on two cores is {two_ms:.2f} ms: are both of them idle?")
+        limit_ms = (p99_ms * two_ms) ** 0.5
+        fit = with_advice(stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency"), source, rows)
         way = next((each for each in fit.advice.options if each.kind == "machine" and each.meets), None)
         if way is None:
             raise SystemExit("no number of cores was said to help: are both cores idle?")

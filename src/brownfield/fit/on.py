@@ -271,7 +271,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _changed(session: Session) -> dict[str, Any]:
-    """What is not as in the default session."""
+    """Give what is not as in the default session."""
     usual = msgspec.to_builtins(Session())
     return {key: value for key, value in msgspec.to_builtins(session).items() if value != usual[key]}
 
