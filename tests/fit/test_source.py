@@ -9,7 +9,7 @@ import pytest
 from brownfield.fit import Rows, Source, SourceRefused, import_model
 from brownfield.fit import source as source_module
 from brownfield.fit.source import Tensors
-from brownfield.model import TensorSpec, open_bundle
+from brownfield.model import TensorSpec, compute, open_bundle
 from brownfield.workspace.init import init_from_model
 
 LIKE = Tensors((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
@@ -105,25 +105,24 @@ def refused(source, rows, tmp_path) -> str:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("exporter", ["dynamo", "classic"])
-def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter) -> None:
-    """Weights come as safetensors; the second call takes what is there, and another weight makes another model."""
+@pytest.mark.parametrize(("exporter", "kind"), [("dynamo", "safetensors"), ("classic", "pt")])
+def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter, kind) -> None:
+    """The weights are in the file; the second call takes what is there, and another weight asks for another model."""
     torch = pytest.importorskip("torch")
     save_file = pytest.importorskip("safetensors.torch").save_file
-
     weights = {"first.weight": torch.ones(16, 8), "first.bias": torch.zeros(16)}
     weights |= {"second.weight": torch.full((3, 16), 0.5), "second.bias": torch.arange(3.0)}
-    save_file(weights, program / "weights.safetensors")
-    file = program / "model.py"
-    source = Source(kind="module", file=file, weights=program / "weights.safetensors", exporter=exporter)
-    made = import_model(source, rows, like=LIKE, folder=tmp_path / "made")
+    file = program / f"weights.{kind}"
+    save_file(weights, file) if kind == "safetensors" else torch.save(weights, file)
+    declared = Source(kind="module", file=program / "model.py", weights=file, exporter=exporter)
+    made = import_model(declared, rows, like=LIKE, folder=tmp_path / "made")
     assert f"model by the {exporter} exporter, which differs from the module by" in made.how
-    assert import_model(source, rows, like=LIKE, folder=tmp_path / "made") == made
-    if exporter == "dynamo":
-        return  # a state dictionary is read alike for both
-    torch.save(weights, program / "weights.pt")
-    again = Source(kind="module", file=program / "model.py", weights=program / "weights.pt", exporter=exporter)
-    assert import_model(again, rows, like=LIKE, folder=tmp_path / "made").folder != made.folder
+    assert import_model(declared, rows, like=LIKE, folder=tmp_path / "made") == made
+    given = compute(Path(made.folder), [{"x": np.ones((1, 8), "f4")}])[0]["y"]
+    assert given == pytest.approx(np.array([[64, 65, 66]]))
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(SourceRefused):
+        import_model(declared, rows, like=LIKE, folder=tmp_path / "made", timeout_s=0.01)
 
 
 @pytest.mark.full
