@@ -143,3 +143,22 @@ def test_a_connection_beyond_the_budget_is_refused_by_us(server, table, counted,
         table("counted", budget=impatient).probe()
     pages.close()
     table("counted", budget=budget).probe()
+
+
+def test_i10_a_session_that_was_closed_is_gone_on_the_server(server, table, counted, tmp_path):
+    """Once a reader closed its connection the server counts none of ours: a successor is not one too many."""
+    source = table("counted", budget=Budget(tmp_path / "b", "db", sleep=lambda _: None))
+    with closing(server.connect()) as connection:
+        connection.autocommit(True) if server.kind == "mysql" else connection.set_autocommit(True)
+        cursor = connection.cursor()
+
+        def ours():
+            cursor.execute(SESSIONS[server.kind])
+            return cursor.fetchone()[0] - 1
+
+        for _ in range(20):
+            pages = source.read(WANTED)
+            next(pages)
+            assert ours() == 1
+            pages.close()
+            assert ours() == 0
