@@ -238,6 +238,7 @@ def open_bundle(folder: Path) -> Bundle:
     if listed != {MODEL, FEATURES, *signature.external_files} | ({GOLDEN} & listed):
         raise refused("bundle-file-extra", where=str(folder), next_step="Only the model's own files may be listed.")
     check_features(features, signature)
+    session_of(manifest.provenance)
     if golden is not None:
         check_golden(golden, signature)
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden)

@@ -16,6 +16,7 @@ from brownfield.errors import BrownfieldError
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.process import ModelProcess, StartFailed, call
 from brownfield.model.rules import refused
+from brownfield.model.session import ServedSession
 
 __all__ = ["Answer", "as_golden", "compute"]
 
@@ -23,7 +24,13 @@ Answer: TypeAlias = dict[str, npt.NDArray[Any]] | BrownfieldError
 """Outputs by name, or why there are none."""
 
 
-def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0) -> list[Answer]:
+def compute(
+    folder: Path,
+    inputs: Sequence[Tensors],
+    *,
+    session: ServedSession = ServedSession(),  # noqa: B008 (frozen)
+    timeout_s: float = 60.0,
+) -> list[Answer]:
     """Run a model on each of several inputs, one after the other, in one process.
 
     Parameters
@@ -33,6 +40,8 @@ def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0)
         and four times the size of these files.
     inputs
         Every input of the graph by name, once per run.
+    session
+        How it is served: another engine gives other answers.
     timeout_s
         For loading, and again for each run.
 
@@ -52,7 +61,12 @@ def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0)
     with tempfile.TemporaryDirectory(prefix="brownfield-") as runtime:
         try:
             process = ModelProcess.start(
-                folder, runtime_folder=Path(runtime), memory_mib=memory_mib, max_batch_rows=1, ready_timeout_s=timeout_s
+                folder,
+                runtime_folder=Path(runtime),
+                memory_mib=memory_mib,
+                max_batch_rows=1,
+                ready_timeout_s=timeout_s,
+                **session.started_with,
             )
         except StartFailed as error:
             raise refused(f"probe-{error.cause}", got=error.what) from error

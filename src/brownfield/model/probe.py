@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
 from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
+
+if TYPE_CHECKING:
+    from brownfield.model.session import ServedSession
 
 __all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
@@ -37,6 +40,7 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_BF16_TOLERANCE = 2.0**-6
 
 
 class _Golden(Protocol):
@@ -51,6 +55,8 @@ class _Bundle(Protocol):
     def folder(self) -> Path: ...
     @property
     def golden(self) -> _Golden | None: ...
+    @property
+    def session(self) -> "ServedSession": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     Parameters
     ----------
     bundle
-        With ``folder`` (holding ``model.onnx``) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+        With ``folder`` (holding ``model.onnx``), ``golden`` (``inputs`` and ``outputs`` by name, or None), and the
+        ``session`` that it is served in.
     timeout_s
         For loading, and again for answering.
     memory_mib
@@ -109,7 +116,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         How it is confined.
     rtol, atol
         How far numbers may differ from the recorded ones: ``atol + rtol * |recorded|``. Whole numbers, booleans and
-        texts must be equal.
+        texts must be equal. In bf16 they may differ by 1 in 64 of the largest: another processor sums up in another
+        order.
 
     Raises
     ------
@@ -117,7 +125,10 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
     """
     began = time.monotonic()
-    with _process(bundle.folder, timeout_s, memory_mib=memory_mib, threads=threads, sandbox=sandbox) as process:
+    limits = {"memory_mib": memory_mib, "threads": threads, "sandbox": sandbox, **bundle.session.started_with}
+    if bundle.session.precision == "bf16" and bundle.golden is not None:
+        rtol, atol = _BF16_TOLERANCE, _BF16_TOLERANCE * _scale(bundle.golden.outputs)
+    with _process(bundle.folder, timeout_s, **limits) as process:
         load_s = time.monotonic() - began
         difference, answer_s, isolated = 0.0, 0.0, None
         golden = bundle.golden
@@ -179,6 +190,10 @@ def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> f
         if got.dtype.kind == "f" and got.size:
             largest = max(largest, float(np.abs(got.astype("f8") - expected.astype("f8")).max()))
     return largest
+
+
+def _scale(recorded: Tensors) -> float:
+    return max((float(np.abs(a).max()) for a in recorded.values() if a.dtype.kind == "f" and a.size), default=0.0)
 
 
 def _isolated(

@@ -163,9 +163,9 @@ class Loader:
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
                 threads=threads,
-                arena=bundle.session.arena,
                 memory_mib=memory_mib,
                 max_batch_rows=_BATCH_ROWS if shared else 1,
+                **bundle.session.started_with,
             )
 
         pool = WorkerPool()

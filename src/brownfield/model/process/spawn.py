@@ -81,6 +81,8 @@ class Hello:
         Memory in use after loading.
     sandbox
         ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
+    precision
+        In what the engine computes: ``fp32`` or ``bf16``.
     """
 
     inputs: tuple[ModelTensor, ...]
@@ -93,6 +95,7 @@ class Hello:
     pid: int
     resident_mib: float
     sandbox: dict[str, Any]
+    precision: str = "fp32"
 
 
 def parse_hello(frame: Frame) -> Hello:
@@ -135,6 +138,8 @@ class ModelProcess:
         runtime_folder: Path,
         threads: int = 1,
         arena: bool = True,
+        engine: str = "onnxruntime",
+        precision: str = "fp32",
         memory_mib: int | None = None,
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
@@ -152,7 +157,9 @@ class ModelProcess:
         threads
             Threads of the engine, ``>= 1``; never spinning.
         arena
-            Whether the engine keeps memory for the next request instead of giving it back.
+            Whether the engine keeps memory for the next request instead of giving it back; of onnxruntime alone.
+        engine, precision
+            ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
         memory_mib
             Bound on the private memory of the process; None for no bound.
         max_batch_rows
@@ -176,6 +183,8 @@ class ModelProcess:
             "socket": f"{secrets.token_hex(8)}.sock",
             "threads": threads,
             "arena": arena,
+            "engine": engine,
+            "precision": precision,
             "memory_mib": memory_mib,
             "max_batch_rows": max_batch_rows,
             "sandbox": dataclasses.asdict(sandbox),

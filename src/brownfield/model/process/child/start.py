@@ -39,7 +39,9 @@ class Options:
     threads
         Threads of the engine.
     arena
-        Whether the engine keeps memory for the next request.
+        Whether the engine keeps memory for the next request; of onnxruntime alone.
+    engine, precision
+        ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
     memory_mib
         Bound on private memory, or None.
     max_batch_rows
@@ -53,6 +55,8 @@ class Options:
     socket: str
     threads: int
     arena: bool
+    engine: str
+    precision: str
     memory_mib: int | None
     max_batch_rows: int
     sandbox: dict[str, Any]
@@ -77,7 +81,7 @@ def main(argument: str) -> int:
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
     try:
-        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads, arena=options.arena)
+        engine = _engine(options)
     except engines.EngineError as error:
         return _give_up(ready, error.code, str(error))
     except MemoryError:
@@ -88,6 +92,16 @@ def main(argument: str) -> int:
     os.close(ready)
     serving.run()
     return 0
+
+
+def _engine(options: Options) -> Any:
+    """Load the model with the engine that the bundle asks for; the other one is never imported."""
+    model = Path(options.model) / "model.onnx"
+    if options.engine == "openvino":
+        module = importlib.import_module(".openvino_engine", __package__)
+        return module.OpenVinoEngine(model, options.threads, precision=options.precision)
+    module = importlib.import_module(".engine", __package__)
+    return module.OnnxEngine(model, options.threads, arena=options.arena)
 
 
 def _end_with_the_parent() -> None:
@@ -125,6 +139,7 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> 
         "pid": os.getpid(),
         "resident_mib": round(resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
         "sandbox": facts,
+        "precision": engine.precision,
     }
 
 
