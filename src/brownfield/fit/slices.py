@@ -58,7 +58,7 @@ def compare_slices(
     for name, values in rows.slices.items():
         for value in np.unique(values):
             chosen = np.flatnonzero(values == value)
-            before, after = [reference[row] for row in chosen], [candidate[row] for row in chosen]
+            before, after = ([given[int(row)] for row in chosen] for given in (reference, candidate))
             part = compare(before, after, rows.take(chosen), metric=metric, seed=seed)
             found.append(
                 SliceAccuracy(field=name, value=str(value), rows=part.rows, accuracy=part.value, drop=part.drop)
