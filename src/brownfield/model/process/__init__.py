@@ -5,7 +5,7 @@
 
 from brownfield.confinement import SandboxPolicy
 from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, call
-from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
+from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
 
 __all__ = [
     "Caller",
@@ -13,6 +13,7 @@ __all__ = [
     "ModelChannel",
     "ModelProcess",
     "ModelTensor",
+    "Program",
     "Reply",
     "RunFailed",
     "SandboxPolicy",

@@ -31,11 +31,15 @@ class Options:
     Parameters
     ----------
     model
-        Folder with ``model.onnx``.
+        Folder with the model's files.
     runtime
         Folder of the socket.
     socket
         File name of the socket in that folder.
+    engine
+        Module beside this one whose function ``load`` gives an :class:`~.engine.Engine`.
+    settings
+        For that engine alone.
     threads
         Threads of the engine.
     arena
@@ -51,6 +55,8 @@ class Options:
     model: str
     runtime: str
     socket: str
+    engine: str
+    settings: dict[str, Any]
     threads: int
     arena: bool
     memory_mib: int | None
@@ -68,16 +74,20 @@ def main(argument: str) -> int:
     listener = _listen(options)
     package = Path(__file__).resolve().parent.parent
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    readable = [*readable_by_default(), str(package), options.model]
     policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
     try:
-        facts = apply(policy, [*readable_by_default(), package, options.model], options.memory_mib)
+        facts = apply(policy, readable, options.memory_mib)
     except PermissionError as error:
         return _give_up(ready, "sandbox", str(error))
     frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
+    watch = importlib.import_module(".watch", __package__)
+    if options.engine == "python_model":
+        watch.install([*readable, *policy.readable])
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
     try:
-        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads, arena=options.arena)
+        engine = importlib.import_module(f".{options.engine}", __package__).load(options)
     except engines.EngineError as error:
         return _give_up(ready, error.code, str(error))
     except MemoryError:
@@ -85,7 +95,7 @@ def main(argument: str) -> int:
     hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm))
     serving = server.Server(listener, engine, hello, options.max_batch_rows)
     os.write(ready, hello)
-    os.close(ready)
+    watch.tell_through(ready)
     serving.run()
     return 0
 
