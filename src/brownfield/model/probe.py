@@ -7,7 +7,7 @@ than when the bundle was made. Whatever it does, it does it confined, and the pr
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
-from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
+from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, call
+from brownfield.model.signature import TensorSpec
 
 __all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
@@ -51,6 +52,10 @@ class _Bundle(Protocol):
     def folder(self) -> Path: ...
     @property
     def golden(self) -> _Golden | None: ...
+    @property
+    def inputs(self) -> Sequence[TensorSpec]: ...
+    @property
+    def outputs(self) -> Sequence[TensorSpec]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class ProbeReport:
 def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keywords)
     bundle: _Bundle,
     *,
+    program: Program = Program(),  # noqa: B008 (frozen)
     timeout_s: float = 60.0,
     memory_mib: int | None = None,
     threads: int = 1,
@@ -98,7 +104,9 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     Parameters
     ----------
     bundle
-        With ``folder`` (holding ``model.onnx``) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+        With ``folder`` (holding the model's files) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+    program
+        What runs the model, see :meth:`~brownfield.model.Bundle.program`.
     timeout_s
         For loading, and again for answering.
     memory_mib
@@ -117,8 +125,11 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
     """
     began = time.monotonic()
-    with _process(bundle.folder, timeout_s, memory_mib=memory_mib, threads=threads, sandbox=sandbox) as process:
+    limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox}
+    with _process(bundle.folder, timeout_s, **limits) as process:
         load_s = time.monotonic() - began
+        if program.engine == "python":
+            _check_signature(bundle, process.hello)
         difference, answer_s, isolated = 0.0, 0.0, None
         golden = bundle.golden
         if golden is not None:
@@ -132,7 +143,16 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
             warnings.append("the bundle has no golden records: nothing was compared")
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
-        return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
+        peak_mib = process.resident_mib
+    warnings += [f"a Python model tried in vain: {attempt}" for attempt in process.attempts]
+    return ProbeReport(process.hello, load_s, answer_s, peak_mib, difference, isolated, tuple(warnings))
+
+
+def _check_signature(bundle: _Bundle, hello: Hello) -> None:
+    """Hold what a class says of itself here to what it said when the bundle was made."""
+    for recorded, said in ((bundle.inputs, hello.inputs), (bundle.outputs, hello.outputs)):
+        if [(spec.name, spec.dtype, spec.shape) for spec in recorded] != [(t.name, t.dtype, t.shape) for t in said]:
+            raise _refused("probe-shape", expected="the tensors that the manifest names", got="others")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ _BUILD_TIMEOUT_S = 1800.0
 
 
 def locked_packages(lock: bytes) -> dict[str, str]:
-    """Packages of a lock and their versions, by normalized name.
+    """Give the packages of a lock and their versions, by normalized name.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def locked_packages(lock: bytes) -> dict[str, str]:
 
 
 def environment_digest(lock: bytes) -> str:
-    """Name of the environment of a lock on this host: the same packages, Python and platform give the same name.
+    """Name the environment of a lock on this host: the same packages, Python and platform give the same name.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class Environments:
             raise _refused(
                 "environment-missing",
                 where=str(home),
-                next_step="Build it: brownfield bundle BUNDLE --build-environment --wheels FOLDER (or --online).",
+                next_step="Build it from a folder of wheels, or from the package index.",
             )
         return home / "bin" / "python"
 

@@ -1,7 +1,8 @@
 """Start a model in a process of its own, know whether it lives, and end it.
 
-Comes in: a folder with the model's files, the program that runs them, and the limits. Goes out: a process that has loaded the model and listens on a
-private socket, with its greeting. Refused with :class:`StartFailed`: a model that cannot be loaded within the limits.
+Comes in: a folder with the model's files, the program that runs them, and the limits. Goes out: a process that has
+loaded the model and listens on a private socket, with its greeting. Refused with :class:`StartFailed`: a model that
+cannot be loaded within the limits.
 """
 
 import contextlib
@@ -73,15 +74,15 @@ class Program:
     Parameters
     ----------
     engine
-        A module of ``process/child`` with a function ``load``: ``onnx_model`` runs ``model.onnx``, ``python_model`` a class.
+        ``onnxruntime`` for ``model.onnx``, or ``python`` for a class.
     settings
-        For that engine, as plain values.
+        Of a class: its ``module`` and the ``class`` in it.
     python
         Interpreter with numpy and what the engine needs, such as one of an environment built for a bundle; by default
         the one that runs this.
     """
 
-    engine: str = "onnx_model"
+    engine: str = "onnxruntime"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     python: Path | None = None
 
@@ -170,7 +171,7 @@ class ModelProcess:
         bundle_folder: Path,
         *,
         runtime_folder: Path,
-        program: Program = Program(),  # noqa: B008 (frozen)
+        program: Program = Program(),
         threads: int = 1,
         arena: bool = True,
         memory_mib: int | None = None,

@@ -1,15 +1,13 @@
-"""What computes: a model in a folder, loaded once, then arrays in and arrays out.
+"""What computes: a model in a folder, loaded once, then arrays in and arrays out."""
 
-Each engine is a module of this folder, named in the options, with one function ``load``: it takes the
-:class:`~.start.Options` and gives an :class:`Engine`. It imports its software inside that function: by then the sandbox
-has closed.
-"""
-
+import re
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "EngineError", "Tensor"]
+__all__ = ["Engine", "EngineError", "OnnxEngine"]
 
 Tensor: TypeAlias = NDArray[Any]
 
@@ -34,8 +32,6 @@ class Engine(Protocol):
         True when the first dimension of every input and output is the same free number of rows.
     name, version
         Of the software that computes.
-    threads
-        As read back from it.
     """
 
     inputs: list[dict[str, Any]]
@@ -43,8 +39,82 @@ class Engine(Protocol):
     batched: bool
     name: str
     version: str
-    threads: int
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Compute the outputs; raises :class:`EngineError`."""
         ...
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU, with the number of threads it is told and none that spins.
+
+    Parameters
+    ----------
+    model
+        The file ``model.onnx``.
+    threads
+        Threads within one operator, ``>= 1``.
+    arena
+        Whether memory is kept for the next call instead of being given back.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Path, threads: int, *, arena: bool = True) -> None:
+        import onnxruntime  # after the sandbox has closed, and only where a model runs
+
+        self.version: str = onnxruntime.__version__
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = arena
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # its messages may hold values of requests
+        try:
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise _as_engine_error("load", error) from error
+        self.threads: int = self._session.get_session_options().intra_op_num_threads
+        self.inputs = [_describe(node) for node in self._session.get_inputs()]
+        self.outputs = [_describe(node) for node in self._session.get_outputs()]
+        self._input_names = [node["name"] for node in self.inputs]
+        self._output_names = [node["name"] for node in self.outputs]
+        firsts = {node.shape[0] if node.shape else None for node in self._nodes()}
+        self.batched = len(firsts) == 1 and isinstance(next(iter(firsts)), str)
+
+    def run(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Compute the outputs of one call."""
+        if len(tensors) != len(self._input_names):
+            raise EngineError("run", f"expected {len(self._input_names)} tensors, got {len(tensors)}")
+        try:
+            results = self._session.run(self._output_names, dict(zip(self._input_names, tensors, strict=True)))
+        except Exception as error:  # noqa: BLE001 (whatever a model raises is one request's error)
+            raise _as_engine_error("run", error) from None
+        return [np.asarray(result) for result in results]
+
+    def _nodes(self) -> list[Any]:
+        return [*self._session.get_inputs(), *self._session.get_outputs()]
+
+
+_DTYPES = {"float": "float32", "double": "float64", "string": "str"}
+
+
+def _describe(node: Any) -> dict[str, Any]:
+    """Name, numpy type and shape of one input or output."""
+    kind = re.fullmatch(r"tensor\((\w+)\)", node.type)
+    if kind is None:
+        raise EngineError("load", f"expected tensors only, got {node.type} for {node.name!r}")
+    shape = [dimension if isinstance(dimension, int) else None for dimension in node.shape]
+    return {"name": node.name, "dtype": _DTYPES.get(kind[1], kind[1]), "shape": shape}
+
+
+def _as_engine_error(code: str, error: Exception) -> EngineError:
+    text = str(error)
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "allocate memory" in text:
+        return EngineError("memory", "no memory left within the process's limit")
+    found = re.search(r"\[ONNXRuntimeError\] : \d+ : (\w+)", text)
+    cause = found[1] if found else type(error).__name__
+    if code == "load":
+        return EngineError(code, f"{cause}: {text[:400]}")
+    operator = re.search(r"while running (\w+) node", text)
+    return EngineError(code, f"{cause} in operator {operator[1]}" if operator else cause)

@@ -20,28 +20,19 @@ import importlib.util
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .engine import EngineError, Tensor
 
-if TYPE_CHECKING:
-    from .start import Options
-
-__all__ = ["PythonModel", "load"]
+__all__ = ["PythonModel"]
 
 _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64", "str"),
 )
 _TEXT_KINDS = "OSUT"  # T: numpy's own text type since 2.0
-
-
-def load(options: "Options") -> "PythonModel":
-    """Load the class that the settings name (``module``, ``class``) and its files."""
-    folder = Path(options.model)
-    return PythonModel(folder, options.settings["module"], options.settings["class"], options.threads)
 
 
 class PythonModel:

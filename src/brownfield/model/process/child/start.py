@@ -37,9 +37,9 @@ class Options:
     socket
         File name of the socket in that folder.
     engine
-        Module beside this one whose function ``load`` gives an :class:`~.engine.Engine`.
+        ``onnxruntime``, or ``python`` for a class.
     settings
-        For that engine alone.
+        Of a class: its ``module`` and the ``class`` in it.
     threads
         Threads of the engine.
     arena
@@ -82,12 +82,12 @@ def main(argument: str) -> int:
         return _give_up(ready, "sandbox", str(error))
     frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
     watch = importlib.import_module(".watch", __package__)
-    if options.engine == "python_model":
+    if options.engine == "python":
         watch.install([*readable, *policy.readable])
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
     try:
-        engine = importlib.import_module(f".{options.engine}", __package__).load(options)
+        engine = _engine(options)
     except engines.EngineError as error:
         return _give_up(ready, error.code, str(error))
     except MemoryError:
@@ -98,6 +98,16 @@ def main(argument: str) -> int:
     watch.tell_through(ready)
     serving.run()
     return 0
+
+
+def _engine(options: Options) -> Any:
+    """Load the model with the engine that it asks for; no other one is imported."""
+    folder = Path(options.model)
+    if options.engine == "python":
+        module = importlib.import_module(".python_model", __package__)
+        return module.PythonModel(folder, options.settings["module"], options.settings["class"], options.threads)
+    module = importlib.import_module(".engine", __package__)
+    return module.OnnxEngine(folder / "model.onnx", options.threads, arena=options.arena)
 
 
 def _end_with_the_parent() -> None:
