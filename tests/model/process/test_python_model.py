@@ -58,7 +58,8 @@ def ask(process: ModelProcess, first: float, rows: int = 1) -> np.ndarray:
 def test_a_class_says_what_it_is_and_answers_a_batch(start_class):
     """The greeting names the tensors that the class declares; arrays of a batch go in and come out."""
     process = start_class(
-        "    def load(self, folder): self.two = 2\n    def predict(self, inputs): return {'y': inputs['x'] * self.two}\n"
+        "    def load(self, folder): self.two = 2\n"
+        "    def predict(self, inputs): return {'y': inputs['x'] * self.two}\n"
     )
     assert [(t.name, t.dtype, t.shape) for t in process.hello.inputs] == [("x", "float32", (None, 2))]
     assert (process.hello.engine, process.hello.batched, process.hello.threads) == ("python", True, 1)
@@ -144,7 +145,7 @@ def test_an_answer_is_held_to_what_the_class_says(start_class, answer, cause):
     ids=["F-10-text", "exit", "F-10-shape", "F-10-rows", "F-13"],
 )
 def test_harm_that_the_process_survives_is_one_requests_error(harmful_process, harm, cause):
-    """F-10, F-13: an exception (its text may hold values and is left out), an exit, a wrong form, forks: it lives on."""
+    """F-10, F-13: an exception (its text, which may hold values, is left out), an exit, a wrong form, forks."""
     with pytest.raises(RunFailed) as refusal:
         ask(harmful_process, harmful.HARM[harm])
     assert refusal.value.cause == cause
