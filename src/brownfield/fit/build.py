@@ -67,6 +67,11 @@ def build(
     BuildFailed
         With the reason in one line.
     """
+    source, target, calibration = (
+        source.resolve(),
+        target.resolve(),
+        calibration.resolve(),
+    )  # the builder runs elsewhere
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)

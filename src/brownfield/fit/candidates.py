@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-__all__ = ["FP32", "Candidate", "Recipe", "Session", "recipes", "sessions"]
+__all__ = ["FP32", "ONNXRUNTIME", "OPENVINO", "Candidate", "Recipe", "Session", "engines", "recipes", "sessions"]
+
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRICES = ("MatMul", "Gemm")
@@ -69,11 +71,20 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     threads
         Within one operator, ``>= 1``.
     arena
-        Whether the engine keeps memory for the next request.
+        Whether the engine keeps memory for the next request; of onnxruntime alone.
+    engine, precision
+        ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
     """
 
     threads: int = 1
     arena: bool = True
+    engine: str = ONNXRUNTIME
+    precision: str = "fp32"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is an engine's default."""
+        return self.threads == 1 and self.arena
 
     @property
     def name(self) -> str:
@@ -83,8 +94,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         --------
         >>> Session(threads=2, arena=False).name
         '2 threads, no arena'
+        >>> Session(engine="openvino", precision="bf16").name
+        'OpenVINO bf16'
         """
-        parts = (f"{self.threads} threads" if self.threads > 1 else "", "" if self.arena else "no arena")
+        engine = "" if self.engine == ONNXRUNTIME else f"OpenVINO {self.precision}"
+        threads = f"{self.threads} threads" if self.threads > 1 else ""
+        parts = (engine, threads, "" if self.arena else "no arena")
         return ", ".join(part for part in parts if part)
 
 
@@ -95,6 +110,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     session: Session = Session()
 
     @property
+    def exact(self) -> bool:
+        """Whether its arithmetic is the model's own: then its numbers must be as well."""
+        return not self.recipe.quantised and self.session.precision == "fp32"
+
+    @property
     def name(self) -> str:
         """In words, unique in a search.
 
@@ -102,8 +122,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         --------
         >>> Candidate(session=Session(threads=2)).name
         'fp32, 2 threads'
+        >>> Candidate(session=Session(engine="openvino", precision="bf16")).name
+        'OpenVINO bf16'
         """
-        return ", ".join(part for part in (self.recipe.name, self.session.name) if part)
+        other = self.recipe == FP32 and self.session.engine != ONNXRUNTIME  # its precision is in the session's name
+        return ", ".join(part for part in ("" if other else self.recipe.name, self.session.name) if part)
 
 
 def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterator[Recipe]:
@@ -138,17 +161,32 @@ def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterat
                 yield Recipe(kind="static", operators=chosen, calibrator=calibrator, reduce_range=not vnni)
 
 
-def sessions(cores: int) -> Iterator[Session]:
-    """Sessions to try on a machine with so many usable cores, simplest first.
+def engines(*, calibrated: bool) -> Iterator[Session]:
+    """Sessions of the other engine, which are tried with the file as it came.
+
+    Examples
+    --------
+    >>> [session.name for session in engines(calibrated=True)]
+    ['OpenVINO fp32', 'OpenVINO bf16']
+    """
+    yield Session(engine=OPENVINO)
+    if calibrated:  # bf16 computes other numbers: without rows nobody can judge them
+        yield Session(engine=OPENVINO, precision="bf16")
+
+
+def sessions(cores: int, engine: str = ONNXRUNTIME, precision: str = "fp32") -> Iterator[Session]:
+    """Sessions to try with an engine on a machine with so many usable cores, simplest first.
 
     Examples
     --------
     >>> [session.name for session in sessions(2)]
     ['', 'no arena', '2 threads']
     """
-    yield Session()
-    yield Session(arena=False)
+    plain = Session(engine=engine, precision=precision)
+    yield plain
+    if engine == ONNXRUNTIME:
+        yield msgspec.structs.replace(plain, arena=False)
     threads = 2
     while threads <= cores:
-        yield Session(threads=threads)
+        yield msgspec.structs.replace(plain, threads=threads)
         threads *= 2

@@ -151,7 +151,7 @@ class Bundle:
             ``environment-missing`` when its environment was not built here.
         """
         try:
-            return _program(self.python, self.lock, environments)
+            return _program(self.python, self.lock, environments, self.session.engine)
         except BundleRefused as error:
             if error.rule == "environment-missing":
                 command = f"brownfield bundle {shlex.quote(str(self.folder))} --build-environment --wheels FOLDER"
@@ -286,8 +286,9 @@ def open_bundle(folder: Path) -> Bundle:
     if golden is not None:
         check_golden(golden, signature)
     lock = read_plain(folder / LOCK, limit_bytes=_MAX_LOCK_BYTES) if LOCK in listed else b""
+    session = session_of(manifest.provenance)
     if lock:
-        _check_lock(lock, manifest.python or None)
+        _check_lock(lock, manifest.python or None, session.engine)
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden, lock=lock)
 
 
@@ -349,22 +350,22 @@ def _inspect(folder: Path, manifest: Manifest, listed: set[str]) -> Signature:
 
 def program_for(model: Path | bytes | PythonModel, lock: bytes, environments: Environments | None) -> Program:
     """Say what runs a model before there is a bundle of it; see :meth:`Bundle.program`."""
-    return _program(model.entry if isinstance(model, PythonModel) else None, lock, environments)
+    return _program(model.entry if isinstance(model, PythonModel) else None, lock, environments, "onnxruntime")
 
 
-def _program(entry: PythonEntry | None, lock: bytes, environments: Environments | None) -> Program:
+def _program(entry: PythonEntry | None, lock: bytes, environments: Environments | None, engine: str) -> Program:
     python = None
     if lock:
-        _check_lock(lock, entry)
+        _check_lock(lock, entry, engine)
         if environments is None:
             raise refused("environment-missing", next_step="Name the folder where environments are built.")
         python = environments.find(lock)
     return Program(python=python) if entry is None else program_of(entry, python)
 
 
-def _check_lock(lock: bytes, entry: PythonEntry | None) -> None:
+def _check_lock(lock: bytes, entry: PythonEntry | None, engine: str) -> None:
     """Hold a lock to its form, and to what a model's process needs in its environment."""
-    needed = {"numpy"} if entry is not None else {"numpy", "onnxruntime"}
+    needed = {"numpy"} if entry is not None else {"numpy", engine}
     missing = needed - locked_packages(lock).keys()
     if missing:
         raise refused("environment-numpy", path=LOCK, expected=", ".join(sorted(missing)))

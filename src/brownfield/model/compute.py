@@ -16,6 +16,7 @@ from brownfield.errors import BrownfieldError
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.process import ModelProcess, Program, StartFailed, call
 from brownfield.model.rules import refused
+from brownfield.model.session import ServedSession
 
 __all__ = ["Answer", "as_golden", "compute"]
 
@@ -28,6 +29,7 @@ def compute(
     inputs: Sequence[Tensors],
     *,
     program: Program = Program(),  # noqa: B008 (frozen)
+    session: ServedSession = ServedSession(),  # noqa: B008 (frozen)
     timeout_s: float = 60.0,
 ) -> list[Answer]:
     """Run a model on each of several inputs, one after the other, in one process.
@@ -41,6 +43,8 @@ def compute(
         Every input of the graph by name, once per run.
     program
         What runs the model.
+    session
+        How it is served: another engine gives other answers.
     timeout_s
         For loading, and again for each run.
 
@@ -66,6 +70,7 @@ def compute(
                 memory_mib=memory_mib,
                 max_batch_rows=1,
                 ready_timeout_s=timeout_s,
+                **session.started_with,
             )
         except StartFailed as error:
             raise refused(f"probe-{error.cause}", got=error.what) from error

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
 from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, call
 from brownfield.model.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from brownfield.model.session import ServedSession
 
 __all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
@@ -38,6 +41,7 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_BF16_TOLERANCE = 2.0**-6
 
 
 class _Golden(Protocol):
@@ -56,6 +60,8 @@ class _Bundle(Protocol):
     def inputs(self) -> Sequence[TensorSpec]: ...
     @property
     def outputs(self) -> Sequence[TensorSpec]: ...
+    @property
+    def session(self) -> "ServedSession": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     Parameters
     ----------
     bundle
-        With ``folder`` (holding the model's files) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+        With ``folder`` (holding the model's files), ``golden`` (``inputs`` and ``outputs`` by name, or None), and the
+        ``session`` that it is served in.
     program
         What runs the model, see :meth:`~brownfield.model.Bundle.program`.
     timeout_s
@@ -117,7 +124,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         How it is confined.
     rtol, atol
         How far numbers may differ from the recorded ones: ``atol + rtol * |recorded|``. Whole numbers, booleans and
-        texts must be equal.
+        texts must be equal. In bf16 they may differ by 1 in 64 of the largest: another processor sums up in another
+        order.
 
     Raises
     ------
@@ -126,9 +134,11 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     """
     began = time.monotonic()
     limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox}
-    with _process(bundle.folder, timeout_s, **limits) as process:
+    if bundle.session.precision == "bf16" and bundle.golden is not None:
+        rtol, atol = _BF16_TOLERANCE, _BF16_TOLERANCE * _scale(bundle.golden.outputs)
+    with _process(bundle.folder, timeout_s, **limits, **bundle.session.started_with) as process:
         load_s = time.monotonic() - began
-        if program.engine == "python":
+        if program.module:
             _check_signature(bundle, process.hello)
         difference, answer_s, isolated = 0.0, 0.0, None
         golden = bundle.golden
@@ -199,6 +209,10 @@ def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> f
         if got.dtype.kind == "f" and got.size:
             largest = max(largest, float(np.abs(got.astype("f8") - expected.astype("f8")).max()))
     return largest
+
+
+def _scale(recorded: Tensors) -> float:
+    return max((float(np.abs(a).max()) for a in recorded.values() if a.dtype.kind == "f" and a.size), default=0.0)
 
 
 def _isolated(

@@ -125,8 +125,8 @@ def check_python_files(folder: Path, entry: PythonEntry, others: Iterable[str]) 
 
 
 def program_of(entry: PythonEntry, python: Path | None) -> Program:
-    """Say what runs the class: an interpreter and the child's engine for Python classes."""
-    return Program("python", {"module": entry.module, "class": entry.class_name}, python)
+    """Say what runs the class: its module and name, and an interpreter."""
+    return Program(entry.module, entry.class_name, python)
 
 
 def signature_of(hello: Hello) -> Signature:

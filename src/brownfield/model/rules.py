@@ -29,6 +29,7 @@ RULES: Mapping[str, str] = {
     "manifest-form": "The manifest is not in the one form that Brownfield writes.",
     "manifest-hash": "The manifest names another hash than SHA-256.",
     "manifest-schema": "The manifest was written by another version of the bundle's layout.",
+    "manifest-session": "The manifest asks for a session that there is not: engine, precision, threads.",
     "model-empty": "The model file is empty.",
     "model-format": "The file is no ONNX model.",
     "onnx-constant": "A constant of the graph would fill more memory than a model may.",

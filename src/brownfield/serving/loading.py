@@ -169,9 +169,9 @@ class Loader:
                 runtime_folder=self._runtime_folder,
                 program=program,
                 threads=threads,
-                arena=bundle.session.arena,
                 memory_mib=memory_mib,
                 max_batch_rows=_BATCH_ROWS if shared else 1,
+                **bundle.session.started_with,
             )
 
         pool = WorkerPool()

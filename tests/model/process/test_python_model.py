@@ -13,7 +13,7 @@ from harness import harmful
 
 pytestmark = pytest.mark.full
 
-HARMFUL = Program("python", {"module": "harmful.py", "class": "Harmful"})
+HARMFUL = Program("harmful.py", "Harmful")
 
 
 def write_class(folder: Path, body: str) -> Path:
@@ -31,7 +31,7 @@ def start_class(tmp_path) -> Iterator[Callable[..., ModelProcess]]:
 
     def start(body: str, **limits) -> ModelProcess:
         folder = write_class(tmp_path / "m", body)
-        program = Program("python", {"module": "m.py", "class": "M"})
+        program = Program("m.py", "M")
         started.append(ModelProcess.start(folder, runtime_folder=tmp_path / "run", program=program, **limits))
         return started[-1]
 

@@ -30,7 +30,7 @@ ENVIRONMENT_RULES: Final[Mapping[str, str]] = {
     "environment-build": "The environment of the bundle's lock cannot be built.",
     "environment-lock": "The lock is no list of pinned packages with a SHA-256 each.",
     "environment-missing": "The environment of the bundle's lock has not been built on this host.",
-    "environment-numpy": "The lock lacks what a model's process needs: numpy, and onnxruntime for an ONNX model.",
+    "environment-numpy": "The lock lacks what a model's process needs: numpy, and the engine of a graph.",
 }
 """Identifier to meaning."""
 

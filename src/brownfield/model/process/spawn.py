@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -69,21 +68,19 @@ class StartFailed(WorkerUnavailable):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Program:
-    """What runs a model: an engine, what that engine wants to know, and whose Python.
+    """What runs a model: an engine for a graph, or the class that it is, and whose Python.
 
     Parameters
     ----------
-    engine
-        ``onnxruntime`` for ``model.onnx``, or ``python`` for a class.
-    settings
-        Of a class: its ``module`` and the ``class`` in it.
+    module, class_name
+        Of a model that is a Python class; empty for ``model.onnx``.
     python
-        Interpreter with numpy and what the engine needs, such as one of an environment built for a bundle; by default
+        Interpreter with numpy and what the model needs, such as one of an environment built for a bundle; by default
         the one that runs this.
     """
 
-    engine: str = "onnxruntime"
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    module: str = ""
+    class_name: str = ""
     python: Path | None = None
 
 
@@ -108,6 +105,8 @@ class Hello:
         True when every first dimension is the same free number of rows.
     engine, engine_version
         The software that computes.
+    precision
+        In what it computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
     threads
         Threads of the engine, as read back from it.
     max_batch_rows
@@ -125,6 +124,7 @@ class Hello:
     batched: bool
     engine: str
     engine_version: str
+    precision: str
     threads: int
     max_batch_rows: int
     pid: int
@@ -174,6 +174,8 @@ class ModelProcess:
         program: Program = Program(),
         threads: int = 1,
         arena: bool = True,
+        engine: str = "onnxruntime",
+        precision: str = "fp32",
         memory_mib: int | None = None,
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
@@ -188,11 +190,13 @@ class ModelProcess:
         runtime_folder
             Made with mode 0700 when it is not there; holds the socket.
         program
-            What runs the model; ONNX Runtime beside this very Python by default.
+            What runs the model; an engine beside this very Python by default.
         threads
             Threads of the engine, ``>= 1``; never spinning.
         arena
-            Whether the engine keeps memory for the next request instead of giving it back.
+            Whether the engine keeps memory for the next request instead of giving it back; of onnxruntime alone.
+        engine, precision
+            ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
         memory_mib
             Bound on the private memory of the process; None for no bound.
         max_batch_rows
@@ -212,10 +216,12 @@ class ModelProcess:
             "model": str(bundle_folder.resolve()),
             "runtime": str(runtime_folder.resolve()),
             "socket": f"{secrets.token_hex(8)}.sock",
-            "engine": program.engine,
-            "settings": dict(program.settings),
+            "module": program.module,
+            "class_name": program.class_name,
             "threads": threads,
             "arena": arena,
+            "engine": engine,
+            "precision": precision,
             "memory_mib": memory_mib,
             "max_batch_rows": max_batch_rows,
             "sandbox": dataclasses.asdict(sandbox),

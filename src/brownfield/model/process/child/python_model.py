@@ -51,6 +51,7 @@ class PythonModel:
     """
 
     name = "python"
+    precision = "own"
 
     def __init__(self, folder: Path, module: str, class_name: str, threads: int) -> None:
         self.version = platform.python_version()

@@ -36,14 +36,14 @@ class Options:
         Folder of the socket.
     socket
         File name of the socket in that folder.
-    engine
-        ``onnxruntime``, or ``python`` for a class.
-    settings
-        Of a class: its ``module`` and the ``class`` in it.
+    module, class_name
+        Of a model that is a Python class; empty for a graph, which an engine runs.
     threads
         Threads of the engine.
     arena
-        Whether the engine keeps memory for the next request.
+        Whether the engine keeps memory for the next request; of onnxruntime alone.
+    engine, precision
+        ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
     memory_mib
         Bound on private memory, or None.
     max_batch_rows
@@ -55,10 +55,12 @@ class Options:
     model: str
     runtime: str
     socket: str
-    engine: str
-    settings: dict[str, Any]
+    module: str
+    class_name: str
     threads: int
     arena: bool
+    engine: str
+    precision: str
     memory_mib: int | None
     max_batch_rows: int
     sandbox: dict[str, Any]
@@ -82,7 +84,7 @@ def main(argument: str) -> int:
         return _give_up(ready, "sandbox", str(error))
     frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
     watch = importlib.import_module(".watch", __package__)
-    if options.engine == "python":
+    if options.module:
         watch.install([*readable, *policy.readable])
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
@@ -103,9 +105,12 @@ def main(argument: str) -> int:
 def _engine(options: Options) -> Any:
     """Load the model with the engine that it asks for; no other one is imported."""
     folder = Path(options.model)
-    if options.engine == "python":
+    if options.module:
         module = importlib.import_module(".python_model", __package__)
-        return module.PythonModel(folder, options.settings["module"], options.settings["class"], options.threads)
+        return module.PythonModel(folder, options.module, options.class_name, options.threads)
+    if options.engine == "openvino":
+        module = importlib.import_module(".openvino_engine", __package__)
+        return module.OpenVinoEngine(folder / "model.onnx", options.threads, precision=options.precision)
     module = importlib.import_module(".engine", __package__)
     return module.OnnxEngine(folder / "model.onnx", options.threads, arena=options.arena)
 
@@ -140,6 +145,7 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> 
         "batched": engine.batched,
         "engine": engine.name,
         "engine_version": engine.version,
+        "precision": engine.precision,
         "threads": engine.threads,
         "max_batch_rows": options.max_batch_rows if engine.batched else 1,
         "pid": os.getpid(),
