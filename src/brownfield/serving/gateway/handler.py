@@ -7,7 +7,7 @@ Everything is denied that the table does not name: first who asks, then what for
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -59,6 +59,7 @@ class Authorize(Protocol):
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
+_NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
 
 
 class Route(NamedTuple):
@@ -227,7 +228,9 @@ class Handler:
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
         """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
         call.reply = reply
-        call.split.mark(Stage.NETWORK_IN, self.now_ns())
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_NETWORK_IN] = now_ns - split.last_ns
+        split.last_ns = now_ns
         self.in_flight += 1
         try:
             response = call.route(call, body)
@@ -290,8 +293,10 @@ class Handler:
         return response
 
     def _reply(self, call: Call, response: Response) -> None:
-        call.split.mark(Stage.SERIALIZE, self.now_ns())
-        self._finish(response, call.split)
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_SERIALIZE] += now_ns - split.last_ns
+        split.last_ns = now_ns
+        self._finish(response, split)
         self.in_flight -= 1
         call.reply(response)
 
@@ -306,7 +311,7 @@ class Handler:
         call.reply(self._refusal(error, call.path, call.split))
 
     def _finish(self, response: Response, split: Split) -> None:
-        response.headers.append((b"server-timing", split.header().encode()))
+        response.headers.append((b"server-timing", split.header()))
         self.http.observe(response.status)
 
     # --- predictions ---
@@ -317,15 +322,18 @@ class Handler:
         self._ask(call, checked, 0)
 
     def _infer(self, call: Call, body: bytes) -> None:
-        served, split = _served(call), call.split
-        call.request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
-        timeout_us = call.request.timeout_us
-        self._ask(call, checked, split.started_ns + timeout_us * 1000 if timeout_us else 0)
+        request, checked = v2.decode(_served(call), call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        call.request = request
+        timeout_us = request.timeout_us if request.parameters else 0
+        self._ask(call, checked, call.split.started_ns + timeout_us * 1000 if timeout_us else 0)
 
     def _ask(self, call: Call, checked: "Checked", deadline_ns: int) -> None:
-        self._check_rows(checked.rows)
-        call.split.mark(Stage.VALIDATE, self.now_ns())
-        call.ask = ask = Ask(_served(call), checked, call.split, deadline_ns, self._answered, call)
+        if checked.rows > self.limits.rows:
+            self._refuse_rows()
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_VALIDATE] = now_ns - split.last_ns
+        split.last_ns = now_ns
+        call.ask = ask = Ask(_served(call), checked, split, deadline_ns, self._answered, call)
         control = call.headers.get(b"cache-control")
         ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
         self.dataplane.ask(ask)
@@ -343,12 +351,11 @@ class Handler:
         else:
             self._reply(call, response)
 
-    def _check_rows(self, rows: int) -> None:
-        if rows > self.limits.rows:
-            raise InputRefused(
-                [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
-                next_step=f"Send at most {self.limits.rows} records in one request.",
-            )
+    def _refuse_rows(self) -> NoReturn:
+        raise InputRefused(
+            [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
+            next_step=f"Send at most {self.limits.rows} records in one request.",
+        )
 
     # --- V2 metadata and health ---
 

@@ -111,6 +111,7 @@ class Served:
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)
+        self.reference = self.contract.reference
         self.request = self.contract.schema("request")
         self.response = self.contract.schema("response")
 
