@@ -1,4 +1,4 @@
-"""What went wrong on the prediction path: as an error of ours, as a cause in words, and whether the model is to blame."""
+"""What went wrong on the prediction path: as an error of ours, as a cause in words, and whom to blame."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from brownfield.serving.gateway.enrich import LookupUnanswered
 if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
 
-__all__ = ["as_ours", "blames_model", "cause_of"]
+__all__ = ["CAUSES", "as_ours", "blames_model", "cause_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ CAUSES: dict[type[BrownfieldError], str] = {
 
 
 def cause_of(error: BrownfieldError) -> str:
+    """Say in a word of :data:`CAUSES` why the model did not answer."""
     return CAUSES.get(type(error), "model")
 
 
