@@ -80,6 +80,14 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
             refuse("", "parameters.timeout", RejectionCode.REQUEST_PARAMETER)
         return timeout
 
+    @property
+    def priority(self) -> int:
+        """As Triton counts: 1 is the highest; 0 for the caller's own."""
+        priority = (self.parameters or {}).get("priority", 0)
+        if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+            refuse("", "parameters.priority", RejectionCode.REQUEST_PARAMETER)
+        return priority
+
 
 def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     """Refuse a request for what the protocol does not admit in it."""
