@@ -31,7 +31,7 @@ def test_the_estimate_learns_the_time_per_record_of_a_batching_worker():
         for _ in range(8):
             gate.enter(1)
         for _ in range(8):
-            gate.leave(1, entered_ns=batch * 800_000, now_ns=(batch + 1) * 800_000, answered=True)
+            gate.leave(1, sent_ns=batch * 800_000, now_ns=(batch + 1) * 800_000, answered=True)
     assert 80_000 < gate.per_row_ns < 120_000
     assert gate.waiting_rows == 0
 
@@ -40,6 +40,6 @@ def test_unanswered_records_leave_the_queue_and_teach_nothing():
     """A time-out says nothing about how long an answer takes."""
     gate = Admission()
     gate.enter(3)
-    gate.leave(3, entered_ns=0, now_ns=10**9, answered=False)
+    gate.leave(3, sent_ns=0, now_ns=10**9, answered=False)
     assert gate.waiting_rows == 0
     assert gate.per_row_ns == 0

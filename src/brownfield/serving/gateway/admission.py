@@ -2,7 +2,7 @@
 
 __all__ = ["Admission"]
 
-_WEIGHT = 1 / 32  # of one answer in the smoothed time per record; answers arrive in batches, so single gaps jump
+_WEIGHT = 1 / 32  # of one record in the smoothed time per record; answers arrive in batches, so single gaps jump
 
 
 class Admission:
@@ -10,7 +10,8 @@ class Admission:
 
     The time per record is learned from the gaps between answers while the model was busy, so batching and several
     workers are in it. A record that did not wait behind another tells only how long it takes at most, so it can lower
-    the estimate and never raise it. An empty queue admits: a wrong estimate heals itself.
+    the estimate and never raise it; one that was given up tells how long it takes at least, and can only raise it.
+    An empty queue admits: a wrong estimate heals itself.
 
     Examples
     --------
@@ -18,7 +19,7 @@ class Admission:
     >>> gate.admits(rows=1, left_ns=1_000)
     True
     >>> gate.enter(1)
-    >>> gate.leave(1, entered_ns=0, now_ns=640_000, answered=True)
+    >>> gate.leave(1, sent_ns=0, now_ns=640_000, answered=True)
     >>> round(gate.per_row_ns)
     640000
     >>> gate.enter(4)
@@ -54,15 +55,29 @@ class Admission:
         """Count ``rows`` records as waiting."""
         self.waiting_rows += rows
 
-    def leave(self, rows: int, *, entered_ns: int = 0, now_ns: int = 0, answered: bool) -> None:
-        """Count them as gone, and learn from their answer."""
+    def leave(
+        self, rows: int, *, sent_ns: int = 0, now_ns: int = 0, answered: bool = False, late: bool = False
+    ) -> None:
+        """Count them as gone, and learn from how long they were with the model.
+
+        Parameters
+        ----------
+        rows
+            Of one call.
+        sent_ns, now_ns
+            When the model was asked, and now.
+        answered, late
+            Whether it answered, or was waited for in vain; neither when it was not asked, or nobody waited.
+        """
         self.waiting_rows -= rows
-        if not answered:
+        if not answered and not late:
             return
-        busy = self._last_answer_ns >= entered_ns
-        per_row_ns = (now_ns - (self._last_answer_ns if busy else entered_ns)) / rows
-        self._last_answer_ns = now_ns
+        busy = self._last_answer_ns >= sent_ns
+        per_row_ns = (now_ns - (self._last_answer_ns if busy else sent_ns)) / rows
+        if answered:
+            self._last_answer_ns = now_ns
+        higher = per_row_ns > self.per_row_ns
         if not self.per_row_ns:
             self.per_row_ns = per_row_ns
-        elif busy or per_row_ns < self.per_row_ns:
-            self.per_row_ns += _WEIGHT * (per_row_ns - self.per_row_ns)
+        elif higher if late else busy or not higher:
+            self.per_row_ns += (1 - (1 - _WEIGHT) ** rows) * (per_row_ns - self.per_row_ns)

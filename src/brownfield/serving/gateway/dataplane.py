@@ -298,7 +298,7 @@ class Dataplane:
         first = asks[0]
         served = first.served
         checked = first.known if len(asks) == 1 else merged(asks)
-        sent_ns = now_ns()
+        call.sent_ns = now_ns()
         answered = False
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
@@ -307,8 +307,8 @@ class Dataplane:
             answered, answered_ns = True, now_ns()
             response = _in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._leave(version, call, answered=answered)
-            fair = 2 * (call.deadline_ns - sent_ns) >= served.deadline_ns
+            self._leave(version, call, answered=answered, late=isinstance(error, DeadlineExceeded))
+            fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
             version.breaker.abandoned()  # every caller has left
@@ -363,12 +363,11 @@ class Dataplane:
             ask.served.meter.late("completion")
             self._fall_back(ask, "deadline")
 
-    def _leave(self, version: Version, call: ModelCall, *, answered: bool) -> None:
+    def _leave(self, version: Version, call: ModelCall, *, answered: bool, late: bool = False) -> None:
         """Take a call off the workers, and let the next one go."""
         version.calls.discard(call)
         rows = sum(ask.checked.rows for ask in call.asks)
-        entered_ns = min(ask.entered_ns for ask in call.asks)
-        version.admission.leave(rows, entered_ns=entered_ns, now_ns=self.now_ns(), answered=answered)
+        version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), answered=answered, late=late)
         if version.waiting.rows:
             self._send_soon(version)
 

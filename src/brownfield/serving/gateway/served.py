@@ -99,7 +99,9 @@ class Version:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
         rows, cap = ask.checked.rows, self.row_cap
         sent_rows = self.admission.waiting_rows - self.waiting.rows
-        if not self.admission.admits(rows, left_ns, sent_rows + self.waiting.ahead(ask, cap)):
+        ahead = sent_rows + self.waiting.ahead(ask, cap)
+        beside = max(0, self.call_rows - rows)  # its call ends for all at once
+        if not self.admission.admits(rows + beside, left_ns, ahead):
             return False
         return rows <= cap or self.costs is None or self.costs.time_ns(rows) <= left_ns
 
