@@ -39,7 +39,7 @@ class CostCurve:
     Examples
     --------
     >>> CostCurve({1: 7307, 8: 48_786, 32: 208_788}, most_rows=32).cap  # a transformer on one core
-    4
+    3
     >>> CostCurve({1: 4.4, 8: 5.2, 32: 8.2}, most_rows=32).cap  # a small perceptron
     32
     >>> curve = CostCurve(most_rows=32)
