@@ -34,8 +34,10 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What is no benchmark by itself, or takes its own command.
+SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py)
 bench: .venv/dev
-	for script in $(filter-out benchmarks/served_mlp.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out $(SHARED),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:

@@ -54,7 +54,7 @@ class Constant:
 
     def answer(self, columns: "Columns", rows: int) -> "Columns":  # noqa: ARG002 (a constant does not look at the question)
         """Repeat the record ``rows`` times."""
-        repeated = {name: [value] * rows for name, value in self._values.items()}
+        repeated: dict[str, Any] = {name: [value] * rows for name, value in self._values.items()}
         for name, array in self._arrays.items():
             repeated[name] = array if rows == 1 else np.broadcast_to(array, (rows, *array.shape[1:]))
         return {**repeated, **self._whole}

@@ -48,8 +48,6 @@ class Version:
         Answers that may be given again; None where that is not declared.
     costs
         What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
-    window
-        Most calls that are with the workers at a time; the rest waits here, where it can still be ordered and shed.
 
     Attributes
     ----------
@@ -69,19 +67,26 @@ class Version:
     row_cap: int = 1
     cache: "Cache | None" = None
     costs: CostCurve | None = None
-    window: int = 2
     breaker: Breaker = field(default_factory=Breaker)
-    admission: Admission = field(default_factory=Admission)
+    admission: Admission = field(init=False)
     waiting: Waiting = field(default_factory=Waiting, init=False)
     calls: "set[ModelCall]" = field(default_factory=set, init=False)
     sending: bool = field(default=False, init=False)
     watch: "asyncio.TimerHandle | None" = field(default=None, init=False)
     watched_ns: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.costs)
+
     @property
     def call_rows(self) -> int:
         """Rows that a shared call may have now."""
         return self.row_cap if self.costs is None else min(self.row_cap, self.costs.cap)
+
+    @property
+    def window(self) -> int:
+        """Most calls that are with the workers at a time; the rest waits here, where it can be ordered and shed."""
+        return self.admission.window(self.call_rows)
 
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
@@ -97,13 +102,10 @@ class Version:
 
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
-        rows, cap = ask.checked.rows, self.row_cap
-        sent_rows = self.admission.waiting_rows - self.waiting.rows
-        ahead = sent_rows + self.waiting.ahead(ask, cap)
-        beside = max(0, self.call_rows - rows)  # its call ends for all at once
-        if not self.admission.admits(rows + beside, left_ns, ahead):
-            return False
-        return rows <= cap or self.costs is None or self.costs.time_ns(rows) <= left_ns
+        rows, waiting = ask.checked.rows, self.waiting
+        sent_rows = self.admission.waiting_rows - waiting.rows
+        queued = rows + waiting.ahead(ask, self.row_cap)
+        return self.admission.wait_ns(queued, self.call_rows, len(self.calls), sent_rows) <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
@@ -116,7 +118,7 @@ class Version:
         """Take a waiting ask out again: nobody waits for it any more."""
         ask.queued = None
         self.waiting.forget(ask)
-        self.admission.leave(ask.checked.rows, answered=False)
+        self.admission.forget(ask.checked.rows)
         self.breaker.abandoned()
 
 
