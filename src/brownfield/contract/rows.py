@@ -66,6 +66,11 @@ class RowChecker:
     limits
         Bounds on JSON documents.
 
+    Attributes
+    ----------
+    only_finite
+        Whether all that is asked of columns of the declared shapes and types is that every number is finite.
+
     Examples
     --------
     >>> schema = Schema("request", (Field(name="quantity", kind="integer", dtype="int64", required=True, minimum=1),))
@@ -92,6 +97,7 @@ class RowChecker:
         self._texts = [index for index, each in enumerate(schema.fields) if _holds_colons(each)]
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
         self._arrays_alone = not self._rules and all(each.kind == "tensor" for each in schema.fields)
+        self.only_finite = self._arrays_alone and all(each.tensor and each.tensor.only_finite for each in self.checkers)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
         self._weights = [1 + name.count(":") for name in schema.names]
         self._weight = sum(self._weights)

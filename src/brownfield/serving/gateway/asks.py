@@ -143,8 +143,8 @@ class ModelCall:
         self.sent_ns = 0
         self._coroutine: Coroutine[Any, Any, None]
         self._waiting: asyncio.Future[Any] | None = None
-        self.deadline_ns = max(ask.deadline_ns for ask in asks)
-        self.soonest_ns = min(ask.deadline_ns for ask in asks)
+        deadlines_ns = [ask.deadline_ns for ask in asks]
+        self.deadline_ns, self.soonest_ns = max(deadlines_ns), min(deadlines_ns)
         if self.deadline_ns - self.soonest_ns <= _SAME_DEADLINE_NS:
             self.soonest_ns = NEVER_NS
 

@@ -330,10 +330,8 @@ class Dataplane:
                 own = response if len(asks) == 1 else own_rows(response, at, rows)
                 at += rows
                 split = ask.split
-                split.mark(Stage.FEATURES, encoded_ns)
-                split.mark_model(answered_ns, inference.infer_ns)
-                split.mark(Stage.OUTPUT_CHECK, checked_ns)
-                reason = Reason.STALE if _is_degraded(ask.notes) else Reason.STATIC
+                split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
+                reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
                 decision = _decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
@@ -413,10 +411,10 @@ class Dataplane:
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
         for ask, decision in decided:
-            served, rows = ask.served, ask.checked.rows
-            served.meter.observe(decision, ask.split, rows)
+            served, checked = ask.served, ask.checked
+            served.meter.observe(decision, ask.split, checked.rows)
             if served.record is not None:
-                served.record(decision, ask.split, rows, ask.checked.columns)
+                served.record(decision, ask.split, checked.rows, checked.columns)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
@@ -460,12 +458,12 @@ def _next_id() -> str:
 
 def _decide(served: Served, *, source: str, version: str, reason: Reason, cause: str = "") -> Decision:
     return Decision(
-        id=_next_id(),
+        id=_ids.pop() if _ids else _next_id(),
         integration=served.name,
         source=source,
         version=version,
         reason=reason,
         degraded=source != "model",
-        contract=served.contract.reference,
+        contract=served.reference,
         cause=cause,
     )

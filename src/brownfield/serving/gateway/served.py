@@ -90,13 +90,17 @@ class Version:
 
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
-        left_ns = ask.deadline_ns - now_ns
+        left_ns: float = ask.deadline_ns - now_ns
         if left_ns <= 0:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
-        if not alone and not self._in_time(ask, left_ns * ask.priority.share):
+        rows, waiting_rows = ask.checked.rows, self.admission.waiting_rows
+        if ask.priority:
+            left_ns *= ask.priority.share
+        # What could wait even behind everybody needs no look at who is before it.
+        surely = (waiting_rows + rows) * self.admission.per_row_ns <= left_ns if waiting_rows else True
+        if not (surely and rows <= self.row_cap) and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
 
@@ -167,6 +171,7 @@ class Served:
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)
+        self.reference = self.contract.reference
         self.request = self.contract.schema("request")
         self.response = self.contract.schema("response")
 
