@@ -95,21 +95,20 @@ class Version:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        rows, waiting_rows = ask.checked.rows, self.admission.waiting_rows
         if ask.priority:
             left_ns *= ask.priority.share
-        # What could wait even behind everybody needs no look at who is before it.
-        surely = (waiting_rows + rows) * self.admission.per_row_ns <= left_ns if waiting_rows else True
-        if not (surely and rows <= self.row_cap) and not self._in_time(ask, left_ns):
+        alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
+        if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
 
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
-        rows, waiting = ask.checked.rows, self.waiting
-        sent_rows = self.admission.waiting_rows - waiting.rows
-        queued = rows + waiting.ahead(ask, self.row_cap)
-        return self.admission.wait_ns(queued, self.call_rows, len(self.calls), sent_rows) <= left_ns
+        rows, waiting, admission, cap = ask.checked.rows, self.waiting, self.admission, self.call_rows
+        calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
+        if admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows) <= left_ns:
+            return True  # even behind everybody
+        return admission.wait_ns(rows + waiting.ahead(ask, self.row_cap), cap, calls, sent_rows) <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
