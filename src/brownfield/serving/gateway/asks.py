@@ -130,14 +130,17 @@ class ModelCall:
     ----------
     deadline_ns
         When the last of its callers gives up.
+    sent_ns
+        When the model was asked.
     soonest_ns
         When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "asks", "deadline_ns", "soonest_ns")
+    __slots__ = ("_coroutine", "_waiting", "asks", "deadline_ns", "sent_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
+        self.sent_ns = 0
         self._coroutine: Coroutine[Any, Any, None]
         self._waiting: asyncio.Future[Any] | None = None
         deadlines_ns = [ask.deadline_ns for ask in asks]

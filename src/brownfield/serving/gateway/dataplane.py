@@ -245,7 +245,8 @@ class Dataplane:
         now_ns = self.now_ns()
         if version.waiting.soonest_ns <= now_ns:
             self._expire(version, now_ns)
-        while version.waiting.rows and len(version.calls) < version.window:
+        window = version.window
+        while version.waiting.rows and len(version.calls) < window:
             group = version.waiting.take(version.call_rows)
             for ask in group:
                 ask.queued = None
@@ -298,28 +299,27 @@ class Dataplane:
         first = asks[0]
         served = first.served
         checked = first.known if len(asks) == 1 else merged(asks)
-        sent_ns = now_ns()
-        answered = False
+        call.sent_ns = now_ns()
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
             encoded_ns = now_ns()
             inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
-            answered, answered_ns = True, now_ns()
+            answered_ns = now_ns()
             response = _in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._leave(version, call, answered=answered)
-            fair = 2 * (call.deadline_ns - sent_ns) >= served.deadline_ns
+            self._leave(version, call, late=isinstance(error, DeadlineExceeded))
+            fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
             version.breaker.abandoned()  # every caller has left
-            self._leave(version, call, answered=answered)
+            self._leave(version, call)
             raise
         else:
             checked_ns = now_ns()
-            self._leave(version, call, answered=True)
-            version.breaker.succeeded(checked_ns)
             if version.costs is not None:
                 version.costs.observe(checked.rows, inference.infer_ns)
+            self._leave(version, call, run_ns=inference.infer_ns)
+            version.breaker.succeeded(checked_ns)
             at = 0
             for ask in asks:
                 rows = ask.checked.rows
@@ -361,12 +361,16 @@ class Dataplane:
             ask.served.meter.late("completion")
             self._fall_back(ask, "deadline")
 
-    def _leave(self, version: Version, call: ModelCall, *, answered: bool) -> None:
-        """Take a call off the workers, and let the next one go."""
+    def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
+        """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
         version.calls.discard(call)
         rows = sum(ask.checked.rows for ask in call.asks)
-        entered_ns = min(ask.entered_ns for ask in call.asks)
-        version.admission.leave(rows, entered_ns=entered_ns, now_ns=self.now_ns(), answered=answered)
+        if run_ns >= 0:
+            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
+        elif late:
+            version.admission.give_up(rows, sent_ns=call.sent_ns, now_ns=self.now_ns())
+        else:
+            version.admission.forget(rows)
         if version.waiting.rows:
             self._send_soon(version)
 

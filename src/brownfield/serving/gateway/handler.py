@@ -22,11 +22,13 @@ from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pipeline import PipelineStatus, pipeline_lines
+from brownfield.serving.gateway.pressure import Pressure, busy
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
 
 if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.served import Served, Snapshot
+    from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
 
@@ -48,24 +50,10 @@ class Limits(NamedTuple):
     rows: int = 10_000
 
 
-class Caller(Protocol):
-    """Who asks."""
-
-    @property
-    def name(self) -> str:
-        """Whose share of the model the request takes."""
-        ...
-
-    @property
-    def priority(self) -> str:
-        """Highest priority of its requests, by name."""
-        ...
-
-
 class Authorize(Protocol):
     """Lets a request in, or raises Unauthenticated or Forbidden."""
 
-    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> Caller | None:
+    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> "Caller | None":
         """Check an Authorization header for a permission; ``peer`` is the caller's address."""
         ...
 
@@ -121,7 +109,7 @@ class Call:
 
     __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "split")
 
-    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: Caller | None) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: "Caller | None") -> None:
         self.caller = caller
         self.route = route.function
         self.served = route.served
@@ -194,6 +182,7 @@ class Handler:
         self.authorize = authorize
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
+        self.pressure = Pressure()
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
 
@@ -238,6 +227,13 @@ class Handler:
             _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
+        if bound.permission == "predict" and bound.served is not None:
+            priority = wishes.known(bound.served, headers, caller)
+            if not self.pressure.admits(split.started_ns, bound.served.deadline_ns, priority):
+                bound.served.meter.shed(priority)
+                response = busy(v2=path.startswith(_V2))
+                self._finish(response, split)
+                return response
         return Call(bound, headers, path, split, caller)
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
@@ -288,7 +284,7 @@ class Handler:
         """Refuse a call whose body turned out longer than the cap."""
         return self._refusal(_too_large(self.limits.body_bytes), call.path, call.split)
 
-    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> tuple[_Bound, Caller | None]:
+    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[_Bound, Caller | None]":
         """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
