@@ -142,7 +142,7 @@ def init_empty(folder: Path, name: str | None = None) -> Begun:
     return Begun(folder, name, batched=True)
 
 
-def init_from_model(
+def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by name)
     folder: Path,
     model: Path | Brought,
     name: str | None = None,
