@@ -35,8 +35,10 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What is no benchmark by itself, or takes its own command.
+SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py bench_fit.py)
 bench: .venv/dev
-	for script in $(filter-out benchmarks/served_mlp.py benchmarks/bench_fit.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out $(SHARED),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # brownfield fit beside Olive, NNCF and onnxruntime on five real models; ARGS="--models magika --quick" for a look.
 bench-fit: .venv/dev

@@ -82,7 +82,7 @@ def test_a_probe_runs_where_only_numpy_and_onnxruntime_are(probe, mlp, few, tmp_
     assert any("7 bits" in name for name in names)
     assert all(row.timing and row.accuracy and row.accuracy.rows for row in fit.rows if not row.failure)
     assert fit.choice.verdict in (Verdict.FITS, Verdict.FITS_WITH_CHANGES, Verdict.INVALID)
-    assert fit.machine.engine.startswith("onnxruntime ")
+    assert fit.machine.engines.startswith("onnxruntime ")
     with pytest.raises(DeclarationError, match="the model, rows, limits and seed that were packed"):
         judge_probe(tmp_path / "result.npz", mlp(), few, Wanted(latency_p99_ms=1), **kept)
     with np.load(tmp_path / "result.npz", allow_pickle=False) as stored:
@@ -123,7 +123,15 @@ def test_models_and_digests_changed_together_are_refused_at_home(probe, mlp, few
     kept = probe.parent / "kept" / "task.json"
     task = json.loads(kept.read_bytes())
     told = {"key": "f" * 64, "host": {}, "rows": [], "noise": {"ratio": 1, "steal_share": 0}}
-    told["host"] = {"cpu_model": "", "cpu_flags": [], "cores": 1, "memory_mib": 1, "machine": "", "kernel": ""}
+    told["host"] = {
+        "cpu_model": "",
+        "cpu_flags": [],
+        "cores": 1,
+        "memory_mib": 1,
+        "machine": "",
+        "kernel": "",
+        "engines": "",
+    }
     np.savez(tmp_path / "r.npz", result=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8))
     with pytest.raises(DeclarationError, match="one of another probe"):
         judge_probe(tmp_path / "r.npz", mlp(), few, GENEROUS, folder=kept.parent)

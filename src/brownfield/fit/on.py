@@ -29,6 +29,7 @@ from brownfield.fit.search import Fit, Machine
 from brownfield.fit.slices import compare_slices
 from brownfield.fit.upgrade import advised, point_of
 from brownfield.integration import PriceBook
+from brownfield.model import inspect_onnx
 from brownfield.store import private_folder, write_private
 
 __all__ = ["judge_probe", "pack_probe"]
@@ -266,12 +267,12 @@ def _code() -> dict[str, bytes]:
 
 def _files(folder: Path) -> list[Path]:
     """Model and weights beside it, without what a bundle holds besides."""
-    others = {"manifest.json", "features.json"}
-    return [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in others]
+    model = folder / "model.onnx"
+    return [model, *(folder / name for name in inspect_onnx(model).external_files)]
 
 
 def _changed(session: Session) -> dict[str, Any]:
-    """What is not as in the default session."""
+    """Give what is not as in the default session."""
     usual = msgspec.to_builtins(Session())
     return {key: value for key, value in msgspec.to_builtins(session).items() if value != usual[key]}
 

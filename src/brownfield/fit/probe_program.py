@@ -76,7 +76,7 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
     found: dict[str, Any] = {"key": task["key"], "host": _facts(host), "rows": []}
     answered: dict[str, Any] = {}
     with running(reference, session()) as (process, caller, _):
-        found["host"]["engine"] = f"{process.hello.engine} {process.hello.engine_version}"
+        found["host"]["engines"] = f"{process.hello.engine} {process.hello.engine_version}"
         answered |= pack("reference", answers(caller, parts[1]))
     _say("the model against itself")
     with trial(reference, reference, session(), parts[0], memory_mib=None, **task["timing"]) as (timing, _):

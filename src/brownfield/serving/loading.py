@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
-from brownfield.model import Bundle, open_bundle
+from brownfield.integration import HttpDoor
+from brownfield.model import Bundle, Environments, open_bundle
 from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.costs import CostCurve, curve_of
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.served import Served, Version
+from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.workers.keeper import Keeper, WorkerState
 from brownfield.serving.workers.pool import WorkerPool
 
@@ -69,6 +72,8 @@ class Loader:
     ----------
     runtime_folder
         Where the sockets of model processes lie; private to this user.
+    environments
+        Built for bundles that bring a lock; none by default.
     record_for
         Gives the function that keeps an integration's decisions, or None.
     enrichment_for
@@ -79,11 +84,13 @@ class Loader:
         self,
         runtime_folder: Path,
         *,
+        environments: Environments | None = None,
         record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
         enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
+        self._environments = environments
         self._record_for = record_for
         self.enrichment_for = enrichment_for
         self._clock = clock or SystemClock()
@@ -115,6 +122,7 @@ class Loader:
                 purpose=spec.purpose or "",
                 record=self._record_for(spec),
                 enrichment=self.enrichment_for(spec),
+                priority=_priority(spec),
                 meter=earlier.served.meter if earlier else Meter(),
             )
         )
@@ -149,7 +157,8 @@ class Loader:
             if loaded.served.champion is not None:
                 loaded.served.champion.cache = _cache(spec)
             return
-        report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
+        program = bundle.program(self._environments)
+        report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=memory_mib)
         for warning in report.warnings:
             _log.warning(
                 "the model's process is less confined",
@@ -162,6 +171,7 @@ class Loader:
             return ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
+                program=program,
                 threads=threads,
                 memory_mib=memory_mib,
                 max_batch_rows=_BATCH_ROWS if shared else 1,
@@ -170,7 +180,9 @@ class Loader:
 
         pool = WorkerPool()
         row_cap = _BATCH_ROWS if shared and bundle.features.fixed_width else 1
-        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec))
+        curve = curve_of(bundle.provenance)
+        costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
+        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
         keeper = Keeper(
             start,
             pool,
@@ -182,6 +194,12 @@ class Loader:
         await keeper.begin()
         loaded.keeper, loaded.served.champion = keeper, version
         loaded.bundle, loaded.probe = bundle, report
+
+
+def _priority(spec: "IntegrationSpec") -> Priority:
+    """Give the highest priority of requests at the HTTP door."""
+    door = spec.doors.options.get("http")
+    return Priority[door.priority.upper()] if isinstance(door, HttpDoor) else Priority.INTERACTIVE
 
 
 def _cache(spec: "IntegrationSpec") -> Cache | None:
