@@ -11,8 +11,9 @@ Peers live in environments of their own, which this script makes with pip under 
 one unless said). What a tool made, and what was measured of a model, is kept in the folder of ``--work`` and not made
 again: an interrupted run goes on.
 
-A *wrong success* is a tool that ends without an error and leaves a file that does not run, is slower than fp32 by the
-lower end of the interval, or loses more than the floor.
+A *wrong success* is a tool that ends without an error and leaves a file that does not run, has a median more than 5 %
+above that of fp32 by the lower end of the interval, or loses more than the floor. An expected rate is met when one
+request after another keeps no more than seven tenths of the declared cores busy.
 """
 
 import argparse
@@ -54,7 +55,7 @@ TOOLS = (OURS, "ort_dynamic", "ort_static", *OLIVE, "nncf_quantize", "nncf_accur
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "OLIVE_DISABLE_TELEMETRY": "1", "NNCF_CI": "1", "OMP_NUM_THREADS": "1"}
 RUNS, QUICK_RUNS = 2000, 240
 MEASURE_S, QUICK_MEASURE_S = 75.0, 20.0
-UTILISATION = 0.7
+UTILISATION, SLOWER = 0.7, 0.05
 SEED, RESAMPLES = 0, 2000
 Cell = dict[str, Any]
 
@@ -272,7 +273,7 @@ def verdict(model: Model, made: Cell, figures: Cell | None) -> Cell:
         return {"met": False, "wrong": why, "why": why}
     _, lost, _, upper = next(iter(figures["metrics"].values()))
     wrong = []
-    if figures["p50_ratio"][1] > 1.0:
+    if figures["p50_ratio"][1] > 1.0 + SLOWER:
         wrong.append(f"{figures['p50_ratio'][0]:.2f} times the time of fp32")
     if lost > model.floor:
         wrong.append(f"loses {lost:.3f}")
