@@ -1,6 +1,6 @@
 """Models as bundles: written whole, verified when opened, inspected before any engine sees them."""
 
-from brownfield.model.bundle import Bundle, open_bundle, place_model, write_bundle
+from brownfield.model.bundle import Bundle, open_bundle, place_model, reopen_bundle, write_bundle
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.manifest import FileEntry, Manifest
@@ -29,6 +29,7 @@ __all__ = [
     "open_bundle",
     "place_model",
     "probe",
+    "reopen_bundle",
     "sample_columns",
     "sample_tensors",
     "write_bundle",

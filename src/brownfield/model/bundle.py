@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.types import Columns
 
-__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "place_model", "write_bundle"]
+__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "place_model", "reopen_bundle", "write_bundle"]
 
 MODEL = "model.onnx"
 FEATURES = "features.json"
@@ -241,6 +241,28 @@ def open_bundle(folder: Path) -> Bundle:
     if golden is not None:
         check_golden(golden, signature)
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden)
+
+
+def reopen_bundle(folder: Path, digest: str) -> Bundle:
+    """Open a bundle again that was verified before: manifest and features alone are read, for whoever only asks it.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    digest
+        That it had when it was verified.
+
+    Raises
+    ------
+    BundleRefused
+        It is another one now.
+    """
+    manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
+    if manifest.digest != digest:
+        raise refused("manifest-digest", where=str(folder), path=MANIFEST)
+    features = _read_features(folder, manifest)
+    return Bundle(folder=folder, digest=digest, manifest=manifest, features=features, golden=None)
 
 
 def place_model(folder: Path, model: Path | bytes) -> Signature:

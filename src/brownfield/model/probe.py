@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
 from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
 
-__all__ = ["PROBE_RULES", "ProbeReport", "probe"]
+__all__ = ["PROBE_RULES", "ProbeReport", "probe", "warm_up"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -37,6 +37,7 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_RTOL, _ATOL = 1e-3, 1e-5
 
 
 class _Golden(Protocol):
@@ -90,8 +91,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     memory_mib: int | None = None,
     threads: int = 1,
     sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
-    rtol: float = 1e-3,
-    atol: float = 1e-5,
+    rtol: float = _RTOL,
+    atol: float = _ATOL,
 ) -> ProbeReport:
     """Load the model in a process of its own, ask it the golden records, compare, end the process.
 
@@ -133,6 +134,28 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
         return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
+
+
+def warm_up(bundle: _Bundle, process: ModelProcess, *, timeout_s: float = 60.0) -> None:
+    """Ask a new process the golden records before anybody else does: it is warm then, and answers as recorded.
+
+    Parameters
+    ----------
+    bundle
+        As for :func:`probe`; without golden records nothing is asked.
+    process
+        Ready, and not yet told to anybody.
+    timeout_s
+        For the answer.
+
+    Raises
+    ------
+    BundleRefused
+        By a rule of :data:`PROBE_RULES`.
+    """
+    golden = bundle.golden
+    if golden is not None:
+        _compare(golden.outputs, _ask(process, golden.inputs, timeout_s), _RTOL, _ATOL)
 
 
 @contextmanager

@@ -25,7 +25,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Meter:
     """What one integration answered: counts by who and why, rows, durations by stage."""
 
-    __slots__ = ("answers", "cache_hits", "cache_misses", "duration", "refused", "rows", "stages_ns")
+    __slots__ = (
+        "answers",
+        "cache_hits",
+        "cache_misses",
+        "duration",
+        "failed_ns",
+        "last_ns",
+        "refused",
+        "rows",
+        "stages_ns",
+    )
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str, str, str], int] = {}
@@ -33,6 +43,8 @@ class Meter:
         self.rows = 0
         self.cache_hits = 0
         self.cache_misses = 0
+        self.failed_ns = 0  # of the durations, those of answers that the model did not give
+        self.last_ns = 0  # monotonic time at which the last request began
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
 
@@ -41,7 +53,10 @@ class Meter:
         key = (decision.version, decision.source, decision.reason, decision.cause)
         self.answers[key] = self.answers.get(key, 0) + 1
         self.rows += rows
+        self.last_ns = split.started_ns
         self.duration.observe(split.total_ns)
+        if decision.degraded:
+            self.failed_ns += split.total_ns
         stages_ns = self.stages_ns
         for index, part_ns in enumerate(split.parts_ns):
             if part_ns:

@@ -91,6 +91,8 @@ class Served:
         Called once per answer, after it was given.
     enrichment
         What lookups add to a request before the model is asked; None without any.
+    reason
+        Why the model cannot be asked, in words; empty while it can.
 
     Attributes
     ----------
@@ -106,6 +108,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     enrichment: "Enrichment | None" = None
+    reason: str = ""
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)
 
