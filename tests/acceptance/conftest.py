@@ -56,7 +56,8 @@ class Served:
     @property
     def models(self) -> list[psutil.Process]:
         """The processes of models."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in found if "child/__main__.py" in " ".join(each.cmdline())]
 
     def model_steps(self) -> list[tuple[int, int]]:
         """Each model process and how often it went to sleep after work: one that is not asked for anything stands."""

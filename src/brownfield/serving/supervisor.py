@@ -113,6 +113,7 @@ class Supervisor:
         self._try_lookups()
         with workspace_lock(spec.folder), contextlib.ExitStack() as held:
             self._listener = held.enter_context(_bind(self._host, self._port))
+            self._address: tuple[str, int] = self._listener.getsockname()[:2]
             self._control = held.enter_context(listen_locally(run_folder(spec.folder) / CONTROL))
             try:
                 return self._supervise()
@@ -165,11 +166,13 @@ class Supervisor:
         return 0
 
     def _gateway(self, index: int) -> int:
-        return self.front(index).run(self._listener.dup(), self._life)
+        self._control.close()
+        return self.front(index).run(self._listener, self._life)
 
     def _manage(self) -> int:
+        self._listener.close()
         manager = Manager(self._declared, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock)
-        return manager.run(self._control.dup(), self._life)
+        return manager.run(self._control, self._life)
 
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -261,7 +264,8 @@ class Supervisor:
                 "serving",
                 extra={
                     "event": "BF-SRV-SERVING",
-                    "address": self._url(),
+                    "address": self._address[0],
+                    "port": self._address[1],
                     "integrations": len(self._declared.spec.integrations),
                 },
             )
@@ -281,6 +285,7 @@ class Supervisor:
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
         self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
+        self._listener.close()  # the gateways hold it as long as they accept
         self._children = [each for each in self._children if each.pid]
         for child in self._children:
             if child is not self._manager:
@@ -306,7 +311,7 @@ class Supervisor:
         self._children = []
 
     def _url(self) -> str:
-        address, port = self._listener.getsockname()[:2]
+        address, port = self._address
         shown = f"[{address}]" if ":" in address else address
         return f"{'https' if self._tls else 'http'}://{shown}:{port}"
 
