@@ -77,7 +77,7 @@ class Board:
         self._runtime_folder = runtime_folder
         self._tell = tell
         self._suspected_at_s: dict[str, float] = {}
-        self._asked = dict(earlier._asked) if earlier is not None else {}  # noqa: SLF001 (one of its own kind)
+        self._asked: dict[str, _Asked] = dict(earlier._asked) if earlier is not None else {}  # noqa: SLF001 (one of its own kind)
         self._served: dict[str, Served] = {}
         for name, spec in declared.spec.integrations.items():
             before = earlier._served.get(name) if earlier is not None else None  # noqa: SLF001 (likewise)

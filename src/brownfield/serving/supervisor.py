@@ -232,7 +232,8 @@ class Supervisor:
         if self._ending_s:
             due_s = [self._ending_s]
         left_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
-        readable, _, _ = select.select([woken, self._ears], [], [], left_s)
+        heard: list[Any] = [woken, self._ears]
+        readable, _, _ = select.select(heard, [], [], left_s)
         if woken in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)

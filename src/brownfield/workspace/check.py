@@ -13,6 +13,7 @@ import msgspec
 
 from brownfield.data.features import parse_features
 from brownfield.errors import BrownfieldError, DeclarationError
+from brownfield.host import read_host
 from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
@@ -36,6 +37,7 @@ from brownfield.integration import (
     read_reference,
 )
 from brownfield.model import open_bundle
+from brownfield.serving.budget import check_budgets
 from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
@@ -187,6 +189,10 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             f"the listener {workspace.serving.host} is open to other machines, and no token is declared",
             "Declare access.tokens, or listen on 127.0.0.1.",
         )
+    try:
+        check_budgets(workspace, read_host())
+    except DeclarationError as error:
+        yield _from_error(error)
     yield from _key_findings(workspace, at)
     for index, token in enumerate(workspace.access.tokens):
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
