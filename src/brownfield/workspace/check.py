@@ -128,7 +128,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     except DeclarationError as error:
         findings = tuple(_from_error(each) for each in each_error(error))
         return CheckReport(folder=str(folder), integrations=(), findings=findings)
-    found = list(_workspace_findings(workspace))
+    found = [*_workspace_findings(workspace), *_budget_findings(workspace)]
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
         found.extend(_custody_findings(integration, has_key=workspace.security.encryption_key is not None))
@@ -189,10 +189,6 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             f"the listener {workspace.serving.host} is open to other machines, and no token is declared",
             "Declare access.tokens, or listen on 127.0.0.1.",
         )
-    try:
-        check_budgets(workspace, read_host())
-    except DeclarationError as error:
-        yield _from_error(error)
     yield from _key_findings(workspace, at)
     for index, token in enumerate(workspace.access.tokens):
         yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
@@ -206,6 +202,14 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
                 yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
         except DeclarationError as error:
             yield at.error("warning", (*path, "path"), error)
+
+
+def _budget_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
+    """Report models that together can never fit this machine."""
+    try:
+        check_budgets(workspace, read_host())
+    except DeclarationError as error:
+        yield _from_error(error)
 
 
 def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
