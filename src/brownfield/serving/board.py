@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brownfield.errors import BrownfieldError, WorkerUnavailable
+from brownfield.integration import HttpDoor
 from brownfield.model import Bundle, reopen_bundle
 from brownfield.model.process import ModelChannel
 from brownfield.serving.gateway import Served, Snapshot, Version
 from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.costs import CostCurve, curve_of
 from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.loading import BATCH_ROWS
 from brownfield.serving.workers.pool import WorkerPool
 
@@ -89,6 +92,7 @@ class Board:
                 purpose=spec.purpose or "",
                 record=record_for(spec),
                 enrichment=enrichment_for(spec),
+                priority=_priority(spec),
                 meter=before.meter if before is not None else Meter(),
             )
 
@@ -187,7 +191,15 @@ class Board:
 def _made(bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement") -> Version:
     """Make what the prediction path asks of a bundle."""
     row_cap = BATCH_ROWS if placement.shares_batches and bundle.features.fixed_width else 1
-    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec))
+    curve = curve_of(bundle.provenance)
+    costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
+    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
+
+
+def _priority(spec: "IntegrationSpec") -> Priority:
+    """Give the highest priority of requests at the HTTP door."""
+    door = spec.doors.options.get("http")
+    return Priority[door.priority.upper()] if isinstance(door, HttpDoor) else Priority.INTERACTIVE
 
 
 def _cache(spec: "IntegrationSpec") -> Cache | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import available_mib
-from brownfield.model import Bundle, open_bundle
+from brownfield.model import Bundle, Environments, open_bundle
 from brownfield.model.probe import ProbeReport, probe, warm_up
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
@@ -119,14 +119,22 @@ class Loader:
     ----------
     runtime_folder
         Where the sockets of model processes lie; private to this user.
+    environments
+        Built for bundles that bring a lock; none by default.
     on_change
         Called each time a process has become ready or has gone.
     """
 
     def __init__(
-        self, runtime_folder: Path, *, on_change: Callable[[], None] = lambda: None, clock: Clock | None = None
+        self,
+        runtime_folder: Path,
+        *,
+        environments: Environments | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
+        self._environments = environments
         self._on_change = on_change
         self._clock = clock or SystemClock()
         self._gate = LoadGate()
@@ -187,8 +195,9 @@ class Loader:
 
     async def _try(self, loaded: Loaded, bundle: Bundle) -> None:
         """Probe a bundle, and make the keeper of its process."""
+        program = bundle.program(self._environments)
         async with self._gate.enter(loaded.need_mib):
-            report = await asyncio.to_thread(probe, bundle, memory_mib=loaded.memory_mib)
+            report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=loaded.memory_mib)
         for warning in report.warnings:
             _log.warning(
                 "the model's process is less confined",
@@ -201,10 +210,11 @@ class Loader:
             process = ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
+                program=program,
                 threads=loaded.threads,
-                arena=bundle.session.arena,
                 memory_mib=loaded.memory_mib,
                 max_batch_rows=BATCH_ROWS if shared else 1,
+                **bundle.session.started_with,
             )
             try:
                 warm_up(bundle, process)

@@ -19,6 +19,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, NotFound, Unavailable
 from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
+from brownfield.model import Environments
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import Declared, digest_of
 from brownfield.serving.figures import manager_lines
@@ -97,7 +98,12 @@ class Manager:
         self._pipelines = Pipelines(self._clock)
         self._lookups = Lookups(self._spec, self._clock)
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
-        self._loader = Loader(self._var / "run", on_change=self._publish_soon, clock=self._clock)
+        self._loader = Loader(
+            self._var / "run",
+            environments=Environments(self._var / "environments"),
+            on_change=self._publish_soon,
+            clock=self._clock,
+        )
         self._residence = Residence(self._publish, used_mib=self._used_mib, clock=self._clock)
         self._residence.cap_mib = self._spec.serving.memory_mib
         self._loading = [Placement(integration=name, state="loading") for name in self._spec.integrations]

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 from brownfield.errors import NotFound
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway.admission import Admission
+from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.waiting import Priority, Waiting
 
 if TYPE_CHECKING:
+    import asyncio
+
     from brownfield.contract import Contract
     from brownfield.serving.fallback.base import Fallback
-    from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.asks import Ask, ModelCall
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.latency import Split
@@ -42,11 +46,19 @@ class Version:
         Most rows of one call that several callers share; 1 where they may not share one.
     cache
         Answers that may be given again; None where that is not declared.
+    costs
+        What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
 
     Attributes
     ----------
-    turn
-        What was admitted in this turn of the loop.
+    waiting
+        Who was admitted and is not with a worker yet.
+    calls
+        Those that are with a worker.
+    sending
+        Whether what waits is looked at in this turn of the loop.
+    watch, watched_ns
+        The timer that looks at deadlines, and the time that it was set to; 0 without one.
     """
 
     name: str
@@ -54,19 +66,63 @@ class Version:
     pool: "Pool"
     row_cap: int = 1
     cache: "Cache | None" = None
+    costs: CostCurve | None = None
     breaker: Breaker = field(default_factory=Breaker)
-    admission: Admission = field(default_factory=Admission)
-    turn: "list[Ask]" = field(default_factory=list, init=False)
+    admission: Admission = field(init=False)
+    waiting: Waiting = field(default_factory=Waiting, init=False)
+    calls: "set[ModelCall]" = field(default_factory=set, init=False)
+    sending: bool = field(default=False, init=False)
+    watch: "asyncio.TimerHandle | None" = field(default=None, init=False)
+    watched_ns: int = field(default=0, init=False)
 
-    def refuses(self, rows: int, now_ns: int, deadline_ns: int) -> str:
-        """Say why the model is not to be asked for ``rows`` more records; empty when it is."""
-        if now_ns >= deadline_ns:
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.costs)
+
+    @property
+    def call_rows(self) -> int:
+        """Rows that a shared call may have now."""
+        return self.row_cap if self.costs is None else min(self.row_cap, self.costs.cap)
+
+    @property
+    def window(self) -> int:
+        """Most calls that are with the workers at a time; the rest waits here, where it can be ordered and shed."""
+        return self.admission.window(self.call_rows)
+
+    def refuses(self, ask: "Ask", now_ns: int) -> str:
+        """Say why the model is not to be asked for one more; empty when it is."""
+        left_ns: float = ask.deadline_ns - now_ns
+        if left_ns <= 0:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        if not self.admission.admits(rows, deadline_ns - now_ns):
+        if ask.priority:
+            left_ns *= ask.priority.share
+        alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
+        if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
+
+    def _in_time(self, ask: "Ask", left_ns: float) -> bool:
+        """Whether an answer may be hoped for: of a large request also where nobody is before it."""
+        rows, waiting, admission, cap = ask.checked.rows, self.waiting, self.admission, self.call_rows
+        calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
+        if admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows) <= left_ns:
+            return True  # even behind everybody
+        return admission.wait_ns(rows + waiting.ahead(ask, self.row_cap), cap, calls, sent_rows) <= left_ns
+
+    def queue(self, ask: "Ask", now_ns: int) -> None:
+        """Let an admitted ask wait."""
+        ask.entered_ns = now_ns
+        ask.queued = self
+        self.admission.enter(ask.checked.rows)
+        self.waiting.put(ask, self.row_cap)
+
+    def forget(self, ask: "Ask") -> None:
+        """Take a waiting ask out again: nobody waits for it any more."""
+        ask.queued = None
+        self.waiting.forget(ask)
+        self.admission.forget(ask.checked.rows)
+        self.breaker.abandoned()
 
 
 @dataclass(eq=False)
@@ -93,6 +149,8 @@ class Served:
         What lookups add to a request before the model is asked; None without any.
     reason
         Why the model cannot be asked, in words; empty while it can.
+    priority
+        Highest priority of requests over HTTP.
 
     Attributes
     ----------
@@ -109,11 +167,13 @@ class Served:
     record: Record | None = None
     enrichment: "Enrichment | None" = None
     reason: str = ""
+    priority: Priority = Priority.INTERACTIVE
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)
+        self.reference = self.contract.reference
         self.request = self.contract.schema("request")
         self.response = self.contract.schema("response")
 
