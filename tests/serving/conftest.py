@@ -305,6 +305,7 @@ class Running:
         self.process = background.process
         self.pid = background.process.pid
         self.url = background.url
+        self.folder = folder
         self._log = folder / "var" / "serve.log"
 
     @property

@@ -81,7 +81,6 @@ def test_what_cannot_fit_is_refused_with_the_numbers(workspace, models, serving,
 
 def test_the_check_refuses_it_too(workspace):
     """Before anything is served."""
-    workspace(("{cpu_cores: 1000}", True))
     [finding] = [each for each in check(workspace(("{cpu_cores: 1000}", True)).folder).findings if "cores" in each.path]
     assert finding.level == "error"
     assert "1000 cores together" in finding.message

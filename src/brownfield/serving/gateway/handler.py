@@ -24,6 +24,7 @@ from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pressure import Pressure, busy
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
+from brownfield.serving.gateway.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served, Snapshot
     from brownfield.serving.gateway.wishes import Caller
 
-__all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
+__all__ = ["Authorize", "Call", "Handler", "Limits"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,52 +66,6 @@ _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
 _NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
-
-
-class Route(NamedTuple):
-    """One line of the table.
-
-    Parameters
-    ----------
-    method
-        ``GET`` (answers ``HEAD`` as well) or ``POST``.
-    path
-        Template; ``{integration}`` and ``{version}`` stand for what is served.
-    permission
-        What a token must grant; None is open to everyone (health alone).
-    function
-        Name of the method that answers, of :class:`Handler` or (without underscore) of its management.
-    """
-
-    method: str
-    path: str
-    permission: str | None
-    function: str
-
-
-ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/{integration}/predict", "predict", "_predict"),
-    Route("POST", "/v2/models/{integration}/infer", "predict", "_infer"),
-    Route("POST", "/v2/models/{integration}/versions/{version}/infer", "predict", "_infer"),
-    Route("GET", "/v1/{integration}/pipeline", "read", "pipeline"),
-    Route("GET", "/v2/models/{integration}/ready", "read", "_model_ready"),
-    Route("GET", "/v2/models/{integration}/versions/{version}/ready", "read", "_model_ready"),
-    Route("GET", "/v2/models/{integration}", "read", "_model_metadata"),
-    Route("GET", "/v2/models/{integration}/versions/{version}", "read", "_model_metadata"),
-    Route("GET", "/v2/models/{integration}/stats", "read", "model_statistics"),
-    Route("GET", "/v2/models/{integration}/versions/{version}/stats", "read", "model_statistics"),
-    Route("GET", "/v2/models/stats", "read", "statistics"),
-    Route("POST", "/v2/repository/index", "read", "index"),
-    Route("POST", "/v2/repository/models/{integration}/load", "operate", "load"),
-    Route("POST", "/v2/repository/models/{integration}/unload", "operate", "unload"),
-    Route("GET", "/v2", "read", "_server_metadata"),
-    Route("GET", "/v2/health/live", None, "_live"),
-    Route("GET", "/v2/health/ready", None, "_ready"),
-    Route("GET", "/openapi.json", "read", "_openapi"),
-    Route("GET", "/docs", "read", "_docs"),
-    Route("GET", "/metrics", "read", "metrics"),
-    Route("GET", "/", "read", "_home"),
-)
 
 
 class Call:
