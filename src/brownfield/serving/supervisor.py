@@ -44,6 +44,7 @@ _NOTICE_S = 1.0  # between readiness going false and the listener closing: calle
 _FLUSH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.5
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
+_GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
 _LINGER_S = 1.0  # for requests that were opened before the swap
 
 
@@ -175,6 +176,7 @@ class Supervisor:
         sys.setswitchinterval(_SWITCH_S)
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
+        gc.set_threshold(_GC_OBJECTS)
         await self._door.start(listener)
         await self._pipelines.follow(self._spec, self._drain_s)
         self._on_ready(f"{'https' if self._tls else 'http'}://{shown}:{port}")

@@ -128,8 +128,7 @@ class Waiting:
         ask.flow = (ask.caller, rows > row_cap)
         self._lines[ask.priority].put(ask.flow, ask, rows)
         self.rows += rows
-        if ask.deadline_ns < self.soonest_ns:
-            self.soonest_ns = ask.deadline_ns
+        self.soonest_ns = min(self.soonest_ns, ask.deadline_ns)
 
     def ahead(self, ask: "Ask", row_cap: int) -> int:
         """Give the records that would be served before an ask that has not been put."""
