@@ -128,7 +128,7 @@ class Waiting:
         ask.flow = (ask.caller, rows > row_cap)
         self._lines[ask.priority].put(ask.flow, ask, rows)
         self.rows += rows
-        if ask.deadline_ns < self.soonest_ns:
+        if ask.deadline_ns < self.soonest_ns:  # noqa: PLR1730 (a call would cost more)
             self.soonest_ns = ask.deadline_ns
 
     def ahead(self, ask: "Ask", row_cap: int) -> int:
