@@ -128,3 +128,21 @@ def test_a_worker_that_left_is_not_asked():
     pool.leave(channel)
     assert not pool.ready
     assert asyncio.run(pool.hung(channel, patience_ns=1, now_ns=0)) is False
+
+
+def test_f79_faults_do_not_multiply_the_load():
+    """F-79, R-11: whatever dies under however many calls, workers are asked at most a tenth more often."""
+    calls = 2000
+    dying = Channel(*[WorkerUnavailable("died")] * calls)
+    sibling = Channel(in_flight=1)
+    pool = pool_of(dying, sibling)
+    answered = 0
+    for _ in range(calls):
+        try:
+            ask(pool)
+            answered += 1
+        except WorkerUnavailable:
+            pass
+    assert len(dying.asked) == calls
+    assert answered == len(sibling.asked)
+    assert 0.1 * calls <= len(sibling.asked) <= 0.1 * calls + 3

@@ -1,7 +1,8 @@
 """The workers of one model version, seen from the gateway: which to ask, whom to ask again, who is hung.
 
 A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
-once more on a sibling, if there is one. Workers come and go; the pool itself starts and ends nothing.
+once more on a sibling, if there is one and the budget of retries allows it. Workers come and go; the pool itself starts
+and ends nothing.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from brownfield.errors import BrownfieldError, DeadlineExceeded, WorkerUnavailable
 from brownfield.serving.workers.base import Inference, Tensors
+from brownfield.serving.workers.budget import RetryBudget
 
 if TYPE_CHECKING:
     from brownfield.model.process import ModelChannel
@@ -29,6 +31,7 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self._members: list[_Member] = []
+        self._retries = RetryBudget()
 
     @property
     def ready(self) -> bool:
@@ -45,10 +48,13 @@ class WorkerPool:
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (frames carry the rows)
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
+        self._retries.earn()
         member = self._least_busy(None)
         try:
             return await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
+            if not self._retries.spend():
+                raise
             return await _ask(self._least_busy(member), tensors, deadline_ns)
 
     async def hung(self, channel: "ModelChannel", *, patience_ns: int, now_ns: int) -> bool:
