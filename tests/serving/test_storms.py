@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import threading
 import time
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
@@ -107,13 +107,13 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
     running = serving(risk.workspace(tmp_path))
     asked = askers(running, 32)
     asked.until(lambda answers: answers["model"] > 100)
-    draw = random.Random(7)
+    draw = np.random.default_rng(7)
     killed = 0
     for _ in range(12):
         workers = running.model_pids()
         if workers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(draw.choice(workers), signal.SIGKILL)
+                os.kill(int(draw.choice(workers)), signal.SIGKILL)
                 killed += 1
         time.sleep(0.5)
     total = sum(asked.answers.values())
@@ -162,7 +162,7 @@ def test_f74_ten_restarts_in_a_row_lose_nothing(risk, serving, tmp_path):
 
 
 def test_f70_who_reads_its_metrics_slowly_harms_nobody(risk, serving, askers, tmp_path):
-    """F-70: monitors that ask without end and read nothing; callers are answered, and the door keeps nothing for them."""
+    """F-70: monitors that ask without end and read nothing; callers are answered, and nothing is kept for them."""
     running = serving(risk.workspace(tmp_path))
     asked = askers(running, 8)
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500

@@ -270,7 +270,7 @@ class Dataplane:
         self._expire(version, self.now_ns(), 0)
 
     def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
-        """Answer for all who have given up waiting, or would before an answer, and look again when the next one does."""
+        """Answer for all who have given up, or will before an answer, and look again when the next one does."""
         for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
             version.forget(ask)
             ask.served.meter.late("dequeue")
