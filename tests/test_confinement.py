@@ -41,7 +41,7 @@ def test_s10_a_hostile_model_gets_nowhere(tmp_path) -> None:
     told = _attack(tmp_path)
     assert told["facts"]["warnings"] == []
     assert [name for name, answer in told["answers"].items() if answer == "done"] == []
-    assert len(told["answers"]) == 25
+    assert len(told["answers"]) == 29
 
 
 def test_s10_seccomp_alone_stops_all_but_files(tmp_path, monkeypatch) -> None:

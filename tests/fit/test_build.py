@@ -1,6 +1,8 @@
 """A quantiser that fails in whatever way is a reason in one line, not the end of a search."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +72,13 @@ def test_files_are_made_that_take_and_give_the_same(mlp, rows, tmp_path, recipe:
     assert inspect_onnx(tmp_path / "made" / "model.onnx").inputs == inspect_onnx(mlp(256) / "model.onnx").inputs
     before, after = ((folder / "model.onnx").stat().st_size for folder in (mlp(256), tmp_path / "made"))
     assert after < before * (0.5 if recipe.quantised else 1.1)
+
+
+@pytest.mark.full
+def test_relative_folders_are_those_of_the_caller(mlp, rows, tmp_path, monkeypatch) -> None:
+    """The builder runs in a folder of its own, and still finds model, calibration rows and target."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mlp(), "model")
+    write_calibration(Path("c.npz"), rows.split(0).calibration)
+    build(STATIC, Path("model"), Path("made"), calibration=Path("c.npz"))
+    assert inspect_onnx(tmp_path / "made" / "model.onnx").inputs

@@ -17,9 +17,17 @@ def register(app: typer.Typer) -> None:
 
 def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder that becomes the workspace."),
-    model: Path | None = typer.Option(
-        None, "--model", metavar="FILE", exists=True, dir_okay=False, help="ONNX model to draft the contract from."
+    model: str | None = typer.Option(
+        None, "--model", metavar="FILE", help="Model to draft the contract from: an ONNX file, or MODULE.py:CLASS."
     ),
+    file: list[Path] = typer.Option([], "--file", metavar="FILE", help="File that the class loads; repeatable."),
+    lock: Path | None = typer.Option(
+        None, "--lock", metavar="FILE", help="Requirements with hashes: the environment that the model runs in."
+    ),
+    wheels: Path | None = typer.Option(
+        None, "--wheels", metavar="DIR", file_okay=False, exists=True, help="Build it from these wheels alone."
+    ),
+    online: bool = typer.Option(False, "--online", help="Build it from the package index."),
     name: str | None = typer.Option(None, "--name", help="Name of the integration instead of the folder's."),
     sample: Path | None = typer.Option(
         None, "--sample", metavar="FILE", exists=True, dir_okay=False, help="JSON records for the golden set."
@@ -41,7 +49,9 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
         _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
         return
     if model is not None:
-        begun = init_from_model(folder, model, name, sample)
+        from brownfield.workspace.brought import read_brought
+
+        begun = init_from_model(folder, read_brought(model, file, lock), name, sample, wheels=wheels, online=online)
     elif sample is not None:
         raise typer.BadParameter("a sample is for the golden records of a model: give --model too")
     else:

@@ -1,32 +1,25 @@
 """How right a candidate is beside the model it came from, row by row, with bounds that few rows cannot make small.
 
-In: answers of both to the same rows. Out: an :class:`Accuracy`. Pure, but for :func:`isolated`, which asks a process.
+In: answers of both to the same rows. Out: an :class:`Accuracy`. Pure.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from brownfield.errors import DeclarationError
+from brownfield.fit.metric import Metric, scores
 from brownfield.fit.rows import Rows
-from brownfield.model.process import Caller
 from brownfield.statistics import Interval, bootstrap_mean, proportion_interval
 
-if TYPE_CHECKING:
-    from brownfield.fit.rows import Tensors
-
-__all__ = ["AGREEMENT", "Accuracy", "compare", "isolated"]
+__all__ = ["AGREEMENT", "Accuracy", "compare"]
 
 AGREEMENT = "agreement"
 _NUMBER_TOLERANCE = 0.01
-_ISOLATION_TOLERANCE = 1e-3
-_LOUD = 8.0
-_NEIGHBOURS = 7
-_ALONE = 8
 _DECISION = 0.5
 
 Answers: TypeAlias = Sequence[Mapping[str, npt.NDArray[Any]]]
@@ -38,7 +31,9 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     metric
-        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels).
+        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels, of the
+        first output; where another one differs by more than 1 % of its scale the row is lost), or the name of the
+        site's own function.
     rows
         Compared.
     value
@@ -64,7 +59,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     least_cosine: float
 
 
-def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, seed: int) -> Accuracy:
+def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str | Metric, seed: int) -> Accuracy:
     """Compare answers row by row.
 
     Parameters
@@ -74,63 +69,36 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, 
     rows
         The rows that were asked, with labels where ``metric`` needs them.
     metric
-        See :class:`Accuracy`.
+        See :class:`Accuracy`; a row whose answer the site's own function cannot judge counts as lost.
     seed
         Of the bootstrap.
 
     Raises
     ------
     DeclarationError
-        When the metric is unknown, or needs labels that the rows have not.
+        When the metric is unknown, needs labels that the rows have not, or cannot judge the fp32 model's answers.
     """
     largest, finite = _envelope(reference, candidate)
     first = next(iter(reference[0]))
     if metric == AGREEMENT:
-        scores = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
-        before = np.ones_like(scores)
+        after = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
+        before = np.ones_like(after)
+    elif isinstance(metric, Metric):
+        before, after = _own(metric, reference, rows), np.nan_to_num(scores(metric, candidate, _truth(rows)))
     else:
         score = _scorer(metric, rows)
         before = np.array([score(answer[first], row) for row, answer in enumerate(reference)])
-        scores = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+        after = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+        after *= [_same(reference, candidate, row, of=slice(1, None)) for row in range(len(rows))]
     return Accuracy(
-        metric=metric,
+        metric=metric.name if isinstance(metric, Metric) else metric,
         rows=len(rows),
-        value=float(scores.mean()),
-        drop=_drop(before, scores, seed),
+        value=float(after.mean()),
+        drop=_drop(before, after, seed),
         finite=finite,
         largest_difference=largest if finite else None,
         least_cosine=_least_cosine(reference, candidate, first) if finite else 0.0,
     )
-
-
-def isolated(caller: Caller, rows: Rows) -> bool | None:
-    """Whether a row is answered alike alone and beside others, loud ones among them; None where rows never meet.
-
-    Parameters
-    ----------
-    caller
-        Of the candidate's process.
-    rows
-        A few of them are asked; where inputs are floats, one neighbour is eight times as loud as it was.
-    """
-    if not rows.batched or not caller.hello.batched:
-        return None
-    picked = rows.joined(min(_NEIGHBOURS, len(rows)) + 1)
-    loud: Tensors = {
-        name: np.concatenate([array[:-1], array[-1:] * array.dtype.type(_LOUD)]) if array.dtype.kind == "f" else array
-        for name, array in picked.items()
-    }
-    together = caller.ask(loud)
-    for row in range(min(_ALONE, len(next(iter(loud.values())))) - 1):
-        alone = caller.ask({name: array[row : row + 1] for name, array in loud.items()})
-        for name, answer in alone.items():
-            beside = together[name][row : row + 1]
-            if answer.dtype.kind != "f":
-                if not np.array_equal(answer, beside):
-                    return False
-            elif not np.allclose(answer, beside, rtol=_ISOLATION_TOLERANCE, atol=_ISOLATION_TOLERANCE * _scale(answer)):
-                return False
-    return True
 
 
 def _scale(array: npt.NDArray[Any]) -> float:
@@ -153,9 +121,9 @@ def _envelope(reference: Answers, candidate: Answers) -> tuple[float, bool]:
     return largest, finite
 
 
-def _same(reference: Answers, candidate: Answers, row: int) -> bool:
+def _same(reference: Answers, candidate: Answers, row: int, of: slice = slice(None)) -> bool:
     """Whether the decision is the same: the largest score of a vector, else every number within 1 % of the scale."""
-    for position, (name, before) in enumerate(reference[row].items()):
+    for position, (name, before) in list(enumerate(reference[row].items()))[of]:
         after = candidate[row][name]
         if before.shape != after.shape:
             return False
@@ -171,10 +139,26 @@ def _same(reference: Answers, candidate: Answers, row: int) -> bool:
     return True
 
 
-def _scorer(metric: str, rows: Rows) -> Any:
-    labels = rows.labels
-    if labels is None:
+def _truth(rows: Rows) -> npt.NDArray[Any]:
+    if rows.labels is None:
         raise DeclarationError(path="constraints.accuracy.metric", expected="rows with labels", got="none")
+    return rows.labels
+
+
+def _own(metric: Metric, reference: Answers, rows: Rows) -> npt.NDArray[np.float64]:
+    found = scores(metric, reference, _truth(rows))
+    unjudged = int(np.isnan(found).sum())
+    if unjudged:
+        raise DeclarationError(
+            path="constraints.accuracy.file",
+            expected="a share from 0 to 1 for every row that the fp32 model answers",
+            got=f"none for {unjudged:,} of {len(found):,} rows",
+        )
+    return found
+
+
+def _scorer(metric: str, rows: Rows) -> Any:
+    labels = _truth(rows)
     if metric == "accuracy":
         return lambda answer, row: float(_decided(answer) == labels[row])
     wanted = re.fullmatch(r"recall_at_(\d{1,4})", metric)

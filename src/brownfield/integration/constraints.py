@@ -1,10 +1,11 @@
 """``constraints``: what the site can bear and what it needs."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
-from brownfield.integration.kinds import FieldName
+from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Spec
 
 __all__ = ["Accuracy", "ConstraintsSpec"]
@@ -14,7 +15,18 @@ class Accuracy(Spec, frozen=True, kw_only=True):
     """How much accuracy a smaller model may cost."""
 
     metric: Annotated[FieldName, Meta(description="Name of the metric, as the bundle's manifest spells it.")]
+    file: (
+        Annotated[
+            RelativePath,
+            Meta(description="Python file with the metric as a function of outputs and truth of a row, from 0 to 1."),
+        ]
+        | None
+    ) = None
     max_drop: Annotated[float, Meta(ge=0, le=1, description="Largest loss, in the metric's own unit.")]
+    slices: Annotated[
+        Mapping[FieldName, Annotated[float, Meta(ge=0, le=1)]],
+        Meta(max_length=16, description="By field: the largest loss among the rows of each of its values."),
+    ] = field(default_factory=dict)
 
 
 class ConstraintsSpec(Spec, frozen=True, kw_only=True):

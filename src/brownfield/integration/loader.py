@@ -171,6 +171,8 @@ def load_integration(
     mappings = files.mappings(declared, contract)
     if declared.model is not None and declared.model.path is not None:
         files.below(declared.model.path, ("model", "path"))
+    for relative, path in declared.fit.files():  # read by fit alone: what it lacks never stops serving
+        files.below(relative, ("fit", *path))
     reader.raise_problems()
     assert contract is not None  # noqa: S101 (a contract that is missing was raised as a problem)
     return IntegrationSpec(
@@ -190,6 +192,7 @@ def load_integration(
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,
         model=declared.model,
+        fit=declared.fit,
         fallback=declared.fallback,
         doors=declared.doors,
         rollout=declared.rollout,
@@ -305,6 +308,9 @@ def _further_files(declared: IntegrationDeclaration) -> Iterator[tuple[str, KeyP
         layout = getattr(written.to.options, "layout", None)
         if layout is not None:
             yield layout, ("write_back", name, "layout")
+    accuracy = declared.constraints.accuracy
+    if accuracy is not None and accuracy.file is not None:
+        yield accuracy.file, ("constraints", "accuracy", "file")
 
 
 def _check_places(declared: WorkspaceDeclaration, folder: Path, reader: Reader) -> None:

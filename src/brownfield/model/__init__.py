@@ -1,11 +1,13 @@
 """Models as bundles: written whole, verified when opened, inspected before any engine sees them."""
 
-from brownfield.model.bundle import Bundle, open_bundle, place_model, write_bundle
+from brownfield.model.bundle import Bundle, open_bundle, place_model, program_for, write_bundle
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.manifest import FileEntry, Manifest
 from brownfield.model.onnx_inspect import inspect_onnx
 from brownfield.model.probe import ProbeReport, probe
+from brownfield.model.process import Environments
+from brownfield.model.python_model import PythonModel
 from brownfield.model.rules import RULES
 from brownfield.model.sample import sample_columns, sample_tensors
 from brownfield.model.session import ServedSession
@@ -15,10 +17,12 @@ __all__ = [
     "RULES",
     "Answer",
     "Bundle",
+    "Environments",
     "FileEntry",
     "Golden",
     "Manifest",
     "ProbeReport",
+    "PythonModel",
     "ServedSession",
     "Signature",
     "TensorSpec",
@@ -29,6 +33,7 @@ __all__ = [
     "open_bundle",
     "place_model",
     "probe",
+    "program_for",
     "sample_columns",
     "sample_tensors",
     "write_bundle",

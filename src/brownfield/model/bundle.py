@@ -1,10 +1,13 @@
 """A bundle: one folder with the model, its features, its golden records and a manifest that names each by SHA-256.
 
+The model is an ONNX graph, or a Python class with its files; a lock may name the packages of an environment of its own.
+
 In: what fitting gives. Out: the folder, written whole or not at all, and the Bundle read back from it.
 Refused when opened: anything that the manifest does not say, and any model that does not pass inspection.
 """
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,14 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from brownfield.data.features import Features
 from brownfield.errors import BundleRefused, DeclarationError
 from brownfield.model.agreement import check_contract, check_features, check_golden
 from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
-from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, checked_slug, checked_version
+from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, PythonEntry, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
+from brownfield.model.process import Environments, Program, locked_packages
+from brownfield.model.python_model import PythonModel, check_python_files, place_python_model, program_of
 from brownfield.model.rules import refused
 from brownfield.model.session import ServedSession, session_of
 from brownfield.model.signature import Signature, TensorSpec
@@ -28,11 +35,14 @@ if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.types import Columns
 
-__all__ = ["FEATURES", "MODEL", "Bundle", "open_bundle", "place_model", "write_bundle"]
+__all__ = ["FEATURES", "LOCK", "MODEL", "Bundle", "open_bundle", "place_model", "program_for", "write_bundle"]
 
 MODEL = "model.onnx"
 FEATURES = "features.json"
+LOCK = "requirements.lock"
 MAX_TEXT_BYTES = 256 << 20
+_MAX_LOCK_BYTES = 4 << 20
+_OWN_FILES = (MODEL, FEATURES, GOLDEN, MANIFEST, LOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,8 @@ class Bundle:
         Between records and tensors.
     golden
         Records with known answers; ``None`` when the bundle brings none.
+    lock
+        Hash-locked packages of an environment of its own; empty when it runs beside Brownfield's.
     """
 
     folder: Path
@@ -58,6 +70,7 @@ class Bundle:
     manifest: Manifest
     features: Features = field(repr=False)
     golden: Golden | None = field(repr=False)
+    lock: bytes = field(default=b"", repr=False)
 
     @property
     def name(self) -> str:
@@ -115,9 +128,35 @@ class Bundle:
         return session_of(self.manifest.provenance)
 
     @property
+    def python(self) -> PythonEntry | None:
+        """The class that is the model; None for an ONNX graph."""
+        return self.manifest.python or None
+
+    @property
     def model_path(self) -> Path:
-        """The model file."""
-        return self.folder / MODEL
+        """The model's file: the graph, or the module of its class."""
+        return self.folder / (self.python.module if self.python else MODEL)
+
+    def program(self, environments: Environments | None) -> Program:
+        """Say what runs the model.
+
+        Parameters
+        ----------
+        environments
+            Where environments were built on this host; None where there are none.
+
+        Raises
+        ------
+        BundleRefused
+            ``environment-missing`` when its environment was not built here.
+        """
+        try:
+            return _program(self.python, self.lock, environments, self.session.engine)
+        except BundleRefused as error:
+            if error.rule == "environment-missing":
+                command = f"brownfield bundle {shlex.quote(str(self.folder))} --build-environment --wheels FOLDER"
+                error.next_step = f"Build it: {command} (or --online)."
+            raise
 
 
 def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
@@ -125,9 +164,11 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     *,
     name: str,
     version: str,
-    model: Path | bytes,
+    model: Path | bytes | PythonModel,
     features: Features,
     contract: "Contract",
+    lock: bytes = b"",
+    environments: Environments | None = None,
     golden_columns: "Columns | None" = None,
     golden: Golden | None = None,
     metrics: Mapping[str, float] | None = None,
@@ -143,11 +184,15 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     name, version
         A slug, and the version that answers will carry.
     model
-        The ONNX file (weights beside it are copied along), or its bytes.
+        The ONNX file (weights beside it are copied along), its bytes, or a Python class.
     features
         Learned features, or the identity.
     contract
         The contract that the features were made for.
+    lock
+        Hash-locked packages of the environment that the model runs in; Brownfield's own when empty.
+    environments
+        Where that environment was built.
     golden_columns
         Request columns to keep with the answers that the model gives to them, computed here in a child process.
     golden
@@ -176,14 +221,17 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        signature = place_model(staged, model)
+        program = program_for(model, lock, environments)
+        signature = place_model(staged, model, python=program.python)
         check_features(features, signature)
         check_contract(features, contract)
         if golden is None and golden_columns is not None:
             rows = len(next(iter(golden_columns.values()))) if features.batched else 1
             inputs = features.encode(golden_columns, rows)
-            golden = as_golden(inputs, compute(staged, [inputs])[0])
+            golden = as_golden(inputs, compute(staged, [inputs], program=program)[0])
         write_durably(staged / FEATURES, features.to_json())
+        if lock:
+            write_durably(staged / LOCK, lock)
         if golden is not None:
             write_durably(staged / GOLDEN, golden.to_json())
         manifest = Manifest(
@@ -198,6 +246,7 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
             metrics=dict(metrics or {}),
             provenance=dict(provenance or {}),
             created_at_utc=created_at_utc,
+            python=model.entry if isinstance(model, PythonModel) else msgspec.UNSET,
         )
         write_durably(staged / MANIFEST, manifest.to_json())
         open_bundle(staged)
@@ -232,25 +281,30 @@ def open_bundle(folder: Path) -> Bundle:
     features = _read_features(folder, manifest)
     listed = {entry.path for entry in manifest.files}
     golden = Golden.from_json(read_plain(folder / GOLDEN, limit_bytes=MAX_TEXT_BYTES)) if GOLDEN in listed else None
-    signature = inspect_onnx(folder / MODEL)
-    if (signature.inputs, signature.outputs) != (manifest.inputs, manifest.outputs):
-        raise refused("manifest-form", where=str(folder), path="inputs, outputs", expected="those of the graph")
-    if listed != {MODEL, FEATURES, *signature.external_files} | ({GOLDEN} & listed):
-        raise refused("bundle-file-extra", where=str(folder), next_step="Only the model's own files may be listed.")
+    signature = _inspect(folder, manifest, listed)
     check_features(features, signature)
     if golden is not None:
         check_golden(golden, signature)
-    return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden)
+    lock = read_plain(folder / LOCK, limit_bytes=_MAX_LOCK_BYTES) if LOCK in listed else b""
+    session = session_of(manifest.provenance)
+    if lock:
+        _check_lock(lock, manifest.python or None, session.engine)
+    return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden, lock=lock)
 
 
-def place_model(folder: Path, model: Path | bytes) -> Signature:
-    """Copy a model, and its weights beside it, into an empty folder as ``model.onnx``; return its signature.
+def place_model(folder: Path, model: Path | bytes | PythonModel, *, python: Path | None = None) -> Signature:
+    """Copy a model and its files into an empty folder; return its signature.
+
+    An ONNX graph becomes ``model.onnx``, with its weights beside it; a Python class is started once, by ``python``, to
+    say what it takes and gives.
 
     Raises
     ------
     BundleRefused
-        When it does not pass :func:`inspect_onnx`.
+        When it does not pass :func:`inspect_onnx`, or what holds for Python classes.
     """
+    if isinstance(model, PythonModel):
+        return place_python_model(folder, model, _OWN_FILES, python)
     if isinstance(model, bytes):
         write_durably(folder / MODEL, model)
         return inspect_onnx(folder / MODEL)
@@ -262,7 +316,7 @@ def place_model(folder: Path, model: Path | bytes) -> Signature:
         raise
     write_durably(folder / MODEL, data)
     for name in signature.external_files:
-        if name in (MODEL, FEATURES, GOLDEN, MANIFEST):
+        if name in _OWN_FILES:
             raise refused("onnx-external-data", got=f"weights in a file named {name!r}")
         with open_plain(model.parent / name) as source, (folder / name).open("xb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -280,9 +334,47 @@ def _given(model: Path) -> bytes:
     return data
 
 
+def _inspect(folder: Path, manifest: Manifest, listed: set[str]) -> Signature:
+    """Look at the model's files without running them."""
+    optional = {GOLDEN, LOCK} & listed
+    if manifest.python:
+        check_python_files(folder, manifest.python, sorted(listed - {FEATURES, manifest.python.module, *optional}))
+        return Signature(manifest.inputs, manifest.outputs, opset=0, nodes=0)
+    signature = inspect_onnx(folder / MODEL)
+    if (signature.inputs, signature.outputs) != (manifest.inputs, manifest.outputs):
+        raise refused("manifest-form", where=str(folder), path="inputs, outputs", expected="those of the graph")
+    if listed != {MODEL, FEATURES, *signature.external_files} | optional:
+        raise refused("bundle-file-extra", where=str(folder), next_step="Only the model's own files may be listed.")
+    return signature
+
+
+def program_for(model: Path | bytes | PythonModel, lock: bytes, environments: Environments | None) -> Program:
+    """Say what runs a model before there is a bundle of it; see :meth:`Bundle.program`."""
+    return _program(model.entry if isinstance(model, PythonModel) else None, lock, environments, "onnxruntime")
+
+
+def _program(entry: PythonEntry | None, lock: bytes, environments: Environments | None, engine: str) -> Program:
+    python = None
+    if lock:
+        _check_lock(lock, entry, engine)
+        if environments is None:
+            raise refused("environment-missing", next_step="Name the folder where environments are built.")
+        python = environments.find(lock)
+    return Program(python=python) if entry is None else program_of(entry, python)
+
+
+def _check_lock(lock: bytes, entry: PythonEntry | None, engine: str) -> None:
+    """Hold a lock to its form, and to what a model's process needs in its environment."""
+    needed = {"numpy"} if entry is not None else {"numpy", engine}
+    missing = needed - locked_packages(lock).keys()
+    if missing:
+        raise refused("environment-numpy", path=LOCK, expected=", ".join(sorted(missing)))
+
+
 def _check_files(folder: Path, manifest: Manifest) -> None:
     listed = {entry.path: entry for entry in manifest.files}
-    if len(listed) != len(manifest.files) or not {MODEL, FEATURES} <= listed.keys():
+    model = manifest.python.module if manifest.python else MODEL
+    if len(listed) != len(manifest.files) or not {model, FEATURES} <= listed.keys():
         raise refused("manifest-form", where=str(folder), path="files")
     found = {entry.name for entry in os.scandir(folder)} - {MANIFEST}
     for extra in sorted(found - listed.keys()):

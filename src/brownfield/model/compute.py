@@ -1,6 +1,6 @@
 """Let a model answer in a throw-away process before there is a bundle: golden records are made so.
 
-In: a folder with ``model.onnx`` and the tensors. Out: the tensors that it gave. The engine runs in a sandboxed child
+In: a folder with the model's files and the tensors. Out: the tensors that it gave. The engine runs in a sandboxed child
 with bounded memory and time; what goes wrong there is an error here.
 """
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from brownfield.errors import BrownfieldError
 from brownfield.model.golden import Golden, Tensors
-from brownfield.model.process import ModelProcess, StartFailed, call
+from brownfield.model.process import ModelProcess, Program, StartFailed, call
 from brownfield.model.rules import refused
+from brownfield.model.session import ServedSession
 
 __all__ = ["Answer", "as_golden", "compute"]
 
@@ -23,16 +24,27 @@ Answer: TypeAlias = dict[str, npt.NDArray[Any]] | BrownfieldError
 """Outputs by name, or why there are none."""
 
 
-def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0) -> list[Answer]:
+def compute(
+    folder: Path,
+    inputs: Sequence[Tensors],
+    *,
+    program: Program = Program(),  # noqa: B008 (frozen)
+    session: ServedSession = ServedSession(),  # noqa: B008 (frozen)
+    timeout_s: float = 60.0,
+) -> list[Answer]:
     """Run a model on each of several inputs, one after the other, in one process.
 
     Parameters
     ----------
     folder
-        Holds ``model.onnx`` and its weights; the process may read nothing else of ours. It may take 4 GiB of memory
+        Holds the model's files; the process may read nothing else of ours. It may take 4 GiB of memory
         and four times the size of these files.
     inputs
         Every input of the graph by name, once per run.
+    program
+        What runs the model.
+    session
+        How it is served: another engine gives other answers.
     timeout_s
         For loading, and again for each run.
 
@@ -52,7 +64,13 @@ def compute(folder: Path, inputs: Sequence[Tensors], *, timeout_s: float = 60.0)
     with tempfile.TemporaryDirectory(prefix="brownfield-") as runtime:
         try:
             process = ModelProcess.start(
-                folder, runtime_folder=Path(runtime), memory_mib=memory_mib, max_batch_rows=1, ready_timeout_s=timeout_s
+                folder,
+                runtime_folder=Path(runtime),
+                program=program,
+                memory_mib=memory_mib,
+                max_batch_rows=1,
+                ready_timeout_s=timeout_s,
+                **session.started_with,
             )
         except StartFailed as error:
             raise refused(f"probe-{error.cause}", got=error.what) from error

@@ -2,7 +2,9 @@
 
 import re
 
-__all__ = ["looks_like"]
+__all__ = ["A_PICKLE", "looks_like"]
+
+A_PICKLE = "a pickle, which Brownfield never reads"
 
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x93NUMPY", "a NumPy array (which may hold a pickle)"),
@@ -17,7 +19,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MZ", "a program"),
     (0, b"%PDF", "a PDF document"),
     (0, b"version https://git-lfs", "a Git LFS pointer: the model itself was not fetched (`git lfs pull`)"),
-    *((0, bytes((0x80, protocol)), "a pickle, which Brownfield never reads") for protocol in range(2, 6)),
+    *((0, bytes((0x80, protocol)), A_PICKLE) for protocol in range(2, 6)),
     (4, b"TFL3", "a TensorFlow Lite model"),
     (4, b"ORTM", "a model in the format of ONNX Runtime; bring the ONNX file it was made from"),
     (8, b'{"', "a safetensors file: weights without a graph"),
@@ -29,7 +31,7 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"(?i)<!doctype html|<html"), "an HTML page (an error page saved as a model?)"),
     (re.compile(rb"<\?xml|<net"), "an XML file (OpenVINO?)"),
     (re.compile(rb"[{\[]"), "a JSON text"),
-    (re.compile(rb"\(?[cld(]p?[0-9_a-zA-Z.]*\n"), "a pickle, which Brownfield never reads"),
+    (re.compile(rb"\(?[cld(]p?[0-9_a-zA-Z.]*\n"), A_PICKLE),
 )
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 

@@ -17,7 +17,7 @@ from brownfield.model.files import checked_name
 from brownfield.model.rules import refused
 from brownfield.model.signature import TensorSpec
 
-__all__ = ["MANIFEST", "FileEntry", "Manifest", "checked_slug", "checked_version"]
+__all__ = ["MANIFEST", "FileEntry", "Manifest", "PythonEntry", "checked_slug", "checked_version"]
 
 MANIFEST = "manifest.json"
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -31,6 +31,13 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     sha256: str
     size: int
+
+
+class PythonEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model that is a Python class: the file of its module, and the class's name."""
+
+    module: str
+    class_name: str
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Always ``sha256``.
     schema_version
         Layout of the bundle.
+    python
+        The class that is the model; left out where an ONNX graph is.
     """
 
     name: str
@@ -73,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     created_at_utc: str | None = None
     hash: str = "sha256"
     schema_version: int = 1
+    python: PythonEntry | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         checked_slug(self.name)

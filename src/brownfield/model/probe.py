@@ -7,17 +7,21 @@ than when the bundle was made. Whatever it does, it does it confined, and the pr
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
-from brownfield.model.process import Hello, ModelProcess, RunFailed, SandboxPolicy, StartFailed, call
+from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, call
+from brownfield.model.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from brownfield.model.session import ServedSession
 
 __all__ = ["PROBE_RULES", "ProbeReport", "probe"]
 
@@ -37,6 +41,7 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_BF16_TOLERANCE = 2.0**-6
 
 
 class _Golden(Protocol):
@@ -51,6 +56,12 @@ class _Bundle(Protocol):
     def folder(self) -> Path: ...
     @property
     def golden(self) -> _Golden | None: ...
+    @property
+    def inputs(self) -> Sequence[TensorSpec]: ...
+    @property
+    def outputs(self) -> Sequence[TensorSpec]: ...
+    @property
+    def session(self) -> "ServedSession": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class ProbeReport:
 def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keywords)
     bundle: _Bundle,
     *,
+    program: Program = Program(),  # noqa: B008 (frozen)
     timeout_s: float = 60.0,
     memory_mib: int | None = None,
     threads: int = 1,
@@ -98,7 +110,10 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     Parameters
     ----------
     bundle
-        With ``folder`` (holding ``model.onnx``) and ``golden`` (``inputs`` and ``outputs`` by name, or None).
+        With ``folder`` (holding the model's files), ``golden`` (``inputs`` and ``outputs`` by name, or None), and the
+        ``session`` that it is served in.
+    program
+        What runs the model, see :meth:`~brownfield.model.Bundle.program`.
     timeout_s
         For loading, and again for answering.
     memory_mib
@@ -109,7 +124,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         How it is confined.
     rtol, atol
         How far numbers may differ from the recorded ones: ``atol + rtol * |recorded|``. Whole numbers, booleans and
-        texts must be equal.
+        texts must be equal. In bf16 they may differ by 1 in 64 of the largest: another processor sums up in another
+        order.
 
     Raises
     ------
@@ -117,8 +133,13 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
     """
     began = time.monotonic()
-    with _process(bundle.folder, timeout_s, memory_mib=memory_mib, threads=threads, sandbox=sandbox) as process:
+    limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox}
+    if bundle.session.precision == "bf16" and bundle.golden is not None:
+        rtol, atol = _BF16_TOLERANCE, _BF16_TOLERANCE * _scale(bundle.golden.outputs)
+    with _process(bundle.folder, timeout_s, **limits, **bundle.session.started_with) as process:
         load_s = time.monotonic() - began
+        if program.module:
+            _check_signature(bundle, process.hello)
         difference, answer_s, isolated = 0.0, 0.0, None
         golden = bundle.golden
         if golden is not None:
@@ -132,7 +153,16 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
             warnings.append("the bundle has no golden records: nothing was compared")
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
-        return ProbeReport(process.hello, load_s, answer_s, process.resident_mib, difference, isolated, tuple(warnings))
+        peak_mib = process.resident_mib
+    warnings += [f"a Python model tried in vain: {attempt}" for attempt in process.attempts]
+    return ProbeReport(process.hello, load_s, answer_s, peak_mib, difference, isolated, tuple(warnings))
+
+
+def _check_signature(bundle: _Bundle, hello: Hello) -> None:
+    """Hold what a class says of itself here to what it said when the bundle was made."""
+    for recorded, said in ((bundle.inputs, hello.inputs), (bundle.outputs, hello.outputs)):
+        if [(spec.name, spec.dtype, spec.shape) for spec in recorded] != [(t.name, t.dtype, t.shape) for t in said]:
+            raise _refused("probe-shape", expected="the tensors that the manifest names", got="others")
 
 
 @contextmanager
@@ -179,6 +209,10 @@ def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> f
         if got.dtype.kind == "f" and got.size:
             largest = max(largest, float(np.abs(got.astype("f8") - expected.astype("f8")).max()))
     return largest
+
+
+def _scale(recorded: Tensors) -> float:
+    return max((float(np.abs(a).max()) for a in recorded.values() if a.dtype.kind == "f" and a.size), default=0.0)
 
 
 def _isolated(

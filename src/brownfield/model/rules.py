@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from brownfield.errors import BundleRefused
 from brownfield.model.probe import PROBE_RULES
+from brownfield.model.process import ENVIRONMENT_RULES
 
 __all__ = ["RULES", "refused", "text"]
 
 RULES: Mapping[str, str] = {
+    **ENVIRONMENT_RULES,
     **PROBE_RULES,
     "bundle-file": "A file of the bundle is a link, is linked twice, or is no regular file.",
     "bundle-file-extra": "The folder holds a file that the manifest does not list.",
@@ -27,6 +29,7 @@ RULES: Mapping[str, str] = {
     "manifest-form": "The manifest is not in the one form that Brownfield writes.",
     "manifest-hash": "The manifest names another hash than SHA-256.",
     "manifest-schema": "The manifest was written by another version of the bundle's layout.",
+    "manifest-session": "The manifest asks for a session that there is not: engine, precision, threads.",
     "model-empty": "The model file is empty.",
     "model-format": "The file is no ONNX model.",
     "onnx-constant": "A constant of the graph would fill more memory than a model may.",
@@ -42,8 +45,11 @@ RULES: Mapping[str, str] = {
     "onnx-opset": "The operator set or file version is newer than this Brownfield knows, or is missing.",
     "onnx-output-type": "An output is no tensor of a type that the open inference protocol knows.",
     "onnx-structure": "The graph is missing, or carries parts that serving has no use for.",
+    "python-class": "The module is no Python text, or has no such class with load and predict.",
+    "python-file": "A file of a Python model has the name of one of the bundle's own.",
+    "python-pickle": "A file of a Python model is or holds a pickle.",
 }
-"""Identifier to meaning; those of the probe stand beside it."""
+"""Identifier to meaning; those of the probe and of environments stand beside them."""
 
 
 def refused(rule: str, what: str = "", **details: str | None) -> BundleRefused:

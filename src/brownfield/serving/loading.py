@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import HttpDoor
-from brownfield.model import Bundle, open_bundle
+from brownfield.model import Bundle, Environments, open_bundle
 from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
@@ -72,6 +72,8 @@ class Loader:
     ----------
     runtime_folder
         Where the sockets of model processes lie; private to this user.
+    environments
+        Built for bundles that bring a lock; none by default.
     record_for
         Gives the function that keeps an integration's decisions, or None.
     enrichment_for
@@ -82,11 +84,13 @@ class Loader:
         self,
         runtime_folder: Path,
         *,
+        environments: Environments | None = None,
         record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
         enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
+        self._environments = environments
         self._record_for = record_for
         self.enrichment_for = enrichment_for
         self._clock = clock or SystemClock()
@@ -153,7 +157,8 @@ class Loader:
             if loaded.served.champion is not None:
                 loaded.served.champion.cache = _cache(spec)
             return
-        report = await asyncio.to_thread(probe, bundle, memory_mib=memory_mib)
+        program = bundle.program(self._environments)
+        report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=memory_mib)
         for warning in report.warnings:
             _log.warning(
                 "the model's process is less confined",
@@ -166,10 +171,11 @@ class Loader:
             return ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
+                program=program,
                 threads=threads,
-                arena=bundle.session.arena,
                 memory_mib=memory_mib,
                 max_batch_rows=_BATCH_ROWS if shared else 1,
+                **bundle.session.started_with,
             )
 
         pool = WorkerPool()

@@ -21,6 +21,7 @@ import uvloop
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.integration import WorkspaceSpec, load_workspace
+from brownfield.model import Environments
 from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
 from brownfield.serving.history import enter_history
@@ -111,6 +112,7 @@ class Supervisor:
     async def _serve(self, principals: Principals) -> int:
         self._loader = Loader(
             self._var / "run",
+            environments=Environments(self._var / "environments"),
             record_for=self._journals.record_for,
             enrichment_for=self._lookups.enrichment,
             clock=self._clock,

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from brownfield.errors import BundleRefused, DeclarationError
+
 if TYPE_CHECKING:
-    from brownfield.model import ProbeReport, TensorSpec
+    from brownfield.model import Bundle, Environments, ProbeReport, TensorSpec
 
 __all__ = ["BundleExamination", "examine_bundle"]
 
@@ -22,6 +24,10 @@ class BundleExamination(msgspec.Struct, frozen=True, kw_only=True):
         ``id@version`` of the contract it was made for.
     inputs, outputs
         ``name dtype [shape]`` of the graph's tensors; ``?`` is any size.
+    runs
+        What runs it: ``onnxruntime``, or ``python MODULE.py:CLASS``.
+    environment
+        Whose packages it runs with, and whether they are there.
     golden
         Whether it brings records with known answers.
     metrics
@@ -38,6 +44,8 @@ class BundleExamination(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    runs: str
+    environment: str
     golden: bool
     metrics: dict[str, float]
     probe: dict[str, float] | None = None
@@ -50,6 +58,8 @@ class BundleExamination(msgspec.Struct, frozen=True, kw_only=True):
             f"contract  {self.contract}",
             *(f"input     {tensor}" for tensor in self.inputs),
             *(f"output    {tensor}" for tensor in self.outputs),
+            f"runs      {self.runs}",
+            f"packages  {self.environment}",
             f"golden    {'records with known answers' if self.golden else 'none'}",
             *(f"metric    {name} {value:.6g}" for name, value in sorted(self.metrics.items())),
             *(f"probe     {name} {value:.3g}" for name, value in (self.probe or {}).items()),
@@ -76,7 +86,8 @@ def examine_bundle(folder: Path, *, probe: bool = False) -> BundleExamination:
     from brownfield import model
 
     bundle = model.open_bundle(folder)
-    tried = model.probe(bundle) if probe else None
+    environment = _environment(bundle)
+    tried = model.probe(bundle, program=bundle.program(_environments(bundle))) if probe else None
     return BundleExamination(
         name=bundle.name,
         version=bundle.version,
@@ -84,11 +95,32 @@ def examine_bundle(folder: Path, *, probe: bool = False) -> BundleExamination:
         contract=bundle.manifest.contract,
         inputs=tuple(_tensor(each) for each in bundle.inputs),
         outputs=tuple(_tensor(each) for each in bundle.outputs),
+        runs=f"python {bundle.python.module}:{bundle.python.class_name}" if bundle.python else "onnxruntime",
+        environment=environment,
         golden=bundle.golden is not None,
         metrics={name: float(value) for name, value in bundle.manifest.metrics.items()},
         probe=_measured(tried) if tried else None,
         warnings=tuple(tried.warnings) if tried else (),
     )
+
+
+def _environments(bundle: "Bundle") -> "Environments | None":
+    from brownfield.workspace.brought import environments_of
+
+    try:
+        return environments_of(bundle.folder) if bundle.lock else None
+    except DeclarationError:
+        return None
+
+
+def _environment(bundle: "Bundle") -> str:
+    if not bundle.lock:
+        return "those of Brownfield"
+    try:
+        bundle.program(_environments(bundle))
+    except BundleRefused:
+        return "an environment of its own, not built here"
+    return "an environment of its own, built here"
 
 
 def _measured(tried: "ProbeReport") -> dict[str, float]:

@@ -35,7 +35,7 @@ from brownfield.integration import (
     load_workspace,
     read_reference,
 )
-from brownfield.model import open_bundle
+from brownfield.model import Environments, open_bundle
 from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
@@ -440,6 +440,10 @@ def _model_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
         )
     elif bundle.contract_digest != spec.contract.digest:
         yield at("warning", path, "the contract's text changed since the bundle was made", "Make the bundle again.")
+    try:
+        bundle.program(Environments(spec.folder.parents[1] / "var" / "environments"))
+    except BrownfieldError as error:
+        yield at("warning", path, f"{error.what}: the fallback gives every answer", error.next_step or "")
 
 
 def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Finding]:

@@ -1,15 +1,16 @@
-"""Begin a workspace: with any ONNX model, or with a contract and a fallback before there is a model.
+"""Begin a workspace: with an ONNX model or a Python class, or with a contract and a fallback before there is a model.
 
 In: a folder, and perhaps a model and sample records. Out: the files of a workspace that passes ``brownfield check``
 and can be served at once. Refused: a folder that already holds a workspace; nothing is left behind then.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError
 from brownfield.integration import load_document
 from brownfield.model import (
     Answer,
+    Environments,
     Golden,
     Signature,
     Tensors,
@@ -27,9 +29,11 @@ from brownfield.model import (
     as_golden,
     compute,
     place_model,
+    program_for,
     sample_tensors,
     write_bundle,
 )
+from brownfield.workspace.brought import Brought
 from brownfield.workspace.draft import draft_contract, slug
 from brownfield.workspace.sample_file import read_sample
 
@@ -138,20 +142,30 @@ def init_empty(folder: Path, name: str | None = None) -> Begun:
     return Begun(folder, name, batched=True)
 
 
-def init_from_model(folder: Path, model: Path, name: str | None = None, sample: Path | None = None) -> Begun:
-    """Begin a workspace that serves an ONNX model.
+def init_from_model(
+    folder: Path,
+    model: Path | Brought,
+    name: str | None = None,
+    sample: Path | None = None,
+    *,
+    wheels: Path | None = None,
+    online: bool = False,
+) -> Begun:
+    """Begin a workspace that serves an ONNX model or a Python class.
 
     Parameters
     ----------
     folder
         Must not hold a workspace yet.
     model
-        The ONNX file; weights beside it are copied along.
+        The ONNX file (weights beside it are copied along), or what else was brought.
     name
         Of the integration; the folder's name as a slug when left out.
     sample
         JSON file with records to keep as golden records: a V2 request, a record, or a list of records. When left out,
         records are invented, and a model that cannot answer those is a warning.
+    wheels, online
+        Where packages of a lock come from, see :meth:`brownfield.model.Environments.build`.
 
     Raises
     ------
@@ -161,9 +175,14 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
         When the sample does not fit the graph, or the folder already holds a workspace.
     """
     name = slug(name or folder.resolve().name)
+    brought = model if isinstance(model, Brought) else Brought(model)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:
-        signature = place_model(Path(scratch), model)
-        tried = _try(Path(scratch), signature, sample)
+        environments = Environments(folder / "var" / "environments")
+        if brought.lock:
+            environments.build(brought.lock, wheels=wheels, online=online)
+        program = program_for(brought.model, brought.lock, environments)
+        signature = place_model(Path(scratch), brought.model, python=program.python)
+        tried = _try(partial(compute, Path(scratch), program=program), signature, sample)
         text = draft_contract(_with_ranks(signature, tried.golden), name, batched=tried.batched)
         contract = compile_contract(load_document(text, _CONTRACT_FILE).data)
         _write_declarations(staged, folder, name, _WITH_MODEL, text)
@@ -171,13 +190,19 @@ def init_from_model(folder: Path, model: Path, name: str | None = None, sample: 
             staged / "integrations" / name / "bundles" / name,
             name=name,
             version="1",
-            model=model,
+            model=brought.model,
+            lock=brought.lock,
+            environments=environments,
             features=identity(contract.schema("request"), contract.schema("response")),
             contract=contract,
             golden=tried.golden,
-            provenance={"drafted_from": model.name},
+            provenance={"drafted_from": brought.file_name},
         )
     return Begun(folder, name, tried.batched, tried.warnings)
+
+
+_Run: TypeAlias = Callable[[Sequence[Tensors]], list[Answer]]
+"""Runs the model on each of several inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +214,18 @@ class _Tried:
     warnings: tuple[str, ...] = ()
 
 
-def _try(folder: Path, signature: Signature, sample: Path | None) -> _Tried:
+def _try(run: _Run, signature: Signature, sample: Path | None) -> _Tried:
     """Run the model in a child: on the sample, or on invented tensors until it answers some."""
     tensors = (*signature.inputs, *signature.outputs)
     may_batch = all(each.shape is not None and each.shape[:1] == (None,) for each in tensors)
     if sample is not None:
-        return _judge(folder, read_sample(sample, signature, batched=may_batch), may_batch=may_batch)
+        return _judge(run, read_sample(sample, signature, batched=may_batch), may_batch=may_batch)
     refusal = ""
     open_ended = any(size is None for each in signature.inputs for size in (each.shape or ())[1:])
     for size in _SIZES if open_ended else _SIZES[:1]:
         invented = sample_tensors(signature.inputs, _ROWS if may_batch else 1, _SEED, size=size)
         try:
-            return _judge(folder, invented, may_batch=may_batch)
+            return _judge(run, invented, may_batch=may_batch)
         except BundleRefused as error:
             if error.rule not in ("probe-run", "probe-nan"):
                 raise
@@ -209,7 +234,7 @@ def _try(folder: Path, signature: Signature, sample: Path | None) -> _Tried:
     return _Tried(signature.batched, warnings=(warning, "bring records of your own with --sample FILE"))
 
 
-def _judge(folder: Path, inputs: Tensors, *, may_batch: bool) -> _Tried:
+def _judge(run: _Run, inputs: Tensors, *, may_batch: bool) -> _Tried:
     """Golden records, and whether each record is answered the same whoever stands beside it.
 
     Every record of a few is run again among copies of itself, at its own place: a model that computes across records
@@ -222,7 +247,7 @@ def _judge(folder: Path, inputs: Tensors, *, may_batch: bool) -> _Tried:
     """
     lengths = {len(array) for array in inputs.values()} if may_batch else set()
     if len(lengths) != 1 or lengths == {0}:
-        return _Tried(batched=False, golden=as_golden(inputs, compute(folder, [inputs])[0]))
+        return _Tried(batched=False, golden=as_golden(inputs, run([inputs])[0]))
     rows = lengths.pop()
     few = {name: array[:_ROWS] if rows > 1 else _with_neighbour(array) for name, array in inputs.items()}
     count = min(rows, _ROWS) if rows > 1 else 2
@@ -230,7 +255,7 @@ def _judge(folder: Path, inputs: Tensors, *, may_batch: bool) -> _Tried:
         {name: np.repeat(array[row : row + 1], count, axis=0) for name, array in few.items()} for row in range(count)
     ]
     alone = {name: array[:1] for name, array in few.items()}
-    given, first, together, *among_copies = compute(folder, [inputs, alone, few, *copies])
+    given, first, together, *among_copies = run([inputs, alone, few, *copies])
     return _Tried(
         batched=_counts(first, 1) and all(_same(together, other, row, count) for row, other in enumerate(among_copies)),
         golden=as_golden(inputs, given),

@@ -1,5 +1,5 @@
 # It attacks with the plainest calls, and prints what came of it.
-# ruff: noqa: PTH108, PTH123, PTH208, S108, S606, T201
+# ruff: noqa: PTH101, S103, PTH108, PTH123, PTH208, S108, S606, T201
 """What a hostile model would try; runs inside the sandbox and prints, per attempt, how it was answered.
 
 Arguments: folder of the ``sandbox`` module, the policy's ``enabled``, a key file, a folder to write into, the parent.
@@ -66,6 +66,10 @@ def attempts(key_file: str, outside: str, parent: int) -> dict[str, Callable[[],
         "write outside": lambda: write(outside + "/written"),
         "write a temporary file": lambda: write("/tmp/brownfield-hostile"),
         "remove a file": lambda: os.unlink(key_file),
+        "open a file to everybody": lambda: os.chmod(key_file, 0o666),
+        "give a file away": lambda: os.chown(key_file, os.getuid(), os.getgid()),
+        "change a file's time": lambda: os.utime(key_file, (0, 0)),
+        "mark a file": lambda: os.setxattr(key_file, "user.mark", b"x"),
         "open TCP": open_tcp,
         "send UDP": send_udp,
         "connect to a local service": connect_unix,

@@ -13,7 +13,7 @@ import pytest
 
 from brownfield import confinement as sandbox_module
 from brownfield.errors import WorkerUnavailable
-from brownfield.model.process import ModelProcess, SandboxPolicy, StartFailed, call
+from brownfield.model.process import ModelProcess, Program, SandboxPolicy, StartFailed, call
 
 
 def test_a_started_model_says_what_it_is(start) -> None:
@@ -121,7 +121,9 @@ def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> N
     )
     interpreter.chmod(0o700)
     with pytest.raises(StartFailed, match=r"SIGABRT.*boom") as refusal:
-        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", python=interpreter)
+        ModelProcess.start(
+            model_folder("batched"), runtime_folder=tmp_path / "run", program=Program(python=interpreter)
+        )
     assert (refusal.value.cause, refusal.value.ended) == ("crash", "SIGABRT")
 
 

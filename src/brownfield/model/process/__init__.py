@@ -5,17 +5,22 @@
 
 from brownfield.confinement import SandboxPolicy
 from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, call
-from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, StartFailed
+from brownfield.model.process.environment import ENVIRONMENT_RULES, Environments, locked_packages
+from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
 
 __all__ = [
+    "ENVIRONMENT_RULES",
     "Caller",
+    "Environments",
     "Hello",
     "ModelChannel",
     "ModelProcess",
     "ModelTensor",
+    "Program",
     "Reply",
     "RunFailed",
     "SandboxPolicy",
     "StartFailed",
     "call",
+    "locked_packages",
 ]

@@ -1,12 +1,14 @@
 """Start a model in a process of its own, know whether it lives, and end it.
 
-Comes in: a folder with ``model.onnx`` and the limits. Goes out: a process that has loaded the model and listens on a
-private socket, with its greeting. Refused with :class:`StartFailed`: a model that cannot be loaded within the limits.
+Comes in: a folder with the model's files, the program that runs them, and the limits. Goes out: a process that has
+loaded the model and listens on a private socket, with its greeting. Refused with :class:`StartFailed`: a model that
+cannot be loaded within the limits.
 """
 
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import secrets
 import select
@@ -17,17 +19,31 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
 
-__all__ = ["Hello", "ModelProcess", "ModelTensor", "StartFailed", "parse_hello"]
+__all__ = ["ATTEMPTS", "Hello", "ModelProcess", "ModelTensor", "Program", "StartFailed", "parse_hello"]
+
+_log = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).parent / "child" / "__main__.py"
 _STDERR_BYTES = 16 * 1024
+_MAX_ATTEMPT_BYTES = 64 * 1024
 _MAX_HELLO_BYTES = 2**20
+
+
+ATTEMPTS: Final = {
+    "network": "open a socket",
+    "process": "start a process or program",
+    "read": "read a file outside its own",
+    "signal": "send a signal to another process",
+    "trace": "trace or read another process",
+    "write": "write, change or remove a file",
+}
+"""Kind to meaning of what a model's process tells of itself; it is refused by the kernel whether it is told or not."""
 
 
 class StartFailed(WorkerUnavailable):
@@ -48,6 +64,24 @@ class StartFailed(WorkerUnavailable):
         self.cause = cause
         self.ended = ended
         super().__init__(what, **details)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Program:
+    """What runs a model: an engine for a graph, or the class that it is, and whose Python.
+
+    Parameters
+    ----------
+    module, class_name
+        Of a model that is a Python class; empty for ``model.onnx``.
+    python
+        Interpreter with numpy and what the model needs, such as one of an environment built for a bundle; by default
+        the one that runs this.
+    """
+
+    module: str = ""
+    class_name: str = ""
+    python: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +115,8 @@ class Hello:
         Memory in use after loading.
     sandbox
         ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
+    precision
+        In what the engine computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
     """
 
     inputs: tuple[ModelTensor, ...]
@@ -93,6 +129,7 @@ class Hello:
     pid: int
     resident_mib: float
     sandbox: dict[str, Any]
+    precision: str = "fp32"
 
 
 def parse_hello(frame: Frame) -> Hello:
@@ -124,6 +161,7 @@ class ModelProcess:
     def __init__(self, process: subprocess.Popen[bytes], socket_path: Path) -> None:
         self._process = process
         self._complaints = _Complaints(process)
+        self._attempts = _Attempts(process)
         self.socket_path = socket_path
         self.hello: Hello
 
@@ -133,26 +171,32 @@ class ModelProcess:
         bundle_folder: Path,
         *,
         runtime_folder: Path,
+        program: Program = Program(),
         threads: int = 1,
         arena: bool = True,
+        engine: str = "onnxruntime",
+        precision: str = "fp32",
         memory_mib: int | None = None,
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
         ready_timeout_s: float = 30.0,
-        python: Path | None = None,
     ) -> Self:
         """Start the process and wait until the model is loaded.
 
         Parameters
         ----------
         bundle_folder
-            Holds ``model.onnx``; the process may read this folder and no other of ours.
+            Holds the model's files; the process may read this folder and no other of ours.
         runtime_folder
             Made with mode 0700 when it is not there; holds the socket.
+        program
+            What runs the model; an engine beside this very Python by default.
         threads
             Threads of the engine, ``>= 1``; never spinning.
         arena
-            Whether the engine keeps memory for the next request instead of giving it back.
+            Whether the engine keeps memory for the next request instead of giving it back; of onnxruntime alone.
+        engine, precision
+            ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
         memory_mib
             Bound on the private memory of the process; None for no bound.
         max_batch_rows
@@ -161,8 +205,6 @@ class ModelProcess:
             How it is confined.
         ready_timeout_s
             How long loading may take.
-        python
-            Interpreter with numpy and the engine; by default the one that runs this.
 
         Raises
         ------
@@ -174,14 +216,18 @@ class ModelProcess:
             "model": str(bundle_folder.resolve()),
             "runtime": str(runtime_folder.resolve()),
             "socket": f"{secrets.token_hex(8)}.sock",
+            "module": program.module,
+            "class_name": program.class_name,
             "threads": threads,
             "arena": arena,
+            "engine": engine,
+            "precision": precision,
             "memory_mib": memory_mib,
             "max_batch_rows": max_batch_rows,
             "sandbox": dataclasses.asdict(sandbox),
         }
         process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-            [str(python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), json.dumps(options)],
+            [str(program.python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -191,7 +237,7 @@ class ModelProcess:
         )
         model = cls(process, runtime_folder / str(options["socket"]))
         try:
-            model.hello = model._greet(ready_timeout_s)
+            model.hello = model._greet(ready_timeout_s, bundle_folder.name)
         except BaseException:
             model.kill()
             raise
@@ -229,6 +275,14 @@ class ModelProcess:
         """End of its stderr (at most 16 KiB), for the diagnosis of a start; a model may print values: never log it."""
         return self._complaints.text
 
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """What a Python model tried in vain, such as ``network while answering``; each is logged when it is tried.
+
+        The words are those of :data:`ATTEMPTS`. Loading a framework tries a few things as well.
+        """
+        return self._attempts.seen
+
     def wait(self, timeout_s: float | None = None) -> str:
         """Wait for the end and say how it ended; :class:`TimeoutError` when it lives on."""
         try:
@@ -259,13 +313,14 @@ class ModelProcess:
 
     def _clean_up(self) -> None:
         self._complaints.finish()
+        self._attempts.finish()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
         self.socket_path.unlink(missing_ok=True)
 
-    def _greet(self, timeout_s: float) -> Hello:
-        """Wait for the greeting on the child's stdout."""
+    def _greet(self, timeout_s: float, model: str) -> Hello:
+        """Wait for the greeting on the child's stdout; from then on that tells of attempts."""
         stdout = self._process.stdout
         if stdout is None:  # pragma: no cover (it is a pipe)
             raise AssertionError
@@ -283,7 +338,9 @@ class ModelProcess:
         if frames[0].kind == ERROR:
             refusal = frames[0].message()
             raise StartFailed(str(refusal.get("message")), cause=str(refusal.get("code")))
-        return parse_hello(frames[0])
+        hello = parse_hello(frames[0])
+        self._attempts.listen(model, decoder, frames[1:])
+        return hello
 
     def _crash(self) -> StartFailed:
         ended = self.wait(5.0)
@@ -318,6 +375,46 @@ class _Complaints:
         with self._stream:
             while data := os.read(self._stream.fileno(), 4096):
                 self._kept = (self._kept + data)[-_STDERR_BYTES:]
+
+
+class _Attempts:
+    """Hears, after the greeting, what a model tries that its process may not do; what it may say is a closed list."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.seen: tuple[str, ...] = ()
+        self._process = process
+        self._thread: threading.Thread | None = None
+
+    def listen(self, model: str, decoder: Decoder, heard: list[Frame]) -> None:
+        self._note(heard, model)
+        self._thread = threading.Thread(
+            target=self._read, args=(model, decoder), name=f"attempts-{self._process.pid}", daemon=True
+        )
+        self._thread.start()
+
+    def finish(self) -> None:
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def _read(self, model: str, decoder: Decoder) -> None:
+        stdout, heard_bytes = self._process.stdout, 0
+        with contextlib.suppress(FrameError, ValueError):  # a pipe that is closed, or that others wrote into
+            while stdout is not None and heard_bytes < _MAX_ATTEMPT_BYTES:
+                data = os.read(stdout.fileno(), 4096)
+                if not data:
+                    break
+                heard_bytes += len(data)
+                self._note(decoder.feed(data), model)
+
+    def _note(self, heard: list[Frame], model: str) -> None:
+        for frame in heard:
+            told = frame.message()
+            kind, when = str(told.get("attempt")), "loading" if told.get("loading") else "answering"
+            attempt = f"{kind} while {when}"
+            if kind in ATTEMPTS and attempt not in self.seen:
+                self.seen = (*self.seen, attempt)
+                extra = {"event": "BF-WRK-ATTEMPT", "model": model, "pid": self._process.pid, "attempt": attempt}
+                _log.warning("a model tried what its process may not do: %s", ATTEMPTS[kind], extra=extra)
 
 
 def _make_private(folder: Path) -> None:

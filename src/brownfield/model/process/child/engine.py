@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Engine", "EngineError", "OnnxEngine"]
+__all__ = ["Engine", "EngineError", "OnnxEngine", "no_memory"]
 
 Tensor: TypeAlias = NDArray[Any]
 
@@ -32,6 +32,8 @@ class Engine(Protocol):
         True when the first dimension of every input and output is the same free number of rows.
     name, version
         Of the software that computes.
+    threads, precision
+        What it computes with, as read back from it: ``precision`` is ``fp32`` or ``bf16``.
     """
 
     inputs: list[dict[str, Any]]
@@ -39,6 +41,8 @@ class Engine(Protocol):
     batched: bool
     name: str
     version: str
+    threads: int
+    precision: str
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Compute the outputs; raises :class:`EngineError`."""
@@ -59,6 +63,7 @@ class OnnxEngine:
     """
 
     name = "onnxruntime"
+    precision = "fp32"
 
     def __init__(self, model: Path, threads: int, *, arena: bool = True) -> None:
         import onnxruntime  # after the sandbox has closed, and only where a model runs
@@ -108,10 +113,19 @@ def _describe(node: Any) -> dict[str, Any]:
     return {"name": node.name, "dtype": _DTYPES.get(kind[1], kind[1]), "shape": shape}
 
 
-def _as_engine_error(code: str, error: Exception) -> EngineError:
+def no_memory(error: Exception) -> EngineError | None:
+    """Error of a model that ran into the process's limit, None when it is another one."""
     text = str(error)
     if isinstance(error, MemoryError) or "bad_alloc" in text or "allocate memory" in text:
         return EngineError("memory", "no memory left within the process's limit")
+    return None
+
+
+def _as_engine_error(code: str, error: Exception) -> EngineError:
+    starved = no_memory(error)
+    if starved is not None:
+        return starved
+    text = str(error)
     found = re.search(r"\[ONNXRuntimeError\] : \d+ : (\w+)", text)
     cause = found[1] if found else type(error).__name__
     if code == "load":

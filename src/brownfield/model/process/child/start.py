@@ -31,15 +31,19 @@ class Options:
     Parameters
     ----------
     model
-        Folder with ``model.onnx``.
+        Folder with the model's files.
     runtime
         Folder of the socket.
     socket
         File name of the socket in that folder.
+    module, class_name
+        Of a model that is a Python class; empty for a graph, which an engine runs.
     threads
         Threads of the engine.
     arena
-        Whether the engine keeps memory for the next request.
+        Whether the engine keeps memory for the next request; of onnxruntime alone.
+    engine, precision
+        ``onnxruntime`` in ``fp32``, or ``openvino`` in ``fp32`` or ``bf16``.
     memory_mib
         Bound on private memory, or None.
     max_batch_rows
@@ -51,8 +55,12 @@ class Options:
     model: str
     runtime: str
     socket: str
+    module: str
+    class_name: str
     threads: int
     arena: bool
+    engine: str
+    precision: str
     memory_mib: int | None
     max_batch_rows: int
     sandbox: dict[str, Any]
@@ -68,16 +76,20 @@ def main(argument: str) -> int:
     listener = _listen(options)
     package = Path(__file__).resolve().parent.parent
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    readable = [*readable_by_default(), str(package), options.model]
     policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
     try:
-        facts = apply(policy, [*readable_by_default(), package, options.model], options.memory_mib)
+        facts = apply(policy, readable, options.memory_mib)
     except PermissionError as error:
         return _give_up(ready, "sandbox", str(error))
     frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
+    watch = importlib.import_module(".watch", __package__)
+    if options.module:
+        watch.install([*readable, *policy.readable])
     engines = importlib.import_module(".engine", __package__)
     server = importlib.import_module(".server", __package__)
     try:
-        engine = engines.OnnxEngine(Path(options.model) / "model.onnx", options.threads, arena=options.arena)
+        engine = _engine(options)
     except engines.EngineError as error:
         return _give_up(ready, error.code, str(error))
     except MemoryError:
@@ -85,9 +97,22 @@ def main(argument: str) -> int:
     hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm))
     serving = server.Server(listener, engine, hello, options.max_batch_rows)
     os.write(ready, hello)
-    os.close(ready)
+    watch.tell_through(ready)
     serving.run()
     return 0
+
+
+def _engine(options: Options) -> Any:
+    """Load the model with the engine that it asks for; no other one is imported."""
+    folder = Path(options.model)
+    if options.module:
+        module = importlib.import_module(".python_model", __package__)
+        return module.PythonModel(folder, options.module, options.class_name, options.threads)
+    if options.engine == "openvino":
+        module = importlib.import_module(".openvino_engine", __package__)
+        return module.OpenVinoEngine(folder / "model.onnx", options.threads, precision=options.precision)
+    module = importlib.import_module(".engine", __package__)
+    return module.OnnxEngine(folder / "model.onnx", options.threads, arena=options.arena)
 
 
 def _end_with_the_parent() -> None:
@@ -125,6 +150,7 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> 
         "pid": os.getpid(),
         "resident_mib": round(resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
         "sandbox": facts,
+        "precision": engine.precision,
     }
 
 

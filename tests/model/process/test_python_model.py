@@ -1,0 +1,217 @@
+"""A Python class in a model's process: what it answers is held to what it says, what it does wrong stays there."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brownfield.errors import WorkerUnavailable
+from brownfield.model.process import ModelProcess, Program, RunFailed, StartFailed, call
+from brownfield.model.process.frames import HELLO, Decoder, encode_message
+from harness import harmful
+
+pytestmark = pytest.mark.full
+
+HARMFUL = Program("harmful.py", "Harmful")
+
+
+def write_class(folder: Path, body: str) -> Path:
+    """A folder with the class ``M`` of one input and one output, and the body given."""
+    folder.mkdir(exist_ok=True)
+    head = 'class M:\n    inputs = {"x": ("float32", (None, 2))}\n    outputs = {"y": ("float32", (None, 2))}\n'
+    (folder / "m.py").write_text(head + body)
+    return folder
+
+
+@pytest.fixture
+def start_class(tmp_path) -> Iterator[Callable[..., ModelProcess]]:
+    """Start a process for a class with a body; it is ended after the test."""
+    started = []
+
+    def start(body: str, **limits) -> ModelProcess:
+        folder = write_class(tmp_path / "m", body)
+        program = Program("m.py", "M")
+        started.append(ModelProcess.start(folder, runtime_folder=tmp_path / "run", program=program, **limits))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def harmful_process(tmp_path) -> Iterator[ModelProcess]:
+    folder = tmp_path / "harmful"
+    folder.mkdir()
+    (folder / "harmful.py").write_text(Path(harmful.__file__).read_text())
+    with ModelProcess.start(folder, runtime_folder=tmp_path / "run", program=HARMFUL, memory_mib=400) as process:
+        yield process
+
+
+def ask(process: ModelProcess, first: float, rows: int = 1) -> np.ndarray:
+    x = np.ones((rows, 4), np.float32)
+    x[0, 0] = first
+    return call(process.socket_path, {"x": x})["y"]
+
+
+def test_a_class_says_what_it_is_and_answers_a_batch(start_class):
+    """The greeting names the tensors that the class declares; arrays of a batch go in and come out."""
+    process = start_class(
+        "    def load(self, folder): self.two = 2\n"
+        "    def predict(self, inputs): return {'y': inputs['x'] * self.two}\n"
+    )
+    assert [(t.name, t.dtype, t.shape) for t in process.hello.inputs] == [("x", "float32", (None, 2))]
+    assert (process.hello.engine, process.hello.batched, process.hello.threads) == ("python", True, 1)
+    assert call(process.socket_path, {"x": np.ones((3, 2), "f4")})["y"].tolist() == [[2, 2]] * 3
+    assert process.attempts == ()
+
+
+def test_a_class_reads_the_files_and_imports_the_modules_beside_it(start_class, tmp_path):
+    """``load`` gets the folder; a module of the bundle can be imported."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "beside.py").write_text("FACTOR = 3\n")
+    (folder / "weights.txt").write_text("5")
+    process = start_class(
+        "    def load(self, folder):\n        import beside\n"
+        "        self.f = beside.FACTOR * int((folder / 'weights.txt').read_text())\n"
+        "    def predict(self, inputs): return {'y': inputs['x'] * self.f}\n"
+    )
+    assert call(process.socket_path, {"x": np.ones((1, 2), "f4")})["y"].tolist() == [[15, 15]]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("    def load(self, folder): raise ValueError('no weights')\n", "ValueError: no weights"),
+        ("    def load(self, folder): raise SystemExit(0)\n", "SystemExit"),
+        ("    def load(self, folder): import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("    inputs = {'x': ('complex64', (None,))}\n    def load(self, folder): pass\n", "inputs and outputs are"),
+        ("    inputs = {'x': ('float32', (-1,))}\n    def load(self, folder): pass\n", "inputs and outputs are"),
+        ("    outputs = {}\n    def load(self, folder): pass\n", "at least one"),
+        ("    def load(self, folder): self.x = open('/etc/shadow')\n", "PermissionError"),
+    ],
+    ids=["raises", "exits", "imports", "dtype", "size", "nothing", "S-10"],
+)
+def test_f26_a_class_that_does_not_load_is_refused(start_class, body, told):
+    """F-26: whatever goes wrong while it loads is the refusal's reason, and nothing is left running."""
+    with pytest.raises(StartFailed, match=told) as refusal:
+        start_class(body)
+    assert refusal.value.cause == "load"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ("{'z': inputs['x']}", "output"),
+        ("{'y': inputs['x'], 'z': inputs['x']}", "output"),
+        ("inputs['x']", "output"),
+        ("{'y': inputs['x'].astype('f8')}", "output"),
+        ("{'y': inputs['x'][:, :1]}", "output"),
+        ("{'y': inputs['x'][1:]}", "output"),
+        ("{'y': None}", "output"),
+        ("{'y': inputs['x'].undefined}", "run"),
+        ("inputs['x'].setflags(write=True)", "run"),
+    ],
+    ids=[
+        "F-10-name",
+        "F-10-more",
+        "F-10-form",
+        "F-10-type",
+        "F-10-shape",
+        "F-10-rows",
+        "F-10-none",
+        "raises",
+        "writes",
+    ],
+)
+def test_an_answer_is_held_to_what_the_class_says(start_class, answer, cause):
+    """F-10: other names, types, shapes or numbers of rows are an error of that request; the process lives on."""
+    process = start_class(
+        f"    def load(self, folder): pass\n"
+        f"    def predict(self, inputs):\n        if inputs['x'][0, 0] == 1: return {answer}\n"
+        "        return {'y': inputs['x'].copy()}\n"
+    )
+    with pytest.raises(RunFailed) as refusal:
+        call(process.socket_path, {"x": np.ones((3, 2), "f4")})
+    assert refusal.value.cause == cause
+    assert call(process.socket_path, {"x": np.zeros((1, 2), "f4")})["y"].tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("harm", "cause"),
+    [("text", "run"), ("leave", "run"), ("shape", "output"), ("rows", "output"), ("forks", "run")],
+    ids=["F-10-text", "exit", "F-10-shape", "F-10-rows", "F-13"],
+)
+def test_harm_that_the_process_survives_is_one_requests_error(harmful_process, harm, cause):
+    """F-10, F-13: an exception (its text, which may hold values, is left out), an exit, a wrong form, forks."""
+    with pytest.raises(RunFailed) as refusal:
+        ask(harmful_process, harmful.HARM[harm])
+    assert refusal.value.cause == cause
+    assert "4711" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+    assert ask(harmful_process, 1).tolist() == [[4]]
+
+
+def test_garbage_on_standard_output_reaches_nobody(harmful_process):
+    """What a model prints goes to the end of its complaints, which are bounded; the answer is whole."""
+    assert ask(harmful_process, harmful.HARM["garbage"]).tolist() == [[909]]
+    assert ask(harmful_process, 1).tolist() == [[4]]
+    assert len(harmful_process.complaints) <= 16 * 1024
+
+
+@pytest.mark.parametrize(
+    ("harm", "ended"),
+    [("segfault", "SIGSEGV"), ("abort", "SIGABRT"), ("exit", "exit 3")],
+    ids=["F-14-SIGSEGV", "F-14-SIGABRT", "F-14-exit"],
+)
+def test_f14_a_native_crash_ends_the_process_alone(harmful_process, harm, ended):
+    """F-14: a crash in native code is the end of that process; it says how."""
+    with pytest.raises(WorkerUnavailable):
+        ask(harmful_process, harmful.HARM[harm])
+    assert harmful_process.wait(10) == ended
+
+
+@pytest.mark.parametrize("harm", ["memory", "threads"], ids=["F-12", "F-13"])
+def test_memory_and_threads_are_bounded(harmful_process, harm):
+    """F-12, F-13: an eater of memory and a bomb of threads meet the limit: an error, or the end of that process."""
+    with pytest.raises((RunFailed, WorkerUnavailable)):
+        ask(harmful_process, harmful.HARM[harm])
+
+
+def test_f08_garbage_between_frames_is_no_answer(harmful_process):
+    """F-08: a model that writes into every open file gets its connection closed; the caller has an error, no answer."""
+    with pytest.raises(WorkerUnavailable):
+        ask(harmful_process, harmful.HARM["frames"])
+
+
+def test_s10_what_a_model_tries_is_told(start_class):
+    """S-10: sockets, signals, programs, foreign files and native calls are refused, and told by kind, once."""
+    process = start_class(
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs):\n"
+        "        import ctypes, os, socket, subprocess\n"
+        "        acts = [lambda: socket.socket(socket.AF_INET), lambda: os.kill(1, 9), lambda: open('/etc/passwd'),\n"
+        "                lambda: open('/tmp/x', 'w'), lambda: subprocess.run(['/bin/true']),\n"
+        "                lambda: ctypes.CDLL(None).ptrace]\n"
+        "        for act in acts * 2:\n"
+        "            try: act()\n"
+        "            except OSError: pass\n"
+        "        return {'y': inputs['x']}\n"
+    )
+    call(process.socket_path, {"x": np.ones((1, 2), "f4")})
+    process.stop()
+    kinds = ("network", "process", "read", "signal", "trace", "write")
+    assert sorted(process.attempts) == [f"{kind} while answering" for kind in kinds]
+
+
+@pytest.mark.parametrize(
+    "word", ["4711", ["read"], {"read": 1}, None, "x" * 10_000], ids=["value", "list", "mapping", "nothing", "long"]
+)
+def test_a_model_cannot_tell_anything_else(start_class, caplog, word):
+    """What a model writes into the pipe that tells of attempts is one of the words, or dropped: no value is logged."""
+    process = start_class("    def load(self, folder): pass\n")
+    process._attempts._note(Decoder().feed(encode_message(HELLO, 0, {"attempt": word})), "m")
+    assert process.attempts == ()
+    assert caplog.records == []

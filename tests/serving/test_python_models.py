@@ -1,0 +1,155 @@
+"""Python classes that are served: what they do wrong costs a fallback, never a caller and never the host."""
+
+import json
+import stat
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from brownfield.model import Environments
+from harness.harmful import HARM
+from harness.python_models import bundle_class, bundle_harmful
+from harness.wheels import downloaded, lock_of
+
+pytestmark = pytest.mark.full
+
+VERSIONED = """
+import numpy as np
+
+class Versioned:
+    inputs = {"x": ("float32", (None, 4))}
+    outputs = {"y": ("float32", (None, 1))}
+
+    def load(self, folder):
+        self.version = np.float32(".".join(np.__version__.split(".")[:2]))
+
+    def predict(self, inputs):
+        return {"y": np.full((len(inputs["x"]), 1), self.version)}
+"""
+
+
+def by_model(answer):
+    return answer["decision"]["source"] == "model"
+
+
+def events(running, name):
+    return [line for line in map(json.loads, running.log.splitlines()) if line.get("event") == name]
+
+
+def wait_until_back(running, callers):
+    before = len(callers.history)
+    callers.wait_for(lambda answer: by_model(answer) and len(callers.history) > before)
+
+
+@pytest.fixture
+def harmful_workspace(risk, tmp_path):
+    """Serves the sum of four numbers, and harm on demand, with the constant 0.5 behind it."""
+
+    def make(**target) -> Path:
+        risk.declare(tmp_path, deadline_ms=1000)
+        bundle_harmful(tmp_path, **target)
+        declaration = tmp_path / "integrations" / "risk" / "integration.yaml"
+        declaration.write_text(declaration.read_text() + "constraints: {memory_mib: 400}\n")
+        return tmp_path
+
+    return make
+
+
+def test_s10_a_hostile_class_gets_nowhere_and_is_seen(harmful_workspace, serving, tmp_path):
+    """S-10: key, sockets, foreign files, parent, tracing: all fail, the fallback answers, the log names the kinds."""
+    key, outside = tmp_path / "key.pem", tmp_path / "outside"
+    key.write_text("secret-4711")
+    outside.mkdir(mode=0o700)
+    stamped_at = key.stat().st_mtime_ns
+    running = serving(harmful_workspace(target=(str(key), str(outside))))
+    answer = running.predict([HARM["escape"], 0, 0, 0])
+    assert answer["prediction"] == {"y": [0.5]}
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "model")
+    assert list(outside.iterdir()) == []
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o700
+    assert key.stat().st_mtime_ns == stamped_at
+    assert psutil.pid_exists(running.pid)
+    assert by_model(running.predict([1, 2, 3, 4]))
+    told = {event["attempt"] for event in events(running, "BF-WRK-ATTEMPT")}
+    assert told == {f"{kind} while answering" for kind in ("network", "process", "read", "signal", "trace", "write")}
+    assert "4711" not in running.log
+
+
+@pytest.mark.parametrize(
+    ("harms", "cause"),
+    [
+        (("segfault", "abort", "exit", "memory", "frames"), "worker"),
+        (("nan", "shape", "rows", "text", "leave", "forks", "threads"), "model"),
+        (("loop",), "deadline"),
+    ],
+    ids=["F-08-F-12-F-14-ends", "F-09-F-10-F-13-lives", "F-06-hangs"],
+)
+def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic, harms, cause):
+    """F-06, F-08 to F-10, F-12 to F-14: the caller gets the fallback, all others an answer, the model comes back."""
+    running = serving(harmful_workspace())
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    causes = {"memory": {"worker", "model", "deadline"}, "nan": {"output"}, "threads": {"worker", "model", "deadline"}}
+    assert running.predict([HARM["garbage"], 0, 0, 0])["prediction"] == {"y": [906.0]}
+    for harm in harms:
+        answer = running.predict([HARM[harm], 0, 0, 0])
+        assert answer["prediction"] == {"y": [0.5]}, harm
+        assert answer["decision"]["cause"] in causes.get(harm, {cause}), harm
+        wait_until_back(running, callers)
+    callers.end()
+    assert callers.failures == []
+    assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} <= {(10.0,), (0.5,)}
+    assert running.ready_status() == 200
+    assert "4711" not in running.log
+
+
+def test_incompatible_locks_serve_side_by_side_built_offline(risk, serving, tmp_path):
+    """One integration on numpy 1.26, one on numpy 2.4, each in its environment, built from a folder of wheels."""
+    wheels = tmp_path / "wheels"
+    old, new = downloaded("numpy", "1.26.4", wheels), downloaded("numpy", "2.4.2", wheels)
+    (tmp_path / "versioned.py").write_text(VERSIONED)
+    workspace = tmp_path / "workspace"
+    risk.declare(workspace, model_path="bundles/old")
+    home = workspace / "integrations"
+    environments = Environments(workspace / "var" / "environments")
+    for name, wheel in (("old", old), ("new", new)):
+        lock = lock_of(wheel)
+        environments.build(lock, wheels=wheels)
+        bundle_class(workspace, name, tmp_path / "versioned.py", "Versioned", lock=lock, environments=environments)
+    (home / "risk2" / "bundles").mkdir(parents=True)
+    (home / "risk" / "bundles" / "new").rename(home / "risk2" / "bundles" / "new")
+    text = (home / "risk" / "integration.yaml").read_text()
+    (home / "risk2" / "integration.yaml").write_text(
+        text.replace("integration: risk", "integration: risk2").replace("bundles/old", "bundles/new")
+    )
+    (home / "risk2" / "contract.odcs.yaml").write_text((home / "risk" / "contract.odcs.yaml").read_text())
+    running = serving(workspace)
+    answers = {
+        name: httpx.post(f"{running.url}/v1/{name}/predict", json={"x": [1, 2, 3, 4]}).json()
+        for name in ("risk", "risk2")
+    }
+    assert all(map(by_model, answers.values()))
+    assert np.isclose(answers["risk"]["prediction"]["y"][0], 1.26)
+    assert np.isclose(answers["risk2"]["prediction"]["y"][0], 2.4)
+
+
+def test_a_missing_environment_is_said_and_the_fallback_answers(risk, serving, tmp_path, monkeypatch):
+    """Serving never builds: the log says what to run, and callers get the fallback."""
+    (tmp_path / "versioned.py").write_text(VERSIONED)
+    workspace = tmp_path / "workspace"
+    risk.declare(workspace)
+    lock = b"numpy==2.4.2 --hash=sha256:" + b"0" * 64
+    monkeypatch.setattr(Environments, "find", lambda *_: None)
+    bundle_class(
+        workspace, "one", tmp_path / "versioned.py", "Versioned", lock=lock, environments=Environments(tmp_path)
+    )
+    running = serving(workspace)
+    answer = running.predict([1, 2, 3, 4])
+    assert answer["decision"]["source"] == "constant"
+    [refusal] = events(running, "BF-SRV-MODEL-REFUSED")
+    assert "brownfield bundle" in refusal["reason"]
+    assert "--build-environment" in refusal["reason"]
+    assert not (workspace / "var" / "environments").exists()
