@@ -378,7 +378,7 @@ class _Search:
 
     def _refinements(self, others: list[Session]) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
-        best = [row.candidate for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
+        best = [row.candidate for row in survivors(self._screened(), self._wanted, _MOST_REFINED)]
         starved = [row.candidate for row in self._table.values() if row.cause == "memory"]
         both = [*best, *starved]
         refined = [
@@ -389,9 +389,12 @@ class _Search:
         ]
         return [each for each in refined if each.session.arena or each.session.engine == ONNXRUNTIME]
 
+    def _screened(self) -> list[Row]:
+        """Rows that a glance did not leave behind."""
+        return [row for row in self._table.values() if row.stage != "glance"]
+
     def _finalists(self) -> list[Candidate]:
-        table = list(self._table.values())
-        within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
+        within = [row for row in self._screened() if row.candidate.session.threads <= self._wanted.threads]
         plain = [row for row in within if row.candidate.session.plain]
         other = [row for row in within if not row.candidate.session.plain]
         best = survivors(plain, self._wanted, _MOST_FINAL)
