@@ -14,7 +14,7 @@ from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint
 from brownfield.fit.search import search
 from brownfield.fit.slices import SliceAccuracy
-from brownfield.fit.source import Imported, Source, SourceRefused, import_model
+from brownfield.fit.source import Imported, Source, SourceRefused, export_example, import_model
 from brownfield.fit.upgrade import with_advice
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Verdict",
     "Wanted",
     "choose",
+    "export_example",
     "import_model",
     "judge_probe",
     "pack_probe",
