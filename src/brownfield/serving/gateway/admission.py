@@ -6,6 +6,7 @@ __all__ = ["Admission"]
 
 _WEIGHT = 1 / 16  # of one call in the smoothed times
 _FEWEST_CALLS, _MOST_CALLS = 2, 4
+_GATEWAY_NS = 20_000  # that a request costs the gateway, about
 
 
 class Admission:
@@ -74,7 +75,13 @@ class Admission:
         return engine_ns + self.call_ns * (queued + calls)
 
     def window(self, cap: int) -> int:
-        """Give how many calls keep the model busy while an answer is on its way."""
+        """Give how many calls keep the model busy while an answer is on its way.
+
+        A model that needs less for a record than the gateway itself is not what callers wait for: what comes while it
+        computes makes its next call larger, and each call costs the gateway as much as several requests.
+        """
+        if 0 < self.row_ns < _GATEWAY_NS:
+            return 1
         engine_ns = self.full_ns(cap)
         if not engine_ns:
             return _FEWEST_CALLS

@@ -365,7 +365,7 @@ class Dataplane:
     def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
         """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
         version.calls.discard(call)
-        rows = sum(ask.checked.rows for ask in call.asks)
+        rows = call.rows
         if run_ns >= 0:
             version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
         elif late:
