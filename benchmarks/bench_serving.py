@@ -281,9 +281,18 @@ def closed(model: Model, servers: dict[str, Server], options: argparse.Namespace
         for turn in range(options.rounds):
             for name, server in servers.items():
                 key = f"closed {model.name} c{connections} {name} {turn}"
-                with contextlib.suppress(AssertionError, subprocess.CalledProcessError):
+                with _told(key):
                     runs[name].append(results.measured(key, partial(_wrk, server, connections, options)))
         _table(model, {name: those for name, those in runs.items() if those})
+
+
+@contextlib.contextmanager
+def _told(key: str) -> Iterator[None]:
+    """Go on without a run in which requests failed, and say so."""
+    try:
+        yield
+    except (AssertionError, subprocess.CalledProcessError) as error:
+        print(f"  {key} is left out: {error}", flush=True)
 
 
 def _wrk(server: Server, connections: int, options: argparse.Namespace) -> dict[str, float]:
