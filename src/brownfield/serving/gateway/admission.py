@@ -66,7 +66,7 @@ class Admission:
         """
         queued = -(-rows // cap)
         if self.costs is not None:
-            full_ns = self._full_ns(cap)
+            full_ns = self.full_ns(cap)
             engine_ns = full_ns * (rows + sent_rows) / cap
             if queued * cap > rows:  # the last call may be shared by then, and ends for all at once
                 engine_ns += full_ns * (queued * cap - rows) / cap
@@ -82,12 +82,13 @@ class Admission:
         """
         if 0 < self.row_ns < _GATEWAY_NS:
             return 1
-        engine_ns = self._full_ns(cap)
+        engine_ns = self.full_ns(cap)
         if not engine_ns:
             return _FEWEST_CALLS
         return min(_MOST_CALLS, max(_FEWEST_CALLS, 1 + round(self.call_ns / engine_ns)))
 
-    def _full_ns(self, cap: int) -> float:
+    def full_ns(self, cap: int) -> float:
+        """Give what a call of so many rows takes in the engine; 0 when nothing is known."""
         costs = self.costs
         if costs is None:
             return self.row_ns * cap
