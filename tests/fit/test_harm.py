@@ -1,7 +1,9 @@
 """What a candidate does to its own process is its row: a crash while it answers, memory without end."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ import pytest
 
 from brownfield.fit import Recipe, Verdict, Wanted, search
 from brownfield.fit import measure as measuring
+from brownfield.workspace.fit import _most_rows
 
 pytestmark = pytest.mark.full
 
@@ -26,7 +29,7 @@ HUNGRY = """
     for node in graph.node:
         node.output[:] = ["plain" if name == y else name for name in node.output]
     graph.initializer.extend([
-        numpy_helper.from_array(np.array([400_000_000]), "many"),
+        numpy_helper.from_array(np.array([int(sys.argv[2]) if len(sys.argv) > 2 else 400_000_000]), "many"),
         numpy_helper.from_array(np.array([0]), "first"),
         numpy_helper.from_array(np.array(0, "f4"), "nothing"),
     ])
@@ -78,3 +81,17 @@ def test_f14_a_candidate_that_crashes_the_engine_is_a_row(mlp, few, tmp_path, mo
     again = search(source, few, Wanted(), **parts)
     assert again.resumed >= 3
     assert again.choice.reasons[STATIC.name] == row.failure
+
+
+def test_a_batch_beyond_the_memory_ends_the_cost_curve_and_not_the_candidate(mlp, few, tmp_path) -> None:
+    """48 MB a row: 8 rows fit into 700 MiB, 32 do not; the candidate is chosen, and its curve says how far it goes."""
+    source = tmp_path / "model"
+    source.mkdir()
+    options = {"model": str(mlp() / "model.onnx"), "target": str(source / "model.onnx")}
+    program = [sys.executable, "-c", textwrap.dedent(HUNGRY), json.dumps(options), "12000000"]
+    subprocess.run(program, check=True, capture_output=True)
+    limits = Wanted(memory_mib=700)
+    fit = search(source, few, limits, folder=tmp_path / "fit", tried=[FP32], run_in=[], time_limit_s=120.0)
+    assert fit.choice.chosen == "fp32"
+    assert set(fit.chosen.curve_us) == {"1", "8"}
+    assert _most_rows(fit.chosen) == 8

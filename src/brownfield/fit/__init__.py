@@ -8,7 +8,7 @@ from brownfield.fit.advice import Advice, Option
 from brownfield.fit.candidates import Candidate, Recipe, Session
 from brownfield.fit.choose import Choice, Noise, Row, Shortfall, Verdict, Wanted, choose
 from brownfield.fit.found import Fit, Machine
-from brownfield.fit.measure import Timing
+from brownfield.fit.measure import CURVE_ROWS, Timing
 from brownfield.fit.on import judge_probe, pack_probe
 from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint
@@ -18,6 +18,7 @@ from brownfield.fit.source import Imported, Source, SourceRefused, export_exampl
 from brownfield.fit.upgrade import with_advice
 
 __all__ = [
+    "CURVE_ROWS",
     "Accuracy",
     "Advice",
     "Candidate",

@@ -190,7 +190,8 @@ class Board:
 
 def _made(bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement") -> Version:
     """Make what the prediction path asks of a bundle."""
-    row_cap = BATCH_ROWS if placement.shares_batches and bundle.features.fixed_width else 1
+    shared = placement.shares_batches and bundle.features.fixed_width
+    row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
     curve = curve_of(bundle.provenance)
     costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
     return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)

@@ -213,7 +213,7 @@ class Loader:
                 program=program,
                 threads=loaded.threads,
                 memory_mib=loaded.memory_mib,
-                max_batch_rows=BATCH_ROWS if shared else 1,
+                max_batch_rows=bundle.session.rows_within(BATCH_ROWS) if shared else 1,
                 **bundle.session.started_with,
             )
             try:
