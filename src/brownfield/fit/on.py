@@ -1,7 +1,7 @@
 """Measure on another machine: pack candidates and rows into one file, and judge what it brings back.
 
 In: a model, rows, limits. Out: a ``.pyz`` that runs with Python, numpy and onnxruntime alone; then, of its result, a
-:class:`~brownfield.fit.search.Fit` of that machine. Refused: files, rows or limits other than those that were packed.
+:class:`~brownfield.fit.found.Fit` of that machine. Refused: files, rows or limits other than those that were packed.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.build import BuildFailed, bring, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, engines, recipes
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose
+from brownfield.fit.found import Fit, Machine
 from brownfield.fit.measure import Timing
 from brownfield.fit.parcel import pack, unpack
 from brownfield.fit.rows import Rows, Split
 from brownfield.fit.scaling import scaling_of
-from brownfield.fit.search import Fit, Machine
 from brownfield.fit.slices import compare_slices
 from brownfield.fit.upgrade import advised, point_of
 from brownfield.integration import PriceBook
