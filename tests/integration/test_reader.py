@@ -63,7 +63,7 @@ def test_many_problems_survive_pickling() -> None:
         ),
         pytest.param("model: {pth: bundles/x}\n", "Did you mean path?", id="B-66-short-form"),
         pytest.param("doors: {htp: {}}\n", "Did you mean http?", id="B-66-door"),
-        pytest.param("doors: {http: {port: 80}}\n", "expected no keys", id="B-66-no-keys"),
+        pytest.param("doors: {http: {port: 80}}\n", "expected one of the keys priority", id="B-66-one-key"),
         pytest.param("fallback: {deadline_ms:50}\n", "A space is missing after the colon.", id="B-66-colon"),
         pytest.param("zzz: 1\n", "the unknown key zzz", id="B-66-nothing-near"),
         pytest.param('"a\\nb\\e[31m": 1\n', "a\\nb\\x1b[31m", id="B-66-control-characters"),

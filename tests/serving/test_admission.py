@@ -17,7 +17,7 @@ def test_an_empty_queue_always_admits():
 def test_records_are_admitted_while_all_before_them_fit_into_the_deadline(waiting, rows, per_row_ns):
     """The bound is the estimated time of everything waiting and the request itself, not a count."""
     gate = Admission()
-    gate.enter(waiting, now_ns=0)
+    gate.enter(waiting)
     gate.per_row_ns = per_row_ns
     needed_ns = (waiting + rows) * per_row_ns
     assert gate.admits(rows, int(needed_ns) + 1)
@@ -29,7 +29,7 @@ def test_the_estimate_learns_the_time_per_record_of_a_batching_worker():
     gate = Admission()
     for batch in range(200):
         for _ in range(8):
-            gate.enter(1, now_ns=batch * 800_000)
+            gate.enter(1)
         for _ in range(8):
             gate.leave(1, entered_ns=batch * 800_000, now_ns=(batch + 1) * 800_000, answered=True)
     assert 80_000 < gate.per_row_ns < 120_000
@@ -39,7 +39,7 @@ def test_the_estimate_learns_the_time_per_record_of_a_batching_worker():
 def test_unanswered_records_leave_the_queue_and_teach_nothing():
     """A time-out says nothing about how long an answer takes."""
     gate = Admission()
-    gate.enter(3, now_ns=0)
+    gate.enter(3)
     gate.leave(3, entered_ns=0, now_ns=10**9, answered=False)
     assert gate.waiting_rows == 0
     assert gate.per_row_ns == 0

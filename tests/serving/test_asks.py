@@ -71,10 +71,14 @@ def test_where_calls_are_not_shared_each_caller_is_asked_for_alone(served, calls
     assert calls == [1] * 5
 
 
-def test_callers_of_different_patience_do_not_share_a_call(served, calls):
-    """One who gives less time neither hurries nor delays the others."""
-    answers(served, [record(1)] * 4, deadlines_ns=[50_000_000, 50_000_000, 90_000_000, 90_500_000])
-    assert calls == [2, 2]
+def test_callers_of_different_patience_share_a_call_and_give_up_alone(served, pool, calls):
+    """One who gives less time neither hurries nor delays the others: each is answered by a deadline of its own."""
+    pool.delay_s, served.deadline_ns = 0.1, 60_000_000_000
+    given = answers(served, [record(1)] * 3, deadlines_ns=[20_000_000, 50_000_000_000, 60_000_000_000])
+    assert [answer.decision.cause for answer in given] == ["deadline", "", ""]
+    assert calls == [3]
+    assert served.meter.lates == {"enqueue": 0, "dequeue": 0, "completion": 1}
+    assert served.champion.breaker.closed
 
 
 def test_i6_one_answer_out_of_contract_harms_no_other(served, pool, calls):

@@ -115,7 +115,7 @@ def test_more_than_can_be_answered_in_time_gives_the_fallback_at_once(served, po
     """Admission goes by the estimated wait."""
     gate = served.champion.admission
     gate.per_row_ns = served.deadline_ns
-    gate.enter(5, now_ns=0)
+    gate.enter(5)
     answer = ask(served)
     assert answer.decision.cause == "overload"
     assert pool.calls == 0

@@ -47,7 +47,7 @@ def test_the_page_lists_the_metrics(served):
 
 def test_the_page_names_every_cause():
     """Those that a decision can carry."""
-    from brownfield.serving.gateway.dataplane import CAUSES
+    from brownfield.serving.gateway.causes import CAUSES
 
     assert set(re.findall(r"^\| `(\w+)` \| ", PAGE.split("| cause |")[1].split("\n\n")[0], re.MULTILINE)) == {
         *CAUSES.values(),

@@ -566,7 +566,7 @@ def test_f_19_a_caller_who_resets_cancels_the_work(running, served, pool):
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     client.close()
     wait_until(lambda: running.door.handler.in_flight == 0)
-    assert served.champion.admission.waiting_rows == 0
+    wait_until(lambda: served.champion.admission.waiting_rows == 0)
     assert running.door.connections == 0
 
 

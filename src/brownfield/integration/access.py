@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
+from brownfield.integration.doors import PriorityName
 from brownfield.integration.kinds import Slug
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
@@ -20,6 +21,7 @@ class TokenSpec(Spec, frozen=True, kw_only=True):
 
     name: Annotated[Slug, Meta(description="Name of the principal, as it stands in the audit log.")]
     role: Annotated[Role, Meta(description="What the principal may do.")]
+    priority: Annotated[PriorityName, Meta(description="Highest priority of its requests.")] = "interactive"
     token: Annotated[Reference, Meta(description="Where the token stands: {env: NAME} or {file: PATH}.")]
 
 

@@ -1,7 +1,7 @@
 """``doors``: how callers reach an integration; each key is the name of an installed door."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, field
 
@@ -11,11 +11,16 @@ from brownfield.integration.words import KeyPath, describe
 if TYPE_CHECKING:
     from brownfield.integration.registry import Registry
 
-__all__ = ["DoorsSpec", "HttpDoor"]
+__all__ = ["DoorsSpec", "HttpDoor", "PriorityName"]
+
+PriorityName: TypeAlias = Literal["interactive", "batch", "shadow"]
+"""What a request is for: under load shadow is shed first, then batch."""
 
 
 class HttpDoor(Spec, frozen=True, kw_only=True):
     """Named-fields JSON and the Open Inference Protocol V2, on the workspace's HTTP listener."""
+
+    priority: Annotated[PriorityName, Meta(description="Highest priority of requests at this door.")] = "interactive"
 
 
 class DoorsSpec(Spec, frozen=True, kw_only=True):

@@ -42,11 +42,14 @@ class Principal:
         Words of :data:`brownfield.security.PERMISSIONS`.
     expires_utc
         Aware time from which the token is refused; None when it does not expire.
+    priority
+        Highest priority of its requests: ``interactive``, ``batch`` or ``shadow``.
     """
 
     name: str
     roles: frozenset[str]
     expires_utc: datetime | None = None
+    priority: str = "interactive"
 
 
 LOOPBACK = Principal("loopback", frozenset({"caller", "viewer", "operator"}))
@@ -97,7 +100,7 @@ class Principals:
                     path=f"access.tokens[{index}].token",
                     next_step="Make one with `python -c 'import secrets; print(\"bf_\" + secrets.token_urlsafe(32))'`.",
                 )
-            entries.append((Principal(spec.name, frozenset({spec.role})), token))
+            entries.append((Principal(spec.name, frozenset({spec.role}), priority=spec.priority), token))
         if not entries and needs_token(host):
             raise DeclarationError(
                 where="brownfield.yaml",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
+from brownfield.integration import HttpDoor
 from brownfield.model import Bundle, Environments, open_bundle
 from brownfield.model.probe import ProbeReport, probe
 from brownfield.model.process import ModelProcess
@@ -20,8 +21,10 @@ from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.costs import CostCurve, curve_of
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.served import Served, Version
+from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.workers.keeper import Keeper, WorkerState
 from brownfield.serving.workers.pool import WorkerPool
 
@@ -119,6 +122,7 @@ class Loader:
                 purpose=spec.purpose or "",
                 record=self._record_for(spec),
                 enrichment=self.enrichment_for(spec),
+                priority=_priority(spec),
                 meter=earlier.served.meter if earlier else Meter(),
             )
         )
@@ -176,18 +180,26 @@ class Loader:
 
         pool = WorkerPool()
         row_cap = _BATCH_ROWS if shared and bundle.features.fixed_width else 1
-        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec))
+        curve = curve_of(bundle.provenance)
+        costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
+        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
         keeper = Keeper(
             start,
             pool,
             label=f"{spec.name} {bundle.version}",
-            on_ready=version.breaker.retry_now,
+            on_ready=version.worker_joined,
             starts=self._starts,
             clock=self._clock,
         )
         await keeper.begin()
         loaded.keeper, loaded.served.champion = keeper, version
         loaded.bundle, loaded.probe = bundle, report
+
+
+def _priority(spec: "IntegrationSpec") -> Priority:
+    """Give the highest priority of requests at the HTTP door."""
+    door = spec.doors.options.get("http")
+    return Priority[door.priority.upper()] if isinstance(door, HttpDoor) else Priority.INTERACTIVE
 
 
 def _cache(spec: "IntegrationSpec") -> Cache | None:

@@ -9,19 +9,20 @@ class Admission:
     """Admits records while the model can answer them, and all before them, in time.
 
     The time per record is learned from the gaps between answers while the model was busy, so batching and several
-    workers are in it. An empty queue always admits: a wrong estimate heals itself.
+    workers are in it. A record that did not wait behind another tells only how long it takes at most, so it can lower
+    the estimate and never raise it. An empty queue admits: a wrong estimate heals itself.
 
     Examples
     --------
     >>> gate = Admission()
     >>> gate.admits(rows=1, left_ns=1_000)
     True
-    >>> gate.enter(1, now_ns=0)
+    >>> gate.enter(1)
     >>> gate.leave(1, entered_ns=0, now_ns=640_000, answered=True)
     >>> round(gate.per_row_ns)
-    20000
-    >>> gate.enter(4, now_ns=700_000)
-    >>> gate.admits(rows=1, left_ns=99_000), gate.admits(rows=1, left_ns=101_000)
+    640000
+    >>> gate.enter(4)
+    >>> gate.admits(rows=1, left_ns=3_100_000), gate.admits(rows=1, left_ns=3_300_000)
     (False, True)
     """
 
@@ -32,20 +33,36 @@ class Admission:
         self.per_row_ns = 0.0
         self._last_answer_ns = 0
 
-    def admits(self, rows: int, left_ns: int) -> bool:
-        """Whether ``rows`` records would be answered within ``left_ns`` nanoseconds, as far as is known."""
-        return self.waiting_rows == 0 or (self.waiting_rows + rows) * self.per_row_ns <= left_ns
+    def admits(self, rows: int, left_ns: float, ahead_rows: int | None = None) -> bool:
+        """Whether ``rows`` records would be answered within ``left_ns`` nanoseconds, as far as is known.
 
-    def enter(self, rows: int, now_ns: int) -> None:
-        """Count ``rows`` records as waiting."""
+        Parameters
+        ----------
+        rows
+            Of the request.
+        left_ns
+            Until its caller gives up.
+        ahead_rows
+            Those that are served before it; all that wait when None.
+        """
         if self.waiting_rows == 0:
-            self._last_answer_ns = now_ns
+            return True
+        ahead = self.waiting_rows if ahead_rows is None else ahead_rows
+        return (ahead + rows) * self.per_row_ns <= left_ns
+
+    def enter(self, rows: int) -> None:
+        """Count ``rows`` records as waiting."""
         self.waiting_rows += rows
 
-    def leave(self, rows: int, *, entered_ns: int, now_ns: int, answered: bool) -> None:
+    def leave(self, rows: int, *, entered_ns: int = 0, now_ns: int = 0, answered: bool) -> None:
         """Count them as gone, and learn from their answer."""
         self.waiting_rows -= rows
-        if answered:
-            gap_ns = now_ns - max(self._last_answer_ns, entered_ns)
-            self._last_answer_ns = now_ns
-            self.per_row_ns += _WEIGHT * (gap_ns / rows - self.per_row_ns)
+        if not answered:
+            return
+        busy = self._last_answer_ns >= entered_ns
+        per_row_ns = (now_ns - (self._last_answer_ns if busy else entered_ns)) / rows
+        self._last_answer_ns = now_ns
+        if not self.per_row_ns:
+            self.per_row_ns = per_row_ns
+        elif busy or per_row_ns < self.per_row_ns:
+            self.per_row_ns += _WEIGHT * (per_row_ns - self.per_row_ns)

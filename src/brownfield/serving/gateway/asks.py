@@ -1,16 +1,17 @@
 """Callers' records on their way to a model: what came in one turn of the loop shares one call where it may.
 
 Comes in: asks in the order of arrival. Goes out: groups for one call each, their records as one set of columns, and of
-the answer each ask's own rows. A group never mixes integrations, never passes the row cap and gives up at one time.
+the answer each ask's own rows. A group never mixes integrations or priorities, and never passes the row cap.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brownfield.contract import Checked
+from brownfield.serving.gateway.waiting import NEVER_NS, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
-__all__ = ["Ask", "Done", "ModelCall", "grouped", "merged", "own_rows"]
+__all__ = ["Ask", "Done", "ModelCall", "merged", "own_rows"]
 
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
 
-_SAME_DEADLINE_NS = 1_000_000  # asks whose deadlines are further apart do not share a call
+_SAME_DEADLINE_NS = 1_000_000  # callers whose deadlines are this close give up together
 
 
 class Ask:
@@ -59,20 +60,32 @@ class Ask:
         Whether the caller wants no kept answer, and none kept.
     entered_ns
         When it was admitted.
+    priority
+        What it is for.
+    caller
+        Name of the principal, with whom others share the model by rows.
+    over
+        Whether it was told, or cancelled: nobody is told any more.
+    queued
+        The version before which it waits; None before and behind that.
     """
 
     __slots__ = (
-        "cancelled",
+        "caller",
         "checked",
         "context",
         "counted",
         "deadline_ns",
         "done",
         "entered_ns",
+        "flow",
         "fresh",
         "known",
         "model_call",
         "notes",
+        "over",
+        "priority",
+        "queued",
         "served",
         "split",
     )
@@ -86,17 +99,23 @@ class Ask:
         self.deadline_ns = deadline_ns
         self.done = done
         self.context = context
-        self.cancelled = False
+        self.over = False
         self.known = checked
         self.notes: tuple[LookupNote, ...] = ()
         self.counted = True
         self.fresh = False
         self.entered_ns = 0
+        self.priority = Priority.INTERACTIVE
+        self.caller = ""
+        self.flow: tuple[str, bool] = ("", False)
+        self.queued: Version | None = None
         self.model_call: ModelCall | None = None
 
     def cancel(self) -> None:
         """Give up: nobody is told, and the model is not asked when it has not been."""
-        self.cancelled = True
+        self.over = True
+        if self.queued is not None:
+            self.queued.forget(self)
         if self.model_call is not None:
             self.model_call.cancel_when_unwanted()
 
@@ -106,14 +125,35 @@ class ModelCall:
 
     Its coroutine is stepped by hand, on by the callback of the very future that it awaits: a task would cost a turn of
     the loop before it began. So code on this path has no current task, and must not use ``asyncio.timeout``.
+
+    Attributes
+    ----------
+    deadline_ns
+        When the last of its callers gives up.
+    alone
+        Whether it was one request, and the workers held no other call for as long as it went.
+    soonest_ns
+        When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "asks")
+    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
+        self.alone = False
         self._coroutine: Coroutine[Any, Any, None]
         self._waiting: asyncio.Future[Any] | None = None
+        self.deadline_ns = max(ask.deadline_ns for ask in asks)
+        self.soonest_ns = min(ask.deadline_ns for ask in asks)
+        if self.deadline_ns - self.soonest_ns <= _SAME_DEADLINE_NS:
+            self.soonest_ns = NEVER_NS
+
+    def late(self, now_ns: int) -> list[Ask]:
+        """Give those who have given up by now, and note when the next one will."""
+        waiting = [ask for ask in self.asks if not ask.over]
+        soon = [ask.deadline_ns for ask in waiting if now_ns < ask.deadline_ns < self.deadline_ns - _SAME_DEADLINE_NS]
+        self.soonest_ns = min(soon, default=NEVER_NS)
+        return [ask for ask in waiting if ask.deadline_ns <= now_ns]
 
     def begin(self, coroutine: "Coroutine[Any, Any, None]") -> None:
         """Run the coroutine that asks the model."""
@@ -122,7 +162,7 @@ class ModelCall:
 
     def cancel_when_unwanted(self) -> None:
         """End it when the last caller has left."""
-        if self._waiting is not None and all(ask.cancelled for ask in self.asks):
+        if self._waiting is not None and all(ask.over for ask in self.asks):
             self._waiting.cancel()
 
     def _step(self, _: object = None) -> None:
@@ -137,24 +177,6 @@ class ModelCall:
             return
         future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
         future.add_done_callback(self._step)
-
-
-def grouped(asks: Sequence[Ask], version: "Version") -> Iterator[list[Ask]]:
-    """Part asks into groups that may share one call to ``version``, in their order."""
-    group: list[Ask] = []
-    rows = 0
-    for ask in asks:
-        if group and not (
-            version.row_cap >= rows + ask.checked.rows
-            and ask.served is group[0].served
-            and abs(ask.deadline_ns - group[0].deadline_ns) <= _SAME_DEADLINE_NS
-        ):
-            yield group
-            group, rows = [], 0
-        group.append(ask)
-        rows += ask.checked.rows
-    if group:
-        yield group
 
 
 def merged(asks: Sequence[Ask]) -> Checked:

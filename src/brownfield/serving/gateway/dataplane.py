@@ -21,10 +21,14 @@ from brownfield.errors import (
     Unavailable,
     WorkerUnavailable,
 )
-from brownfield.serving.gateway.asks import Ask, ModelCall, grouped, merged, own_rows
-from brownfield.serving.gateway.enrich import LookupNote, LookupUnanswered
+from brownfield.model.process import WorkerDied
+from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
+from brownfield.serving.gateway.cache import input_digest
+from brownfield.serving.gateway.causes import as_ours, blames_model, cause_of
+from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version
+from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
@@ -154,15 +158,15 @@ class Dataplane:
             columns, ask.notes = await enrichment.apply(ask.checked, (ask.deadline_ns - self.now_ns()) / 1e9)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged, and the fallback answers)
             ask.notes = getattr(error, "notes", ())
-            ours = _as_ours(error, ask.served)
+            ours = as_ours(error, ask.served)
             if isinstance(ours, InputRefused):
                 self._tell(ask, ours)
             else:
-                self._fall_back(ask, _cause(ours))
+                self._fall_back(ask, cause_of(ours))
             return
         ask.split.mark(Stage.FEATURES, self.now_ns())
         ask.known = Checked(ask.checked.rows, columns, ask.checked.single, ask.checked.whole)
-        if not ask.cancelled:
+        if not ask.over:
             self._ask_champion(ask, champion)
 
     def _ask_champion(self, ask: Ask, champion: Version) -> None:
@@ -214,7 +218,7 @@ class Dataplane:
                 ask.split.mark(Stage.QUEUE, now_ns)
                 self._give_again(ask, champion, result.checked, 0)
         else:
-            cause = result.decision.cause if isinstance(result, Answer | Unanswered) else _cause(result)
+            cause = result.decision.cause if isinstance(result, Answer | Unanswered) else cause_of(result)
             for ask in waiting:
                 self._fall_back(ask, cause)
 
@@ -224,66 +228,150 @@ class Dataplane:
 
     def _ask_model(self, ask: Ask, champion: Version) -> None:
         """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
-        split = ask.split
         now_ns = self.now_ns()
-        cause = champion.refuses(ask.checked.rows, now_ns, ask.deadline_ns)
+        poison = champion.poison
+        if poison.watching and poison.is_blocked(input_digest(ask.served, ask.known), now_ns):
+            self._fall_back(ask, "poison")
+            return
+        cause = champion.refuses(ask, now_ns)
         if cause:
+            if cause == "deadline":
+                ask.served.meter.late("enqueue")
+            elif cause == "overload":
+                ask.served.meter.shed(ask.priority)
             self._fall_back(ask, cause)
             return
-        split.mark(Stage.ADMISSION, now_ns)
-        ask.entered_ns = now_ns
-        champion.admission.enter(ask.checked.rows, now_ns)
-        champion.turn.append(ask)
-        if len(champion.turn) == 1:
-            asyncio.get_running_loop().call_soon(self._send, champion)
+        ask.split.mark(Stage.ADMISSION, now_ns)
+        champion.queue(ask, now_ns)
+        self._send_soon(champion)
+
+    def _send_soon(self, version: Version) -> None:
+        if not version.sending:
+            version.sending = True
+            asyncio.get_running_loop().call_soon(self._send, version)
 
     def _send(self, version: Version) -> None:
-        """Ask the model for what came in this turn of the loop."""
-        asks, version.turn = version.turn, []
+        """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
+        version.sending = False
         now_ns = self.now_ns()
-        wanted = []
-        for ask in asks:
-            if ask.cancelled:
-                version.admission.leave(ask.checked.rows, entered_ns=ask.entered_ns, now_ns=now_ns, answered=False)
-                version.breaker.abandoned()
+        if version.waiting.soonest_ns <= now_ns:
+            self._expire(version, now_ns)
+        while version.waiting.rows and len(version.calls) < version.window and not version.apart:
+            group = version.waiting.take(version.call_rows)
+            for ask in group:
+                ask.queued = None
+            if version.poison.watching:
+                group = self._set_apart(version, group)
+            if group:
+                self._start(version, group)
+        self._ask_alone(version)
+        if version.waiting.rows:
+            self._watch(version, version.waiting.soonest_ns)
+
+    def _set_apart(self, version: Version, group: list[Ask]) -> list[Ask]:
+        """Hold back who is suspected of ending workers, to be asked alone; give the others."""
+        others = []
+        for ask in group:
+            if version.poison.is_suspect(input_digest(ask.served, ask.known)):
+                version.apart.append(ask)
+                left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
+                asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
             else:
-                wanted.append(ask)
-        for group in grouped(wanted, version):
-            self._start(version, group)
+                others.append(ask)
+        return others
+
+    def _ask_alone(self, version: Version) -> None:
+        """Ask for the next suspect, once nothing else is with the workers."""
+        while version.apart and not version.calls:
+            ask = version.apart[0]
+            if not ask.over:
+                self._start(version, [ask])
+                return
+            version.apart.popleft()
+            version.admission.leave(ask.checked.rows, answered=False)
+            version.breaker.abandoned()
+            self._send_soon(version)
+
+    def _watch(self, version: Version, until_ns: int) -> None:
+        """Look at the deadlines again at that time: one timer for all who wait."""
+        if version.watched_ns and version.watched_ns <= until_ns:
+            return
+        if version.watch is not None:
+            version.watch.cancel()
+        version.watched_ns = until_ns
+        delay_s = max(0, until_ns - self.now_ns()) / 1e9
+        version.watch = asyncio.get_running_loop().call_later(delay_s, self._look, version)
+
+    def _look(self, version: Version) -> None:
+        version.watch, version.watched_ns = None, 0
+        self._expire(version, self.now_ns())
+
+    def _expire(self, version: Version, now_ns: int) -> None:
+        """Answer for all who have given up waiting, and look again when the next one does."""
+        for ask in version.waiting.expired(now_ns):
+            version.forget(ask)
+            ask.served.meter.late("dequeue")
+            self._fall_back(ask, "deadline")
+        soonest_ns = version.waiting.soonest_ns
+        for call in version.calls:
+            if call.soonest_ns <= now_ns:
+                for ask in call.late(now_ns):
+                    ask.served.meter.late("completion")
+                    self._fall_back(ask, "deadline")
+            soonest_ns = min(soonest_ns, call.soonest_ns)
+        if soonest_ns < NEVER_NS:
+            self._watch(version, soonest_ns)
 
     def _start(self, version: Version, group: list[Ask]) -> None:
         call = ModelCall(group)
         for ask in group:
             ask.model_call = call
-        call.begin(self._call(version, group))
+        call.alone = len(group) == 1 and not version.calls
+        for other in version.calls:
+            other.alone = False
+        version.calls.add(call)
+        if call.soonest_ns < NEVER_NS:
+            self._watch(version, call.soonest_ns)
+        call.begin(self._call(version, call, group))
 
-    async def _call(self, version: Version, asks: list[Ask]) -> None:
+    async def _call(self, version: Version, call: ModelCall, asks: list[Ask]) -> None:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         now_ns = self.now_ns
         first = asks[0]
         served = first.served
         checked = first.known if len(asks) == 1 else merged(asks)
-        deadline_ns = min(ask.deadline_ns for ask in asks)
+        sent_ns = now_ns()
         answered = False
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
             encoded_ns = now_ns()
-            inference = await version.pool.infer(tensors, checked.rows, deadline_ns)
+            inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
             answered, answered_ns = True, now_ns()
             response = _in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._failed(version, asks, _as_ours(error, served), answered=answered)
+            self._suspect(version, call, error)
+            self._leave(version, call, answered=answered)
+            fair = 2 * (call.deadline_ns - sent_ns) >= served.deadline_ns
+            self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
             version.breaker.abandoned()  # every caller has left
-            self._leave(version, asks, answered=answered)
+            self._leave(version, call, answered=answered)
             raise
         else:
             checked_ns = now_ns()
-            self._leave(version, asks, answered=True)
+            if version.poison.watching or version.poison.late_calls:
+                self._suspect(version, call, None)
+            self._leave(version, call, answered=True)
             version.breaker.succeeded(checked_ns)
+            if version.costs is not None:
+                version.costs.observe(checked.rows, inference.infer_ns)
             at = 0
             for ask in asks:
                 rows = ask.checked.rows
+                if ask.deadline_ns < checked_ns or ask.over:
+                    at += rows
+                    self._late(ask)
+                    continue
                 own = response if len(asks) == 1 else own_rows(response, at, rows)
                 at += rows
                 split = ask.split
@@ -294,32 +382,67 @@ class Dataplane:
                 decision = _decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
-    def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, answered: bool) -> None:
+    def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for one by one, for one alone may be at fault."""
-        self._leave(version, asks, answered=answered)
-        now_ns = self.now_ns()
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
             for ask in asks:
-                version.admission.enter(ask.checked.rows, now_ns)
-                self._start(version, [ask])
+                if not ask.over:
+                    version.admission.enter(ask.checked.rows)
+                    self._start(version, [ask])
             return
-        first = asks[0]
-        given_ns = min(ask.deadline_ns for ask in asks) - first.entered_ns
-        if _blames_model(error, fair=2 * given_ns >= first.served.deadline_ns):
-            version.breaker.failed(now_ns)
+        if blames_model(error, fair=fair):
+            version.breaker.failed(self.now_ns())
         else:
             version.breaker.abandoned()
         for ask in asks:
             if isinstance(error, InputRefused):  # the features refuse a value: the caller's fault, no worker was asked
                 self._tell(ask, error)
+            elif isinstance(error, DeadlineExceeded):
+                self._late(ask)
             else:
-                self._fall_back(ask, _cause(error))
+                self._fall_back(ask, cause_of(error))
 
-    def _leave(self, version: Version, asks: list[Ask], *, answered: bool) -> None:
-        rows = sum(ask.checked.rows for ask in asks)
-        version.admission.leave(rows, entered_ns=asks[0].entered_ns, now_ns=self.now_ns(), answered=answered)
+    def _suspect(self, version: Version, call: ModelCall, error: Exception | None) -> None:
+        """Note who was there when a worker ended or kept silent, and clear who got an answer."""
+        poison, found = version.poison, version.poison.found
+
+        def digests() -> list[bytes]:
+            return [input_digest(ask.served, ask.known) for ask in call.asks]
+
+        if isinstance(error, WorkerDied):
+            poison.lost(digests(), self.now_ns(), alone=call.alone)
+        elif isinstance(error, DeadlineExceeded):
+            poison.late(digests, self.now_ns(), alone=call.alone)
+        elif not isinstance(error, WorkerUnavailable | Overloaded):
+            poison.late_calls.clear()
+            if poison.watching:
+                poison.answered(digests())
+        if poison.found > found:
+            _log.error(
+                "a request ends the model's processes and is blocked",
+                extra={"event": "BF-GTW-POISON", "integration": call.asks[0].served.name, "version": version.name},
+            )
+
+    def _late(self, ask: Ask) -> None:
+        """Fall back for one whose deadline passed while a worker had it."""
+        if not ask.over:
+            ask.served.meter.late("completion")
+            self._fall_back(ask, "deadline")
+
+    def _leave(self, version: Version, call: ModelCall, *, answered: bool) -> None:
+        """Take a call off the workers, and let the next one go."""
+        version.calls.discard(call)
+        if version.apart and version.apart[0] is call.asks[0]:
+            version.apart.popleft()
+        rows = sum(ask.checked.rows for ask in call.asks)
+        entered_ns = min(ask.entered_ns for ask in call.asks)
+        version.admission.leave(rows, entered_ns=entered_ns, now_ns=self.now_ns(), answered=answered)
+        if version.waiting.rows or version.apart:
+            self._send_soon(version)
 
     def _fall_back(self, ask: Ask, cause: str) -> None:
+        if ask.over:
+            return
         served, checked, split = ask.served, ask.checked, ask.split
         split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else Stage.ADMISSION, self.now_ns())
         for fallback in served.fallbacks:
@@ -341,8 +464,9 @@ class Dataplane:
 
     def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
-        if ask.cancelled:
+        if ask.over:
             return
+        ask.over = True
         ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
         ask.done(ask, result)
         if decision is not None and ask.counted:
@@ -370,46 +494,8 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_result(result)
 
 
-def _as_ours(error: Exception, served: Served) -> BrownfieldError:
-    """Give a failure as one that the callers are told of."""
-    if isinstance(error, BrownfieldError):
-        return error
-    _log.error(
-        "the prediction path failed",
-        exc_info=error,
-        extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name},
-    )
-    return ModelFailed("features or model failed unexpectedly")
-
-
-CAUSES: dict[type[BrownfieldError], str] = {
-    DeadlineExceeded: "deadline",
-    LookupUnanswered: "lookup",
-    ModelFailed: "model",
-    OutputRefused: "output",
-    Overloaded: "overload",
-    WorkerUnavailable: "worker",
-}
-
-
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:
     return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
-
-
-def _cause(error: BrownfieldError) -> str:
-    return CAUSES.get(type(error), "model")
-
-
-def _blames_model(error: BaseException, *, fair: bool) -> bool:
-    """Whether the breaker counts it: not when the caller left, nor when a worker died.
-
-    A late answer counts when the model was given a fair time: half of the declared deadline or more, which neither the
-    caller nor a stall before the model had used up. The pool knows by itself that a worker is gone; its replacement
-    must not wait for a breaker.
-    """
-    if isinstance(error, DeadlineExceeded):
-        return fair
-    return isinstance(error, Exception) and not isinstance(error, WorkerUnavailable | Overloaded | InputRefused)
 
 
 def _in_contract(version: Version, served: Served, checked: "Checked", outputs: "Tensors") -> "Checked":

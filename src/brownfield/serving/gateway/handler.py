@@ -14,7 +14,7 @@ import msgspec
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
-from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers
+from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers, wishes
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
@@ -48,10 +48,24 @@ class Limits(NamedTuple):
     rows: int = 10_000
 
 
+class Caller(Protocol):
+    """Who asks."""
+
+    @property
+    def name(self) -> str:
+        """Whose share of the model the request takes."""
+        ...
+
+    @property
+    def priority(self) -> str:
+        """Highest priority of its requests, by name."""
+        ...
+
+
 class Authorize(Protocol):
     """Lets a request in, or raises Unauthenticated or Forbidden."""
 
-    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> object:
+    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> Caller | None:
         """Check an Authorization header for a permission; ``peer`` is the caller's address."""
         ...
 
@@ -104,9 +118,10 @@ ROUTES: tuple[Route, ...] = (
 class Call:
     """One opened request: who answers it, for which integration, its latency split, and who is told the answer."""
 
-    __slots__ = ("ask", "headers", "path", "reply", "request", "route", "served", "split")
+    __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "split")
 
-    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: Caller | None) -> None:
+        self.caller = caller
         self.route = route.function
         self.served = route.served
         self.headers = headers
@@ -218,11 +233,11 @@ class Handler:
         try:
             if self.origins is not None:
                 self.origins.check(headers)
-            bound = self._find(method, path, headers, peer)
+            bound, caller = self._find(method, path, headers, peer)
             _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
-        return Call(bound, headers, path, split)
+        return Call(bound, headers, path, split, caller)
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
         """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
@@ -270,15 +285,16 @@ class Handler:
         """Refuse a call whose body turned out longer than the cap."""
         return self._refusal(_too_large(self.limits.body_bytes), call.path, call.split)
 
-    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> _Bound:
-        """Who answers; authentication comes before everything that a stranger could learn from."""
+    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> tuple[_Bound, Caller | None]:
+        """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
         permission = bound.permission if bound else "read"
+        caller = None
         if permission is not None and self.authorize is not None:
-            self.authorize(headers.get(b"authorization"), permission, peer=peer)
+            caller = self.authorize(headers.get(b"authorization"), permission, peer=peer)
         if bound is not None:
-            return bound
+            return bound, caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
         raise _not_found(path, self.dataplane.snapshot)
@@ -314,18 +330,21 @@ class Handler:
     def _predict(self, call: Call, body: bytes) -> None:
         served = _served(call)
         checked = named.decode(served, call.headers, body)
-        self._ask(call, checked, 0)
+        self._ask(call, checked)
 
     def _infer(self, call: Call, body: bytes) -> None:
-        served, split = _served(call), call.split
+        served = _served(call)
         call.request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
-        timeout_us = call.request.timeout_us
-        self._ask(call, checked, split.started_ns + timeout_us * 1000 if timeout_us else 0)
+        if call.request.parameters:
+            self._ask(call, checked, call.request.timeout_us * 1000, call.request.priority)
+        else:
+            self._ask(call, checked)
 
-    def _ask(self, call: Call, checked: "Checked", deadline_ns: int) -> None:
+    def _ask(self, call: Call, checked: "Checked", timeout_ns: int = 0, priority: int = 0) -> None:
         self._check_rows(checked.rows)
         call.split.mark(Stage.VALIDATE, self.now_ns())
-        call.ask = ask = Ask(_served(call), checked, call.split, deadline_ns, self._answered, call)
+        call.ask = ask = Ask(_served(call), checked, call.split, 0, self._answered, call)
+        wishes.apply(ask, call.headers, call.caller, timeout_ns, priority)
         control = call.headers.get(b"cache-control")
         ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
         self.dataplane.ask(ask)

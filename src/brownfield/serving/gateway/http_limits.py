@@ -7,6 +7,8 @@ __all__ = ["SINGLE_FIELDS", "HttpLimits"]
 SINGLE_FIELDS = frozenset(
     {
         b"authorization",
+        b"brownfield-priority",
+        b"brownfield-timeout-ms",
         b"content-encoding",
         b"content-length",
         b"content-type",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
+from brownfield.serving.gateway.waiting import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +26,23 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Meter:
     """What one integration answered: counts by who and why, rows, durations by stage."""
 
-    __slots__ = ("answers", "cache_hits", "cache_misses", "duration", "refused", "rows", "stages_ns")
+    __slots__ = (
+        "answers",
+        "cache_hits",
+        "cache_misses",
+        "duration",
+        "lates",
+        "refused",
+        "rows",
+        "sheds",
+        "stages_ns",
+    )
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str, str, str], int] = {}
         self.refused: dict[str, int] = {}
+        self.lates: dict[str, int] = dict.fromkeys(("enqueue", "dequeue", "completion"), 0)
+        self.sheds = [0] * len(Priority)
         self.rows = 0
         self.cache_hits = 0
         self.cache_misses = 0
@@ -46,6 +59,14 @@ class Meter:
         for index, part_ns in enumerate(split.parts_ns):
             if part_ns:
                 stages_ns[index] += part_ns
+
+    def late(self, at: str) -> None:
+        """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""
+        self.lates[at] += 1
+
+    def shed(self, priority: Priority) -> None:
+        """Count a request that was not let wait, because it would have waited too long."""
+        self.sheds[priority] += 1
 
     def refuse(self, codes: Iterable[str]) -> None:
         """Count a request that broke the contract, once per distinct code."""
@@ -90,7 +111,7 @@ def exposition(integrations: Mapping[str, "Served"], http: HttpMeter, further: I
         f'brownfield_http_responses_total{{status="{status}"}} {n}' for status, n in sorted(http.by_status.items())
     ]
     served = [integrations[name] for name in sorted(integrations)]
-    for made in (_answers, _refused, _rows, _caches, _lookups, _states, _durations, _stages, _compatible):
+    for made in (_answers, _refused, _shed, _rows, _caches, _lookups, _states, _durations, _stages, _compatible):
         lines.extend(made(served))
     lines.extend(further)
     return "\n".join(lines) + "\n"
@@ -126,6 +147,20 @@ def _refused(served: list["Served"]) -> Iterator[str]:
     for one in served:
         for code, n in sorted(one.meter.refused.items()):
             yield f"{name}{{{labelled(integration=one.name, code=code)}}} {n}"
+
+
+def _shed(served: list["Served"]) -> Iterator[str]:
+    name = "brownfield_deadlines_passed_total"
+    yield from family(name, "counter", "Deadlines that passed before waiting, while waiting, or at a worker.")
+    for one in served:
+        for at, n in one.meter.lates.items():
+            yield f"{name}{{{labelled(integration=one.name, at=at)}}} {n}"
+    name = "brownfield_shed_requests_total"
+    yield from family(name, "counter", "Requests that the queue was too long for, by priority.")
+    for one in served:
+        for priority in Priority:
+            labels = labelled(integration=one.name, priority=priority.name.lower())
+            yield f"{name}{{{labels}}} {one.meter.sheds[priority]}"
 
 
 def _rows(served: list["Served"]) -> Iterator[str]:

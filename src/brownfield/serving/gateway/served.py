@@ -1,5 +1,7 @@
 """What is served now: one frozen snapshot per integration, swapped as a whole when the declaration changes."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -7,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 from brownfield.errors import NotFound
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway.admission import Admission
+from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.waiting import Priority, Waiting
+from brownfield.serving.workers.poison import Poison
 
 if TYPE_CHECKING:
+    import asyncio
+
     from brownfield.contract import Contract
     from brownfield.serving.fallback.base import Fallback
-    from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.asks import Ask, ModelCall
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.latency import Split
@@ -42,11 +49,25 @@ class Version:
         Most rows of one call that several callers share; 1 where they may not share one.
     cache
         Answers that may be given again; None where that is not declared.
+    costs
+        What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
+    window
+        Most calls that are with the workers at a time; the rest waits here, where it can still be ordered and shed.
 
     Attributes
     ----------
-    turn
-        What was admitted in this turn of the loop.
+    poison
+        Requests that ended workers.
+    apart
+        Those suspected of it that are to be asked alone, the first perhaps just now.
+    waiting
+        Who was admitted and is not with a worker yet.
+    calls
+        Those that are with a worker.
+    sending
+        Whether what waits is looked at in this turn of the loop.
+    watch, watched_ns
+        The timer that looks at deadlines, and the time that it was set to; 0 without one.
     """
 
     name: str
@@ -54,19 +75,61 @@ class Version:
     pool: "Pool"
     row_cap: int = 1
     cache: "Cache | None" = None
+    costs: CostCurve | None = None
+    window: int = 2
     breaker: Breaker = field(default_factory=Breaker)
     admission: Admission = field(default_factory=Admission)
-    turn: "list[Ask]" = field(default_factory=list, init=False)
+    poison: Poison = field(default_factory=Poison, init=False)
+    apart: "deque[Ask]" = field(default_factory=deque, init=False)
+    waiting: Waiting = field(default_factory=Waiting, init=False)
+    calls: "set[ModelCall]" = field(default_factory=set, init=False)
+    sending: bool = field(default=False, init=False)
+    watch: "asyncio.TimerHandle | None" = field(default=None, init=False)
+    watched_ns: int = field(default=0, init=False)
 
-    def refuses(self, rows: int, now_ns: int, deadline_ns: int) -> str:
-        """Say why the model is not to be asked for ``rows`` more records; empty when it is."""
-        if now_ns >= deadline_ns:
+    @property
+    def call_rows(self) -> int:
+        """Rows that a shared call may have now."""
+        return self.row_cap if self.costs is None else min(self.row_cap, self.costs.cap)
+
+    def refuses(self, ask: "Ask", now_ns: int) -> str:
+        """Say why the model is not to be asked for one more; empty when it is."""
+        left_ns = ask.deadline_ns - now_ns
+        if left_ns <= 0:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        if not self.admission.admits(rows, deadline_ns - now_ns):
+        alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
+        if not alone and not self._in_time(ask, left_ns * ask.priority.share):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
+
+    def _in_time(self, ask: "Ask", left_ns: float) -> bool:
+        """Whether an answer may be hoped for: of a large request also where nobody is before it."""
+        rows, cap = ask.checked.rows, self.row_cap
+        sent_rows = self.admission.waiting_rows - self.waiting.rows
+        if not self.admission.admits(rows, left_ns, sent_rows + self.waiting.ahead(ask, cap)):
+            return False
+        return rows <= cap or self.costs is None or self.costs.time_ns(rows) <= left_ns
+
+    def queue(self, ask: "Ask", now_ns: int) -> None:
+        """Let an admitted ask wait."""
+        ask.entered_ns = now_ns
+        ask.queued = self
+        self.admission.enter(ask.checked.rows)
+        self.waiting.put(ask, self.row_cap)
+
+    def worker_joined(self, now_ns: int = 0) -> None:
+        """Take in that a new worker can be asked."""
+        self.breaker.retry_now()
+        self.poison.replaced(now_ns or time.monotonic_ns())
+
+    def forget(self, ask: "Ask") -> None:
+        """Take a waiting ask out again: nobody waits for it any more."""
+        ask.queued = None
+        self.waiting.forget(ask)
+        self.admission.leave(ask.checked.rows, answered=False)
+        self.breaker.abandoned()
 
 
 @dataclass(eq=False)
@@ -91,6 +154,8 @@ class Served:
         Called once per answer, after it was given.
     enrichment
         What lookups add to a request before the model is asked; None without any.
+    priority
+        Highest priority of requests over HTTP.
 
     Attributes
     ----------
@@ -106,6 +171,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     enrichment: "Enrichment | None" = None
+    priority: Priority = Priority.INTERACTIVE
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)
 

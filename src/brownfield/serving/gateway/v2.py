@@ -111,6 +111,14 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
             _refuse("", "parameters.timeout", RejectionCode.REQUEST_PARAMETER)
         return timeout
 
+    @property
+    def priority(self) -> int:
+        """As Triton counts: 1 is the highest; 0 for the caller's own."""
+        priority = (self.parameters or {}).get("priority", 0)
+        if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+            _refuse("", "parameters.priority", RejectionCode.REQUEST_PARAMETER)
+        return priority
+
 
 def _refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     raise InputRefused([Violation(field, rule, code)])

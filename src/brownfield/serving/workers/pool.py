@@ -45,11 +45,16 @@ class WorkerPool:
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (frames carry the rows)
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
-        member = self._least_busy(None)
+        member = self._choice(None)
+        if member is None:
+            raise WorkerUnavailable("no model process is running")
         try:
             return await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
-            return await _ask(self._least_busy(member), tensors, deadline_ns)
+            sibling = self._choice(member)
+            if sibling is None:
+                raise
+            return await _ask(sibling, tensors, deadline_ns)
 
     async def hung(self, channel: "ModelChannel", *, patience_ns: int, now_ns: int) -> bool:
         """Whether a worker that kept silent keeps silent still: it is asked the same again, with patience.
@@ -68,13 +73,12 @@ class WorkerPool:
             return False  # an error is an answer, and a death is noticed elsewhere
         return False
 
-    def _least_busy(self, but: _Member | None) -> _Member:
+    def _choice(self, but: _Member | None) -> _Member | None:
+        """Give the least busy worker that is not ``but``."""
         choice = None
         for member in self._members:
             if member is not but and (choice is None or member.channel.in_flight < choice.channel.in_flight):
                 choice = member
-        if choice is None:
-            raise WorkerUnavailable("no model process is running")
         return choice
 
 

@@ -1,0 +1,63 @@
+"""What went wrong on the prediction path: as an error of ours, as a cause in words, and whom to blame."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from brownfield.errors import (
+    BrownfieldError,
+    DeadlineExceeded,
+    InputRefused,
+    ModelFailed,
+    OutputRefused,
+    Overloaded,
+    WorkerUnavailable,
+)
+from brownfield.model.process import WorkerDied
+from brownfield.serving.gateway.enrich import LookupUnanswered
+
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.served import Served
+
+__all__ = ["CAUSES", "as_ours", "blames_model", "cause_of"]
+
+_log = logging.getLogger(__name__)
+
+
+def as_ours(error: Exception, served: "Served") -> BrownfieldError:
+    """Give a failure as one that the callers are told of."""
+    if isinstance(error, BrownfieldError):
+        return error
+    _log.error(
+        "the prediction path failed",
+        exc_info=error,
+        extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name},
+    )
+    return ModelFailed("features or model failed unexpectedly")
+
+
+CAUSES: dict[type[BrownfieldError], str] = {
+    DeadlineExceeded: "deadline",
+    LookupUnanswered: "lookup",
+    ModelFailed: "model",
+    OutputRefused: "output",
+    Overloaded: "overload",
+    WorkerDied: "worker",
+    WorkerUnavailable: "worker",
+}
+
+
+def cause_of(error: BrownfieldError) -> str:
+    """Say in a word of :data:`CAUSES` why the model did not answer."""
+    return CAUSES.get(type(error), "model")
+
+
+def blames_model(error: BaseException, *, fair: bool) -> bool:
+    """Whether the breaker counts it: not when the caller left, nor when a worker died.
+
+    A late answer counts when the model was given a fair time: half of the declared deadline or more, which neither the
+    caller nor a stall before the model had used up. The pool knows by itself that a worker is gone; its replacement
+    must not wait for a breaker.
+    """
+    if isinstance(error, DeadlineExceeded):
+        return fair
+    return isinstance(error, Exception) and not isinstance(error, WorkerUnavailable | Overloaded | InputRefused)

@@ -1,0 +1,135 @@
+"""What one call to a model costs by its rows, and how many rows of one call still pay.
+
+In: the curve that the bundle brings (measured by fit), then every call's own time. Out: the time of a call, and a cap.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+__all__ = ["CostCurve", "curve_of"]
+
+_SIZES = 8  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
+_WEIGHT = 1 / 16  # of one call in the smoothed time of its size
+_RELEARN_CALLS = 16
+_ENOUGH = 0.95  # of the best rate that was seen
+_SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
+
+
+class CostCurve:
+    """Time of a call over its rows.
+
+    The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
+    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
+
+    Parameters
+    ----------
+    measured_us
+        Microseconds in the engine by rows of the call; empty where nothing was measured.
+    deadline_ns
+        Declared deadline; 0 for none.
+    most_rows
+        Bound of the cap.
+
+    Attributes
+    ----------
+    cap
+        Rows that a shared call may have now.
+
+    Examples
+    --------
+    >>> CostCurve({1: 7307, 8: 48_786, 32: 208_788}, most_rows=32).cap  # a transformer on one core
+    4
+    >>> CostCurve({1: 4.4, 8: 5.2, 32: 8.2}, most_rows=32).cap  # a small perceptron
+    32
+    >>> curve = CostCurve(most_rows=32)
+    >>> curve.cap
+    2
+    """
+
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_sizes", "cap")
+
+    def __init__(
+        self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
+    ) -> None:
+        self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
+        self._deadline_ns = deadline_ns
+        self._most_rows = most_rows
+        self._calls = 0
+        for rows, time_us in (measured_us or {}).items():
+            self._sizes[_size(rows)] = [rows, time_us * 1000]
+        self.cap = self._best_cap()
+
+    def observe(self, rows: int, run_ns: int) -> None:
+        """Learn from a call of ``rows`` rows that took ``run_ns`` nanoseconds in the engine."""
+        size = _size(rows)
+        known = self._sizes[size]
+        if known is None:
+            self._sizes[size] = [rows, run_ns]
+            self._calls = 0
+            self.cap = self._best_cap()
+            return
+        known[0] += _WEIGHT * (rows - known[0])
+        known[1] += _WEIGHT * (run_ns - known[1])
+        self._calls += 1
+        if self._calls == _RELEARN_CALLS:
+            self._calls = 0
+            self.cap = self._best_cap()
+
+    def time_ns(self, rows: int) -> float:
+        """Nanoseconds that a call of ``rows`` rows takes; 0 when nothing was ever measured.
+
+        Examples
+        --------
+        >>> CostCurve({1: 10, 8: 24}).time_ns(4)
+        16000.0
+        """
+        points = self._points()
+        if not points:
+            return 0.0
+        for (few, short), (many, long) in pairwise(points):
+            if rows <= many:
+                return max(0.0, short + (long - short) * (rows - few) / (many - few))
+        last_rows, last_ns = points[-1]
+        return last_ns * max(1.0, rows / last_rows)
+
+    def _points(self) -> list[tuple[float, float]]:
+        return [(known[0], known[1]) for known in self._sizes if known is not None]
+
+    def _best_cap(self) -> int:
+        points = self._points()
+        largest = max(1, int(points[-1][0])) if points else 1
+        rates = [rows / max(1.0, self.time_ns(rows)) for rows in range(1, largest + 1)]
+        cap = next(rows for rows, rate in enumerate(rates, 1) if rate >= _ENOUGH * max(rates))
+        if 2 * cap > largest:  # the rate may rise further: try it out
+            cap = 2 * largest
+        cap = min(cap, self._most_rows)
+        if self._deadline_ns:
+            while cap > 1 and self.time_ns(cap) * _SHARE_OF_DEADLINE > self._deadline_ns:
+                cap -= 1
+        return cap
+
+
+def _size(rows: float) -> int:
+    return min(_SIZES, int(rows).bit_length()) - 1
+
+
+def curve_of(provenance: Mapping[str, Any]) -> dict[int, float]:
+    """Give the cost curve that ``fit`` wrote into a manifest; empty where there is none.
+
+    Examples
+    --------
+    >>> curve_of({"fit": {"cost_curve_us": {"1": 4.4, "8": 5.2}}})
+    {1: 4.4, 8: 5.2}
+    >>> curve_of({"seed": 7})
+    {}
+    """
+    fitted = provenance.get("fit")
+    curve = fitted.get("cost_curve_us") if isinstance(fitted, Mapping) else None
+    if not isinstance(curve, Mapping):
+        return {}
+    return {
+        int(rows): float(time_us)
+        for rows, time_us in curve.items()
+        if str(rows).isdigit() and int(rows) > 0 and isinstance(time_us, int | float) and time_us > 0
+    }

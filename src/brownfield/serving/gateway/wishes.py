@@ -1,0 +1,84 @@
+"""What a caller may say of its request: for how long it waits, and how much it matters.
+
+A wish only ever lowers: the deadline is at most the declared one, the priority at most that of the door and that of the
+caller's token. What is no number of milliseconds, or no known priority, is refused.
+"""
+
+import math
+from typing import TYPE_CHECKING, NoReturn
+
+from brownfield.errors import InputRefused, RejectionCode, Violation
+from brownfield.serving.gateway.waiting import Priority
+
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.handler import Caller
+    from brownfield.serving.gateway.messages import Headers
+
+__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "apply"]
+
+TIMEOUT_HEADER = b"brownfield-timeout-ms"
+PRIORITY_HEADER = b"brownfield-priority"
+
+_LONGEST_MS = 600_000
+_BY_NUMBER = tuple(Priority)
+_BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
+
+
+def apply(ask: "Ask", headers: "Headers", caller: "Caller | None", timeout_ns: int = 0, priority: int = 0) -> None:
+    """Enter deadline, priority and caller into an ask.
+
+    Parameters
+    ----------
+    ask
+        Of this request.
+    headers
+        ``Brownfield-Timeout-Ms`` and ``Brownfield-Priority`` are looked at.
+    caller
+        Who asks; None where nobody is told from another.
+    timeout_ns, priority
+        The same wishes as V2 parameters: nanoseconds, and Triton's number of a priority (1 is the highest, 2 is batch,
+        from 3 on shadow); 0 where there is none.
+
+    Raises
+    ------
+    InputRefused
+        A wish that cannot be read.
+    """
+    text = headers.get(TIMEOUT_HEADER)
+    if text is not None:
+        header_ns = _timeout_ns(text)
+        timeout_ns = min(timeout_ns, header_ns) if timeout_ns else header_ns
+    if timeout_ns:
+        ask.deadline_ns = ask.split.started_ns + timeout_ns
+    highest = ask.served.priority
+    if caller is not None:
+        ask.caller = caller.name
+        highest = max(highest, _BY_NAME[caller.priority])
+    named = headers.get(PRIORITY_HEADER)
+    if named is not None:
+        highest = max(highest, _priority(named))
+    if priority:
+        highest = max(highest, _BY_NUMBER[min(priority, len(_BY_NUMBER)) - 1])
+    ask.priority = highest
+
+
+def _timeout_ns(text: bytes) -> int:
+    try:
+        timeout_ms = float(text)
+    except ValueError:
+        _refuse("header.brownfield_timeout_ms")
+    if not (math.isfinite(timeout_ms) and 0 < timeout_ms <= _LONGEST_MS):
+        _refuse("header.brownfield_timeout_ms")
+    return max(1, round(timeout_ms * 1e6))
+
+
+def _priority(text: bytes) -> Priority:
+    known = _BY_NAME.get(text.decode("latin-1").strip().lower())
+    if known is None:
+        _refuse("header.brownfield_priority")
+    return known
+
+
+def _refuse(rule: str) -> NoReturn:
+    raise InputRefused([Violation("", rule, RejectionCode.REQUEST_PARAMETER)])
