@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from brownfield.fit import Rows
+from brownfield.fit import Accuracy, Candidate, Recipe, Row, Rows, Session, Timing
+from brownfield.statistics import Interval
 
 INPUTS, CLASSES = 32, 5
 
@@ -24,6 +25,37 @@ def mlp(tmp_path_factory) -> Callable[..., Path]:
             made[width] = tmp_path_factory.mktemp(f"mlp{width}")
             onnx.save(_mlp(width), made[width] / "model.onnx")
         return made[width]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def row_of() -> Callable[..., Row]:
+    """Row of the table, judged to the end, with tight intervals."""
+
+    def make(recipe: Recipe, *, ratio: float, p50_ms=0.8, p99_ms=1.0, peak_mib=60.0, drop=(0.0, 0.0, 0.004)) -> Row:
+        timing = Timing(
+            runs=960,
+            p50_us=Interval(p50_ms * 1000, p50_ms * 990, p50_ms * 1010),
+            p99_us=(p99_ms * 1000, p99_ms * 970, p99_ms * 1030),
+            mean_us=p50_ms * 1000,
+            ratio=Interval(ratio, ratio * 0.97, ratio * 1.03),
+            reference_p50_us=800,
+            peak_mib=peak_mib,
+            ready_s=0.2,
+            steal_share=0,
+        )
+        accuracy = Accuracy(
+            metric="agreement",
+            rows=1000,
+            value=1 - drop[0],
+            drop=Interval(*drop),
+            finite=True,
+            largest_difference=0.0,
+            least_cosine=1,
+        )
+        candidate = Candidate(recipe=recipe, session=Session())
+        return Row(candidate=candidate, stage="final", timing=timing, accuracy=accuracy)
 
     return make
 

@@ -5,9 +5,9 @@ import pytest
 
 from brownfield.errors import DeclarationError
 from brownfield.fit import Recipe, Rows, Session
-from brownfield.fit.accuracy import compare, isolated
+from brownfield.fit.accuracy import compare
 from brownfield.fit.build import build, write_calibration
-from brownfield.fit.measure import running
+from brownfield.fit.measure import isolated, running
 
 
 def _answers(*scores) -> list[dict[str, np.ndarray]]:

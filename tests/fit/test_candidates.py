@@ -10,7 +10,7 @@ def test_every_candidate_has_a_name_of_its_own() -> None:
         for recipe in recipes(["Conv", "MatMul"], vnni=True, calibrated=True)
         for session in sessions(4)
     ]
-    assert len(set(space)) == len(space) == 6 * 4
+    assert len(set(space)) == len(space) == 7 * 4
 
 
 def test_nothing_is_quantised_without_rows_to_judge_by() -> None:

@@ -1,5 +1,7 @@
 """From rows of the table to a verdict: pure, so every case is made by hand."""
 
+import dataclasses
+
 import pytest
 
 from brownfield.fit import (
@@ -175,6 +177,6 @@ def test_a_measurement_that_leaves_a_limit_open_is_worth_repeating() -> None:
     wanted = Wanted(latency_p99_ms=2)
     assert [decided(row(p99_ms=value), wanted) for value in (1, 2, 9)] == [True, False, True]
     short = row(p99_ms=1)
-    few = msgspec.structs.replace(short, timing=msgspec.structs.replace(short.timing, p99_us=(1000, 900, None)))
+    few = msgspec.structs.replace(short, timing=dataclasses.replace(short.timing, p99_us=(1000, 900, None)))
     assert not decided(few, wanted)
     assert decided(few, Wanted())

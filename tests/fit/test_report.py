@@ -48,7 +48,7 @@ def fit() -> Fit:
         choice=Choice(verdict=Verdict.DOES_NOT_FIT, why="none", shortfalls=(short,), reasons=reasons),
         rows=rows,
         wanted=Wanted(latency_p99_ms=1),
-        machine=Machine(cpu_model="CPU", cpu_flags=("avx2",), cores=2, memory_mib=4096, machine="x86_64", kernel="6"),
+        machine=Machine(cpu_model="CPU", cpu_flags=("avx2",), cores=2, memory_mib=4096, machine="x86_64", kernel="6", engines="e 1"),
         noise=Noise(ratio=1.01, steal_share=0.0),
         calibration_rows=128,
         selection_rows=300,

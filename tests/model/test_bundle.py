@@ -142,6 +142,10 @@ def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):
     assert refusal.value.rule == "manifest-form"
 
 
+def _session(**keys) -> dict:
+    return {"fit": {"session": keys}}
+
+
 @pytest.mark.parametrize(
     ("parts", "rule"),
     [
@@ -149,6 +153,9 @@ def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):
         pytest.param({"name": "a" * 64}, "bundle-name", id="B-69-long-name"),
         pytest.param({"version": ""}, "bundle-version", id="B-69-version"),
         pytest.param({"metrics": {"loss": float("nan")}}, "manifest-form", id="nan-metric"),
+        pytest.param({"provenance": _session(engine="magic")}, "manifest-session", id="unknown-engine"),
+        pytest.param({"provenance": _session(precision="bf16")}, "manifest-session", id="precision-of-another-engine"),
+        pytest.param({"provenance": _session(threads=0)}, "manifest-session", id="no-threads"),
         pytest.param({"provenance": {"rows": 2**60}}, "manifest-form", id="large-number"),
         pytest.param({"provenance": {"script": object()}}, "manifest-form", id="object"),
         pytest.param({"model": b"nothing"}, "model-format", id="B-51-model"),

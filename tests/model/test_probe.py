@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from brownfield.errors import BundleRefused
+from brownfield.model import ServedSession
 from brownfield.model.probe import PROBE_RULES, probe
 
 BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
@@ -29,7 +30,7 @@ def bundle(tmp_path):
         model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + graph)
         onnx.save(model, tmp_path / "model.onnx")
         golden = None if inputs is None else SimpleNamespace(inputs=inputs, outputs=outputs or {})
-        return SimpleNamespace(folder=tmp_path, golden=golden)
+        return SimpleNamespace(folder=tmp_path, golden=golden, session=ServedSession())
 
     return make
 

@@ -1,10 +1,11 @@
 """``brownfield doctor``."""
 
+import sys
 from pathlib import Path
 
 import typer
 
-from brownfield.cli.output import print_json
+from brownfield.cli.output import EXIT_FINDING, print_json
 
 __all__ = ["register"]
 
@@ -26,13 +27,18 @@ def _doctor(
     if backup is not None and restore is not None:
         raise typer.BadParameter("either --backup or --restore")
     result: object
+    findings = False
     if backup is not None:
         result = doctor.backup(folder, backup)
     elif restore is not None:
         result = doctor.restore(folder, restore)
     else:
-        result = doctor.examine(folder)
+        from brownfield.workspace.capabilities import probe_capabilities
+
+        result = examined = doctor.examine(folder, probe_capabilities())
+        findings = bool(examined.findings)
     if as_json:
         print_json(result)
     else:
         typer.echo(str(result))
+    sys.exit(EXIT_FINDING if findings else 0)

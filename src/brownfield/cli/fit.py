@@ -9,6 +9,7 @@ import typer
 from brownfield.cli.output import EXIT_FINDING, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
+    from brownfield.fit import Advice
     from brownfield.workspace.fit import FitReport
 
 __all__ = ["register"]
@@ -25,35 +26,60 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
         None, "--name", metavar="INTEGRATION", help="The integration, where there is more than one."
     ),
     rows: Path | None = typer.Option(
-        None, "--rows", metavar="FILE", help="Real requests, .npz or .parquet; without them nothing is quantised."
+        None, "--rows", metavar="FILE", help="Real requests, .npz or .parquet; without rows nothing is quantised."
     ),
-    labels: str | None = typer.Option(None, "--labels", metavar="COLUMN", help="Column of the truth in that file."),
+    table: str | None = typer.Option(None, "--table", metavar="NAME", help="Real requests, from a pipeline's table."),
+    labels: str | None = typer.Option(None, "--labels", metavar="COLUMN", help="Column of the truth in the rows."),
+    prices: Path | None = typer.Option(None, "--prices", metavar="FILE", help="Price book instead of the declared."),
     time_limit_s: float = typer.Option(600.0, "--time-limit-s", min=5.0, help="Wall time; the next call goes on."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of the split of the rows."),
     write_bundle: bool = typer.Option(
         False, "--write-bundle", help="Write what was chosen as a bundle beside the present one."
     ),
+    pack_probe: Path | None = typer.Option(
+        None, "--pack-probe", metavar="FILE", help="Write a probe to run on the target, and end there."
+    ),
+    on: Path | None = typer.Option(None, "--on", metavar="FILE", help="Judge what the probe measured on the target."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Search for a model file and session that keep the declared limits, measured here, or say what is missing."""
-    from brownfield.workspace.fit import fit
+    from brownfield.workspace.fit import fit, fit_on, pack
+    from brownfield.workspace.fit_inputs import RowsFrom
 
+    if on is not None and pack_probe is not None:
+        raise typer.BadParameter("either --pack-probe or --on")
+    real = RowsFrom(file=rows, table=table, labels=labels)
     with progress(quiet=as_json) as show:
-        report = fit(
-            folder,
-            name,
-            rows=rows,
-            labels=labels,
-            time_limit_s=time_limit_s,
-            seed=seed,
-            write_bundle=write_bundle,
-            progress=show,
-        )
+        if pack_probe is not None:
+            _print_probe(pack(folder, name, pack_probe, rows=real, seed=seed, progress=show), as_json=as_json)
+            return
+        if on is not None:
+            report = fit_on(folder, name, on, rows=real, prices=prices, seed=seed, write_bundle=write_bundle)
+        else:
+            report = fit(
+                folder,
+                name,
+                rows=real,
+                prices=prices,
+                time_limit_s=time_limit_s,
+                seed=seed,
+                write_bundle=write_bundle,
+                progress=show,
+            )
     if as_json:
         print_json(report)
     else:
         _print(report)
     sys.exit(0 if report.fits else EXIT_FINDING)
+
+
+def _print_probe(file: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"probe": str(file)})
+        return
+    typer.echo(f"{file}: holds models and rows, so keep it as safe as the rows.")
+    typer.echo(f"On the target, with numpy and onnxruntime: python3 {file.name} --out result.npz")
+    typer.echo("Then here: brownfield fit ... --on result.npz")
 
 
 def _print(report: "FitReport") -> None:
@@ -85,6 +111,28 @@ def _print(report: "FitReport") -> None:
                 f"({short.factor:.2f} times, {kind})"
             )
         )
+    if report.fit.advice is not None:
+        _print_advice(report.fit.advice)
     if report.written:
         typer.echo(printable(f"bundle {report.written}"))
     typer.echo(printable(f"report {report.html}"))
+
+
+def _print_advice(advice: "Advice") -> None:
+    meets = {True: "yes", False: "no", None: "?"}
+    rows = [
+        (
+            each.name,
+            meets[each.meets],
+            each.known,
+            "" if each.monthly is None else f"{each.monthly:,.0f} {advice.currency}",
+            each.what,
+        )
+        for each in advice.options
+    ]
+    print_table(("way out", "keeps the limits", "how known", "a month", "what"), rows)
+    if advice.cheapest:
+        example = " (prices of an example)" if advice.example else ""
+        typer.echo(printable(f"cheapest that keeps every limit: {advice.cheapest}{example}"))
+    if advice.then is not None:
+        typer.echo(printable(f"above {advice.then.rate_per_s:,.0f} requests/s: {advice.then.option}"))

@@ -1,11 +1,11 @@
 """How right a candidate is beside the model it came from, row by row, with bounds that few rows cannot make small.
 
-In: answers of both to the same rows. Out: an :class:`Accuracy`. Pure, but for :func:`isolated`, which asks a process.
+In: answers of both to the same rows. Out: an :class:`Accuracy`. Pure.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,20 +13,12 @@ import numpy.typing as npt
 
 from brownfield.errors import DeclarationError
 from brownfield.fit.rows import Rows
-from brownfield.model.process import Caller
 from brownfield.statistics import Interval, bootstrap_mean, proportion_interval
 
-if TYPE_CHECKING:
-    from brownfield.fit.rows import Tensors
-
-__all__ = ["AGREEMENT", "Accuracy", "compare", "isolated"]
+__all__ = ["AGREEMENT", "Accuracy", "compare"]
 
 AGREEMENT = "agreement"
 _NUMBER_TOLERANCE = 0.01
-_ISOLATION_TOLERANCE = 1e-3
-_LOUD = 8.0
-_NEIGHBOURS = 7
-_ALONE = 8
 _DECISION = 0.5
 
 Answers: TypeAlias = Sequence[Mapping[str, npt.NDArray[Any]]]
@@ -101,36 +93,6 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, 
         largest_difference=largest if finite else None,
         least_cosine=_least_cosine(reference, candidate, first) if finite else 0.0,
     )
-
-
-def isolated(caller: Caller, rows: Rows) -> bool | None:
-    """Whether a row is answered alike alone and beside others, loud ones among them; None where rows never meet.
-
-    Parameters
-    ----------
-    caller
-        Of the candidate's process.
-    rows
-        A few of them are asked; where inputs are floats, one neighbour is eight times as loud as it was.
-    """
-    if not rows.batched or not caller.hello.batched:
-        return None
-    picked = rows.joined(min(_NEIGHBOURS, len(rows)) + 1)
-    loud: Tensors = {
-        name: np.concatenate([array[:-1], array[-1:] * array.dtype.type(_LOUD)]) if array.dtype.kind == "f" else array
-        for name, array in picked.items()
-    }
-    together = caller.ask(loud)
-    for row in range(min(_ALONE, len(next(iter(loud.values())))) - 1):
-        alone = caller.ask({name: array[row : row + 1] for name, array in loud.items()})
-        for name, answer in alone.items():
-            beside = together[name][row : row + 1]
-            if answer.dtype.kind != "f":
-                if not np.array_equal(answer, beside):
-                    return False
-            elif not np.allclose(answer, beside, rtol=_ISOLATION_TOLERANCE, atol=_ISOLATION_TOLERANCE * _scale(answer)):
-                return False
-    return True
 
 
 def _scale(array: npt.NDArray[Any]) -> float:

@@ -21,7 +21,7 @@ from brownfield.fit.candidates import Recipe
 from brownfield.fit.rows import Rows
 from brownfield.model import inspect_onnx, place_model
 
-__all__ = ["BuildFailed", "build", "write_calibration"]
+__all__ = ["BuildFailed", "bring", "build", "rank", "write_calibration"]
 
 _BUILDER = Path(__file__).parent / "builder.py"
 _MODEL = "model.onnx"
@@ -38,12 +38,13 @@ def write_calibration(path: Path, rows: Rows) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def build(
+def build(  # noqa: PLR0913 (all but the first three are keywords)
     recipe: Recipe,
     source: Path,
     target: Path,
     *,
     calibration: Path,
+    ranges: Path | None = None,
     timeout_s: float = 300.0,
     memory_mib: int = 8192,
 ) -> None:
@@ -59,6 +60,8 @@ def build(
         Folder that shall hold the new ``model.onnx``; left alone when it exists.
     calibration
         As :func:`write_calibration` wrote it.
+    ranges
+        Where to keep what was calibrated for the next file with the same calibrator and operators.
     timeout_s, memory_mib
         Limits of the quantiser's process.
 
@@ -67,27 +70,38 @@ def build(
     BuildFailed
         With the reason in one line.
     """
-    source, target, calibration = (
-        source.resolve(),
-        target.resolve(),
-        calibration.resolve(),
-    )  # the builder runs elsewhere
+    target = target.resolve()  # the builder runs elsewhere
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as work:
         made = Path(work) / "made.onnx"
-        options = {
-            "model": str(source / _MODEL),
-            "work": work,
-            "target": str(made),
-            "calibration": str(calibration),
-            "recipe": msgspec.to_builtins(recipe),
-            "memory_mib": memory_mib,
-        }
-        _run_builder(options, timeout_s)
+        options = _options("build", recipe, source, Path(work), calibration, ranges)
+        _run_builder({**options, "target": str(made), "memory_mib": memory_mib}, timeout_s)
         if not made.is_file():
             raise BuildFailed("the quantiser wrote no file")
+        bring(made, source, target)
+
+
+def bring(made: Path, source: Path, target: Path) -> None:
+    """Put a file in place as a candidate, whole or not at all, once it takes and gives what the model does.
+
+    Parameters
+    ----------
+    made
+        The file; weights beside it come along.
+    source, target
+        As :func:`build` takes them.
+
+    Raises
+    ------
+    BuildFailed
+        When the file is not admitted, or takes or gives other tensors than the model.
+    """
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bring-", dir=target.parent) as work:
         staged = Path(work) / "staged"
         staged.mkdir()
         try:
@@ -100,7 +114,37 @@ def build(
         shutil.move(staged, target)
 
 
-def _run_builder(options: dict[str, object], timeout_s: float) -> None:
+def rank(
+    recipe: Recipe, source: Path, *, calibration: Path, ranges: Path, timeout_s: float = 300.0, memory_mib: int = 8192
+) -> list[str]:
+    """Names of the nodes that a static recipe quantises, by how much each alone changes the answers, worst first.
+
+    Raises
+    ------
+    BuildFailed
+        With the reason in one line.
+    """
+    ranges.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=ranges.parent) as work:
+        options = _options("rank", recipe, source, Path(work), calibration, ranges)
+        said = _run_builder({**options, "memory_mib": memory_mib}, timeout_s)
+    return msgspec.convert(said.get("layers"), list[str])
+
+
+def _options(
+    job: str, recipe: Recipe, source: Path, work: Path, calibration: Path, ranges: Path | None
+) -> dict[str, object]:
+    return {
+        "job": job,
+        "model": str(source.resolve() / _MODEL),
+        "work": str(work.resolve()),
+        "calibration": str(calibration.resolve()),
+        "ranges": str((ranges or work / "ranges.json").resolve()),
+        "recipe": msgspec.to_builtins(recipe),
+    }
+
+
+def _run_builder(options: dict[str, object], timeout_s: float) -> dict[str, object]:
     command = [sys.executable, "-I", str(_BUILDER), json.dumps(options)]
     environment = {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
     try:
@@ -112,9 +156,10 @@ def _run_builder(options: dict[str, object], timeout_s: float) -> None:
     if done.returncode:
         ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit {done.returncode}"
         raise BuildFailed(f"the quantiser's process ended ({ended})")
-    reason = json.loads(done.stdout or b"{}").get("error")
-    if reason:
-        raise BuildFailed(f"the quantiser failed: {reason}")
+    said: dict[str, object] = json.loads(done.stdout or b"{}")
+    if "error" in said:
+        raise BuildFailed(f"the quantiser failed: {said['error']}")
+    return said
 
 
 def _form(specs: tuple[object, ...]) -> list[tuple[object, ...]]:

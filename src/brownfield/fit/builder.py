@@ -1,7 +1,8 @@
 """Makes one model file in a process of its own: stand-alone, it needs numpy, onnx and onnxruntime, nothing of ours.
 
 Started as ``python -I builder.py OPTIONS`` (JSON) by :mod:`brownfield.fit.build`; what the quantiser crashes, eats or
-never ends is this process and not the search. Prints one JSON object: empty when the file is written (or ``layers``, the most sensitive first), else the reason.
+never ends is this process and not the search. Prints one JSON object: empty when the file is written (or ``layers``,
+the most sensitive first), else the reason.
 """
 
 import inspect
@@ -140,20 +141,26 @@ def _rank(options: dict[str, Any]) -> dict[str, Any]:
     before = _answers(prepared, rows)
     whole = Path(options["work"]) / "whole.onnx"
     _static(prepared, str(whole), options)
-    quantised = _quantised_nodes(onnx.load(whole, load_external_data=False).graph)
+    quantised = _quantised_nodes(onnx.load(whole, load_external_data=False).graph, options["recipe"]["operators"])
     worst = []
     for node in onnx.load(prepared, load_external_data=False).graph.node:
         if node.name in quantised:
             alone = Path(options["work"]) / "alone.onnx"
             _static(prepared, str(alone), options, only=node.name)
             worst.append((_distance(before, _answers(alone, rows)), node.name))
-    return {"layers": [name for _, name in sorted(worst, reverse=True)]}
+    return {"layers": [name for distance, name in sorted(worst, reverse=True) if distance > 0]}
 
 
-def _quantised_nodes(graph: Any) -> set[str]:
+def _quantised_nodes(graph: Any, operators: list[str]) -> set[str]:
     """Names of the nodes that read what was quantised."""
     restored = {output for node in graph.node if node.op_type == "DequantizeLinear" for output in node.output}
-    return {node.name for node in graph.node if node.op_type != "QuantizeLinear" and restored.intersection(node.input)}
+    return {
+        node.name
+        for node in graph.node
+        if node.op_type != "QuantizeLinear"
+        and (not operators or node.op_type in operators)
+        and restored.intersection(node.input)
+    }
 
 
 def _answers(model: Path, rows: "list[dict[str, Any]]") -> "list[list[Any]]":

@@ -24,24 +24,31 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     kind
         ``as_is`` the file itself; ``optimised`` opset raised, constants folded, redundant nodes removed; ``static``
         int8 with scales from calibration rows (QDQ, unsigned activations, signed weights by channel); ``dynamic``
-        int8 weights with scales from each request.
+        int8 weights with scales from each request; ``given`` a file that somebody brought.
     operators
         Operators that are quantised; empty for all that the quantiser knows.
     calibrator
         ``minmax``, ``percentile`` (99.99) or ``entropy``; static alone.
     reduce_range
         Weights of seven bits: for processors without VNNI, whose int8 products overflow.
+    left_out
+        Names of the nodes that stay in fp32; static alone.
+    label, digest
+        Of a given file: its name in the declaration, and the SHA-256 of its bytes.
     """
 
     kind: str
     operators: tuple[str, ...] = ()
     calibrator: str = ""
     reduce_range: bool = False
+    left_out: tuple[str, ...] = ()
+    label: str = ""
+    digest: str = ""
 
     @property
     def quantised(self) -> bool:
         """Whether its arithmetic differs from the model's own."""
-        return self.kind in ("static", "dynamic")
+        return self.kind in ("static", "dynamic", "given")
 
     @property
     def name(self) -> str:
@@ -52,10 +59,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         >>> Recipe(kind="static", calibrator="minmax").name
         'static int8, minmax'
         """
+        if self.kind == "given":
+            return f"given {self.label}"
         if not self.quantised:
             return {"as_is": "fp32"}.get(self.kind, "fp32, optimised")
         operators = (" of " + " and ".join(self.operators),) if self.operators else ("",)
-        parts = [f"{self.kind} int8{operators[0]}", self.calibrator, "7 bits" if self.reduce_range else ""]
+        kept = f"{len(self.left_out)} layer{'s' if len(self.left_out) > 1 else ''} in fp32" if self.left_out else ""
+        parts = [f"{self.kind} int8{operators[0]}", self.calibrator, "7 bits" if self.reduce_range else "", kept]
         return ", ".join(part for part in parts if part)
 
 
@@ -146,7 +156,7 @@ def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterat
     >>> [recipe.name for recipe in recipes(["Relu"], vnni=True, calibrated=True)]
     ['fp32', 'fp32, optimised']
     >>> [recipe.kind for recipe in recipes(["Gemm"], vnni=True, calibrated=True)]
-    ['as_is', 'optimised', 'dynamic', 'static', 'static', 'static']
+    ['as_is', 'optimised', 'dynamic', 'static', 'static', 'static', 'static']
     """
     yield FP32
     yield Recipe(kind="optimised")
@@ -156,8 +166,8 @@ def recipes(operators: Sequence[str], *, vnni: bool, calibrated: bool) -> Iterat
     if matrices:  # the engine has no fast integer convolution for dynamic scales: 2 to 13 times slower
         yield Recipe(kind="dynamic", operators=MATRICES, reduce_range=not vnni)
     for chosen in ((), (*CONVOLUTIONS[:1], *MATRICES)):
-        for calibrator in ("minmax", "percentile"):
-            if not (chosen and calibrator == "percentile"):
+        for calibrator in ("minmax", "percentile", "entropy"):
+            if not (chosen and calibrator != "minmax"):
                 yield Recipe(kind="static", operators=chosen, calibrator=calibrator, reduce_range=not vnni)
 
 

@@ -13,8 +13,21 @@ import msgspec
 from brownfield.fit.accuracy import Accuracy
 from brownfield.fit.candidates import Candidate
 from brownfield.fit.measure import Timing
+from brownfield.fit.slices import SliceAccuracy
 
-__all__ = ["Choice", "Noise", "Row", "Shortfall", "Verdict", "Wanted", "choose", "decided", "survivors"]
+__all__ = [
+    "Choice",
+    "Noise",
+    "Row",
+    "Shortfall",
+    "Verdict",
+    "Wanted",
+    "choose",
+    "cores_needed",
+    "decided",
+    "right_so_far",
+    "survivors",
+]
 
 UTILISATION = 0.7
 """Share of a core's time that may be planned for: above it, waiting in line decides the answer times."""
@@ -23,6 +36,7 @@ _LEAST_MARGIN = 0.05
 _NOISE_BOUND = 0.25
 _STEAL_BOUND = 0.10
 _SAME_ARITHMETIC = 1e-3
+_HOPE = 0.5  # of the allowed loss: a value at its limit has an upper bound beyond it
 _ALONE = "Its answers depend on who shares the batch: every request must be run alone (max_batch_rows 1)."
 
 
@@ -44,6 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     expected_rate_per_s: float | None = None
     metric: str = "agreement"
     max_drop: float = 0.01
+    slices: Mapping[str, float] = {}
 
     @property
     def threads(self) -> int:
@@ -70,6 +85,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         Microseconds for requests of so many rows; empty before the last stage.
     size_mib
         Of the model file.
+    slices
+        Accuracy in each declared group of rows.
     """
 
     candidate: Candidate
@@ -81,6 +98,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     isolated: bool | None = None
     curve_us: Mapping[str, float] = {}
     size_mib: float = 0.0
+    slices: tuple[SliceAccuracy, ...] = ()
 
 
 class Noise(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +164,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         What is missing; with ``DOES_NOT_FIT`` alone.
     reasons
         Per candidate of the table, why it was chosen or not.
+    nearest
+        Candidate with the lowest 99th percentile of those that are right; with ``DOES_NOT_FIT`` alone.
     """
 
     verdict: Verdict
@@ -154,6 +174,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
     reasons: Mapping[str, str] = {}
+    nearest: str = ""
 
 
 def choose(rows: Sequence[Row], wanted: Wanted, noise: Noise, memory_needed_mib: int | None = None) -> Choice:
@@ -188,7 +209,9 @@ def choose(rows: Sequence[Row], wanted: Wanted, noise: Noise, memory_needed_mib:
         return Choice(verdict=Verdict.INVALID, why=why, reasons=objections)
     short = _shortfalls(rows, sound, wanted, memory_needed_mib)
     why = "no candidate meets every limit: " + ("; ".join(each.how for each in short) or _first_failure(rows))
-    return Choice(verdict=Verdict.DOES_NOT_FIT, why=why, shortfalls=short, reasons=objections)
+    timed = [(row.timing.p99_us[0], row.candidate.name) for row in sound if row.timing is not None]
+    nearest = min(timed)[1] if timed else ""
+    return Choice(verdict=Verdict.DOES_NOT_FIT, why=why, shortfalls=short, reasons=objections, nearest=nearest)
 
 
 def decided(row: Row, wanted: Wanted) -> bool:
@@ -206,24 +229,39 @@ def survivors(rows: Sequence[Row], wanted: Wanted, most: int) -> list[Row]:
 
 def _promise(row: Row, wanted: Wanted) -> tuple[bool, float]:
     """Those that look right before those that do not, then the faster."""
-    doubtful = row.accuracy is not None and row.candidate.recipe.quantised and row.accuracy.drop.value > wanted.max_drop
-    return (doubtful, row.timing.ratio.value if row.timing else 0.0)
+    return (not right_so_far(row, wanted), row.timing.ratio.value if row.timing else 0.0)
+
+
+def right_so_far(row: Row, wanted: Wanted) -> bool:
+    """Whether what was measured gives hope that a row loses no more than is allowed: it is no proof."""
+    if row.accuracy is None or _wrong(row, row.accuracy, wanted):
+        return False
+    return row.candidate.exact or row.accuracy.drop.value <= wanted.max_drop * _HOPE
 
 
 def _certainly_worse(row: Row, wanted: Wanted) -> str:
     if row.timing is None or row.candidate == Candidate():
         return ""
-    if row.accuracy is not None:
-        accuracy = row.accuracy
-        if not accuracy.finite:
-            return "wrong: its answers hold NaN, infinity or other shapes"
-        if row.candidate.recipe.quantised and accuracy.drop.lower > wanted.max_drop:
-            return f"wrong: {_drop(row)}, at most {wanted.max_drop:g} is declared"
-        difference = accuracy.largest_difference or 0.0
-        if not row.candidate.recipe.quantised and difference > _SAME_ARITHMETIC:
-            return f"wrong: it differs from fp32 by {difference:.2g} of the scale"
-    if row.timing.ratio.lower > 1 and not (row.candidate.session.arena is False and not row.candidate.recipe.quantised):
+    wrong = "" if row.accuracy is None else _wrong(row, row.accuracy, wanted)
+    if wrong:
+        return f"wrong{wrong}"
+    if row.timing.ratio.lower > 1 and not (row.candidate.session.arena is False and row.candidate.exact):
         return f"slower: {row.timing.ratio.value:.2f} times the time of fp32"
+    return ""
+
+
+def _wrong(row: Row, accuracy: Accuracy, wanted: Wanted) -> str:
+    """How a row is wrong by the favourable end of an interval, overall or in a group of rows."""
+    if not accuracy.finite:
+        return ": its answers hold NaN, infinity or other shapes"
+    if row.candidate.exact:
+        difference = accuracy.largest_difference or 0.0
+        return f": it differs from fp32 by {difference:.2g} of the scale" if difference > _SAME_ARITHMETIC else ""
+    if accuracy.drop.lower > wanted.max_drop:
+        return f": {_drop(row)}, at most {wanted.max_drop:g} is declared"
+    for each in row.slices:
+        if each.drop.lower > wanted.slices.get(each.field, 1.0):
+            return f" in {each.sentence}, at most {wanted.slices[each.field]:g} is declared"
     return ""
 
 
@@ -236,14 +274,18 @@ def _objection(row: Row, wanted: Wanted, noise: Noise) -> str:
         return "not measured further: others were better" if row.timing else "not measured: the time was up"
     if row.candidate.session.threads > wanted.threads:
         return f"needs {row.candidate.session.threads} cores, {wanted.cpu_cores:g} are declared"
-    return _no_gain(row, row.timing, row.accuracy, wanted, noise) if row.candidate.recipe.quantised else ""
+    return "" if row.candidate.exact else _no_gain(row, row.timing, row.accuracy, wanted, noise)
 
 
 def _no_gain(row: Row, timing: Timing, accuracy: Accuracy, wanted: Wanted, noise: Noise) -> str:
-    """Why int8 is not worth it: not proven right, or not proven faster."""
+    """Why int8 or bf16 is not worth it: not proven right, or not proven faster."""
     if accuracy.drop.upper > wanted.max_drop:
         allowed = f"at most {wanted.max_drop:g} is declared"
         return f"not proven right: {_drop(row)} on {accuracy.rows} rows, {allowed}"
+    for each in row.slices:
+        if each.drop.upper > wanted.slices.get(each.field, 1.0):
+            allowed = f"at most {wanted.slices[each.field]:g} is declared"
+            return f"not proven right in {each.sentence} on {each.rows} rows, {allowed}"
     if timing.ratio.upper > 1 - noise.margin:
         return f"no gain: {timing.ratio.value:.2f} times the time of fp32"
     return ""
@@ -258,7 +300,7 @@ def _drop(row: Row) -> str:
 
 def _meets(row: Row, wanted: Wanted) -> bool | None:
     """Whether a row keeps the limits; None when its interval holds the limit."""
-    if row.timing is None or _cores_needed(row, wanted) > wanted.cpu_cores:
+    if row.timing is None or cores_needed(row, wanted) > wanted.cpu_cores:
         return False
     if wanted.latency_p99_ms is None:
         return True
@@ -279,10 +321,10 @@ def _unmet(row: Row, wanted: Wanted) -> str:
         return f"the 99th percentile lies in {bounds} after {row.timing.runs} runs, {limit}"
     if wanted.latency_p99_ms is not None and row.timing.p99_us[0] > wanted.latency_p99_ms * 1000:
         return f"too slow: 99th percentile {row.timing.p99_us[0] / 1000:.3g} ms, limit {wanted.latency_p99_ms:g} ms"
-    return f"needs {_cores_needed(row, wanted):.2g} cores at the expected rate, {wanted.cpu_cores:g} are declared"
+    return f"needs {cores_needed(row, wanted):.2g} cores at the expected rate, {wanted.cpu_cores:g} are declared"
 
 
-def _cores_needed(row: Row, wanted: Wanted) -> float:
+def cores_needed(row: Row, wanted: Wanted) -> float:
     """Cores that the expected rate keeps busy, at the best batch size that the row may use, with room to breathe."""
     if wanted.expected_rate_per_s is None or row.timing is None:
         return 0.0
@@ -308,7 +350,7 @@ def _best(fitting: Sequence[Row], margin: float) -> Row:
 
 
 def _leaks(row: Row) -> bool:
-    return row.isolated is False and row.candidate.recipe.quantised
+    return row.isolated is False and not row.candidate.exact
 
 
 def _fits(best: Row, objections: dict[str, str], fitting: Sequence[Row], wanted: Wanted) -> Choice:
@@ -343,7 +385,7 @@ def _shortfalls(
             how = f"the best 99th percentile is {needed:.3g} ms ({row.candidate.name}), {declared}"
             found.append(_short("latency_p99_ms", wanted.latency_p99_ms, needed, how=how))
     if timed:
-        cores, name = min((_cores_needed(row, wanted), row.candidate.name) for row, _ in timed)
+        cores, name = min((cores_needed(row, wanted), row.candidate.name) for row, _ in timed)
         if cores > wanted.cpu_cores:
             how = f"the expected rate keeps {cores:.2g} cores busy ({name}, {UTILISATION:.0%} of each planned for)"
             found.append(_short("cpu_cores", wanted.cpu_cores, cores, measured=False, how=how))

@@ -4,26 +4,30 @@ In: two folders with ``model.onnx``, a session, rows. Out: a :class:`Timing`. Wh
 load, dies, needs too much memory) is the error of :mod:`brownfield.model.process` that says so.
 The two processes live side by side and are asked in short blocks, first one, then the other: what slows the machine
 down slows both. Times are those of the engine alone, as its process measured them.
+Packed into a probe this file runs on the target as well: it needs numpy, the engine and the process room alone.
 """
 
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from brownfield.errors import BrownfieldError
-from brownfield.fit.candidates import Session
 from brownfield.fit.rows import Rows
 from brownfield.model.process import Caller, ModelProcess
 from brownfield.statistics import Interval, quantile_interval
 
-__all__ = ["CURVE_ROWS", "Timing", "answers", "cost_curve", "memory_needed", "running", "trial"]
+if TYPE_CHECKING:
+    from brownfield.fit.candidates import Session
+    from brownfield.fit.rows import Tensors
+
+__all__ = ["CURVE_ROWS", "Timing", "answers", "cost_curve", "isolated", "memory_needed", "running", "trial"]
 
 CURVE_ROWS = (1, 8, 32)
 _BLOCKS = 48
@@ -32,11 +36,16 @@ _WARM_UP_RUNS = 5
 _RUN_TIMEOUT_S = 60.0
 _READY_TIMEOUT_S = 60.0
 _LARGEST_MEMORY_MIB = 65536
+_ISOLATION_TOLERANCE = 1e-3
+_LOUD = 8.0
+_NEIGHBOURS = 7
+_ALONE = 8
 
 Answers: TypeAlias = list[dict[str, npt.NDArray[Any]]]
 
 
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
     """How long a candidate takes for one row, and what it needs.
 
     Parameters
@@ -73,7 +82,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def running(
-    folder: Path, session: Session, memory_mib: int | None = None
+    folder: Path, session: "Session", memory_mib: int | None = None
 ) -> Iterator[tuple[ModelProcess, Caller, float]]:
     """Run a model file in a fresh process: the process, a connection to it, and the seconds it took to become ready."""
     with tempfile.TemporaryDirectory(prefix="brownfield-fit-") as runtime:
@@ -83,6 +92,8 @@ def running(
             runtime_folder=Path(runtime),
             threads=session.threads,
             arena=session.arena,
+            engine=session.engine,
+            precision=session.precision,
             memory_mib=memory_mib,
             ready_timeout_s=_READY_TIMEOUT_S,
         )
@@ -98,7 +109,7 @@ def running(
 def trial(  # noqa: PLR0913 (a trial's parts; all but the first three are keywords)
     reference: Path,
     folder: Path,
-    session: Session,
+    session: "Session",
     rows: Rows,
     *,
     memory_mib: int | None,
@@ -123,7 +134,7 @@ def trial(  # noqa: PLR0913 (a trial's parts; all but the first three are keywor
         After which no further block begins, once there are a few.
     """
     with running(folder, session, memory_mib) as (process, tried, ready_s):
-        with running(reference, Session()) as (_, asked, _):
+        with running(reference, type(session)()) as (_, asked, _):
             for caller in (asked, tried):
                 _block(caller, rows, 0, _WARM_UP_RUNS)
             before = _processor_times()
@@ -147,7 +158,39 @@ def answers(caller: Caller, rows: Rows) -> Answers:
     return [dict(caller.ask(sample, timeout_s=_RUN_TIMEOUT_S)) for sample in rows.samples]
 
 
-def memory_needed(folder: Path, session: Session, rows: Rows, above_mib: int) -> int | None:
+def isolated(caller: Caller, rows: Rows) -> bool | None:
+    """Whether a row is answered alike alone and beside others, loud ones among them; None where rows never meet.
+
+    Parameters
+    ----------
+    caller
+        Of the candidate's process.
+    rows
+        A few of them are asked; where inputs are floats, one neighbour is eight times as loud as it was.
+    """
+    if not rows.batched or not caller.hello.batched:
+        return None
+    picked = rows.joined(min(_NEIGHBOURS, len(rows)) + 1)
+    loud: Tensors = {
+        name: np.concatenate([array[:-1], array[-1:] * array.dtype.type(_LOUD)]) if array.dtype.kind == "f" else array
+        for name, array in picked.items()
+    }
+    together = caller.ask(loud)
+    for row in range(min(_ALONE, len(next(iter(loud.values())))) - 1):
+        alone = caller.ask({name: array[row : row + 1] for name, array in loud.items()})
+        for name, answer in alone.items():
+            beside = together[name][row : row + 1]
+            if answer.dtype.kind != "f":
+                if not np.array_equal(answer, beside):
+                    return False
+                continue
+            scale = float(np.abs(answer.astype(np.float64)).max(initial=0.0)) or 1.0
+            if not np.allclose(answer, beside, rtol=_ISOLATION_TOLERANCE, atol=_ISOLATION_TOLERANCE * scale):
+                return False
+    return True
+
+
+def memory_needed(folder: Path, session: "Session", rows: Rows, above_mib: int) -> int | None:
     """Smallest bound on private memory, within 5 %, under which a model answers; None when none was found.
 
     Parameters
@@ -172,7 +215,7 @@ def memory_needed(folder: Path, session: Session, rows: Rows, above_mib: int) ->
     return high
 
 
-def _answers_within(folder: Path, session: Session, rows: Rows, memory_mib: int) -> bool:
+def _answers_within(folder: Path, session: "Session", rows: Rows, memory_mib: int) -> bool:
     try:
         with running(folder, session, memory_mib) as (_, caller, _):
             caller.ask(rows.samples[0], timeout_s=_RUN_TIMEOUT_S)

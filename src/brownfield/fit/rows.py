@@ -6,7 +6,7 @@ Refused: columns of different lengths.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -44,12 +44,15 @@ class Rows:
         Truth by row: a class, or 0 and 1 for each class; None where nobody knows.
     invented
         Whether they were made up from the contract: good for timing, no ground to judge accuracy on.
+    slices
+        By field, its value in each row as a text: groups in which the accuracy is judged apart.
     """
 
     samples: tuple[Tensors, ...]
     batched: bool
     labels: npt.NDArray[Any] | None = None
     invented: bool = False
+    slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
     @classmethod
     def from_tensors(
@@ -99,12 +102,15 @@ class Rows:
                 whole.update(f"{name} {array.dtype} {array.shape} ".encode() + text)
         if self.labels is not None:
             whole.update(repr(self.labels.tolist()).encode())
+        for name, values in self.slices.items():
+            whole.update(repr((name, values.tolist())).encode())
         return whole.hexdigest()
 
     def take(self, chosen: npt.NDArray[Any]) -> "Rows":
         """Return the chosen rows, in the order given."""
         labels = None if self.labels is None else self.labels[chosen]
-        return Rows(tuple(self.samples[int(row)] for row in chosen), self.batched, labels, self.invented)
+        slices = {name: values[chosen] for name, values in self.slices.items()}
+        return Rows(tuple(self.samples[int(row)] for row in chosen), self.batched, labels, self.invented, slices)
 
     def joined(self, count: int) -> Tensors:
         """One request of ``count`` rows, each as often as it takes; of batched rows alone."""

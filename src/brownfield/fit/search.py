@@ -7,21 +7,36 @@ call with the same arguments goes on from the journal.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from brownfield.errors import BrownfieldError
-from brownfield.fit.accuracy import AGREEMENT, compare, isolated
-from brownfield.fit.build import BuildFailed, build, write_calibration
-from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, recipes, sessions
-from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, survivors
+from brownfield.fit.accuracy import AGREEMENT, compare
+from brownfield.fit.advice import Advice
+from brownfield.fit.build import BuildFailed, bring, build, rank, write_calibration
+from brownfield.fit.candidates import (
+    FP32,
+    ONNXRUNTIME,
+    OPENVINO,
+    Candidate,
+    Recipe,
+    Session,
+    engines,
+    recipes,
+    sessions,
+)
+from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, right_so_far, survivors
 from brownfield.fit.journal import Journal
-from brownfield.fit.measure import Answers, Timing, answers, cost_curve, memory_needed, running, trial
+from brownfield.fit.layers import counts, promising
+from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
 from brownfield.fit.rows import Rows
+from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host
 from brownfield.model.process import Caller
 from brownfield.store import private_folder
@@ -30,10 +45,12 @@ __all__ = ["Fit", "Machine", "search"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
-_FORM = 1
-_RUNS = {"noise": 480, "screen": 240, "refine": 240, "final": 960}
-_SECONDS = {"noise": 10.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
-_MOST_REFINED, _MOST_FINAL = 1, 4
+_FORM = 2
+_RUNS = {"noise": 480, "glance": 48, "screen": 240, "refine": 240, "final": 960}
+_SECONDS = {"noise": 10.0, "glance": 2.0, "screen": 5.0, "refine": 8.0, "final": 40.0}
+_MOST_SCREENED, _MOST_REFINED, _MOST_FINAL = 5, 1, 4
+_GLANCED_ROWS = 20
+_UNKNOWN = "the most harmful one"
 _FINAL_SHARE = 0.4
 _MODEL = "model.onnx"
 
@@ -47,7 +64,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     machine: str
     kernel: str
-    engine: str = "onnxruntime"
+    engines: str
 
     @classmethod
     def of(cls, host: HostFacts) -> "Machine":
@@ -59,6 +76,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
             memory_mib=host.memory_mib,
             machine=host.machine,
             kernel=host.kernel,
+            engines=", ".join(_versions("onnxruntime", "openvino")),
         )
 
 
@@ -84,7 +102,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     seed, seconds
         Of the split; wall time of this call.
     model_folder
-        Of the chosen candidate's ``model.onnx``; empty without one.
+        Of the ``model.onnx`` of the chosen candidate, or of the nearest one; empty without either.
+    advice
+        What would help where nothing fits; see :func:`brownfield.fit.advise`.
     """
 
     choice: Choice
@@ -101,6 +121,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     seconds: float
     model_folder: str = ""
+    advice: Advice | None = None
 
     @property
     def chosen(self) -> Row | None:
@@ -119,6 +140,7 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
     progress: Progress | None = None,
     tried: Iterable[Recipe] | None = None,
     run_in: Iterable[Session] | None = None,
+    given: Mapping[str, Path] | None = None,
 ) -> Fit:
     """Search for the candidate that serves best within the limits.
 
@@ -143,9 +165,13 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
         Recipes instead of those that suit the graph.
     run_in
         Sessions instead of those that suit the machine; the default one is always tried.
+    given
+        Further model files by name, such as a distilled student: candidates like any other.
     """
     private_folder(folder)
-    return _Search(source, rows, wanted, folder, seed, time_limit_s, progress or (lambda *_: None)).run(tried, run_in)
+    brought = {name: (file, hashlib.sha256(file.read_bytes()).hexdigest()) for name, file in (given or {}).items()}
+    ask = progress or (lambda *_: None)
+    return _Search(source, rows, wanted, folder, seed, time_limit_s, ask, brought).run(tried, run_in)
 
 
 class _TimeUp(Exception):
@@ -162,10 +188,12 @@ class _Search:
         seed: int,
         time_limit_s: float,
         progress: Progress,
+        given: Mapping[str, tuple[Path, str]],
     ) -> None:
         self._source, self._rows, self._wanted, self._seed = source, rows, wanted, seed
         self._limit_s, self._progress, self._began = time_limit_s, progress, time.monotonic()
         self._split = rows.split(seed)
+        self._given = given
         self._machine = Machine.of(read_host())
         self._key = self._make_key()
         self._folder = folder
@@ -183,7 +211,9 @@ class _Search:
             noise = self._noise()
             if noise is not None:
                 try:
-                    self._stage("screen", self._built(list(tried) if tried is not None else self._suitable()))
+                    wanted = list(tried) if tried is not None else self._suitable()
+                    self._screen(self._built([*wanted, *self._brought()]) + self._engines(run_in))
+                    self._leave_out_layers()
                     self._stage("refine", self._refinements(others))
                 except _TimeUp:
                     complete = False
@@ -205,7 +235,7 @@ class _Search:
             choice = Choice(verdict=Verdict.INVALID, why="the time was up before anything was measured to the end")
         else:
             choice = choose(table, self._wanted, noise, needed)
-        chosen = self._table.get(choice.chosen)
+        chosen = self._table.get(choice.chosen or choice.nearest)
         return Fit(
             choice=choice,
             rows=table,
@@ -225,7 +255,8 @@ class _Search:
 
     def _make_key(self) -> str:
         model = hashlib.sha256((self._source / _MODEL).read_bytes()).hexdigest()
-        parts = [_FORM, model, self._rows.digest, self._rows.invented, self._wanted, self._seed, self._machine]
+        given = {name: digest for name, (_, digest) in self._given.items()}
+        parts = [_FORM, model, self._rows.digest, self._rows.invented, self._wanted, self._seed, self._machine, given]
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
     def _suitable(self) -> list[Recipe]:
@@ -235,6 +266,64 @@ class _Search:
         vnni = bool({"avx512_vnni", "avx_vnni", "asimddp"} & set(self._machine.cpu_flags))
         calibrated = not self._rows.invented and len(self._split.calibration) > 0
         return list(recipes([node.op_type for node in graph.node], vnni=vnni, calibrated=calibrated))
+
+    def _engines(self, run_in: Iterable[Session] | None) -> list[Candidate]:
+        """Candidates of the file as it came in the other engine."""
+        wanted = engines(calibrated=not self._rows.invented) if run_in is None else run_in
+        return [Candidate(session=each) for each in wanted if each.engine == OPENVINO and each.plain]
+
+    def _screen(self, candidates: list[Candidate]) -> None:
+        """Time candidates on all rows to search by: where there are many, those that a glance leaves."""
+        if len(candidates) > _MOST_SCREENED:
+            self._stage("glance", candidates)
+            seen = [self._table[candidate.name] for candidate in candidates]
+            candidates = [row.candidate for row in survivors(seen, self._wanted, _MOST_SCREENED)]
+        self._stage("screen", candidates)
+
+    def _leave_out_layers(self) -> None:
+        """Keep ever more of the layers that harm most in fp32, until an int8 that is fast and wrong is right."""
+        found = promising(list(self._table.values()), self._wanted)
+        if found is None:
+            return
+        recipe = found.candidate.recipe
+        layers = self._ranked(recipe)
+        for count in counts(len(layers)) if layers else ():
+            made = self._built([msgspec.structs.replace(recipe, left_out=tuple(layers[:count]))])
+            self._stage("screen", made)
+            row = self._table[made[0].name] if made else None
+            if row is None or row.timing is None or row.timing.ratio.value > 1:
+                return
+            if right_so_far(row, self._wanted):
+                return
+
+    def _ranked(self, recipe: Recipe) -> list[str]:
+        """Layers of a recipe, the most harmful first; empty, and a row that says why, where that cannot be found."""
+        known = self._journal.get("rank", recipe.name, list[str])
+        if known is None:
+            self._check_time(_FINAL_SHARE)
+            self._show(f"layers of {recipe.name}")
+            try:
+                known = rank(recipe, self._source, **self._inputs(recipe))
+            except BuildFailed as error:
+                candidate = Candidate(recipe=msgspec.structs.replace(recipe, left_out=(_UNKNOWN,)))
+                self._table[candidate.name] = _failed(candidate, "build", error)
+                return []
+            self._journal.add("rank", recipe.name, known)
+        return known
+
+    def _inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """Give what every process that makes a file is told."""
+        tensors = hashlib.sha256("+".join(recipe.operators).encode()).hexdigest()[:12]
+        return {
+            "calibration": self._calibration,
+            "ranges": self._models / f"ranges-{recipe.calibrator}-{tensors}.json",
+            "timeout_s": max(5.0, self._limit_s / 4),
+        }
+
+    def _brought(self) -> list[Recipe]:
+        """Files that somebody brought; on invented rows nothing can be said of them."""
+        each = self._given.items() if not self._rows.invented else ()
+        return [Recipe(kind="given", label=name, digest=digest) for name, (_, digest) in each]
 
     def _noise(self) -> Noise | None:
         """Time fp32 against itself; None, and a row that says why, when it does not run."""
@@ -253,7 +342,8 @@ class _Search:
     def _built(self, wanted: Iterable[Recipe]) -> list[Candidate]:
         """Candidates whose file could be made; the others are rows."""
         made = []
-        write_calibration(self._calibration, self._split.calibration)
+        if not self._calibration.exists():
+            write_calibration(self._calibration, self._split.calibration)
         for recipe in wanted:
             candidate = Candidate(recipe=recipe)
             row = self._journal.get("build", candidate.name, Row)
@@ -273,13 +363,10 @@ class _Search:
         if candidate.recipe == FP32:
             return None
         try:
-            build(
-                candidate.recipe,
-                self._source,
-                self._path(candidate.recipe),
-                calibration=self._calibration,
-                timeout_s=max(5.0, self._limit_s / 4),
-            )
+            if candidate.recipe.kind == "given":
+                bring(self._given[candidate.recipe.label][0], self._source, self._path(candidate.recipe))
+                return None
+            build(candidate.recipe, self._source, self._path(candidate.recipe), **self._inputs(candidate.recipe))
         except BuildFailed as error:
             return _failed(candidate, "build", error)
         return None
@@ -290,17 +377,22 @@ class _Search:
 
     def _refinements(self, others: list[Session]) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
-        best = [row.candidate.recipe for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
-        starved = [row.candidate.recipe for row in self._table.values() if row.cause == "memory"]
-        return [Candidate(recipe=recipe, session=session) for recipe in best for session in others] + [
-            Candidate(recipe=recipe, session=session) for recipe in starved for session in others if not session.arena
+        best = [row.candidate for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
+        starved = [row.candidate for row in self._table.values() if row.cause == "memory"]
+        both = [*best, *starved]
+        refined = [
+            Candidate(recipe=each.recipe, session=msgspec.structs.replace(session, **_engine_of(each.session)))
+            for each in both
+            for session in others
+            if session.engine == ONNXRUNTIME and (each in best or not session.arena)
         ]
+        return [each for each in refined if each.session.arena or each.session.engine == ONNXRUNTIME]
 
     def _finalists(self) -> list[Candidate]:
         table = list(self._table.values())
         within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
-        plain = [row for row in within if row.candidate.session == Session()]
-        other = [row for row in within if row.candidate.session != Session()]
+        plain = [row for row in within if row.candidate.session.plain]
+        other = [row for row in within if not row.candidate.session.plain]
         best = survivors(plain, self._wanted, _MOST_FINAL)
         enough = any(row.timing and _within(row.timing, self._wanted) for row in best)
         if not enough:  # more threads and no arena are second to fewer: tried where the plain ones do not do
@@ -324,6 +416,9 @@ class _Search:
         part = self._split.final if stage == "final" else self._split.selection
         try:
             reference = self._reference_answers(stage == "final", part)
+            if stage == "glance":
+                part = part.take(np.arange(min(_GLANCED_ROWS, len(part))))
+                reference = reference[: len(part)]
             with self._trial(stage, folder, session, memory_mib=self._wanted.memory_mib) as (timing, caller):
                 given = answers(caller, part)
                 alone = isolated(caller, part) if stage == "final" else None
@@ -338,6 +433,7 @@ class _Search:
             isolated=alone,
             curve_us=curve,
             size_mib=round((folder / _MODEL).stat().st_size / 2**20, 2),
+            slices=compare_slices(reference, given, part, metric=self._metric, seed=self._seed),
         )
 
     @property
@@ -387,6 +483,16 @@ class _Search:
 
     def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
         self._progress(what, done, total)
+
+
+def _engine_of(session: Session) -> dict[str, str]:
+    return {"engine": session.engine, "precision": session.precision}
+
+
+def _versions(*packages: str) -> Iterator[str]:
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            yield f"{package} {version(package)}"
 
 
 def _within(timing: Timing, wanted: Wanted) -> bool:

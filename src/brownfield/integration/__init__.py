@@ -26,6 +26,7 @@ from brownfield.integration.delivery import Delivery, SinkFlags, SourceFlags, de
 from brownfield.integration.doors import DoorsSpec, HttpDoor
 from brownfield.integration.endpoints import EndpointSpec, HttpConnection, SoapSpec
 from brownfield.integration.fallback import FallbackSpec, FallbackStep
+from brownfield.integration.fit import FitRowsSpec, FitSourceSpec, FitSpec
 from brownfield.integration.formats import (
     ArrowFormat,
     CopybookFormat,
@@ -52,6 +53,7 @@ from brownfield.integration.mapping import FieldMapping, MappingSpec, Truth, Uni
 from brownfield.integration.model import CacheSpec, ModelSpec
 from brownfield.integration.monitors import MonitorsSpec
 from brownfield.integration.pipeline import PipelineSpec
+from brownfield.integration.prices import MachinePrice, Price, PriceBook, load_prices
 from brownfield.integration.reader import Contradiction, DeclarationErrors, Spec, each_error
 from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
@@ -98,6 +100,9 @@ __all__ = [
     "FallbackSpec",
     "FallbackStep",
     "FieldMapping",
+    "FitRowsSpec",
+    "FitSourceSpec",
+    "FitSpec",
     "FixedWidthFormat",
     "FolderConnection",
     "HttpConnection",
@@ -108,6 +113,7 @@ __all__ = [
     "JsonFormat",
     "KeyPath",
     "Location",
+    "MachinePrice",
     "MappingSpec",
     "MessagesSpec",
     "ModelSpec",
@@ -122,6 +128,8 @@ __all__ = [
     "ParquetFormat",
     "PipelineSpec",
     "PostgresConnection",
+    "Price",
+    "PriceBook",
     "QuarantineSpec",
     "QuietHours",
     "RabbitmqConnection",
@@ -167,6 +175,7 @@ __all__ = [
     "load_connections",
     "load_document",
     "load_integration",
+    "load_prices",
     "load_workspace",
     "read_reference",
     "tokens_of",

@@ -1,8 +1,9 @@
 """``constraints``: what the site can bear and what it needs."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from brownfield.integration.kinds import FieldName
 from brownfield.integration.reader import Spec
@@ -15,6 +16,10 @@ class Accuracy(Spec, frozen=True, kw_only=True):
 
     metric: Annotated[FieldName, Meta(description="Name of the metric, as the bundle's manifest spells it.")]
     max_drop: Annotated[float, Meta(ge=0, le=1, description="Largest loss, in the metric's own unit.")]
+    slices: Annotated[
+        Mapping[FieldName, Annotated[float, Meta(ge=0, le=1)]],
+        Meta(max_length=16, description="By field: the largest loss among the rows of each of its values."),
+    ] = field(default_factory=dict)
 
 
 class ConstraintsSpec(Spec, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec import Meta, field
 from brownfield.integration.constraints import ConstraintsSpec
 from brownfield.integration.doors import DoorsSpec
 from brownfield.integration.fallback import FallbackSpec
+from brownfield.integration.fit import FitSpec
 from brownfield.integration.kinds import Identifier, Line, RelativePath, Slug
 from brownfield.integration.mapping import MappingSpec
 from brownfield.integration.model import ModelSpec
@@ -59,6 +60,7 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
         | None
     ) = None
     model: Annotated[ModelSpec, Meta(description="Which bundle answers; none yet is allowed.")] | None = None
+    fit: Annotated[FitSpec, Meta(description="What brownfield fit makes the model of, and judges it by.")] = FitSpec()
     fallback: Annotated[FallbackSpec, Meta(description="Who answers when the model must not.")] = FallbackSpec()
     doors: Annotated[DoorsSpec, Meta(description="How callers reach it.")] = DoorsSpec()
     rollout: Annotated[RolloutSpec, Meta(description="How a new version spreads.")] | None = None
@@ -166,6 +168,7 @@ class IntegrationSpec:
     features: "Document | None"
     features_path: Path | None
     model: ModelSpec | None
+    fit: FitSpec
     fallback: FallbackSpec
     doors: DoorsSpec
     rollout: RolloutSpec | None

@@ -171,6 +171,8 @@ def load_integration(
     mappings = files.mappings(declared, contract)
     if declared.model is not None and declared.model.path is not None:
         files.below(declared.model.path, ("model", "path"))
+    for relative, path in declared.fit.files():  # read by fit alone: what it lacks never stops serving
+        files.below(relative, ("fit", *path))
     reader.raise_problems()
     assert contract is not None  # noqa: S101 (a contract that is missing was raised as a problem)
     return IntegrationSpec(
@@ -190,6 +192,7 @@ def load_integration(
         features=features,
         features_path=None if declared.features is None else file.parent / declared.features,
         model=declared.model,
+        fit=declared.fit,
         fallback=declared.fallback,
         doors=declared.doors,
         rollout=declared.rollout,

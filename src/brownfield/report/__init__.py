@@ -1,6 +1,14 @@
 """One look for reports, living docs and pages: templates, figures, and a renderer of self-contained files."""
 
-from brownfield.report.figures import Figure, interval_bars, latency_bars, stacked_bars, timeline, trade_off
+from brownfield.report.figures import (
+    Figure,
+    interval_bars,
+    latency_bars,
+    stacked_bars,
+    thread_curve,
+    timeline,
+    trade_off,
+)
 from brownfield.report.page import STYLE, environment, render_report
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "latency_bars",
     "render_report",
     "stacked_bars",
+    "thread_curve",
     "timeline",
     "trade_off",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "timeline", "trade_off"]
+__all__ = ["Figure", "interval_bars", "latency_bars", "stacked_bars", "thread_curve", "timeline", "trade_off"]
 
 Figure: TypeAlias = dict[str, Any]
 
@@ -182,12 +182,12 @@ def latency_bars(stages: Mapping[str, tuple[float, float]], *, unit: str = "mill
 def trade_off(
     points: Mapping[str, tuple[float, float]], *, front: Sequence[str], chosen: str, x_unit: str, y_unit: str
 ) -> Figure:
-    """Points by name, a line through those that none beats, and the chosen one apart.
+    """Numbered points by name, a line through those that none beats, and the chosen one apart.
 
     Parameters
     ----------
     points
-        ``(x, y)`` by name.
+        ``(x, y)`` by name; each is drawn with its number in this order, the first with 1.
     front
         Names on the line, in any order.
     chosen
@@ -200,11 +200,12 @@ def trade_off(
     >>> points = {"fp32": (2.0, 1.0), "int8": (1.0, 0.9)}
     >>> figure = trade_off(points, front=["fp32", "int8"], chosen="int8", x_unit="ms", y_unit="accuracy")
     >>> figure["data"][0]["x"], figure["data"][-1]["text"]
-    ([1.0, 2.0], ['int8'])
+    ([1.0, 2.0], ['2'])
     """
+    numbers = {name: str(number) for number, name in enumerate(points, 1)}
     line = sorted(points[name] for name in front)
     others = [name for name in points if name != chosen]
-    marks = [("candidates", others, 8, COLOURS[0])]
+    marks = [("candidates", others, 9, COLOURS[0])]
     if chosen in points:
         marks.append(("chosen", [chosen], 13, COLOURS[5]))
     traces: list[Figure] = [
@@ -220,9 +221,12 @@ def trade_off(
     traces += [
         {
             "type": "scatter",
-            "mode": "markers",
+            "mode": "markers+text",
             "name": label,
-            "text": names,
+            "text": [numbers[name] for name in names],
+            "hovertext": list(names),
+            "textposition": "top center",
+            "cliponaxis": False,
             "x": [points[name][0] for name in names],
             "y": [points[name][1] for name in names],
             "marker": {"size": size, "color": colour},
@@ -230,4 +234,53 @@ def trade_off(
         for label, names, size, colour in marks
     ]
     layout = _layout(xaxis={"title": {"text": x_unit}}, yaxis={"title": {"text": y_unit}}, height=360)
+    return {"data": traces, "layout": layout}
+
+
+def thread_curve(
+    measured: Mapping[int, float], predicted: Mapping[int, float], *, limit: float | None, y_unit: str
+) -> Figure:
+    """Draw times by threads: measured points, a predicted line, and the limit.
+
+    Parameters
+    ----------
+    measured, predicted
+        Times by threads, in ascending order.
+    limit
+        Drawn as a line; None for none.
+    y_unit
+        Title of the axis of times.
+
+    Examples
+    --------
+    >>> figure = thread_curve({1: 8.0, 2: 5.0}, {1: 8.0, 2: 5.1, 4: 3.6}, limit=4.0, y_unit="ms")
+    >>> [trace["name"] for trace in figure["data"]]
+    ['predicted', 'measured', 'limit']
+    """
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "predicted",
+            "x": list(predicted),
+            "y": list(predicted.values()),
+            "line": {"color": COLOURS[6], "dash": "dot"},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "measured",
+            "x": list(measured),
+            "y": list(measured.values()),
+            "marker": {"size": 11, "color": COLOURS[0]},
+        },
+    ]
+    if limit is not None:
+        ends = [min(predicted), max(predicted)]
+        line = {"color": COLOURS[5], "width": 2}
+        traces.append({"type": "scatter", "mode": "lines", "name": "limit", "x": ends, "y": [limit] * 2, "line": line})
+    layout = _layout(
+        xaxis={"title": {"text": "threads"}, "dtick": max(1, max(predicted) // 8)},
+        yaxis={"title": {"text": y_unit}, "rangemode": "tozero"},
+    )
     return {"data": traces, "layout": layout}

@@ -34,6 +34,8 @@ def environment() -> Environment:
     jinja.globals["style"] = Markup(STYLE)  # noqa: S704 (our own file)
     jinja.filters["thousands"] = lambda value: f"{value:,}"
     jinja.filters["fixed"] = lambda value, digits=3: f"{value:.{digits}f}"
+    jinja.filters["short"] = lambda value: "" if value is None else f"{value:.4g}"
+    jinja.filters["money"] = lambda value: "" if value is None else f"{value:,.0f}"
     return jinja
 
 

@@ -8,7 +8,7 @@ A restore stages and verifies everything first, then moves the old state aside a
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from brownfield.store import (
     write_private,
 )
 from brownfield.workspace.archive import Manifest, extract_archive, write_archive
+from brownfield.workspace.capabilities import Capability, wheel_tag
 
 __all__ = ["Backup", "Examination", "Restore", "backup", "complete_restore", "examine", "restore"]
 
@@ -48,18 +49,34 @@ class Examination:
         Its revision and the migrations it would need; ``current`` is None when there is no store yet.
     lookups
         Where each lookup stands in its chain, and the moment of what it was last read from.
+    wheels
+        Newest kind of wheel that installs.
+    capabilities
+        Libraries and arithmetic, each tried in a child.
+    findings
+        What of them is wrong.
     """
 
     host: HostFacts
     store: MigrationPlan
     lookups: tuple[str, ...] = ()
+    wheels: str = ""
+    capabilities: tuple[Capability, ...] = ()
+    findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         store = "none yet" if self.store.current is None else f"revision {self.store.current}, whole"
         if self.store.current and self.store.steps:
             store += f", {len(self.store.steps)} migrations to run"
         return "\n".join(
-            [*(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__), f"store: {store}", *self.lookups]
+            [
+                *(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__),
+                f"wheels: {self.wheels}",
+                *map(str, self.capabilities),
+                f"store: {store}",
+                *self.lookups,
+                *(f"finding: {each}" for each in self.findings),
+            ]
         )
 
 
@@ -111,8 +128,15 @@ def _shown(host: HostFacts, name: str) -> str:
     return " ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
 
-def examine(workspace: Path) -> Examination:
+def examine(workspace: Path, capabilities: Sequence[Capability] = ()) -> Examination:
     """Read what the host can do and check that the store is whole.
+
+    Parameters
+    ----------
+    workspace
+        Its folder; one without a workspace will do.
+    capabilities
+        As :func:`~brownfield.workspace.capabilities.probe_capabilities` found them.
 
     Raises
     ------
@@ -130,7 +154,9 @@ def examine(workspace: Path) -> Examination:
         check_whole(database)
     plan = migration_plan(database)
     lookups = _lookups(database) if plan.current is not None and not plan.steps else ()
-    return Examination(read_host(), plan, lookups)
+    host = read_host()
+    findings = tuple(str(each) for each in capabilities if each.finding)
+    return Examination(host, plan, lookups, wheel_tag(host), tuple(capabilities), findings)
 
 
 def _lookups(database: Path) -> tuple[str, ...]:

@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brownfield.errors import DeclarationError
-from brownfield.fit import Fit, Rows, Verdict, Wanted, search
+from brownfield.fit import Fit, Verdict, judge_probe, pack_probe, search, with_advice
 from brownfield.fit.report import write_reports
-from brownfield.integration import IntegrationSpec, load_workspace
-from brownfield.workspace.fit_rows import read_rows, stand_in_rows
-from brownfield.workspace.pull import find_integration
+from brownfield.integration import IntegrationSpec
+from brownfield.workspace.fit_inputs import Inputs, RowsFrom, gather
 
 if TYPE_CHECKING:
     from brownfield.model import Bundle
 
-__all__ = ["FitReport", "fit"]
-
-_AGREEMENT = "agreement"
+__all__ = ["FitReport", "finish", "fit", "fit_on", "pack"]
 
 
 class FitReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +58,8 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     workspace: Path,
     integration: str | None = None,
     *,
-    rows: Path | None = None,
-    labels: str | None = None,
+    rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
+    prices: Path | None = None,
     time_limit_s: float = 600.0,
     seed: int = 0,
     write_bundle: bool = False,
@@ -77,9 +74,9 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     integration
         Needed where the workspace has more than one.
     rows
-        ``.npz`` or ``.parquet`` of real requests; without it nothing is quantised.
-    labels
-        Column of the truth in that file.
+        Real requests; without them nothing is quantised.
+    prices
+        A price book instead of the declared one.
     time_limit_s, seed, progress
         As :func:`brownfield.fit.search` takes them.
     write_bundle
@@ -90,68 +87,84 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     DeclarationError
         When the integration declares no bundle by its folder, or the rows are none for it.
     """
-    spec = find_integration(load_workspace(workspace), integration)
-    bundle = _bundle(spec)
-    if rows is None:
-        if labels is not None:
-            raise DeclarationError(path="--labels", expected="a file of rows beside it", got="none")
-        given = stand_in_rows(bundle, spec.contract.schema("request"))
-    else:
-        given = read_rows(rows, bundle, spec.contract.schema("request"), labels)
-    folder = workspace / "var" / "fit" / spec.name
+    given = gather(workspace, integration, rows, prices=prices, seed=seed)
     found = search(
-        bundle.folder,
-        given,
-        _wanted(spec),
-        folder=folder,
+        given.source,
+        given.rows,
+        given.wanted,
+        folder=given.folder,
         seed=seed,
         time_limit_s=time_limit_s,
         progress=progress,
+        given=given.given,
     )
+    found = with_advice(found, given.source, given.rows, given.prices, progress=progress)
+    return finish(given, found, write_bundle=write_bundle)
+
+
+def pack(
+    workspace: Path,
+    integration: str | None,
+    file: Path,
+    *,
+    rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
+    """Write a probe that measures on another machine; the parameters are those of :func:`fit`, with the file."""
+    given = gather(workspace, integration, rows, prices=None, seed=seed)
+    return pack_probe(
+        given.source,
+        given.rows,
+        given.wanted,
+        folder=given.folder / "probe",
+        file=file,
+        seed=seed,
+        given=given.given,
+        progress=progress,
+    )
+
+
+def fit_on(  # noqa: PLR0913 (as `fit`)
+    workspace: Path,
+    integration: str | None,
+    result: Path,
+    *,
+    rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
+    prices: Path | None = None,
+    seed: int = 0,
+    write_bundle: bool = False,
+) -> FitReport:
+    """Judge what a probe brought back; the parameters are those of :func:`fit`, with the probe's result."""
+    given = gather(workspace, integration, rows, prices=prices, seed=seed)
+    folder = given.folder / "probe"
+    found = judge_probe(result, given.source, given.rows, given.wanted, folder=folder, seed=seed, prices=given.prices)
+    return finish(given, found, write_bundle=write_bundle, where="-probe")
+
+
+def finish(given: Inputs, found: Fit, *, write_bundle: bool, where: str = "") -> FitReport:
+    """Write the reports of a search, and the bundle where one is wanted and something fits.
+
+    Parameters
+    ----------
+    given, found
+        What was searched, and what was found.
+    write_bundle
+        Whether to write a bundle.
+    where
+        Added to the names of the reports: they are of another machine.
+    """
     report = FitReport(
-        integration=spec.name,
-        bundle=f"{bundle.name} {bundle.version}",
+        integration=given.spec.name,
+        bundle=f"{given.bundle.name} {given.bundle.version}",
         fit=found,
-        html=str(folder / "report.html"),
-        json=str(folder / "report.json"),
-        notes=tuple(_notes(given, spec)),
-        written=_write(bundle, spec, found) if write_bundle else "",
+        html=str(given.folder / f"report{where}.html"),
+        json=str(given.folder / f"report{where}.json"),
+        notes=given.notes,
+        written=_write(given.bundle, given.spec, found) if write_bundle else "",
     )
-    write_reports(folder, found, title=f"{spec.name}: {report.bundle}", notes=report.notes)
+    write_reports(given.folder, found, title=f"{given.spec.name}: {report.bundle}", notes=report.notes, where=where)
     return report
-
-
-def _bundle(spec: IntegrationSpec) -> "Bundle":
-    from brownfield.model import open_bundle
-
-    if spec.model is None or spec.model.path is None:
-        raise DeclarationError(
-            where=str(spec.name), path="model", expected="a bundle by its folder", next_step="model: bundles/NAME"
-        )
-    return open_bundle(spec.file(spec.model.path))
-
-
-def _wanted(spec: IntegrationSpec) -> Wanted:
-    limits = spec.constraints
-    bare = Wanted()
-    return Wanted(
-        cpu_cores=limits.cpu_cores,
-        memory_mib=limits.memory_mib,
-        latency_p99_ms=limits.latency_p99_ms,
-        expected_rate_per_s=limits.expected_rate_per_s,
-        metric=limits.accuracy.metric if limits.accuracy else bare.metric,
-        max_drop=limits.accuracy.max_drop if limits.accuracy else bare.max_drop,
-    )
-
-
-def _notes(rows: Rows, spec: IntegrationSpec) -> list[str]:
-    notes = []
-    if rows.invented:
-        notes.append("no rows were given: nothing is quantised, because accuracy cannot be judged on invented rows")
-    declared = spec.constraints.accuracy.metric if spec.constraints.accuracy else _AGREEMENT
-    if rows.labels is None and declared != _AGREEMENT:
-        notes.append(f"the rows have no labels: agreement with the fp32 model stands for {declared}")
-    return notes
 
 
 def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:

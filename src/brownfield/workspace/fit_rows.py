@@ -1,9 +1,11 @@
-"""Rows for ``brownfield fit``: from a file of real requests, or stand-ins when there is none.
+"""Rows for ``brownfield fit``: real requests from a file or a table of the pipeline, or stand-ins without either.
 
-In: ``.npz`` (graph inputs or request fields) or ``.parquet`` (request fields, checked by the contract).
+In: ``.npz`` (graph inputs or request fields), ``.parquet`` or a table (request fields, checked by the contract).
 Out: :class:`~brownfield.fit.Rows`. Refused: columns that are neither the graph's nor the contract's.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from zipfile import BadZipFile
@@ -14,13 +16,18 @@ from brownfield.errors import DeclarationError
 from brownfield.fit import Rows
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from brownfield.contract import Schema
     from brownfield.model import Bundle
     from brownfield.types import Columns
 
-__all__ = ["read_rows", "stand_in_rows"]
+__all__ = ["read_rows", "read_table", "stand_in_rows"]
 
 _STAND_INS = 64
+_MOST_ROWS = 5500
+_NUMBER = "brownfield_row_number"
+_MOST_GROUPS = 64
 
 
 def stand_in_rows(bundle: "Bundle", request: "Schema") -> Rows:
@@ -43,8 +50,8 @@ def stand_in_rows(bundle: "Bundle", request: "Schema") -> Rows:
     return Rows(tuple(samples), batched=False, invented=True)
 
 
-def read_rows(file: Path, bundle: "Bundle", request: "Schema", labels: str | None) -> Rows:
-    """Read real requests.
+def read_rows(file: Path, bundle: "Bundle", request: "Schema", labels: str | None, slices: Sequence[str] = ()) -> Rows:
+    """Read real requests from a file.
 
     Parameters
     ----------
@@ -56,6 +63,8 @@ def read_rows(file: Path, bundle: "Bundle", request: "Schema", labels: str | Non
         The contract's request schema.
     labels
         Column of the truth, None without one.
+    slices
+        Columns in whose values accuracy is judged apart.
 
     Raises
     ------
@@ -65,47 +74,103 @@ def read_rows(file: Path, bundle: "Bundle", request: "Schema", labels: str | Non
     if not file.is_file():
         raise DeclarationError(where=str(file), expected="a file of rows", got="none")
     if file.suffix == ".npz":
-        return _from_arrays(file, bundle, labels)
+        return _from_arrays(file, bundle, labels, slices)
     if file.suffix == ".parquet":
-        return _from_parquet(file, bundle, request, labels)
+        return _from_parquet(file, bundle, request, labels, slices)
     raise DeclarationError(where=str(file), expected="rows in .npz or .parquet", got=ascii(file.suffix))
 
 
-def _from_arrays(file: Path, bundle: "Bundle", labels: str | None) -> Rows:
+def read_table(  # noqa: PLR0913 (the parts of a reading; all but the first two are keywords)
+    folder: Path,
+    table: str,
+    *,
+    bundle: "Bundle",
+    request: "Schema",
+    labels: str | None,
+    slices: Sequence[str] = (),
+    seed: int = 0,
+) -> Rows:
+    """Read real requests from a table of the pipeline: accepted records, some 5,500 of them by chance.
+
+    Parameters
+    ----------
+    folder
+        Of the integration's tables, below ``var/data``.
+    table
+        Name of the table.
+    bundle, request, labels, slices
+        As :func:`read_rows` takes them.
+    seed
+        Of the choice.
+
+    Raises
+    ------
+    DeclarationError
+        When there is no such table, or it lacks a column.
+    """
+    from brownfield.data.pipeline import open_tables
+
+    if not (folder / table).is_dir():
+        raise DeclarationError(
+            path="--table",
+            expected="a table of the pipeline",
+            got=ascii(table),
+            next_step="Run brownfield score first.",
+        )
+    with open_tables(folder) as connection:
+        quoted = '"' + table.replace('"', '""') + '"'
+        count = connection.execute(f"SELECT count(*) FROM {quoted}").fetchall()[0][0]  # noqa: S608 (quoted)
+        chosen = np.random.default_rng(seed).permutation(count)[:_MOST_ROWS]
+        numbers = ", ".join(str(number + 1) for number in np.sort(chosen)) or "0"
+        numbered = f"SELECT *, row_number() OVER () AS {_NUMBER} FROM {quoted}"  # noqa: S608 (quoted)
+        picked = connection.sql(f"SELECT * FROM ({numbered}) WHERE {_NUMBER} IN ({numbers}) ORDER BY {_NUMBER}")  # noqa: S608
+        rows = picked.to_arrow_table().drop_columns([_NUMBER])
+    return _from_columns(rows, f"table {table}", bundle, request, labels, slices)
+
+
+def _from_arrays(file: Path, bundle: "Bundle", labels: str | None, slices: Sequence[str]) -> Rows:
     try:
         with np.load(file, allow_pickle=False) as stored:
             columns: dict[str, Any] = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, BadZipFile) as error:
         raise DeclarationError(where=str(file), expected="arrays without objects", got=type(error).__name__) from error
-    truth = _taken(columns, labels, file)
     inputs = {spec.name: spec for spec in bundle.inputs}
     batched = bundle.features.batched
+    needed = inputs.keys() | ({feature.field for feature in bundle.features.inputs} if batched else set())
+    truth, groups = _beside(columns, labels, slices, str(file))
+    columns = {name: array for name, array in columns.items() if name in needed or name not in {labels, *slices}}
     if columns.keys() == inputs.keys():
         tensors = {name: array.astype(_dtype(inputs[name].dtype)) for name, array in columns.items()}
     elif batched and columns.keys() >= {feature.field for feature in bundle.features.inputs}:
         tensors = bundle.features.encode(columns, len(next(iter(columns.values()))))
     else:
-        raise _other_columns(file, bundle, columns)
-    return Rows.from_tensors(tensors, batched=batched, labels=truth)
+        raise _other_columns(str(file), bundle, columns)
+    return replace(Rows.from_tensors(tensors, batched=batched, labels=truth), slices=groups)
 
 
-def _from_parquet(file: Path, bundle: "Bundle", request: "Schema", labels: str | None) -> Rows:
+def _from_parquet(file: Path, bundle: "Bundle", request: "Schema", labels: str | None, slices: Sequence[str]) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from brownfield.contract import BatchChecker
 
     try:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise DeclarationError(where=str(file), expected="a Parquet file", got=type(error).__name__) from error
+    return _from_columns(table, str(file), bundle, request, labels, slices)
+
+
+def _from_columns(
+    table: "pa.Table", where: str, bundle: "Bundle", request: "Schema", labels: str | None, slices: Sequence[str]
+) -> Rows:
+    from brownfield.contract import BatchChecker
+
     if not bundle.features.batched or not set(table.column_names) >= {f.field for f in bundle.features.inputs}:
-        raise _other_columns(file, bundle, dict.fromkeys(table.column_names))
-    truth = _taken({name: table[name] for name in table.column_names}, labels, file)
+        raise _other_columns(where, bundle, dict.fromkeys(table.column_names))
+    truth, groups = _beside({name: table[name] for name in table.column_names}, labels, slices, where)
     verdict = BatchChecker(request).check(table)
     if verdict.rejected:
         raise DeclarationError(
-            where=str(file),
+            where=where,
             expected="rows that the contract admits",
             got=f"{len(verdict.rejected):,} of {table.num_rows:,} that it refuses",
             next_step="Take accepted rows of the pipeline.",
@@ -113,27 +178,44 @@ def _from_parquet(file: Path, bundle: "Bundle", request: "Schema", labels: str |
     accepted = verdict.accepted
     columns = {name: accepted[name].to_pylist() for name in accepted.column_names}
     tensors = bundle.features.encode(columns, accepted.num_rows)
-    return Rows.from_tensors(tensors, batched=True, labels=None if truth is None else truth.to_pylist())
+    rows = Rows.from_tensors(tensors, batched=True, labels=None if truth is None else truth.to_pylist())
+    return replace(rows, slices=groups)
 
 
-def _taken(columns: dict[str, Any], labels: str | None, file: Path) -> Any:
-    if labels is None:
-        return None
-    if labels not in columns:
-        raise DeclarationError(where=str(file), path="--labels", expected="a column of the file", got=ascii(labels))
-    return columns.pop(labels)
+def _beside(columns: dict[str, Any], labels: str | None, slices: Sequence[str], where: str) -> tuple[Any, Any]:
+    """Truth and groups of the rows; a group's missing value is one of its values."""
+    if labels is not None and labels not in columns:
+        raise DeclarationError(where=where, path="--labels", expected="a column of the rows", got=ascii(labels))
+    groups = {}
+    for name in slices:
+        if name not in columns:
+            raise DeclarationError(
+                where=where, path=f"constraints.accuracy.slices.{name}", expected="a column of the rows", got="none"
+            )
+        column = columns[name]
+        values = column.tolist() if isinstance(column, np.ndarray) else column.to_pylist()
+        texts = np.array(["(missing)" if value is None else str(value)[:64] for value in values])
+        if len(np.unique(texts)) > _MOST_GROUPS:
+            raise DeclarationError(
+                where=where,
+                path=f"constraints.accuracy.slices.{name}",
+                expected=f"a field of at most {_MOST_GROUPS} values",
+                got=f"{len(np.unique(texts)):,}",
+            )
+        groups[name] = texts
+    return (None if labels is None else columns[labels]), groups
 
 
 def _dtype(name: str) -> Any:
     return object if name == "str" else np.dtype(name)
 
 
-def _other_columns(file: Path, bundle: "Bundle", columns: dict[str, Any]) -> DeclarationError:
+def _other_columns(where: str, bundle: "Bundle", columns: dict[str, Any]) -> DeclarationError:
     wanted = sorted({spec.name for spec in bundle.inputs})
     fields = sorted({feature.field for feature in bundle.features.inputs}) if bundle.features.batched else []
     either = f" or the request fields {', '.join(map(ascii, fields))}" if fields else ""
     return DeclarationError(
-        where=str(file),
+        where=where,
         expected=f"the graph's inputs {', '.join(map(ascii, wanted))}{either}",
         got=", ".join(ascii(name) for name in sorted(columns)) or "no columns",
     )

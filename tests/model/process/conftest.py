@@ -28,6 +28,9 @@ GRAPHS = {
     " { d = Identity(c) w = Add(v, one) }> }",
     # As many numbers as asked for, summed.
     "hungry": "g (int64[1] size) => (float total) { a = ConstantOfShape(size) total = ReduceSum<keepdims = 0>(a) }",
+    # The square of its length in numbers.
+    "square": "g (float[n] x) => (float[n,n] y) <int64[1] first = {0}, int64[1] last = {1}> "
+    "{ a = Unsqueeze(x, last) b = Unsqueeze(x, first) y = MatMul(a, b) }",
     "root": "g (float[n,2] x) => (float[n,2] y) { y = Sqrt(x) }",
 }
 

@@ -105,8 +105,6 @@ class Hello:
         True when every first dimension is the same free number of rows.
     engine, engine_version
         The software that computes.
-    precision
-        In what it computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
     threads
         Threads of the engine, as read back from it.
     max_batch_rows
@@ -117,6 +115,8 @@ class Hello:
         Memory in use after loading.
     sandbox
         ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
+    precision
+        In what the engine computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
     """
 
     inputs: tuple[ModelTensor, ...]
@@ -124,12 +124,12 @@ class Hello:
     batched: bool
     engine: str
     engine_version: str
-    precision: str
     threads: int
     max_batch_rows: int
     pid: int
     resident_mib: float
     sandbox: dict[str, Any]
+    precision: str = "fp32"
 
 
 def parse_hello(frame: Frame) -> Hello:

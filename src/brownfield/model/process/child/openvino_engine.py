@@ -4,6 +4,7 @@ In: ``model.onnx``, threads, a precision. Out: an engine as :mod:`.engine` descr
 processor does not have (OpenVINO itself would quietly take another), text tensors, and a host without OpenVINO.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ _WORDS = {hint: word for word, hint in _HINTS.items()}
 
 class OpenVinoEngine:
     """OpenVINO's CPU plug-in with the number of threads it is told, one stream, nothing pinned and nothing cached.
+
+    When memory runs out it neither raises nor answers, and leaves in its outputs what an earlier request was answered
+    (measured, 2026.4): so every request is given outputs that hold a mark, and a mark that is still there is an error.
+    It never recovers, so the process then ends as if it had been told to, and a new one takes its place.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ class OpenVinoEngine:
             core = self._openvino.Core()
             graph = core.read_model(str(model))
             compiled = core.compile_model(graph, "CPU", options)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever it raises is one refusal)
             raise _load_error(error) from None
         self.precision = _WORDS.get(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(), "another")
         if self.precision != precision:
@@ -66,8 +71,9 @@ class OpenVinoEngine:
             for index, tensor in enumerate(tensors):
                 self._check(index, tensor)
                 request.set_input_tensor(index, self._openvino.Tensor(np.ascontiguousarray(tensor)))  # a copy
+            given = [self._marked(index) for index in range(len(self.outputs))]
             request.infer()
-            return [np.array(request.get_output_tensor(index).data) for index in range(len(self.outputs))]
+            return [self._taken(index, tensor) for index, tensor in enumerate(given)]
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a model raises is one request's error)
@@ -78,6 +84,23 @@ class OpenVinoEngine:
         wanted = self.inputs[index]
         if tensor.dtype.name != wanted["dtype"]:
             raise EngineError("run", f"expected {wanted['dtype']} for {wanted['name']!r}, got {tensor.dtype.name}")
+
+    def _marked(self, index: int) -> Any:
+        """Give the request an output that says whether it was written: empty where its shape varies, else a mark."""
+        port = self.outputs[index]
+        tensor = self._openvino.Tensor(np.full([size or 0 for size in port["shape"]], _mark(port["dtype"])))
+        self._request.set_output_tensor(index, tensor)
+        return tensor
+
+    def _taken(self, index: int, tensor: Any) -> Tensor:
+        """Copy an output that was written."""
+        port, answer = self.outputs[index], np.array(tensor.data)
+        mark = _mark(port["dtype"])
+        same = np.isnan(answer) if answer.dtype.kind == "f" else answer == mark
+        if same.all() and answer.dtype.kind != "b":
+            signal.raise_signal(signal.SIGTERM)  # no later request is answered either: end once these are told
+            raise EngineError("memory", "OpenVINO gave no answer: no memory left within the process's limit")
+        return answer
 
     def _is_batched(self, graph: Any) -> bool:
         """Whether all first dimensions are the same free number: the graph's own shape rules say so."""
@@ -127,6 +150,12 @@ def _describe(port: Any) -> dict[str, Any]:
     if dtype == "str":
         raise EngineError("load", f"text in {port.get_any_name()!r} is served by onnxruntime alone")
     return {"name": name if name in port.get_names() else port.get_any_name(), "dtype": dtype, "shape": _shape(port)}
+
+
+def _mark(dtype: str) -> Any:
+    """Value that answers hardly ever hold."""
+    kind = np.dtype(dtype)
+    return kind.type(np.nan) if kind.kind == "f" else kind.type(0) if kind.kind == "b" else np.iinfo(kind).min
 
 
 def _shape(port: Any) -> list[int | None]:

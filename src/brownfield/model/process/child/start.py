@@ -145,12 +145,12 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> 
         "batched": engine.batched,
         "engine": engine.name,
         "engine_version": engine.version,
-        "precision": engine.precision,
         "threads": engine.threads,
         "max_batch_rows": options.max_batch_rows if engine.batched else 1,
         "pid": os.getpid(),
         "resident_mib": round(resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
         "sandbox": facts,
+        "precision": engine.precision,
     }
 
 

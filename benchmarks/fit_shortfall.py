@@ -1,0 +1,162 @@
+"""Whether the shortfalls that `brownfield fit` states are true: each is stated first, and then measured another way.
+
+A convolutional network is refused three times: for its latency, for its rate and for its memory. Then what was said to
+be needed is given to it, and measured afresh: two cores, a network of so much of the arithmetic, processes under the
+stated rate, the stated memory. The figure is stated over measured; within 0.80 to 1.25 the statement holds.
+
+Usage: fit_shortfall.py [LAYERS=6]. It needs two idle cores.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from brownfield.errors import BrownfieldError
+from brownfield.fit import Fit, Recipe, Rows, Session, Verdict, Wanted, search, with_advice
+from brownfield.fit.measure import running, trial
+
+SIDE, CHANNELS, CLASSES = 40, 64, 5
+AS_IT_IS = [Recipe(kind="as_is")]
+SECONDS = 8.0
+
+
+def network(folder: Path, layers: int) -> Path:
+    """Folder with a network of so many equal convolutions."""
+    random = np.random.default_rng(7)
+    nodes, weights, value = [], [], "x"
+    for layer in range(layers):
+        before = CHANNELS if layer else 8
+        kernel = random.normal(size=(CHANNELS, before, 3, 3)) * np.sqrt(2 / (9 * before))
+        weights.append(numpy_helper.from_array(kernel.astype("f4"), f"w{layer}"))
+        nodes.append(helper.make_node("Conv", [value, f"w{layer}"], [f"c{layer}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
+        value = f"r{layer}"
+    weights.append(numpy_helper.from_array(random.normal(size=(CHANNELS, CLASSES)).astype("f4"), "w"))
+    nodes.append(helper.make_node("GlobalAveragePool", [value], ["p"]))
+    nodes.append(helper.make_node("Flatten", ["p"], ["f"]))
+    nodes.append(helper.make_node("MatMul", ["f", "w"], ["y"]))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8, SIDE, SIDE])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", CLASSES])
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def stated(source: Path, rows: Rows, wanted: Wanted, folder: Path) -> Fit:
+    """Give what a search says of limits that cannot be kept."""
+    fit = search(source, rows, wanted, folder=folder, tried=AS_IT_IS, run_in=[Session()], time_limit_s=120)
+    if fit.choice.verdict != Verdict.DOES_NOT_FIT:
+        raise SystemExit(f"expected a refusal, got {fit.choice.verdict}: {fit.choice.why}")
+    return with_advice(fit, source, rows)
+
+
+def timed(source: Path, rows: Rows, threads: int = 1) -> tuple[float, float]:
+    """99th percentile and mean in ms, measured afresh."""
+    with trial(source, source, Session(threads=threads), rows, memory_mib=None, runs=960, time_limit_s=15) as (got, _):
+        return got.p99_us[0] / 1000, got.mean_us / 1000
+
+
+def busy_cores(source: Path, rows: Rows, rate_per_s: float, processes: int) -> float:
+    """Cores that so many processes keep busy while they are asked at a rate, whatever they answer when."""
+    spent: list[float] = []
+
+    def drive() -> None:
+        with running(source, Session()) as (process, caller, _):
+            caller.ask(rows.samples[0])
+            interval_s, before, began = processes / rate_per_s, cpu_s(process.pid), time.monotonic()
+            due = began
+            while due < began + SECONDS:
+                time.sleep(max(0.0, due - time.monotonic()))
+                caller.ask(rows.samples[0])
+                due += interval_s
+            spent.append((cpu_s(process.pid) - before) / (time.monotonic() - began))
+
+    threads = [threading.Thread(target=drive) for _ in range(processes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(spent)
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def answers_within(source: Path, rows: Rows, memory_mib: int) -> bool:
+    """Whether the model answers under a bound."""
+    try:
+        with running(source, Session(), memory_mib) as (_, caller, _):
+            caller.ask(rows.samples[0])
+    except BrownfieldError:
+        return False
+    return True
+
+
+def show(what: str, said: float, measured: float, unit: str) -> bool:
+    """One line; whether the statement holds."""
+    holds = 0.8 <= said / measured <= 1.25
+    print(f"{what:<46} stated {said:8.2f} {unit:<6} measured {measured:8.2f} {unit:<6} ratio {said / measured:.2f}"
+          f" {'holds' if holds else 'DOES NOT HOLD'}", flush=True)  # fmt: skip
+    return holds
+
+
+def main() -> int:
+    """State, measure, compare."""
+    layers = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+    points = np.random.default_rng(1).normal(size=(40, 8, SIDE, SIDE)).astype("f4")
+    rows = Rows.from_tensors({"x": points}, batched=True)
+    held = []
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        source = network(home / "model", layers)
+        p99_ms, mean_ms = timed(source, rows)
+        print(f"{layers} convolutions: mean {mean_ms:.2f} ms, 99th percentile {p99_ms:.2f} ms on one core", flush=True)
+
+        limit_ms = 0.75 * p99_ms
+        fit = stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency")
+        way = next((each for each in fit.advice.options if each.kind == "machine" and each.meets), None)
+        if way is None:
+            raise SystemExit("no number of cores was said to help: are both cores idle?")
+        print(f"latency {limit_ms:.2f} ms refused: {way.what}", flush=True)
+        held.append(show("99th percentile with the stated cores", way.p99_ms, timed(source, rows, way.cores)[0], "ms"))
+        wanted = Wanted(latency_p99_ms=limit_ms, cpu_cores=way.cores)
+        sessions = [Session(threads=way.cores)]
+        again = search(source, rows, wanted, folder=home / "given", tried=AS_IT_IS, run_in=sessions)
+        print(f"the same with {way.cores} cores declared: {again.choice.verdict}, {again.choice.chosen}", flush=True)
+
+        fit = stated(source, rows, Wanted(latency_p99_ms=0.5 * p99_ms), home / "half")
+        factor = next(each.factor for each in fit.choice.shortfalls if each.resource == "latency_p99_ms")
+        small = network(home / "small", max(1, round(layers / factor)))
+        share = max(1, round(layers / factor)) * factor / layers  # whole layers alone can be had
+        held.append(
+            show("99th percentile of a network made smaller", 0.5 * p99_ms * share, timed(small, rows)[0], "ms")
+        )
+
+        rate = 1000 / mean_ms
+        fit = stated(source, rows, Wanted(expected_rate_per_s=rate), home / "rate")
+        needed = next(each.needed for each in fit.choice.shortfalls if each.resource == "cpu_cores")
+        held.append(show(f"cores at {rate:.0f} requests/s", needed, busy_cores(source, rows, rate, 2) / 0.7, "cores"))
+
+        fit = stated(source, rows, Wanted(memory_mib=16), home / "memory")
+        memory = int(next(each.needed for each in fit.choice.shortfalls if each.resource == "memory_mib"))
+        enough, less = answers_within(source, rows, memory), answers_within(source, rows, int(memory / 1.2))
+        print(f"memory {memory} MiB stated: answers with it {enough}, with five sixths of it {less}")
+        held.append(enough and not less)
+    print(f"{sum(held)} of {len(held)} statements hold")
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""A PyTorch model becomes ONNX that answers as the module does, made where it can harm nothing."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brownfield.fit import Rows, Source, SourceRefused, import_model
+from brownfield.fit.source import Tensors
+from brownfield.model import TensorSpec
+
+LIKE = Tensors((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
+MODULE = """\
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, width=16):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(8, width), torch.nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+
+def build():
+    torch.manual_seed(7)
+    return Net()
+"""
+TRAIN = """\
+import torch
+from model import Net
+
+
+def train(rows, labels):
+    x, y = torch.from_numpy(rows["x"]), torch.from_numpy(labels)
+    made = {}
+    for name, width in (("model", 32), ("student", 4)):
+        net = Net(width)
+        steps = torch.optim.Adam(net.parameters(), lr=0.03)
+        for _ in range(60):
+            steps.zero_grad()
+            torch.nn.functional.cross_entropy(net(x), y).backward()
+            steps.step()
+        made[name] = net
+    return made
+"""
+HOSTILE = """\
+import os, socket, subprocess
+
+
+def build():
+    for act in (
+        lambda: open({outside!r}).read(),
+        lambda: open("planted.txt", "w"),
+        lambda: socket.socket(),
+        lambda: subprocess.run(["true"]),
+    ):
+        try:
+            act()
+        except OSError:
+            continue
+        raise RuntimeError("4111 1111 1111 1111")
+    raise LookupError("all refused")
+"""
+
+
+@pytest.fixture
+def rows():
+    """Sixty rows of three classes."""
+    points = np.random.default_rng(3).normal(size=(60, 8)).astype("f4")
+    return Rows.from_tensors({"x": points}, batched=True, labels=points[:, :3].argmax(axis=1).tolist())
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A folder with the module's file."""
+    folder = tmp_path / "program"
+    folder.mkdir()
+    (folder / "model.py").write_text(MODULE)
+    return folder
+
+
+def refused(source, rows, tmp_path) -> str:
+    """Why a program is refused."""
+    with pytest.raises(SourceRefused) as caught:
+        import_model(source, rows, like=LIKE, folder=tmp_path / "made")
+    assert not list((tmp_path / "made").glob("[!.]*"))
+    return str(caught.value)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("exporter", ["dynamo", "classic"])
+def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter) -> None:
+    """Weights come as safetensors; the second call takes what is there, and another weight makes another model."""
+    torch = pytest.importorskip("torch")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+
+    weights = {"first.weight": torch.ones(16, 8), "first.bias": torch.zeros(16)}
+    weights |= {"second.weight": torch.full((3, 16), 0.5), "second.bias": torch.arange(3.0)}
+    save_file(weights, program / "weights.safetensors")
+    file = program / "model.py"
+    source = Source(kind="module", file=file, weights=program / "weights.safetensors", exporter=exporter)
+    made = import_model(source, rows, like=LIKE, folder=tmp_path / "made")
+    assert f"model by the {exporter} exporter, which differs from the module by" in made.how
+    assert import_model(source, rows, like=LIKE, folder=tmp_path / "made") == made
+    torch.save(weights, program / "weights.pt")
+    again = Source(kind="module", file=program / "model.py", weights=program / "weights.pt", exporter=exporter)
+    assert import_model(again, rows, like=LIKE, folder=tmp_path / "made").folder != made.folder
+
+
+@pytest.mark.full
+def test_torchscript_becomes_onnx(program, rows, tmp_path) -> None:
+    """By the classic exporter, the only one that takes it."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(8, 3), torch.nn.Softmax(dim=-1)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is called old, and is what many sites have
+        torch.jit.save(torch.jit.trace(net, torch.ones(2, 8)), program / "model.pt")
+    made = import_model(
+        Source(kind="torchscript", file=program / "model.pt"), rows, like=LIKE, folder=tmp_path / "made"
+    )
+    assert "classic exporter" in made.how
+
+
+@pytest.mark.full
+def test_a_program_that_trains_gives_a_model_and_a_student(program, rows, tmp_path) -> None:
+    """Both are files of their own; the same seed and rows give the same bytes."""
+    pytest.importorskip("torch")
+    (program / "fit.py").write_text(TRAIN)
+    source = Source(kind="train", file=program / "fit.py", exporter="classic")
+    made = [import_model(source, rows, like=LIKE, folder=tmp_path / name, training=rows) for name in ("a", "b")]
+    assert list(made[0].others) == ["student"]
+    files = [
+        [Path(f"{each.folder}/model.onnx").read_bytes(), Path(each.others["student"]).read_bytes()] for each in made
+    ]
+    assert files[0] == files[1]
+    assert len(files[0][1]) < len(files[0][0])
+
+
+@pytest.mark.full
+def test_a_program_may_read_its_folder_and_do_nothing_else(program, rows, tmp_path) -> None:
+    """S-08: no file outside, no writing, no network, no process; and an error's text, which may hold a value, stays."""
+    pytest.importorskip("torch")
+    (tmp_path / "secret.txt").write_text("secret")
+    (program / "model.py").write_text(HOSTILE.format(outside=str(tmp_path / "secret.txt")))
+    why = refused(Source(kind="module", file=program / "model.py"), rows, tmp_path)
+    assert "no model was made: LookupError at model.py:" in why
+    assert "all refused" not in why
+
+
+@pytest.mark.full
+def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
+    """S-08: PyTorch's loader is told to take tensors alone, so no object of a pickle is ever made."""
+    torch = pytest.importorskip("torch")
+    torch.save({"first.weight": print}, program / "weights.pt")
+    why = refused(Source(kind="module", file=program / "model.py", weights=program / "weights.pt"), rows, tmp_path)
+    assert "UnpicklingError" in why
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("Linear(width, 3)", "Linear(width, 4)"), "other outputs than the bundle's 'y' float32 (None, 3)"),
+        (("return self.second(torch.relu(self.first(x)))", "return x, x"), "other than 1 tensors"),
+        (("def build", "def make"), "has no function build()"),
+        (("return Net()", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), "ended (SIGSEGV)"),
+    ],
+    ids=["other-shape", "other-outputs", "no-function", "crash"],
+)
+def test_what_is_no_such_model_is_refused(program, rows, tmp_path, change, why) -> None:
+    """Nothing is left behind, and the reason is one line."""
+    pytest.importorskip("torch")
+    (program / "model.py").write_text(MODULE.replace(*change))
+    assert why in refused(Source(kind="module", file=program / "model.py", exporter="classic"), rows, tmp_path)
+
+
+@pytest.mark.full
+def test_an_export_that_answers_otherwise_is_refused(program, rows, tmp_path) -> None:
+    """Tracing freezes a branch that depends on values: the check on real rows sees it."""
+    pytest.importorskip("torch")
+    branch = "return self.second(torch.relu(self.first(x))) * (1 if torch.jit.is_tracing() else 2)"
+    text = MODULE.replace("return self.second(torch.relu(self.first(x)))", branch)
+    (program / "model.py").write_text(text)
+    why = refused(Source(kind="module", file=program / "model.py", exporter="classic"), rows, tmp_path)
+    assert "differs from the module by" in why
