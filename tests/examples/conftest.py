@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,12 @@ def needs(package: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+
+
+@pytest.fixture(scope="session", name="needs")
+def _needs() -> Callable[[str], None]:
+    """Skip the test where a package is not installed."""
+    return needs
 
 
 @pytest.fixture(scope="session")

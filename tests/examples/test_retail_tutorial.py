@@ -58,6 +58,8 @@ def test_the_pipeline_prints_what_the_tutorial_shows(blocks, example, laid_out, 
     shutil.copytree(example, tmp_path / "my-chain", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(laid_out / "legacy", tmp_path / "my-chain" / "legacy", copy_function=os.link)
     assert ("sh", "brownfield score my-chain --pull\n") in blocks
+    (key,) = (content for language, content in blocks if language == "sh" and "openssl" in content)
+    subprocess.run(["/bin/sh", "-euc", key], cwd=tmp_path, check=True)
     ran = run(tmp_path, "-m", "brownfield", "score", "my-chain", "--pull")
     assert ran.stdout == printed_after(blocks, "brownfield score my-chain --pull"), ran.stderr
 

@@ -103,3 +103,12 @@ def test_what_is_no_number_can_be_kept_in_the_journal() -> None:
 
     found = _compare(_answers([0, 1], [0, 1]), _answers([0, np.nan], [np.inf, 1]))
     assert msgspec.json.decode(msgspec.json.encode(found), type=Accuracy) == found
+
+
+def test_a_state_that_moves_costs_the_row() -> None:
+    """Labels judge the first output; where a further one, handed on to the next request, moves, the row is lost."""
+    rows = Rows.from_tensors({"x": np.zeros((4, 1), dtype="f4")}, batched=False, labels=[1, 1, 1, 1])
+    fp32 = [{"score": np.array([[0.9]]), "state": np.full((2, 3), 1.0)} for _ in range(4)]
+    near, far = ([{**answer, "state": answer["state"] + by} for answer in fp32] for by in (0.005, 0.05))
+    assert compare(fp32, near, rows, metric="accuracy", seed=0).drop.value == 0
+    assert compare(fp32, far, rows, metric="accuracy", seed=0).drop.value == 1

@@ -138,6 +138,14 @@ def test_threads_beyond_the_measured_follow_amdahl() -> None:
     assert isinstance(flat, Scaling)
 
 
+def test_what_was_not_measured_has_the_widest_tail_that_was() -> None:
+    """A tail that a second thread brings does not vanish with a third."""
+    points = [ThreadPoint(threads=n, p50_ms=12 / n, p99_ms=tail, mean_ms=12 / n) for n, tail in ((1, 13.2), (2, 12))]
+    scaling = scaling_of(points)
+    assert scaling.at(1).p99_ms == pytest.approx(13.2)
+    assert scaling.at(3).p99_ms == pytest.approx(8)
+
+
 def test_repeats_and_rules_come_from_the_rows(rows) -> None:
     """The most frequent class of the search's rows is judged on the rows that judge."""
     import numpy as np

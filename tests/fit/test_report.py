@@ -6,7 +6,7 @@ import pytest
 
 from brownfield.fit import Candidate, Choice, Fit, Machine, Noise, Recipe, Row, Shortfall, Timing, Verdict, Wanted
 from brownfield.fit.accuracy import Accuracy
-from brownfield.fit.report import pareto, write_reports
+from brownfield.fit.report import limits, pareto, write_reports
 from brownfield.statistics import Interval
 
 
@@ -48,7 +48,15 @@ def fit() -> Fit:
         choice=Choice(verdict=Verdict.DOES_NOT_FIT, why="none", shortfalls=(short,), reasons=reasons),
         rows=rows,
         wanted=Wanted(latency_p99_ms=1),
-        machine=Machine(cpu_model="CPU", cpu_flags=("avx2",), cores=2, memory_mib=4096, machine="x86_64", kernel="6", engines="e 1"),
+        machine=Machine(
+            cpu_model="CPU",
+            cpu_flags=("avx2",),
+            cores=2,
+            memory_mib=4096,
+            machine="x86_64",
+            kernel="6",
+            engines="e 1",
+        ),
         noise=Noise(ratio=1.01, steal_share=0.0),
         calibration_rows=128,
         selection_rows=300,
@@ -89,3 +97,28 @@ def test_a_search_without_measurements_has_a_report(fit: Fit, tmp_path) -> None:
     bare = msgspec.structs.replace(fit, rows=fit.rows[3:], noise=None)
     write_reports(tmp_path, bare, title="shop")
     assert "Nothing could be measured" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_each_declared_limit_stands_beside_what_was_measured(fit: Fit) -> None:
+    """Kept by the unfavourable bound, broken by the favourable one, and else not said: groups as well."""
+    import msgspec
+
+    from brownfield.fit import SliceAccuracy
+
+    groups = tuple(
+        SliceAccuracy(field="region", value=value, rows=9, accuracy=1, drop=Interval(0.0, 0.0, upper))
+        for value, upper in (("north", 0.01), ("south", 0.5))
+    )
+    row = msgspec.structs.replace(fit.rows[2], slices=groups)
+    wanted = Wanted(latency_p99_ms=0.1, memory_mib=512, expected_rate_per_s=10, max_drop=0.02, slices={"region": 0.02})
+    choice = msgspec.structs.replace(fit.choice, nearest=row.candidate.name)
+    found = limits(msgspec.structs.replace(fit, rows=(*fit.rows[:2], row), wanted=wanted, choice=choice))
+    assert {each.name: each.met for each in found} == {
+        "latency_p99_ms": False,
+        "cpu_cores": True,
+        "memory_mib": True,
+        "accuracy.max_drop (agreement)": None,
+        "accuracy.slices.region north": True,
+        "accuracy.slices.region south": None,
+    }
+    assert limits(fit) == []

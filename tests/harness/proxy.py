@@ -67,26 +67,33 @@ class Proxy:
         span[1] = time.monotonic()
 
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 (our own two calls)
-        with suppress(OSError):
-            while data := source.recv(65536):
-                while answers and self.silent:
-                    time.sleep(0.05)
-                if not answers:
-                    self.asked += data
-                if not answers and self.cut_at and self.cut_at in data:
-                    self.cut_at = b""
-                    if not self.delivers:
-                        source.shutdown(socket.SHUT_RDWR)
-                        return
-                    self._swallows = True
-                if answers and self._swallows:
-                    self._swallows = False
-                    return
-                if answers and self.cut_after is not None:
-                    self.cut_after -= len(data)
-                    if self.cut_after < 0:
-                        self.cut_after = None
-                        return
-                sink.sendall(data)
+        try:
+            self._relay(source, sink, answers)
+        except OSError:  # reset by the one who was killed: the other end hears of it too
+            with suppress(OSError):
+                source.shutdown(socket.SHUT_RDWR)
+        finally:
             with suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
+
+    def _relay(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:  # noqa: FBT001 (our own two calls)
+        while data := source.recv(65536):
+            while answers and self.silent:
+                time.sleep(0.05)
+            if not answers:
+                self.asked += data
+            if not answers and self.cut_at and self.cut_at in data:
+                self.cut_at = b""
+                if not self.delivers:
+                    source.shutdown(socket.SHUT_RDWR)
+                    return
+                self._swallows = True
+            if answers and self._swallows:
+                self._swallows = False
+                return
+            if answers and self.cut_after is not None:
+                self.cut_after -= len(data)
+                if self.cut_after < 0:
+                    self.cut_after = None
+                    return
+            sink.sendall(data)

@@ -1,5 +1,7 @@
 """What a server sees of us stays within the declared budget, in every second, restart storms included (I10)."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -143,3 +145,25 @@ def test_a_connection_beyond_the_budget_is_refused_by_us(server, table, counted,
         table("counted", budget=impatient).probe()
     pages.close()
     table("counted", budget=budget).probe()
+
+
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
+def test_i10_a_connection_is_given_back_when_the_server_ended_it(server, table, counted, tmp_path, monkeypatch):
+    """A server process that is slow to end counts as one of ours until it ended: a successor is not one too many."""
+    monkeypatch.setattr("brownfield.data.farewell._LONGEST_S", 60.0)
+    pages = table("counted", budget=Budget(tmp_path / "b", "db", sleep=lambda _: None)).read(WANTED)
+    next(pages)
+    with closing(server.connect()) as connection:
+        connection.set_autocommit(True)
+        ours = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        ((pid,),) = connection.execute(f"SELECT pid {ours}").fetchall()
+        os.kill(pid, signal.SIGSTOP)
+        ending = threading.Thread(target=pages.close)
+        ending.start()
+        try:
+            ending.join(0.5)
+            assert ending.is_alive()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        ending.join()
+        assert connection.execute(f"SELECT count(*) {ours}").fetchone() == (0,)

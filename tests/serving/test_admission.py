@@ -4,42 +4,72 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brownfield.serving.gateway.admission import Admission
+from brownfield.serving.gateway.costs import CostCurve
 
 
-def test_an_empty_queue_always_admits():
-    """However slow the model was estimated to be, the first request gets its try, so a wrong estimate heals."""
+def answered(gate, *, rows, every_ns, run_ns, calls=200):
+    """Calls that follow one another, so that the model is never without one."""
+    for call in range(calls):
+        gate.enter(rows)
+        gate.leave(rows, sent_ns=(call - 1) * every_ns, now_ns=(call + 1) * every_ns, run_ns=run_ns)
+
+
+@given(st.integers(0, 500), st.integers(1, 50), st.integers(1, 32), st.floats(1, 1e6), st.floats(0, 1e6))
+def test_the_wait_is_that_of_everything_before_and_the_request_itself(ahead, rows, cap, row_ns, call_ns):
+    """The bound is an estimated time, not a count: whole calls of what is queued, and each record in the engine."""
     gate = Admission()
-    gate.per_row_ns = 1e12
-    assert gate.admits(rows=1000, left_ns=1)
+    gate.row_ns, gate.call_ns = row_ns, call_ns
+    calls = -(-(ahead + rows) // cap)
+    assert gate.wait_ns(ahead + rows, cap) == (ahead + rows) * row_ns + calls * call_ns
+    assert gate.wait_ns(ahead + rows, cap, 2, 8) > gate.wait_ns(ahead + rows, cap)
 
 
-@given(st.integers(1, 50), st.integers(1, 50), st.floats(1, 1e6))
-def test_records_are_admitted_while_all_before_them_fit_into_the_deadline(waiting, rows, per_row_ns):
-    """The bound is the estimated time of everything waiting and the request itself, not a count."""
+def test_the_parts_of_an_answer_are_learned_from_a_busy_model():
+    """Calls of eight records every 800 microseconds, of which the engine has 500."""
     gate = Admission()
-    gate.enter(waiting)
-    gate.per_row_ns = per_row_ns
-    needed_ns = (waiting + rows) * per_row_ns
-    assert gate.admits(rows, int(needed_ns) + 1)
-    assert not gate.admits(rows, int(needed_ns) - 1)
-
-
-def test_the_estimate_learns_the_time_per_record_of_a_batching_worker():
-    """Eight requests answered together every 800 microseconds cost 100 microseconds each."""
-    gate = Admission()
-    for batch in range(200):
-        for _ in range(8):
-            gate.enter(1)
-        for _ in range(8):
-            gate.leave(1, entered_ns=batch * 800_000, now_ns=(batch + 1) * 800_000, answered=True)
-    assert 80_000 < gate.per_row_ns < 120_000
+    answered(gate, rows=8, every_ns=800_000, run_ns=500_000)
+    assert gate.row_ns == 62_500
+    assert 299_000 < gate.call_ns < 301_000
     assert gate.waiting_rows == 0
 
 
-def test_unanswered_records_leave_the_queue_and_teach_nothing():
-    """A time-out says nothing about how long an answer takes."""
+def test_one_answer_at_a_time_can_only_lower_the_estimate():
+    """A call that nobody waited behind says how long it takes at most: a slow loop is not taken for a slow model."""
     gate = Admission()
-    gate.enter(3)
-    gate.leave(3, entered_ns=0, now_ns=10**9, answered=False)
+    answered(gate, rows=8, every_ns=800_000, run_ns=500_000)
+    for at in range(10**10, 10**10 + 10**9, 10**7):
+        gate.enter(1)
+        gate.leave(1, sent_ns=at, now_ns=at + 5_000_000, run_ns=62_500)
+    assert gate.call_ns < 301_000
+    for at in range(10**12, 10**12 + 10**9, 10**7):
+        gate.enter(1)
+        gate.leave(1, sent_ns=at, now_ns=at + 100_000, run_ns=62_500)
+    assert gate.call_ns < 50_000
+
+
+def test_calls_that_are_given_up_raise_the_estimate():
+    """A model that became slower than every deadline never answers, and is still learned from."""
+    gate = Admission()
+    answered(gate, rows=1, every_ns=1_000_000, run_ns=900_000)
+    before = gate.wait_ns(10, 1)
+    for at in range(10**10, 10**10 + 10**9, 10**8):
+        gate.enter(1)
+        gate.give_up(1, sent_ns=at, now_ns=at + 50_000_000)
+    assert gate.wait_ns(10, 1) > 4 * before
     assert gate.waiting_rows == 0
-    assert gate.per_row_ns == 0
+
+
+def test_the_cost_curve_tells_what_shared_calls_take():
+    """A request that comes alone is estimated by the call that it will share."""
+    gate = Admission(CostCurve({1: 1000, 8: 2000}))
+    assert gate.wait_ns(8, 8) == 2_000_000
+    assert gate.wait_ns(1, 8) == 2_000_000
+    assert gate.wait_ns(17, 8) == 6_000_000
+
+
+def test_as_many_calls_are_with_the_model_as_keep_it_busy():
+    """Two where the engine takes longer than the way there and back, up to four where the way is longer."""
+    slow, quick = Admission(), Admission()
+    answered(slow, rows=4, every_ns=30_000_000, run_ns=28_000_000)
+    answered(quick, rows=32, every_ns=300_000, run_ns=10_000)
+    assert (Admission().window(8), slow.window(4), quick.window(32)) == (2, 2, 4)

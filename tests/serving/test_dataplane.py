@@ -114,7 +114,7 @@ def test_an_open_breaker_answers_without_asking_the_model(served, pool):
 def test_more_than_can_be_answered_in_time_gives_the_fallback_at_once(served, pool):
     """Admission goes by the estimated wait."""
     gate = served.champion.admission
-    gate.per_row_ns = served.deadline_ns
+    gate.call_ns = served.deadline_ns
     gate.enter(5)
     answer = ask(served)
     assert answer.decision.cause == "overload"

@@ -272,8 +272,9 @@ def test_chunked_bodies_are_bodies(running):
     assert statuses(running.exchange(request + extended + LIVE)) == [200, 200]
 
 
-def test_pipelined_requests_are_answered_in_order(running, pool):
+def test_pipelined_requests_are_answered_in_order(running, pool, served):
     """A slow one before quick ones, a refused one between, hundreds at once."""
+    served.deadline_ns = 60_000_000_000
     pool.delay_s = 0.05
     quick = post(b'{"store_id": 2, "items": []}')
     answers = running.exchange(quick + LIVE + post(b"no JSON") + LIVE.replace(b"/v2/", b"/no/") + quick)

@@ -181,16 +181,23 @@ class Transport:
         }[name]
 
 
-async def drive(handler, pieces):
-    """Answers of a connection to these pieces, without a socket."""
-    connection, transport = Connection(Door(handler)), Transport()
+async def drive(handler, pieces, door=None, *, patient=False):
+    """Answers of a connection to these pieces, without a socket; the patient send when all before is answered."""
+    connection, transport = Connection(door or Door(handler)), Transport()
     connection.connection_made(transport)
     for piece in pieces:
         connection.data_received(piece)
-    while connection._yielding or connection._call is not None:  # noqa: ASYNC110 (turns of the loop are what is waited for)
-        await asyncio.sleep(0)
+        if patient:
+            await settled(connection)
+    await settled(connection)
     connection.connection_lost(None)
     return bytes(transport.written)
+
+
+async def settled(connection):
+    """Wait until nothing is under way."""
+    while connection._yielding or connection._call is not None:  # noqa: ASYNC110 (turns of the loop are what is waited for)
+        await asyncio.sleep(0)
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +299,55 @@ def test_however_it_is_framed_and_cut_the_answers_are_the_same(make, loop, reque
     reader = io.BytesIO(got)
     assert read_all(reader, methods) == wanted
     assert reader.read() == b""
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    requests=st.lists(st.tuples(st.sampled_from(sorted(CORPUS)), st.integers(0, 4)), min_size=1, max_size=8),
+    patient=st.booleans(),
+    cuts=st.lists(st.floats(0, 1), max_size=2),
+)
+def test_a_head_that_comes_again_changes_nothing(make, loop, requests, patient, cuts):
+    """A door that knows every plain head of the corpus answers as one that knows none: whole, cut, in a row."""
+    handler = make()
+    door = Door(handler)
+    for parts in CORPUS.values():
+        loop.run(drive(handler, [framed(parts)], door))
+    assert len(door.heads._known) > 20
+    wanted, pieces = [], []
+    for name, kind in requests:
+        parts = CORPUS[name]
+        data = framed(parts, [0.5] if kind == 0 else None)
+        if kind == 1:  # another body of the same length
+            data = data[:-1] + b" " if parts[3] else data
+        alone = loop.run(drive(handler, [data]))
+        wanted += read_all(io.BytesIO(alone), [parts[0]])
+        pieces += cut(data, cuts) if kind == 2 else [data]
+        if b"\r\nconnection: close\r\n" in alone:
+            break
+    got = io.BytesIO(loop.run(drive(handler, pieces, door, patient=patient)))
+    methods = [CORPUS[name][0] for name, _ in requests][: len(wanted)]
+    assert read_all(got, methods) == wanted
+    assert got.read() == b""
+
+
+def test_a_known_head_lets_nobody_in_who_is_refused_meanwhile(make, loop):
+    """Who may ask is decided for every request; and what is served, at the moment of the request."""
+    handler = make()
+    door = Door(handler)
+    data = framed(CORPUS["one record"])
+    first, second = (loop.run(drive(handler, [data], door)) for _ in range(2))
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert second.startswith(b"HTTP/1.1 200 ")
+
+    def refuse(header, permission, *, peer):
+        raise Unauthenticated("no such token")
+
+    handler.authorize = refuse
+    assert loop.run(drive(handler, [data], door)).startswith(b"HTTP/1.1 401 ")
+    handler.authorize = None
+    handler.publish(Snapshot({}))
+    assert loop.run(drive(handler, [data], door)).startswith(b"HTTP/1.1 404 ")
 
 
 WORDS = [b"\r\n", b"\n", b"\x00", b": ", b"0\r\n\r\n", b"HTTP/1.1"]

@@ -25,7 +25,7 @@ def test_the_header_shows_a_total_that_is_the_sum_of_the_parts_shown(marks):
     for stage, duration_ns in marks:
         now_ns += duration_ns
         split.mark(stage, now_ns)
-    shown = [float(part.split("dur=")[1]) for part in split.header().split(", ")]
+    shown = [float(part.split("dur=")[1]) for part in split.header().decode().split(", ")]
     assert abs(sum(shown[:-1]) - shown[-1]) < 1e-6 * max(1.0, shown[-1])
 
 
@@ -37,6 +37,22 @@ def test_the_model_never_takes_longer_than_it_was_waited_for(waited_ns, infer_ns
     assert split.parts_ns[Stage.QUEUE] >= 0
     assert split.parts_ns[Stage.INFER] <= waited_ns
     assert sum(split.parts_ns) == waited_ns
+
+
+@given(*[st.integers(0, 10**9)] * 5)
+def test_the_marks_of_a_call_are_those_of_its_stages(admitted_ns, encoding_ns, waiting_ns, infer_ns, checking_ns):
+    """One mark for all stages of a call to the model gives what a mark for each of them gives."""
+    encoded_ns = admitted_ns + encoding_ns
+    answered_ns = encoded_ns + waiting_ns
+    checked_ns = answered_ns + checking_ns
+    at_once, one_by_one = Split(0), Split(0)
+    for split in (at_once, one_by_one):
+        split.mark(Stage.ADMISSION, admitted_ns)
+    at_once.mark_call(encoded_ns, answered_ns, infer_ns, checked_ns)
+    one_by_one.mark(Stage.FEATURES, encoded_ns)
+    one_by_one.mark_model(answered_ns, infer_ns)
+    one_by_one.mark(Stage.OUTPUT_CHECK, checked_ns)
+    assert (at_once.parts_ns, at_once.last_ns) == (one_by_one.parts_ns, one_by_one.last_ns)
 
 
 @given(st.lists(st.floats(1e-7, 60), max_size=50))

@@ -106,6 +106,34 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
     assert "4711" not in running.log
 
 
+@pytest.mark.parametrize("harm", ["abort", "loop"], ids=["F-05-crash", "F-05-hang"])
+def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_workspace, serving, traffic, harm):
+    """F-05: sent again and again it ends a process once in company and twice alone, then it is refused unasked."""
+    running = serving(harmful_workspace())
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    poison, causes = [HARM[harm], 0, 0, 0], []
+    for _ in range(20):
+        answer = running.predict(poison)
+        assert answer["prediction"] == {"y": [0.5]}
+        causes.append(answer["decision"]["cause"])
+        if causes[-1] == "poison":
+            break
+        wait_until_back(running, callers)
+    assert causes[-1] == "poison", causes
+    assert len(events(running, "BF-GTW-POISON")) == 1
+    wait_until_back(running, callers)
+    deaths = len(events(running, "BF-WRK-ENDED"))
+    assert deaths <= 3
+    refused_from = len(callers.history)
+    assert {running.predict(poison)["decision"]["cause"] for _ in range(20)} == {"poison"}
+    wait_until_back(running, callers)
+    callers.end()
+    assert callers.failures == []
+    assert len(events(running, "BF-WRK-ENDED")) == deaths
+    assert {answer["decision"]["source"] for *_, answer in callers.history[refused_from:]} == {"model"}
+
+
 def test_incompatible_locks_serve_side_by_side_built_offline(risk, serving, tmp_path):
     """One integration on numpy 1.26, one on numpy 2.4, each in its environment, built from a folder of wheels."""
     wheels = tmp_path / "wheels"

@@ -352,7 +352,7 @@ def served_once():
             Field(name="items", kind="list", item=item, padding=""),
         ),
     )
-    return SimpleNamespace(name="till", request=request, response=Schema("response", ()), encode=encode)
+    return SimpleNamespace(name="till", request=request, response=Schema("response", ()), encode=encode, v2=None)
 
 
 def test_whole_numbers_that_a_float_cannot_hold_are_refused(make_contract, tensor_property, make_client):

@@ -11,6 +11,7 @@ import pytest
 
 from brownfield.workspace.check import check
 from brownfield.workspace.demo import run_demo
+from brownfield.workspace.replay import replay
 
 pytestmark = [
     pytest.mark.full,
@@ -62,6 +63,14 @@ def test_rows_add_up_and_the_known_dirt_is_found(demonstrated):
         "products": products.num_rows,
         "coupons": table("coupons").num_rows,
     }
+
+
+def test_i10_every_refused_record_can_be_replayed(demonstrated):
+    """What was refused for its product or its quantity kept its bytes: a replay reads each record again."""
+    folder, summary = demonstrated
+    tried = replay(folder, "transactions")
+    assert tried.selected == summary.silos["transactions"]["quarantined"] > 4_836
+    assert tried.unreadable == 0
 
 
 def test_the_model_is_better_than_its_fallback(demonstrated):

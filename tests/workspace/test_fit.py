@@ -1,6 +1,7 @@
 """``brownfield fit`` from a workspace to a verdict, its reports and a bundle."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,15 +96,26 @@ def test_what_fits_is_written_as_a_bundle_and_reported(shop, tmp_path) -> None:
 
 @pytest.mark.full
 def test_what_does_not_fit_ends_with_exit_code_1_and_the_shortfall(shop) -> None:
-    """Without rows nothing is quantised, and the note says so."""
+    """Without rows nothing is quantised, and the note says so; ways out are priced from the book, for gates too."""
     _declare(shop, 0.001)
+    home = shop / "integrations/shop"
+    (home / "prices.yaml").write_text("currency: EUR\nday_rate: 360\nbatch: {effort_days: 5}\n")
+    with (home / "integration.yaml").open("a") as declaration:
+        declaration.write("fit: {prices: prices.yaml}\n")
     done = _fit(shop, "--time-limit-s", "20", "--write-bundle")
     assert done.returncode == 1, done.stderr
     assert "DOES_NOT_FIT" in done.stdout
     assert "short of latency_p99_ms: 0.001 declared" in done.stdout
     assert "int8" not in done.stdout.replace("nothing is quantised", "")
     assert "note: no rows were given" in done.stdout
-    assert len(list((shop / "integrations/shop/bundles").iterdir())) == 1
+    assert len(list((home / "bundles").iterdir())) == 1
+    assert re.search(r"batches ahead of the requests +\? +measured +50 EUR", done.stdout)
+    kept = json.loads((shop / "var/fit/shop/report.json").read_text(encoding="utf-8"))
+    latency = kept["gate"]["limits"][0]
+    assert (kept["gate"]["passed"], latency["name"], latency["met"]) == (False, "latency_p99_ms", False)
+    assert kept["advice"]["scaling"]["points"][0]["threads"] == 1
+    page = (shop / "var/fit/shop/report.html").read_text(encoding="utf-8")
+    assert all(each["name"] in page for each in kept["advice"]["options"])
 
 
 def test_rows_come_from_arrays_and_labels_beside_them(shop, tmp_path) -> None:
@@ -126,7 +138,7 @@ def test_stand_ins_are_marked_as_invented(shop) -> None:
     ("columns", "labels", "message"),
     [
         ({"z": np.zeros((2, 16))}, None, "the graph's inputs 'x'"),
-        ({"x": np.zeros((2, 16))}, "truth", "a column of the file"),
+        ({"x": np.zeros((2, 16))}, "truth", "a column of the rows"),
         ({"x": np.array([{}, {}], dtype=object)}, None, "without objects"),
     ],
 )

@@ -104,6 +104,7 @@ def test_a_table_of_the_pipeline_gives_rows(shop) -> None:
 )
 def test_rows_that_are_not_there_are_refused(shop, said, message) -> None:
     """A table that was never brought in, one outside the data, and labels of nothing."""
+    table(shop, 8)
     with pytest.raises(DeclarationError, match=message):
         gathered(shop, said)
 
@@ -134,7 +135,7 @@ def test_a_classified_field_makes_no_groups(shop) -> None:
     """Its values would stand in the report."""
     contract = shop / "integrations/shop/contract.odcs.yaml"
     text = contract.read_text()
-    contract.write_text(text.replace("- name: x\n", "- name: x\n        classification: personal\n", 1))
+    contract.write_text(text.replace('- name: "x"\n', '- name: "x"\n        classification: personal\n', 1))
     assert contract.read_text() != text
     declare(shop, SLICES.replace("region", "x"))
     with pytest.raises(DeclarationError, match="a field without a classification"):
@@ -157,6 +158,34 @@ def test_contradictions_are_refused_with_their_line(shop, text, message) -> None
     with pytest.raises((DeclarationError, DeclarationErrors), match=message) as caught:
         gathered(shop)
     assert "integration.yaml:" in str(caught.value)
+
+
+TRAIN = """\
+import torch
+
+
+def train(rows, labels):
+    assert rows["x"].shape == (30, 32) and labels.shape == (30,)
+    return {"model": torch.nn.Linear(32, 5), "student": torch.nn.Linear(32, 5, bias=False)}
+"""
+
+
+@pytest.mark.full
+def test_a_program_that_trains_never_sees_the_rows_that_judge(shop) -> None:
+    """It has half of the rows, the search the other half; its student is a candidate, and the bundle stays as it is."""
+    pytest.importorskip("torch")
+    (shop / "integrations/shop/training").mkdir()
+    (shop / "integrations/shop/training/fit.py").write_text(TRAIN)
+    declare(
+        shop, "fit:\n  source: {train: training/fit.py, exporter: classic}\n  rows: {file: rows.npz, labels: truth}\n"
+    )
+    given = gathered(shop)
+    assert (len(given.rows), len(given.rows.labels)) == (30, 30)
+    assert list(given.given) == ["student"]
+    assert given.source != given.bundle.folder
+    assert (given.source / "model.onnx").is_file()
+    assert given.notes[0].startswith("model by the classic exporter")
+    assert gathered(shop).source == given.source
 
 
 def test_declared_files_that_lack_are_named(shop) -> None:

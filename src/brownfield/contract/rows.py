@@ -14,6 +14,7 @@ import numpy as np
 from brownfield.contract.conditions_rows import compile_rows
 from brownfield.contract.fields import Field, Schema
 from brownfield.contract.rules import RangeRule
+from brownfield.contract.sifting import sift
 from brownfield.contract.strict_json import JsonLimits, read_strictly, refuse_json, shown_key
 from brownfield.contract.structs import column_reader, is_tight, row_decoder
 from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bounds, number_bounds
@@ -27,6 +28,7 @@ MAX_VIOLATIONS = 100
 
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _WHOLE_RECORD = -1
+_LONG_BODY = 4096
 _UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -66,6 +68,11 @@ class RowChecker:
     limits
         Bounds on JSON documents.
 
+    Attributes
+    ----------
+    only_finite
+        Whether all that is asked of columns of the declared shapes and types is that every number is finite.
+
     Examples
     --------
     >>> schema = Schema("request", (Field(name="quantity", kind="integer", dtype="int64", required=True, minimum=1),))
@@ -92,6 +99,7 @@ class RowChecker:
         self._texts = [index for index, each in enumerate(schema.fields) if _holds_colons(each)]
         self._whole = frozenset(each.name for each in schema.fields if each.kind == "tensor" and not schema.batched)
         self._arrays_alone = not self._rules and all(each.kind == "tensor" for each in schema.fields)
+        self.only_finite = self._arrays_alone and all(each.tensor and each.tensor.only_finite for each in self.checkers)
         self._optional = [index for index, each in enumerate(schema.fields) if not each.required]
         self._weights = [1 + name.count(":") for name in schema.names]
         self._weight = sum(self._weights)
@@ -112,6 +120,12 @@ class RowChecker:
         checked = self._decode_fast(body)
         if checked is not None:
             return checked
+        if self.schema.batched and len(body) > _LONG_BODY:
+            broken = sift(
+                body, self.limits, lambda some: self._decode_fast(some) is not None, self._breaks, MAX_VIOLATIONS
+            )
+            if broken:
+                raise InputRefused(broken)
         value = read_strictly(body, self.limits)
         single = isinstance(value, dict)
         records = [value] if single else value
@@ -229,6 +243,13 @@ class RowChecker:
             if found.full:
                 break
         return self._conclude(self._stacked(columns, found), len(records), found, single=single)
+
+    def _breaks(self, record: Record) -> Sequence[Violation]:
+        try:
+            self._check([record], single=False)
+        except InputRefused as refused:
+            return refused.violations
+        return ()
 
     def _check_record(self, row: int, record: Record, columns: dict[str, list[Any]], found: "_Found") -> None:
         for position, checker in enumerate(self.checkers):

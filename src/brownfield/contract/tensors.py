@@ -34,6 +34,11 @@ class TensorChecker:
     field
         A field of kind ``tensor``.
 
+    Attributes
+    ----------
+    only_finite
+        Whether all that is asked of an array of the declared shape and type is that every number is finite.
+
     Examples
     --------
     >>> checker = TensorChecker(Field(name="x", kind="tensor", dtype="float32", shape=(2,)))
@@ -48,7 +53,7 @@ class TensorChecker:
         self.dtype = np.dtype(object if field.dtype == "str" else field.dtype)
         self.nested = nested_type(field)
         self.rules = [rule for rule in value_rules(field) if isinstance(rule, FiniteRule | RangeRule)]
-        self._only_finite = self.dtype.name in {"float32", "float64"} and all(
+        self.only_finite = self.dtype.name in {"float32", "float64"} and all(
             isinstance(rule, FiniteRule) for rule in self.rules
         )
 
@@ -68,7 +73,7 @@ class TensorChecker:
             return self._from_lists(value)
         shape = self.field.shape if rows is None else (rows, *self.field.shape)
         if (
-            self._only_finite
+            self.only_finite
             and value.shape == shape
             and value.dtype == self.dtype
             and value.size <= _SMALL

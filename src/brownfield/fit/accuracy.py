@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from brownfield.errors import DeclarationError
+from brownfield.fit.metric import Metric, scores
 from brownfield.fit.rows import Rows
 from brownfield.statistics import Interval, bootstrap_mean, proportion_interval
 
@@ -30,7 +31,9 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     metric
-        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels).
+        ``agreement`` (share of rows with the fp32 model's decision), ``accuracy`` or ``recall_at_K`` (by labels, of the
+        first output; where another one differs by more than 1 % of its scale the row is lost), or the name of the
+        site's own function.
     rows
         Compared.
     value
@@ -56,7 +59,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     least_cosine: float
 
 
-def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, seed: int) -> Accuracy:
+def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str | Metric, seed: int) -> Accuracy:
     """Compare answers row by row.
 
     Parameters
@@ -66,29 +69,32 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str, 
     rows
         The rows that were asked, with labels where ``metric`` needs them.
     metric
-        See :class:`Accuracy`.
+        See :class:`Accuracy`; a row whose answer the site's own function cannot judge counts as lost.
     seed
         Of the bootstrap.
 
     Raises
     ------
     DeclarationError
-        When the metric is unknown, or needs labels that the rows have not.
+        When the metric is unknown, needs labels that the rows have not, or cannot judge the fp32 model's answers.
     """
     largest, finite = _envelope(reference, candidate)
     first = next(iter(reference[0]))
     if metric == AGREEMENT:
-        scores = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
-        before = np.ones_like(scores)
+        after = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
+        before = np.ones_like(after)
+    elif isinstance(metric, Metric):
+        before, after = _own(metric, reference, rows), np.nan_to_num(scores(metric, candidate, _truth(rows)))
     else:
         score = _scorer(metric, rows)
         before = np.array([score(answer[first], row) for row, answer in enumerate(reference)])
-        scores = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+        after = np.array([score(answer[first], row) for row, answer in enumerate(candidate)])
+        after *= [_same(reference, candidate, row, of=slice(1, None)) for row in range(len(rows))]
     return Accuracy(
-        metric=metric,
+        metric=metric.name if isinstance(metric, Metric) else metric,
         rows=len(rows),
-        value=float(scores.mean()),
-        drop=_drop(before, scores, seed),
+        value=float(after.mean()),
+        drop=_drop(before, after, seed),
         finite=finite,
         largest_difference=largest if finite else None,
         least_cosine=_least_cosine(reference, candidate, first) if finite else 0.0,
@@ -115,9 +121,9 @@ def _envelope(reference: Answers, candidate: Answers) -> tuple[float, bool]:
     return largest, finite
 
 
-def _same(reference: Answers, candidate: Answers, row: int) -> bool:
+def _same(reference: Answers, candidate: Answers, row: int, of: slice = slice(None)) -> bool:
     """Whether the decision is the same: the largest score of a vector, else every number within 1 % of the scale."""
-    for position, (name, before) in enumerate(reference[row].items()):
+    for position, (name, before) in list(enumerate(reference[row].items()))[of]:
         after = candidate[row][name]
         if before.shape != after.shape:
             return False
@@ -133,10 +139,26 @@ def _same(reference: Answers, candidate: Answers, row: int) -> bool:
     return True
 
 
-def _scorer(metric: str, rows: Rows) -> Any:
-    labels = rows.labels
-    if labels is None:
+def _truth(rows: Rows) -> npt.NDArray[Any]:
+    if rows.labels is None:
         raise DeclarationError(path="constraints.accuracy.metric", expected="rows with labels", got="none")
+    return rows.labels
+
+
+def _own(metric: Metric, reference: Answers, rows: Rows) -> npt.NDArray[np.float64]:
+    found = scores(metric, reference, _truth(rows))
+    unjudged = int(np.isnan(found).sum())
+    if unjudged:
+        raise DeclarationError(
+            path="constraints.accuracy.file",
+            expected="a share from 0 to 1 for every row that the fp32 model answers",
+            got=f"none for {unjudged:,} of {len(found):,} rows",
+        )
+    return found
+
+
+def _scorer(metric: str, rows: Rows) -> Any:
+    labels = _truth(rows)
     if metric == "accuracy":
         return lambda answer, row: float(_decided(answer) == labels[row])
     wanted = re.fullmatch(r"recall_at_(\d{1,4})", metric)

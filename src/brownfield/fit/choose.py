@@ -57,6 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_ms: float | None = None
     expected_rate_per_s: float | None = None
     metric: str = "agreement"
+    metric_code: str = ""
     max_drop: float = 0.01
     slices: Mapping[str, float] = {}
 

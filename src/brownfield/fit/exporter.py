@@ -83,14 +83,16 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
 def _models(options: dict[str, Any], rows: dict[str, Any], labels: Any) -> dict[str, Any]:
     """Models by name; the one that is to be fitted is called ``model``."""
     import numpy as np
-    import torch
 
-    torch.manual_seed(options["seed"])
     np.random.seed(options["seed"] % 2**32)  # noqa: NPY002 (programs of others draw from it)
     file = Path(options["file"])
     if options["kind"] == "torchscript":
+        import torch
+
         return {"model": torch.jit.load(str(file), map_location="cpu").eval()}
     program = _program(file)
+    if "torch" in sys.modules:  # a program without it is not made to wait for it
+        sys.modules["torch"].manual_seed(options["seed"])
     if options["kind"] == "module":
         model = _called(program, "build", file)()
         if options["weights"]:
@@ -188,7 +190,7 @@ def _dynamo(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict
         model, inputs, input_names=names, output_names=options["outputs"], dynamic_shapes=shapes, dynamo=True,
         verbose=False,
     )  # fmt: skip
-    return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
+    return bytes(program.model_proto.SerializeToString())
 
 
 def _classic(model: Any, inputs: tuple[Any, ...], names: list[str], options: dict[str, Any]) -> bytes:

@@ -80,7 +80,7 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
     _say("the model against itself")
     with trial(reference, reference, session(), parts[0], memory_mib=None, **task["timing"]) as (timing, _):
         found["noise"] = {"ratio": timing.ratio.value, "steal_share": timing.steal_share}
-    tried = [(model, {}) for model in task["models"]]
+    tried: list[tuple[dict[str, Any], dict[str, Any]]] = [(model, {}) for model in task["models"]]
     while tried:
         model, changed = tried.pop(0)
         number = len(found["rows"])

@@ -52,12 +52,12 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
         return self.law(threads)
 
     def law(self, threads: int) -> ThreadPoint:
-        """Say the times by the law alone."""
+        """Say the times by the law alone; the widest measured tail is taken for each number of threads."""
         first = self.points[0]
+        tail = max(point.p99_ms / point.p50_ms for point in self.points)
         share = self.serial_share + (1 - self.serial_share) / threads
-        return ThreadPoint(
-            threads=threads, p50_ms=first.p50_ms * share, p99_ms=first.p99_ms * share, mean_ms=first.mean_ms * share
-        )
+        p50_ms = first.p50_ms * share
+        return ThreadPoint(threads=threads, p50_ms=p50_ms, p99_ms=p50_ms * tail, mean_ms=first.mean_ms * share)
 
     def measured(self, threads: int) -> bool:
         """Whether so many threads were tried."""

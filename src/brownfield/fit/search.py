@@ -35,6 +35,7 @@ from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, d
 from brownfield.fit.journal import Journal
 from brownfield.fit.layers import counts, promising
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
+from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.fit.slices import compare_slices
 from brownfield.host import HostFacts, read_host
@@ -437,8 +438,11 @@ class _Search:
         )
 
     @property
-    def _metric(self) -> str:
-        return self._wanted.metric if self._rows.labels is not None else AGREEMENT
+    def _metric(self) -> str | Metric:
+        if self._rows.labels is None:
+            return AGREEMENT
+        name, code = self._wanted.metric, self._wanted.metric_code
+        return Metric(name=name, code=code) if code else name
 
     def _trial(
         self, stage: str, folder: Path, session: Session, *, memory_mib: int | None

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from brownfield.fit.accuracy import Answers, compare
+from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.statistics import Interval
 
@@ -50,14 +51,14 @@ class SliceAccuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_slices(
-    reference: Answers, candidate: Answers, rows: Rows, *, metric: str, seed: int
+    reference: Answers, candidate: Answers, rows: Rows, *, metric: str | Metric, seed: int
 ) -> tuple[SliceAccuracy, ...]:
     """Compare answers group by group; the parameters are those of :func:`~brownfield.fit.accuracy.compare`."""
     found = []
     for name, values in rows.slices.items():
         for value in np.unique(values):
             chosen = np.flatnonzero(values == value)
-            before, after = [reference[row] for row in chosen], [candidate[row] for row in chosen]
+            before, after = ([given[int(row)] for row in chosen] for given in (reference, candidate))
             part = compare(before, after, rows.take(chosen), metric=metric, seed=seed)
             found.append(
                 SliceAccuracy(field=name, value=str(value), rows=part.rows, accuracy=part.value, drop=part.drop)

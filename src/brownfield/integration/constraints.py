@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from brownfield.integration.kinds import FieldName
+from brownfield.integration.kinds import FieldName, RelativePath
 from brownfield.integration.reader import Spec
 
 __all__ = ["Accuracy", "ConstraintsSpec"]
@@ -15,6 +15,13 @@ class Accuracy(Spec, frozen=True, kw_only=True):
     """How much accuracy a smaller model may cost."""
 
     metric: Annotated[FieldName, Meta(description="Name of the metric, as the bundle's manifest spells it.")]
+    file: (
+        Annotated[
+            RelativePath,
+            Meta(description="Python file with the metric as a function of outputs and truth of a row, from 0 to 1."),
+        ]
+        | None
+    ) = None
     max_drop: Annotated[float, Meta(ge=0, le=1, description="Largest loss, in the metric's own unit.")]
     slices: Annotated[
         Mapping[FieldName, Annotated[float, Meta(ge=0, le=1)]],

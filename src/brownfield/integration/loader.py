@@ -308,6 +308,9 @@ def _further_files(declared: IntegrationDeclaration) -> Iterator[tuple[str, KeyP
         layout = getattr(written.to.options, "layout", None)
         if layout is not None:
             yield layout, ("write_back", name, "layout")
+    accuracy = declared.constraints.accuracy
+    if accuracy is not None and accuracy.file is not None:
+        yield accuracy.file, ("constraints", "accuracy", "file")
 
 
 def _check_places(declared: WorkspaceDeclaration, folder: Path, reader: Reader) -> None:

@@ -3,9 +3,11 @@
 It leaves an ordinary workspace behind, with ``summary.json`` and ``report.html`` beside its declaration.
 """
 
+import base64
 import csv
 import importlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -23,6 +25,7 @@ import numpy as np
 
 from brownfield.errors import NotFound
 from brownfield.serving import Background, serve_workspace
+from brownfield.store import private_folder, write_private
 from brownfield.workspace.traffic import Answered, send_paced
 
 __all__ = ["DemoSummary", "run_demo"]
@@ -99,6 +102,7 @@ def run_demo(folder: Path, *, port: int = 8080, progress: Progress) -> DemoSumma
     example = example_folder()
     with _timed(seconds, "legacy system"):
         copy_declarations(example, folder)
+        make_key(folder)
         if not (folder / "legacy" / _LAID_OUT).exists():
             _script(example, "zoo").lay_out(folder, progress=_titled(progress, "lay out"))
             (folder / "legacy" / _LAID_OUT).touch()
@@ -136,6 +140,14 @@ def copy_declarations(example: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy2(example / "brownfield.yaml", folder)
     shutil.copytree(example / "integrations", folder / "integrations", dirs_exist_ok=True)
+
+
+def make_key(folder: Path) -> None:
+    """Make the key that encrypts refused records of classified fields, unless there is one."""
+    key = folder / "keys" / "quarantine.key"
+    if not key.exists():
+        private_folder(key.parent)
+        write_private(key, base64.b64encode(secrets.token_bytes(32)) + b"\n")
 
 
 def _titled(progress: Progress, verb: str) -> Progress:

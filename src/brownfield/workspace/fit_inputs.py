@@ -198,9 +198,17 @@ def _wanted(spec: IntegrationSpec, rows: Rows) -> Wanted:
         latency_p99_ms=limits.latency_p99_ms,
         expected_rate_per_s=limits.expected_rate_per_s,
         metric=limits.accuracy.metric if limits.accuracy else bare.metric,
+        metric_code=_metric_code(spec),
         max_drop=limits.accuracy.max_drop if limits.accuracy else bare.max_drop,
         slices=dict(limits.accuracy.slices) if limits.accuracy and not rows.invented else {},
     )
+
+
+def _metric_code(spec: IntegrationSpec) -> str:
+    accuracy = spec.constraints.accuracy
+    if accuracy is None or accuracy.file is None:
+        return ""
+    return spec.file(accuracy.file).read_text(encoding="utf-8")
 
 
 def _there(spec: IntegrationSpec, name: str, relative: str) -> Path:

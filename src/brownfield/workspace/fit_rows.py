@@ -110,7 +110,7 @@ def read_table(  # noqa: PLR0913 (the parts of a reading; all but the first two 
     """
     from brownfield.data.pipeline import open_tables
 
-    if not (folder / table).is_dir():
+    if not folder.is_dir() or table not in {each.name for each in folder.iterdir()}:
         raise DeclarationError(
             path="--table",
             expected="a table of the pipeline",

@@ -57,7 +57,7 @@ def test_what_it_cannot_do_is_a_refusal_in_words(start) -> None:
 
 
 def test_b56_its_memory_is_bounded(start) -> None:
-    """B-56: a request that needs more memory is refused (never answered with what another got), and the process ends."""
+    """B-56: a request that needs more memory is refused, never answered as an earlier one was; the process ends."""
     process = start("square", engine="openvino", memory_mib=600)
     assert call(process.socket_path, {"x": np.ones(3, "f4")})["y"].shape == (3, 3)
     with pytest.raises(RunFailed) as refusal:

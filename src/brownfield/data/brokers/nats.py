@@ -131,8 +131,9 @@ class Nats:
             left = asyncio.all_tasks(self._loop)
             for task in left:
                 task.cancel()
-            with suppress(Exception):
-                self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            if left:  # gathering nothing would leave another loop behind
+                with suppress(Exception):
+                    self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.close()
             self._loop = None
 

@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 
 from brownfield.clock import SystemClock
+from brownfield.data.pipeline.custody import custody_of
 from brownfield.data.pipeline.run import run_pipeline
 from brownfield.errors import BrownfieldError, RunPaused, SourceChanged, Unavailable
+from brownfield.host import give_way
 from brownfield.integration import load_workspace
 from brownfield.logs import configure_logs
 from brownfield.store import open_store
@@ -40,6 +42,7 @@ class _Loop:
         spec = load_workspace(workspace)
         self._integration = spec.integrations[name]
         self._connections = spec.connections
+        self._custody = custody_of(spec)
         assert self._integration.pipeline is not None  # noqa: S101 (the supervisor starts those that have one)
         self._every_s = self._integration.pipeline.every_s
         self._wake = threading.Event()
@@ -88,6 +91,7 @@ class _Loop:
                     lambda *_: self._tell_alive(),
                     actor="pipeline",
                     patient=True,
+                    custody=self._custody,
                 )
         except BrownfieldError as error:
             state = "paused" if isinstance(error, RunPaused | SourceChanged) else "failed"
@@ -146,6 +150,7 @@ def _end_with_the_supervisor() -> None:
 def main() -> None:
     """Run the integration that the arguments name."""
     configure_logs()
+    give_way()
     loop = _Loop(Path(sys.argv[1]), sys.argv[2])
     signal.signal(signal.SIGTERM, loop.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor tells when

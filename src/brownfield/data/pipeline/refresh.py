@@ -25,6 +25,7 @@ from brownfield.data.pipeline.running import Run
 from brownfield.data.served_status import FILE, ServedStatus, check_sealed, hides_values, read_status, seal_context
 from brownfield.data.served_table import write_served_table
 from brownfield.errors import BrownfieldError
+from brownfield.host import give_way
 from brownfield.integration import load_workspace
 from brownfield.logs import configure_logs
 from brownfield.security import encrypt
@@ -240,4 +241,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     configure_logs()
+    give_way()
     main(Path(sys.argv[1]))

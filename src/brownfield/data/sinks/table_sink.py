@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import pyarrow as pa
 
+from brownfield.data.farewell import farewell
 from brownfield.data.sinks.base import Applied, Batch, Found, Position, check_effect_id
 from brownfield.data.sinks.table import TableTarget, check_stream, decode_position
 from brownfield.errors import BrownfieldError
@@ -86,7 +87,7 @@ class TableSink(ABC, Generic[C]):
     def close(self) -> None:
         """Let go of the connection (:class:`Sink`)."""
         if self._connection is not None:
-            self._connection.close()
+            farewell(self._connection)
             self._connection = None
 
     def _rows(self, effect_id: str) -> int | None:

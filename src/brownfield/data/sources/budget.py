@@ -28,7 +28,7 @@ _CONNECT_SPACING_S = 0.1
 _LONGEST_BACK_OFF_S = 60.0
 _PATIENCE_S = 5.0
 """Longest wait for a free connection or the next try; after it the caller is told."""
-_PAGES_PER_S = 10
+_PAGES_PER_S = 50
 _SETTLING_S = 2.0
 """Time for which a slot rests whose holder was killed; PostgreSQL sessions are told to look for us every second."""
 _HELD = b"held"

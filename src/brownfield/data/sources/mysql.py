@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from brownfield.data.farewell import farewell
 from brownfield.data.sources.base import UNKNOWN
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
 from brownfield.errors import DeclarationError
@@ -256,7 +257,7 @@ class _Session:
 
     def close(self) -> None:
         with suppress(Exception):  # a connection that is gone cannot be closed twice
-            self.connection.close()
+            farewell(self.connection)
 
     def _run(self, statement: str) -> None:
         with self.connection.cursor() as cursor:

@@ -8,6 +8,7 @@ from datetime import datetime
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
+from brownfield.data.farewell import farewell
 from brownfield.data.sources.base import UNKNOWN
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
 from brownfield.errors import DeclarationError
@@ -211,7 +212,7 @@ class _Session:
         return rows
 
     def close(self) -> None:
-        self.connection.close()
+        farewell(self.connection)
 
     def _hang_up(self) -> None:
         """End a connection from which nothing comes any more: the driver itself would wait for ever."""

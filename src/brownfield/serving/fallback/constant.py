@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brownfield.errors import DeclarationError, InputRefused
 
 if TYPE_CHECKING:
@@ -46,8 +48,13 @@ class Constant:
                 next_step="Declare a constant that the contract admits.",
             ) from refused
         self._whole: dict[str, Any] = {name: checked.columns[name] for name in checked.whole}
-        self._values = {name: column[0] for name, column in checked.columns.items() if name not in checked.whole}
+        own = {name: column for name, column in checked.columns.items() if name not in checked.whole}
+        self._arrays = {name: column for name, column in own.items() if isinstance(column, np.ndarray)}
+        self._values = {name: column[0] for name, column in own.items() if name not in self._arrays}
 
     def answer(self, columns: "Columns", rows: int) -> "Columns":  # noqa: ARG002 (a constant does not look at the question)
         """Repeat the record ``rows`` times."""
-        return {**{name: [value] * rows for name, value in self._values.items()}, **self._whole}
+        repeated: dict[str, Any] = {name: [value] * rows for name, value in self._values.items()}
+        for name, array in self._arrays.items():
+            repeated[name] = array if rows == 1 else np.broadcast_to(array, (rows, *array.shape[1:]))
+        return {**repeated, **self._whole}

@@ -1,68 +1,126 @@
 """Who may wait for a model: a bound on the queue that follows from the deadline, not from a count."""
 
+from brownfield.serving.gateway.costs import CostCurve
+
 __all__ = ["Admission"]
 
-_WEIGHT = 1 / 32  # of one answer in the smoothed time per record; answers arrive in batches, so single gaps jump
+_WEIGHT = 1 / 16  # of one call in the smoothed times
+_FEWEST_CALLS, _MOST_CALLS = 2, 4
 
 
 class Admission:
     """Admits records while the model can answer them, and all before them, in time.
 
-    The time per record is learned from the gaps between answers while the model was busy, so batching and several
-    workers are in it. A record that did not wait behind another tells only how long it takes at most, so it can lower
-    the estimate and never raise it. An empty queue admits: a wrong estimate heals itself.
+    What an answer takes has two parts. The engine's own time is learned per record and, by the cost curve, per size of
+    a call. The rest (the hop, and the gateway's own work) is learned per call, from the gaps between answers while the
+    model was busy; a call that did not wait behind another tells only how long that takes at most, so it can lower the
+    estimate and never raise it, and one that was given up tells how long it takes at least.
+    An empty queue admits: a wrong estimate heals itself.
+
+    Parameters
+    ----------
+    costs
+        What calls cost by their rows; None to go by the mean time of a record.
+
+    Attributes
+    ----------
+    waiting_rows
+        Records admitted and not answered yet, those that are with the model included.
+    row_ns, call_ns
+        Smoothed nanoseconds in the engine per record, and beside it per call.
 
     Examples
     --------
     >>> gate = Admission()
-    >>> gate.admits(rows=1, left_ns=1_000)
-    True
-    >>> gate.enter(1)
-    >>> gate.leave(1, entered_ns=0, now_ns=640_000, answered=True)
-    >>> round(gate.per_row_ns)
-    640000
-    >>> gate.enter(4)
-    >>> gate.admits(rows=1, left_ns=3_100_000), gate.admits(rows=1, left_ns=3_300_000)
-    (False, True)
+    >>> gate.wait_ns(rows=1, cap=8)
+    0.0
+    >>> gate.enter(8)
+    >>> gate.leave(8, sent_ns=0, now_ns=1_000_000, run_ns=800_000)
+    >>> gate.row_ns, gate.call_ns
+    (100000.0, 200000.0)
+    >>> gate.wait_ns(rows=9, cap=8)  # two calls, and nine records in the engine
+    1300000.0
     """
 
-    __slots__ = ("_last_answer_ns", "per_row_ns", "waiting_rows")
+    __slots__ = ("_last_answer_ns", "call_ns", "costs", "row_ns", "waiting_rows")
 
-    def __init__(self) -> None:
+    def __init__(self, costs: CostCurve | None = None) -> None:
+        self.costs = costs
         self.waiting_rows = 0
-        self.per_row_ns = 0.0
+        self.row_ns = 0.0
+        self.call_ns = 0.0
         self._last_answer_ns = 0
 
-    def admits(self, rows: int, left_ns: float, ahead_rows: int | None = None) -> bool:
-        """Whether ``rows`` records would be answered within ``left_ns`` nanoseconds, as far as is known.
+    def wait_ns(self, rows: int, cap: int, calls: int = 0, sent_rows: int = 0) -> float:
+        """Estimate the time until so many queued records are answered, as far as is known.
 
         Parameters
         ----------
         rows
-            Of the request.
-        left_ns
-            Until its caller gives up.
-        ahead_rows
-            Those that are served before it; all that wait when None.
+            Of the queue up to the request, and its own.
+        cap
+            Most rows of a shared call.
+        calls, sent_rows
+            That are with the model already.
         """
-        if self.waiting_rows == 0:
-            return True
-        ahead = self.waiting_rows if ahead_rows is None else ahead_rows
-        return (ahead + rows) * self.per_row_ns <= left_ns
+        queued = -(-rows // cap)
+        if self.costs is not None:
+            full_ns = self._full_ns(cap)
+            engine_ns = full_ns * (rows + sent_rows) / cap
+            if queued * cap > rows:  # the last call may be shared by then, and ends for all at once
+                engine_ns += full_ns * (queued * cap - rows) / cap
+        else:
+            engine_ns = self.row_ns * (rows + sent_rows)
+        return engine_ns + self.call_ns * (queued + calls)
+
+    def window(self, cap: int) -> int:
+        """Give how many calls keep the model busy while an answer is on its way."""
+        engine_ns = self._full_ns(cap)
+        if not engine_ns:
+            return _FEWEST_CALLS
+        return min(_MOST_CALLS, max(_FEWEST_CALLS, 1 + round(self.call_ns / engine_ns)))
+
+    def _full_ns(self, cap: int) -> float:
+        costs = self.costs
+        if costs is None:
+            return self.row_ns * cap
+        return costs.cap_ns if cap == costs.cap else costs.time_ns(cap)
 
     def enter(self, rows: int) -> None:
         """Count ``rows`` records as waiting."""
         self.waiting_rows += rows
 
-    def leave(self, rows: int, *, entered_ns: int = 0, now_ns: int = 0, answered: bool) -> None:
-        """Count them as gone, and learn from their answer."""
+    def forget(self, rows: int) -> None:
+        """Count them as gone without an answer."""
         self.waiting_rows -= rows
-        if not answered:
-            return
-        busy = self._last_answer_ns >= entered_ns
-        per_row_ns = (now_ns - (self._last_answer_ns if busy else entered_ns)) / rows
+
+    def leave(self, rows: int, *, sent_ns: int, now_ns: int, run_ns: int) -> None:
+        """Count the records of an answered call as gone, and learn from it.
+
+        Parameters
+        ----------
+        rows
+            Of the call.
+        sent_ns, now_ns
+            When the model was asked, and when it answered.
+        run_ns
+            That the engine took.
+        """
+        self.waiting_rows -= rows
+        busy = self._last_answer_ns >= sent_ns
+        beside_ns = max(0, now_ns - (self._last_answer_ns if busy else sent_ns) - run_ns)
         self._last_answer_ns = now_ns
-        if not self.per_row_ns:
-            self.per_row_ns = per_row_ns
-        elif busy or per_row_ns < self.per_row_ns:
-            self.per_row_ns += _WEIGHT * (per_row_ns - self.per_row_ns)
+        if not self.row_ns:
+            self.row_ns, self.call_ns = run_ns / rows, float(beside_ns)
+            return
+        self.row_ns += _WEIGHT * (run_ns / rows - self.row_ns)
+        if busy or beside_ns < self.call_ns:
+            self.call_ns += _WEIGHT * (beside_ns - self.call_ns)
+
+    def give_up(self, rows: int, *, sent_ns: int, now_ns: int) -> None:
+        """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""
+        self.waiting_rows -= rows
+        waited_ns = now_ns - max(self._last_answer_ns, sent_ns)
+        engine_ns = self.costs.time_ns(rows) if self.costs is not None else self.row_ns * rows
+        if waited_ns - engine_ns > self.call_ns:
+            self.call_ns += _WEIGHT * (waited_ns - engine_ns - self.call_ns)

@@ -132,19 +132,22 @@ class ModelCall:
         When the last of its callers gives up.
     alone
         Whether it was one request, and the workers held no other call for as long as it went.
+    sent_ns
+        When the model was asked.
     soonest_ns
         When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "soonest_ns")
+    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "sent_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
         self.alone = False
+        self.sent_ns = 0
         self._coroutine: Coroutine[Any, Any, None]
         self._waiting: asyncio.Future[Any] | None = None
-        self.deadline_ns = max(ask.deadline_ns for ask in asks)
-        self.soonest_ns = min(ask.deadline_ns for ask in asks)
+        deadlines_ns = [ask.deadline_ns for ask in asks]
+        self.deadline_ns, self.soonest_ns = max(deadlines_ns), min(deadlines_ns)
         if self.deadline_ns - self.soonest_ns <= _SAME_DEADLINE_NS:
             self.soonest_ns = NEVER_NS
 

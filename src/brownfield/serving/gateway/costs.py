@@ -35,11 +35,13 @@ class CostCurve:
     ----------
     cap
         Rows that a shared call may have now.
+    cap_ns
+        What such a call takes; 0 when nothing was ever measured.
 
     Examples
     --------
     >>> CostCurve({1: 7307, 8: 48_786, 32: 208_788}, most_rows=32).cap  # a transformer on one core
-    4
+    3
     >>> CostCurve({1: 4.4, 8: 5.2, 32: 8.2}, most_rows=32).cap  # a small perceptron
     32
     >>> curve = CostCurve(most_rows=32)
@@ -47,7 +49,7 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_sizes", "cap")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_sizes", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
@@ -58,7 +60,7 @@ class CostCurve:
         self._calls = 0
         for rows, time_us in (measured_us or {}).items():
             self._sizes[_size(rows)] = [rows, time_us * 1000]
-        self.cap = self._best_cap()
+        self._choose()
 
     def observe(self, rows: int, run_ns: int) -> None:
         """Learn from a call of ``rows`` rows that took ``run_ns`` nanoseconds in the engine."""
@@ -67,14 +69,14 @@ class CostCurve:
         if known is None:
             self._sizes[size] = [rows, run_ns]
             self._calls = 0
-            self.cap = self._best_cap()
+            self._choose()
             return
         known[0] += _WEIGHT * (rows - known[0])
         known[1] += _WEIGHT * (run_ns - known[1])
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
             self._calls = 0
-            self.cap = self._best_cap()
+            self._choose()
 
     def time_ns(self, rows: int) -> float:
         """Nanoseconds that a call of ``rows`` rows takes; 0 when nothing was ever measured.
@@ -95,6 +97,10 @@ class CostCurve:
 
     def _points(self) -> list[tuple[float, float]]:
         return [(known[0], known[1]) for known in self._sizes if known is not None]
+
+    def _choose(self) -> None:
+        self.cap = self._best_cap()
+        self.cap_ns = self.time_ns(self.cap)
 
     def _best_cap(self) -> int:
         points = self._points()

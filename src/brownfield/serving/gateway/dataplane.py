@@ -5,7 +5,6 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
-import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,17 +16,14 @@ from brownfield.errors import (
     InputRefused,
     ModelFailed,
     OutputRefused,
-    Overloaded,
     Unavailable,
-    WorkerUnavailable,
 )
-from brownfield.model.process import WorkerDied
 from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
-from brownfield.serving.gateway.cache import input_digest
 from brownfield.serving.gateway.causes import as_ours, blames_model, cause_of
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version
+from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
 from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
 
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
     from brownfield.serving.workers.base import Tensors
 
 __all__ = ["Answer", "Dataplane", "Unanswered"]
-
-_log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -229,8 +223,7 @@ class Dataplane:
     def _ask_model(self, ask: Ask, champion: Version) -> None:
         """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
         now_ns = self.now_ns()
-        poison = champion.poison
-        if poison.watching and poison.is_blocked(input_digest(ask.served, ask.known), now_ns):
+        if champion.poison.watching and is_blocked(champion, ask, now_ns):
             self._fall_back(ask, "poison")
             return
         cause = champion.refuses(ask, now_ns)
@@ -256,7 +249,8 @@ class Dataplane:
         now_ns = self.now_ns()
         if version.waiting.soonest_ns <= now_ns:
             self._expire(version, now_ns)
-        while version.waiting.rows and len(version.calls) < version.window and not version.apart:
+        window = version.window
+        while version.waiting.rows and len(version.calls) < window and not version.apart:
             group = version.waiting.take(version.call_rows)
             for ask in group:
                 ask.queued = None
@@ -270,14 +264,11 @@ class Dataplane:
 
     def _set_apart(self, version: Version, group: list[Ask]) -> list[Ask]:
         """Hold back who is suspected of ending workers, to be asked alone; give the others."""
-        others = []
-        for ask in group:
-            if version.poison.is_suspect(input_digest(ask.served, ask.known)):
-                version.apart.append(ask)
-                left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
-                asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
-            else:
-                others.append(ask)
+        suspects, others = parted(version, group)
+        for ask in suspects:
+            left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
+            asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
+        version.apart.extend(suspects)
         return others
 
     def _ask_alone(self, version: Version) -> None:
@@ -288,7 +279,7 @@ class Dataplane:
                 self._start(version, [ask])
                 return
             version.apart.popleft()
-            version.admission.leave(ask.checked.rows, answered=False)
+            version.admission.forget(ask.checked.rows)
             version.breaker.abandoned()
             self._send_soon(version)
 
@@ -340,31 +331,30 @@ class Dataplane:
         first = asks[0]
         served = first.served
         checked = first.known if len(asks) == 1 else merged(asks)
-        sent_ns = now_ns()
-        answered = False
+        call.sent_ns = now_ns()
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
             encoded_ns = now_ns()
             inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
-            answered, answered_ns = True, now_ns()
+            answered_ns = now_ns()
             response = _in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._suspect(version, call, error)
-            self._leave(version, call, answered=answered)
-            fair = 2 * (call.deadline_ns - sent_ns) >= served.deadline_ns
+            suspect(version, call, error, now_ns())
+            self._leave(version, call, late=isinstance(error, DeadlineExceeded))
+            fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
             version.breaker.abandoned()  # every caller has left
-            self._leave(version, call, answered=answered)
+            self._leave(version, call)
             raise
         else:
             checked_ns = now_ns()
             if version.poison.watching or version.poison.late_calls:
-                self._suspect(version, call, None)
-            self._leave(version, call, answered=True)
-            version.breaker.succeeded(checked_ns)
+                suspect(version, call, None, checked_ns)
             if version.costs is not None:
                 version.costs.observe(checked.rows, inference.infer_ns)
+            self._leave(version, call, run_ns=inference.infer_ns)
+            version.breaker.succeeded(checked_ns)
             at = 0
             for ask in asks:
                 rows = ask.checked.rows
@@ -375,10 +365,8 @@ class Dataplane:
                 own = response if len(asks) == 1 else own_rows(response, at, rows)
                 at += rows
                 split = ask.split
-                split.mark(Stage.FEATURES, encoded_ns)
-                split.mark_model(answered_ns, inference.infer_ns)
-                split.mark(Stage.OUTPUT_CHECK, checked_ns)
-                reason = Reason.STALE if _is_degraded(ask.notes) else Reason.STATIC
+                split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
+                reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
                 decision = _decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
@@ -402,41 +390,24 @@ class Dataplane:
             else:
                 self._fall_back(ask, cause_of(error))
 
-    def _suspect(self, version: Version, call: ModelCall, error: Exception | None) -> None:
-        """Note who was there when a worker ended or kept silent, and clear who got an answer."""
-        poison, found = version.poison, version.poison.found
-
-        def digests() -> list[bytes]:
-            return [input_digest(ask.served, ask.known) for ask in call.asks]
-
-        if isinstance(error, WorkerDied):
-            poison.lost(digests(), self.now_ns(), alone=call.alone)
-        elif isinstance(error, DeadlineExceeded):
-            poison.late(digests, self.now_ns(), alone=call.alone)
-        elif not isinstance(error, WorkerUnavailable | Overloaded):
-            poison.late_calls.clear()
-            if poison.watching:
-                poison.answered(digests())
-        if poison.found > found:
-            _log.error(
-                "a request ends the model's processes and is blocked",
-                extra={"event": "BF-GTW-POISON", "integration": call.asks[0].served.name, "version": version.name},
-            )
-
     def _late(self, ask: Ask) -> None:
         """Fall back for one whose deadline passed while a worker had it."""
         if not ask.over:
             ask.served.meter.late("completion")
             self._fall_back(ask, "deadline")
 
-    def _leave(self, version: Version, call: ModelCall, *, answered: bool) -> None:
-        """Take a call off the workers, and let the next one go."""
+    def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
+        """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
         version.calls.discard(call)
         if version.apart and version.apart[0] is call.asks[0]:
             version.apart.popleft()
         rows = sum(ask.checked.rows for ask in call.asks)
-        entered_ns = min(ask.entered_ns for ask in call.asks)
-        version.admission.leave(rows, entered_ns=entered_ns, now_ns=self.now_ns(), answered=answered)
+        if run_ns >= 0:
+            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
+        elif late:
+            version.admission.give_up(rows, sent_ns=call.sent_ns, now_ns=self.now_ns())
+        else:
+            version.admission.forget(rows)
         if version.waiting.rows or version.apart:
             self._send_soon(version)
 
@@ -477,10 +448,10 @@ class Dataplane:
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
         for ask, decision in decided:
-            served, rows = ask.served, ask.checked.rows
-            served.meter.observe(decision, ask.split, rows)
+            served, checked = ask.served, ask.checked
+            served.meter.observe(decision, ask.split, checked.rows)
             if served.record is not None:
-                served.record(decision, ask.split, rows, ask.checked.columns)
+                served.record(decision, ask.split, checked.rows, checked.columns)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
@@ -524,12 +495,12 @@ def _next_id() -> str:
 
 def _decide(served: Served, *, source: str, version: str, reason: Reason, cause: str = "") -> Decision:
     return Decision(
-        id=_next_id(),
+        id=_ids.pop() if _ids else _next_id(),
         integration=served.name,
         source=source,
         version=version,
         reason=reason,
         degraded=source != "model",
-        contract=served.contract.reference,
+        contract=served.reference,
         cause=cause,
     )

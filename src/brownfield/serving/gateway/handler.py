@@ -7,7 +7,7 @@ Everything is denied that the table does not name: first who asks, then what for
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -22,11 +22,13 @@ from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pipeline import PipelineStatus, pipeline_lines
+from brownfield.serving.gateway.pressure import Pressure, busy
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
 
 if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.served import Served, Snapshot
+    from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
 
@@ -48,24 +50,10 @@ class Limits(NamedTuple):
     rows: int = 10_000
 
 
-class Caller(Protocol):
-    """Who asks."""
-
-    @property
-    def name(self) -> str:
-        """Whose share of the model the request takes."""
-        ...
-
-    @property
-    def priority(self) -> str:
-        """Highest priority of its requests, by name."""
-        ...
-
-
 class Authorize(Protocol):
     """Lets a request in, or raises Unauthenticated or Forbidden."""
 
-    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> Caller | None:
+    def __call__(self, authorization: bytes | None, permission: str, *, peer: str | None) -> "Caller | None":
         """Check an Authorization header for a permission; ``peer`` is the caller's address."""
         ...
 
@@ -73,6 +61,7 @@ class Authorize(Protocol):
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
+_NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
 
 
 class Route(NamedTuple):
@@ -120,7 +109,7 @@ class Call:
 
     __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "split")
 
-    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: Caller | None) -> None:
+    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: "Caller | None") -> None:
         self.caller = caller
         self.route = route.function
         self.served = route.served
@@ -193,6 +182,7 @@ class Handler:
         self.authorize = authorize
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
+        self.pressure = Pressure()
         self._index: dict[bytes, dict[str, _Bound]] = {}
         self.publish(dataplane.snapshot)
 
@@ -237,12 +227,21 @@ class Handler:
             _check_head(headers, self.limits.body_bytes)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
+        if bound.permission == "predict" and bound.served is not None:
+            priority = wishes.known(bound.served, headers, caller)
+            if not self.pressure.admits(split.started_ns, bound.served.deadline_ns, priority):
+                bound.served.meter.shed(priority)
+                response = busy(v2=path.startswith(_V2))
+                self._finish(response, split)
+                return response
         return Call(bound, headers, path, split, caller)
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
         """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
         call.reply = reply
-        call.split.mark(Stage.NETWORK_IN, self.now_ns())
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_NETWORK_IN] = now_ns - split.last_ns
+        split.last_ns = now_ns
         self.in_flight += 1
         try:
             response = call.route(call, body)
@@ -285,7 +284,7 @@ class Handler:
         """Refuse a call whose body turned out longer than the cap."""
         return self._refusal(_too_large(self.limits.body_bytes), call.path, call.split)
 
-    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> tuple[_Bound, Caller | None]:
+    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[_Bound, Caller | None]":
         """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
@@ -306,8 +305,10 @@ class Handler:
         return response
 
     def _reply(self, call: Call, response: Response) -> None:
-        call.split.mark(Stage.SERIALIZE, self.now_ns())
-        self._finish(response, call.split)
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_SERIALIZE] += now_ns - split.last_ns
+        split.last_ns = now_ns
+        self._finish(response, split)
         self.in_flight -= 1
         call.reply(response)
 
@@ -322,7 +323,7 @@ class Handler:
         call.reply(self._refusal(error, call.path, call.split))
 
     def _finish(self, response: Response, split: Split) -> None:
-        response.headers.append((b"server-timing", split.header().encode()))
+        response.headers.append((b"server-timing", split.header()))
         self.http.observe(response.status)
 
     # --- predictions ---
@@ -333,17 +334,20 @@ class Handler:
         self._ask(call, checked)
 
     def _infer(self, call: Call, body: bytes) -> None:
-        served = _served(call)
-        call.request, checked = v2.decode(served, call.headers.get(v2.JSON_LENGTH_HEADER), body)
-        if call.request.parameters:
-            self._ask(call, checked, call.request.timeout_us * 1000, call.request.priority)
+        request, checked = v2.decode(_served(call), call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        call.request = request
+        if request.parameters:
+            self._ask(call, checked, request.timeout_us * 1000, request.priority)
         else:
             self._ask(call, checked)
 
     def _ask(self, call: Call, checked: "Checked", timeout_ns: int = 0, priority: int = 0) -> None:
-        self._check_rows(checked.rows)
-        call.split.mark(Stage.VALIDATE, self.now_ns())
-        call.ask = ask = Ask(_served(call), checked, call.split, 0, self._answered, call)
+        if checked.rows > self.limits.rows:
+            self._refuse_rows()
+        split, now_ns = call.split, self.now_ns()
+        split.parts_ns[_VALIDATE] = now_ns - split.last_ns
+        split.last_ns = now_ns
+        call.ask = ask = Ask(_served(call), checked, split, 0, self._answered, call)
         wishes.apply(ask, call.headers, call.caller, timeout_ns, priority)
         control = call.headers.get(b"cache-control")
         ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
@@ -362,12 +366,11 @@ class Handler:
         else:
             self._reply(call, response)
 
-    def _check_rows(self, rows: int) -> None:
-        if rows > self.limits.rows:
-            raise InputRefused(
-                [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
-                next_step=f"Send at most {self.limits.rows} records in one request.",
-            )
+    def _refuse_rows(self) -> NoReturn:
+        raise InputRefused(
+            [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
+            next_step=f"Send at most {self.limits.rows} records in one request.",
+        )
 
     # --- V2 metadata and health ---
 

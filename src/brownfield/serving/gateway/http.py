@@ -16,6 +16,7 @@ from pathlib import Path
 from brownfield.errors import Unavailable
 from brownfield.serving.gateway.handler import Handler
 from brownfield.serving.gateway.http_connection import Connection
+from brownfield.serving.gateway.http_heads import Heads
 from brownfield.serving.gateway.http_limits import HttpLimits
 
 __all__ = ["Door"]
@@ -43,6 +44,8 @@ class Door:
         The door's own coarse clock: how often the timer has run, and its period in seconds.
     date_line
         The ``Date`` field of this second.
+    heads
+        Heads of requests that were parsed before.
     draining
         Whether every answer ends its connection.
 
@@ -79,6 +82,7 @@ class Door:
         self.tick_s = limits.tick_s
         self.draining = False
         self.date_line = b""
+        self.heads = Heads()
         self._tls = tls
         self._connections: set[Connection] = set()
         self._most, self._slack = limits.connections, _MOST_SLACK

@@ -17,12 +17,14 @@ import httptools
 
 from brownfield.errors import BrownfieldError
 from brownfield.serving.gateway.handler import Call
+from brownfield.serving.gateway.http_heads import METHODS, check_head, path_of, without_upgrade
 from brownfield.serving.gateway.http_limits import SINGLE_FIELDS
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.http import Door
+    from brownfield.serving.gateway.http_heads import Head
 
 __all__ = ["Connection"]
 
@@ -37,7 +39,6 @@ _LINGER_S = 2.0
 _HALF_CLOSED_S = 1.0
 
 _NEW, _IDLE, _HEAD, _BODY = range(4)
-_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
 
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_unwritable",
         "_version",
+        "_whole",
         "_yielding",
     )
 
@@ -114,6 +116,7 @@ class Connection(asyncio.Protocol):
         self._head_only = False
         self._yielding = False
         self._replay = b""
+        self._whole = b""
         self._old = False
 
     # --- the transport's side ---
@@ -166,11 +169,33 @@ class Connection(asyncio.Protocol):
                 self._reading = False
                 self._transport.pause_reading()
             return
+        if self._parsing <= _IDLE:
+            known = self._door.heads.find(data)
+            if known is not None:
+                self._begin_known(*known, data)
+                return
         if len(data) > _SLICE_BYTES and not (self._parsing == _BODY and len(data) <= self._left - self._received):
             self._held += data
         else:
+            self._whole = data if self._parsing <= _IDLE else b""
             self._feed(data)
+            self._whole = b""
         self._pump()
+
+    def _begin_known(self, head: "Head", begin: int, data: bytes) -> None:
+        """Answer a whole request whose head was parsed before: the parser, between two requests, need not see it."""
+        self._parsing = _IDLE
+        self._since = self._door.ticks
+        opened = self._handler.open(
+            head.method, head.path, head.headers, peer=self._peer, started_ns=self._handler.now_ns()
+        )
+        self._pumping = True
+        try:
+            self._begin(opened, data[begin:], True, False, False)
+        finally:
+            self._pumping = False
+        if self._call is None:
+            self._pump()
 
     # --- from bytes to requests ---
 
@@ -210,7 +235,7 @@ class Connection(asyncio.Protocol):
     def _end_with(self, error: BrownfieldError | Response) -> None:
         """Refuse, and read nothing more from this connection."""
         if isinstance(error, BrownfieldError):
-            error = self._handler.refuse(error, _path(self._target) if self._parsing >= _HEAD else b"")
+            error = self._handler.refuse(error, path_of(self._target) if self._parsing >= _HEAD else b"")
         head_only = self._parsing == _BODY and bool(self._parser.get_method() == b"HEAD")
         self._final = True
         self._parsing = _IDLE
@@ -271,17 +296,19 @@ class Connection(asyncio.Protocol):
         chunked = b"transfer-encoding" in headers
         expects = b"expect" in headers
         if self._repeated or chunked or expects or version != "1.1" or b"host" not in headers or method == b"CONNECT":
-            self._check_head(method)
+            broken = check_head(method, version, headers, repeated=self._repeated)
+            if broken is not None:
+                self._stop(broken)
         length = headers.get(b"content-length")
         if b"upgrade" in headers and (chunked or length is not None) and parser.should_upgrade():
-            self._replay = self._without_upgrade(method)
+            self._replay = without_upgrade(method, self._target, version, headers)
             return
         self._left = int(length) if length is not None else 0
         self._received = 0
         self._chunks = 0
         self._opened = opened = self._handler.open(
-            _METHODS.get(method) or method.decode(),
-            _path(self._target),
+            METHODS.get(method) or method.decode(),
+            path_of(self._target),
             headers,
             peer=self._peer,
             started_ns=self._started_ns,
@@ -292,33 +319,6 @@ class Connection(asyncio.Protocol):
         ):
             self._stop(opened)
         self._owes_continue = expects
-
-    def _without_upgrade(self, method: bytes) -> bytes:
-        """Give the head as a caller would send it who wants no upgrade: of one who does, the parser skips the body."""
-        headers = dict(self._headers)
-        del headers[b"upgrade"]
-        connection = {option.strip().lower() for option in headers.pop(b"connection", b"").split(b",")} - {b"upgrade"}
-        lines = [method + b" " + self._target + b" HTTP/" + self._version.encode()]
-        lines += [name + b": " + value for name, value in headers.items()]
-        lines.append(b"connection: " + b", ".join(sorted(connection)))
-        return b"\r\n".join([*lines, b"", b""])
-
-    def _check_head(self, method: bytes) -> None:
-        """Refuse a head that two readers could read in two ways, or that asks for what is not given."""
-        headers = self._headers
-        if self._version not in {"1.1", "1.0"}:
-            self._stop(HttpFault("Speak HTTP/1.1 or HTTP/1.0.", 505, rule="http.version"))
-        if self._repeated:
-            self._stop(HttpFault("Send every header field that can have one value once."))
-        if self._version == "1.1" and b"host" not in headers:
-            self._stop(HttpFault("Send exactly one Host field."))
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None and (self._version == "1.0" or coding.strip().lower() != b"chunked"):
-            self._stop(HttpFault("Send no transfer coding but chunked, and that in HTTP/1.1."))
-        if self._version == "1.1" and headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
-            self._stop(HttpFault("Expect 100-continue or nothing.", 417, rule="http.expect"))
-        if method == b"CONNECT":
-            self._stop(MethodNotAllowed("GET, HEAD, POST"))
 
     def on_chunk_header(self) -> None:
         """Count the chunks."""
@@ -350,15 +350,10 @@ class Connection(asyncio.Protocol):
         self._parsing = _IDLE
         self._owes_continue = False
         self._body = b""
-        self._queue.append(
-            (
-                self._opened,
-                bytes(body) if isinstance(body, bytearray) else body,
-                parser.should_keep_alive(),
-                parser.get_method() == b"HEAD",
-                self._version == "1.0",
-            )
-        )
+        keep, head_only, old = parser.should_keep_alive(), parser.get_method() == b"HEAD", self._version == "1.0"
+        if self._whole and keep and not (head_only or old or isinstance(self._opened, Response)):
+            self._door.heads.learn(self._whole, parser.get_method(), self._target, self._headers, self._left)
+        self._queue.append((self._opened, bytes(body) if isinstance(body, bytearray) else body, keep, head_only, old))
 
     # --- from requests to answers ---
 
@@ -412,7 +407,8 @@ class Connection(asyncio.Protocol):
     def _answered(self, response: Response) -> None:
         self._call = None
         self._respond(response)
-        if not self._pumping:
+        more = self._queue or self._held or self._eof or self._owes_continue or self._door.draining
+        if more and not self._pumping:
             self._pump()
 
     def _respond(self, response: Response) -> None:
@@ -502,15 +498,3 @@ class Connection(asyncio.Protocol):
         if self._parsing == _BODY:
             return limits.body_s + self._received / limits.slowest_bytes_per_s
         return limits.header_s
-
-
-def _path(target: bytes) -> bytes:
-    """Path of a request target, raw as it came; of ``http://host/path`` as well."""
-    if target[:1] == b"/":
-        if b"?" in target or b"#" in target:
-            return target.partition(b"#")[0].partition(b"?")[0]
-        return target
-    try:
-        return httptools.parse_url(target).path or b"/"
-    except httptools.HttpParserInvalidURLError:
-        return target

@@ -34,8 +34,15 @@ BOUNDS_S: tuple[float, ...] = (
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
 _KNOWN_US = 500  # most parts are shorter, and their texts are made once
-_LABELS = tuple(f"{name};dur=" for name in (*STAGE_NAMES, "total"))
-_KNOWN = tuple(tuple(f"{label}{part_us / 1000:.3f}" for part_us in range(_KNOWN_US)) for label in _LABELS)
+_LABELS = tuple(f"{name};dur=".encode() for name in (*STAGE_NAMES, "total"))
+
+
+def _text(label: bytes, part_us: int) -> bytes:
+    return b"%b%d.%03d" % (label, part_us // 1000, part_us % 1000)
+
+
+_KNOWN = tuple(tuple(_text(label, part_us) for part_us in range(_KNOWN_US)) for label in _LABELS)
+_FEATURES, _QUEUE, _INFER, _OUTPUT_CHECK = map(int, (Stage.FEATURES, Stage.QUEUE, Stage.INFER, Stage.OUTPUT_CHECK))
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
@@ -53,7 +60,7 @@ class Split:
     >>> split.mark(Stage.VALIDATE, 1_500_000)
     >>> split.mark_model(2_500_000, infer_ns=400_000)
     >>> split.header()
-    'validate;dur=0.500, queue;dur=0.600, infer;dur=0.400, total;dur=1.500'
+    b'validate;dur=0.500, queue;dur=0.600, infer;dur=0.400, total;dur=1.500'
     """
 
     __slots__ = ("last_ns", "parts_ns", "started_ns")
@@ -76,22 +83,32 @@ class Split:
         self.parts_ns[Stage.INFER] += infer_ns
         self.last_ns = now_ns
 
+    def mark_call(self, encoded_ns: int, answered_ns: int, infer_ns: int, checked_ns: int) -> None:
+        """Give the time since the last mark to features, queue, infer and output check, by when each of them ended."""
+        parts_ns, waited_ns = self.parts_ns, answered_ns - encoded_ns
+        infer_ns = min(infer_ns, waited_ns)
+        parts_ns[_FEATURES] += encoded_ns - self.last_ns
+        parts_ns[_QUEUE] += waited_ns - infer_ns
+        parts_ns[_INFER] += infer_ns
+        parts_ns[_OUTPUT_CHECK] += checked_ns - answered_ns
+        self.last_ns = checked_ns
+
     @property
     def total_ns(self) -> int:
         """Nanoseconds from the start to the last mark: exactly the sum of the parts."""
         return self.last_ns - self.started_ns
 
-    def header(self) -> str:
+    def header(self) -> bytes:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
         shown = []
         total_us = 0
-        for stage, part_ns in enumerate(self.parts_ns):
+        for known, part_ns in zip(_KNOWN, self.parts_ns, strict=False):  # the last of the known is the total
             if part_ns:
                 part_us = (part_ns + 500) // 1000
                 total_us += part_us
-                shown.append(_KNOWN[stage][part_us] if part_us < _KNOWN_US else f"{_LABELS[stage]}{part_us / 1000:.3f}")
-        shown.append(_KNOWN[-1][total_us] if total_us < _KNOWN_US else f"{_LABELS[-1]}{total_us / 1000:.3f}")
-        return ", ".join(shown)
+                shown.append(known[part_us] if part_us < _KNOWN_US else _text(_LABELS[_KNOWN.index(known)], part_us))
+        shown.append(_KNOWN[-1][total_us] if total_us < _KNOWN_US else _text(_LABELS[-1], total_us))
+        return b", ".join(shown)
 
     def in_us(self) -> dict[str, int]:
         """Microseconds by stage name, stages without time left out: what the journal keeps."""

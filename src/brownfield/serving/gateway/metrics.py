@@ -7,6 +7,7 @@ the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import add
 from typing import TYPE_CHECKING
 
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
@@ -54,11 +55,8 @@ class Meter:
         key = (decision.version, decision.source, decision.reason, decision.cause)
         self.answers[key] = self.answers.get(key, 0) + 1
         self.rows += rows
-        self.duration.observe(split.total_ns)
-        stages_ns = self.stages_ns
-        for index, part_ns in enumerate(split.parts_ns):
-            if part_ns:
-                stages_ns[index] += part_ns
+        self.duration.observe(split.last_ns - split.started_ns)
+        self.stages_ns = list(map(add, self.stages_ns, split.parts_ns))
 
     def late(self, at: str) -> None:
         """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""

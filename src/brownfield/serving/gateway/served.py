@@ -51,8 +51,6 @@ class Version:
         Answers that may be given again; None where that is not declared.
     costs
         What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
-    window
-        Most calls that are with the workers at a time; the rest waits here, where it can still be ordered and shed.
 
     Attributes
     ----------
@@ -76,9 +74,8 @@ class Version:
     row_cap: int = 1
     cache: "Cache | None" = None
     costs: CostCurve | None = None
-    window: int = 2
     breaker: Breaker = field(default_factory=Breaker)
-    admission: Admission = field(default_factory=Admission)
+    admission: Admission = field(init=False)
     poison: Poison = field(default_factory=Poison, init=False)
     apart: "deque[Ask]" = field(default_factory=deque, init=False)
     waiting: Waiting = field(default_factory=Waiting, init=False)
@@ -87,30 +84,40 @@ class Version:
     watch: "asyncio.TimerHandle | None" = field(default=None, init=False)
     watched_ns: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.costs)
+
     @property
     def call_rows(self) -> int:
         """Rows that a shared call may have now."""
         return self.row_cap if self.costs is None else min(self.row_cap, self.costs.cap)
 
+    @property
+    def window(self) -> int:
+        """Most calls that are with the workers at a time; the rest waits here, where it can be ordered and shed."""
+        return self.admission.window(self.call_rows)
+
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
-        left_ns = ask.deadline_ns - now_ns
+        left_ns: float = ask.deadline_ns - now_ns
         if left_ns <= 0:
             return "deadline"
         if not self.pool.ready:
             return "worker"
+        if ask.priority:
+            left_ns *= ask.priority.share
         alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
-        if not alone and not self._in_time(ask, left_ns * ask.priority.share):
+        if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
 
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
-        rows, cap = ask.checked.rows, self.row_cap
-        sent_rows = self.admission.waiting_rows - self.waiting.rows
-        if not self.admission.admits(rows, left_ns, sent_rows + self.waiting.ahead(ask, cap)):
-            return False
-        return rows <= cap or self.costs is None or self.costs.time_ns(rows) <= left_ns
+        rows, waiting, admission, cap = ask.checked.rows, self.waiting, self.admission, self.call_rows
+        calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
+        if admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows) <= left_ns:
+            return True  # even behind everybody
+        return admission.wait_ns(rows + waiting.ahead(ask, self.row_cap), cap, calls, sent_rows) <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
@@ -128,7 +135,7 @@ class Version:
         """Take a waiting ask out again: nobody waits for it any more."""
         ask.queued = None
         self.waiting.forget(ask)
-        self.admission.leave(ask.checked.rows, answered=False)
+        self.admission.forget(ask.checked.rows)
         self.breaker.abandoned()
 
 
@@ -177,6 +184,7 @@ class Served:
 
     def __post_init__(self) -> None:
         self.deadline_ns = round(self.deadline_ms * 1e6)
+        self.reference = self.contract.reference
         self.request = self.contract.schema("request")
         self.response = self.contract.schema("response")
 

@@ -8,14 +8,25 @@ Tensor fields travel as they are. Refused: whatever the protocol or the contract
 import math
 import struct
 from array import array as packed
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from brownfield.contract import parse_json
-from brownfield.errors import InputRefused, RejectionCode, Violation
+from brownfield.errors import RejectionCode
+from brownfield.serving.gateway.v2_messages import (
+    DATATYPES,
+    DTYPES,
+    QUICK,
+    UNREAD,
+    InferRequest,
+    InputTensor,
+    decode_typed,
+    refuse,
+)
+from brownfield.serving.gateway.v2_plain import PlainReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,40 +41,6 @@ EXTENSIONS = ("binary_tensor_data", "schedule_policy")
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(code)
-    for name, code in {
-        "BOOL": "?",
-        "UINT8": "<u1",
-        "UINT16": "<u2",
-        "UINT32": "<u4",
-        "UINT64": "<u8",
-        "INT8": "<i1",
-        "INT16": "<i2",
-        "INT32": "<i4",
-        "INT64": "<i8",
-        "FP16": "<f2",
-        "FP32": "<f4",
-        "FP64": "<f8",
-    }.items()
-}
-_DATATYPES = {dtype.name: name for name, dtype in DTYPES.items()} | {"str": "BYTES", "object": "BYTES"}
-
-
-class _Quick(NamedTuple):
-    """How JSON data of one Python type alone becomes an array without a look at each value from Python."""
-
-    kind: set[type]
-    code: str
-    dtype: np.dtype[Any]
-
-
-_QUICK = {
-    "FP32": _Quick({float}, "f", DTYPES["FP32"]),
-    "FP64": _Quick({float}, "d", DTYPES["FP64"]),
-    "INT64": _Quick({int}, "q", DTYPES["INT64"]),
-    "INT32": _Quick({int}, "i", DTYPES["INT32"]),
-}
 _INTEGERS = frozenset(name for name, dtype in DTYPES.items() if dtype.kind in "iu")
 _ACCEPTED: dict[str, frozenset[str]] = {
     "boolean": frozenset({"BOOL"}),
@@ -75,53 +52,6 @@ _ACCEPTED: dict[str, frozenset[str]] = {
 }
 _LONGEST_RANK = 32
 _EXACT = {"FP32": 2**24, "FP64": 2**53}
-
-
-class InputTensor(msgspec.Struct, forbid_unknown_fields=True):
-    """One entry of ``inputs``."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] | UnsetType | None = UNSET
-    data: list[Any] | UnsetType = UNSET
-
-
-class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
-    """One entry of ``outputs`` in a request."""
-
-    name: str
-    parameters: dict[str, Any] | UnsetType | None = UNSET
-
-
-class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON part of an inference request; ``model_name`` is what kserve's client adds to the protocol."""
-
-    inputs: list[InputTensor]
-    model_name: str | UnsetType | None = UNSET
-    id: str | UnsetType | None = UNSET
-    parameters: dict[str, Any] | UnsetType | None = UNSET
-    outputs: list[RequestedOutput] | UnsetType | None = UNSET
-
-    @property
-    def timeout_us(self) -> int:
-        """The caller's own deadline in microseconds from now; 0 when there is none."""
-        timeout = (self.parameters or {}).get("timeout", 0)
-        if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
-            _refuse("", "parameters.timeout", RejectionCode.REQUEST_PARAMETER)
-        return timeout
-
-    @property
-    def priority(self) -> int:
-        """As Triton counts: 1 is the highest; 0 for the caller's own."""
-        priority = (self.parameters or {}).get("priority", 0)
-        if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
-            _refuse("", "parameters.priority", RejectionCode.REQUEST_PARAMETER)
-        return priority
-
-
-def _refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
-    raise InputRefused([Violation(field, rule, code)])
 
 
 # --- request ----------------------------------------------------------------------------------------------------------
@@ -144,12 +74,16 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
     InputRefused
         With the codes ``JSON_*``, ``TENSOR_*`` or those of the contract.
     """
+    schema = served.request
+    plan = served.v2 or _plan(served)
+    if json_length is None and plan.plain is not None:
+        plain = plan.plain.read(body)
+        if plain is not None:
+            return plain
     text, binary = (body, _NOTHING) if json_length is None else _parts(json_length, body)
     request = _read(text)
     if request.model_name and request.model_name != served.name:
-        _refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
-    schema = served.request
-    plan = served.v2 or _plan(served)
+        refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
     columns = _columns(request, binary, plan.inputs)
     rows = _rows(columns, batched=schema.batched)
     if plan.half or request.outputs:
@@ -180,46 +114,49 @@ class Plan(NamedTuple):
         Names of the response fields.
     half
         Those whose datatype is FP16, which has no form in JSON.
+    plain
+        Reads requests of the most usual form; None where the schema admits none.
     """
 
     inputs: dict[str, _Input]
     no_tensors: tuple[tuple[str, "Field"], ...]
     outputs: frozenset[str]
     half: frozenset[str]
+    plain: PlainReader | None
 
 
 def _plan(served: "Served") -> Plan:
     fields = served.request.fields
+    half = frozenset(field.name for field in served.response.fields if datatype_of(field) == "FP16")
+    plain = PlainReader(served.request)
     served.v2 = Plan(
         {field.name: _Input(field, _datatypes(field)) for field in fields},
         tuple((field.name, field) for field in fields if field.kind != "tensor"),
         frozenset(served.response.names),
-        frozenset(field.name for field in served.response.fields if datatype_of(field) == "FP16"),
+        half,
+        plain if plain.reads_any and not half else None,
     )
     return served.v2
 
 
 def _datatypes(field: "Field") -> frozenset[str]:
     if field.kind == "tensor":
-        return frozenset({_DATATYPES[field.dtype]})
+        return frozenset({DATATYPES[field.dtype]})
     return _ACCEPTED[field.item.kind if field.item is not None else field.kind]
-
-
-_decoder = msgspec.json.Decoder(InferRequest)
 
 
 def _read(text: bytes) -> InferRequest:
     """Read the JSON part: quickly when no key can stand in it twice, strictly when in doubt."""
     try:
-        request = _decoder.decode(text)
+        request = decode_typed(text)
         if text.count(b":") == _keys(request) and b"\\u" not in text:
             return request
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREAD:
         pass
     try:
         return msgspec.convert(parse_json(text), InferRequest)
     except msgspec.ValidationError:
-        _refuse("", "v2.request", RejectionCode.JSON_SHAPE)
+        refuse("", "v2.request", RejectionCode.JSON_SHAPE)
 
 
 def _keys(request: InferRequest) -> int:
@@ -246,7 +183,7 @@ def _parts(json_length: bytes | None, body: bytes) -> tuple[bytes, memoryview]:
     if json_length is None:
         return body, _NOTHING
     if not json_length.isdigit() or not 0 < int(json_length) <= len(body):
-        _refuse("", "inference_header_content_length", RejectionCode.REQUEST_PARAMETER)
+        refuse("", "inference_header_content_length", RejectionCode.REQUEST_PARAMETER)
     length = int(json_length)
     return body[:length], memoryview(body)[length:]
 
@@ -258,11 +195,11 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
         name = tensor.name
         planned = inputs.get(name)
         if planned is None:
-            _refuse(name if name.isidentifier() else "", "v2.unknown_input", RejectionCode.TENSOR_UNKNOWN)
+            refuse(name if name.isidentifier() else "", "v2.unknown_input", RejectionCode.TENSOR_UNKNOWN)
         if name in arrays:
-            _refuse(name, "v2.repeated_input", RejectionCode.TENSOR_UNKNOWN)
+            refuse(name, "v2.repeated_input", RejectionCode.TENSOR_UNKNOWN)
         if tensor.datatype not in planned.datatypes:
-            _refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
+            refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
         elements = _elements(planned.field, tensor.shape)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
@@ -274,11 +211,11 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
             or not 0 <= size <= len(binary)
             or tensor.data is not UNSET
         ):
-            _refuse(name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
+            refuse(name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
         arrays[name] = _from_binary(tensor, elements, binary[:size])
         binary = binary[size:]
     if binary:
-        _refuse("", "v2.binary_data_left_over", RejectionCode.TENSOR_DATA)
+        refuse("", "v2.binary_data_left_over", RejectionCode.TENSOR_DATA)
     return arrays
 
 
@@ -293,7 +230,7 @@ def _elements(field: "Field", shape: "Sequence[int]") -> int:
     if not 0 < len(shape) <= _LONGEST_RANK or (
         min(shape) < 1 and any(size < least for size, least in zip(shape, lowest, strict=True))
     ):
-        _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
+        refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
     return math.prod(shape)
 
 
@@ -301,30 +238,30 @@ def _from_json(tensor: InputTensor, elements: int) -> np.ndarray[Any, Any]:
     """Array of JSON data, flat or nested as the shape says; every element must be of the datatype exactly."""
     data = tensor.data
     if data is UNSET:
-        _refuse(tensor.name, "v2.data_missing", RejectionCode.TENSOR_DATA)
+        refuse(tensor.name, "v2.data_missing", RejectionCode.TENSOR_DATA)
     flat = _flat(tensor.name, data, tensor.shape) if data and isinstance(data[0], list) else data
     if len(flat) != elements:
-        _refuse(tensor.name, "v2.data_length", RejectionCode.TENSOR_DATA)
+        refuse(tensor.name, "v2.data_length", RejectionCode.TENSOR_DATA)
     datatype = tensor.datatype
-    quick = _QUICK.get(datatype)
+    quick = QUICK.get(datatype)
     if quick is not None and set(map(type, flat)) == quick.kind:
         try:
             return np.frombuffer(packed(quick.code, flat), quick.dtype).reshape(tensor.shape)
         except OverflowError:
             pass
     if datatype == "FP16":
-        _refuse(tensor.name, "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
+        refuse(tensor.name, "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
     try:
         if datatype == "BYTES":
             return text_array(msgspec.convert(flat, list[str])).reshape(tensor.shape)
         dtype = DTYPES[datatype]
         kind = {"b": list[bool], "f": list[float]}.get(dtype.kind, list[int])
         if dtype.kind == "f" and _inexact(flat, _EXACT[datatype]):
-            _refuse(tensor.name, "v2.exact", RejectionCode.FIELD_INEXACT)
+            refuse(tensor.name, "v2.exact", RejectionCode.FIELD_INEXACT)
         with np.errstate(over="ignore"):  # what is too large for FP32 becomes infinite, which the contract refuses
             return np.array(msgspec.convert(flat, kind), dtype=dtype).reshape(tensor.shape)
     except (msgspec.ValidationError, OverflowError):
-        _refuse(tensor.name, "v2.data", RejectionCode.TENSOR_DATA)
+        refuse(tensor.name, "v2.data", RejectionCode.TENSOR_DATA)
 
 
 def _inexact(flat: list[Any], limit: int) -> bool:
@@ -342,7 +279,7 @@ def _flat(name: str, data: list[Any], shape: "Sequence[int]") -> list[Any]:
             good = all(isinstance(inner, list) and len(inner) == dimension for inner in level)
             level = [element for inner in level for element in inner] if good else level
         if not good:
-            _refuse(name, "v2.data_nesting", RejectionCode.TENSOR_DATA)
+            refuse(name, "v2.data_nesting", RejectionCode.TENSOR_DATA)
     return level
 
 
@@ -351,9 +288,9 @@ def _from_binary(tensor: InputTensor, elements: int, data: memoryview) -> np.nda
         return text_array(_texts(tensor.name, data, elements)).reshape(tensor.shape)
     dtype = DTYPES[tensor.datatype]
     if len(data) != elements * dtype.itemsize:
-        _refuse(tensor.name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
+        refuse(tensor.name, "v2.binary_data_size", RejectionCode.TENSOR_DATA)
     if tensor.datatype == "BOOL" and bytes(data).strip(b"\x00\x01"):
-        _refuse(tensor.name, "v2.data", RejectionCode.TENSOR_DATA)
+        refuse(tensor.name, "v2.data", RejectionCode.TENSOR_DATA)
     return np.frombuffer(data, dtype=dtype).reshape(tensor.shape)
 
 
@@ -369,12 +306,12 @@ def _texts(name: str, data: memoryview, elements: int) -> list[str]:
         try:
             texts.append(str(data[at : at + length], "utf-8"))
         except UnicodeDecodeError:
-            _refuse(name, "v2.text_encoding", RejectionCode.JSON_ENCODING)
+            refuse(name, "v2.text_encoding", RejectionCode.JSON_ENCODING)
         at += length
     if at != end or len(texts) != elements:
-        _refuse(name, "v2.data", RejectionCode.TENSOR_DATA)
+        refuse(name, "v2.data", RejectionCode.TENSOR_DATA)
     if any("\x00" in text for text in texts):
-        _refuse(name, "v2.text_nul", RejectionCode.JSON_NUL)
+        refuse(name, "v2.text_nul", RejectionCode.JSON_NUL)
     return texts
 
 
@@ -388,14 +325,14 @@ def text_array(texts: "Sequence[str]") -> np.ndarray[Any, Any]:
 def _rows(arrays: dict[str, Any], *, batched: bool) -> int:
     """Count the records by the first dimension, on which all inputs must agree; 1 when the schema is not batched."""
     if not arrays:
-        _refuse("", "v2.no_inputs", RejectionCode.TENSOR_MISSING)
+        refuse("", "v2.no_inputs", RejectionCode.TENSOR_MISSING)
     if not batched:
         return 1
     rows = -1
     for name, array in arrays.items():
         size = array.shape[0] if array.ndim else 0
         if not size or rows not in {-1, size}:
-            _refuse(name, "v2.rows", RejectionCode.TENSOR_SHAPE)
+            refuse(name, "v2.rows", RejectionCode.TENSOR_SHAPE)
         rows = size
     return rows
 
@@ -404,7 +341,7 @@ def _column(field: "Field", array: np.ndarray[Any, Any]) -> list[Any]:
     """Give the array as the values of one field that is no tensor, one per record."""
     if field.kind == "list":
         if array.ndim != 2:  # noqa: PLR2004 (rows and items)
-            _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
+            refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
         lists: list[list[Any]] = array.tolist()
         if field.padding is not None:
             for values in lists:
@@ -415,17 +352,17 @@ def _column(field: "Field", array: np.ndarray[Any, Any]) -> list[Any]:
         return array.tolist()  # type: ignore[no-any-return]  # a list, as the array has one dimension
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004 (rows and one value)
         return array[:, 0].tolist()  # type: ignore[no-any-return]  # likewise
-    _refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
+    return refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
 
 
 def _check_outputs(request: InferRequest, plan: Plan) -> None:
     """Refuse outputs that cannot be given before any work is done for them."""
     for output in request.outputs or ():
         if output.name not in plan.outputs:
-            _refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN)
+            refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN)
     for name in plan.half:
         if is_wanted(request, name) and not is_binary(request, name):
-            _refuse("", "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
+            refuse("", "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
 
 
 def is_wanted(request: InferRequest, name: str) -> bool:
@@ -449,4 +386,4 @@ def datatype_of(field: "Field") -> str:
         return "BYTES"
     if item.kind == "boolean":
         return "BOOL"
-    return _DATATYPES[item.dtype]
+    return DATATYPES[item.dtype]

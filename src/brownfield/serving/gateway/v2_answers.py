@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from brownfield.serving.gateway.named import plain
-from brownfield.serving.gateway.v2 import DTYPES, datatype_of, is_binary, is_wanted, text_array
+from brownfield.serving.gateway.v2 import datatype_of, is_binary, is_wanted, text_array
+from brownfield.serving.gateway.v2_messages import DATATYPES, DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +28,27 @@ def encode(served: "Served", request: "InferRequest", answer: "Answer") -> tuple
     An output that has no value in any record is left out. A missing value inside one is the field's declared padding or
     first sentinel; without one it is empty text, 0 or false.
     """
+    decision = answer.decision
+    model, before, after = _head(
+        served.name, decision.version, decision.source, decision.reason, decision.contract, decision.cause
+    )
+    asked = b',"id":' + _encoder.encode(request.id) if request.id else b""
+    outputs, binary = _outputs(served, request, answer.checked.columns)
+    text = b"".join((model, asked, before, decision.id.encode(), after, outputs, b"}"))
+    return (b"".join([text, *binary]), len(text)) if binary else (text, len(text))
+
+
+def _outputs(served: "Served", request: "InferRequest", columns: dict[str, Any]) -> tuple[bytes, list[bytes]]:
+    """Text of ``outputs``, and what is binary."""
+    chosen = bool(request.outputs or request.parameters)
+    fields = served.response.fields
+    if len(fields) == 1 and fields[0].kind == "tensor" and not chosen:  # as most are; the same text as below
+        field, values = fields[0], np.asarray(columns[fields[0].name])
+        before = _before_data(field.name, field.dtype, values.shape)
+        return before + _encoder.encode(values.ravel().tolist()) + b"}]", []
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
-    columns = answer.checked.columns
-    chosen = bool(request.outputs or request.parameters)
-    for field in served.response.fields:
+    for field in fields:
         name = field.name
         column = columns.get(name)
         if column is None or (chosen and not is_wanted(request, name)):
@@ -47,13 +64,13 @@ def encode(served: "Served", request: "InferRequest", answer: "Answer") -> tuple
         else:
             output["data"] = values.ravel().tolist()
         outputs.append(output)
-    decision = answer.decision
-    model, before, after = _head(
-        served.name, decision.version, decision.source, decision.reason, decision.contract, decision.cause
-    )
-    asked = b',"id":' + _encoder.encode(request.id) if request.id else b""
-    text = b"".join((model, asked, before, decision.id.encode(), after, _encoder.encode(outputs), b"}"))
-    return (b"".join([text, *binary]), len(text)) if binary else (text, len(text))
+    return _encoder.encode(outputs), binary
+
+
+@functools.lru_cache(maxsize=1024)
+def _before_data(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Give the text of an output up to its data."""
+    return _encoder.encode([{"name": name, "datatype": DATATYPES[dtype], "shape": shape}])[:-2] + b',"data":'
 
 
 _encoder = msgspec.json.Encoder(enc_hook=plain)

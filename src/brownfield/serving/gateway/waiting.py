@@ -73,19 +73,24 @@ class _Line:
     def take(self, most_rows: int) -> "list[Ask]":
         group: list[Ask] = []
         left = most_rows
+        flows = self.flows
         while self.rows:
-            key, flow = min(self.flows.items(), key=_had) if len(self.flows) > 1 else next(iter(self.flows.items()))
-            ask = flow.asks[0]
+            key, flow = min(flows.items(), key=_had) if len(flows) > 1 else next(iter(flows.items()))
+            asks, ask = flow.asks, flow.asks[0]
+            if ask.over:
+                asks.popleft()
+                continue
             rows = ask.checked.rows
-            if not ask.over:
-                if group and (rows > left or ask.served is not group[0].served):
-                    break
-                group.append(ask)
-                left -= rows
-                self._served_rows = flow.served_rows
-                flow.served_rows += rows
-                self.forget(key, flow, rows)
-            flow.asks.popleft()
+            if group and (rows > left or ask.served is not group[0].served):
+                break
+            group.append(asks.popleft())
+            left -= rows
+            self.rows -= rows
+            self._served_rows = flow.served_rows
+            flow.served_rows += rows
+            flow.rows -= rows
+            if not flow.rows:
+                del flows[key]
         return group
 
     def forget(self, key: tuple[str, bool], flow: _Flow, rows: int) -> None:

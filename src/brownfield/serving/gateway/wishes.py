@@ -5,24 +5,40 @@ caller's token. What is no number of milliseconds, or no known priority, is refu
 """
 
 import math
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.serving.gateway.waiting import Priority
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
-    from brownfield.serving.gateway.handler import Caller
     from brownfield.serving.gateway.messages import Headers
+    from brownfield.serving.gateway.served import Served
 
-__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "apply"]
+__all__ = ["PRIORITY_HEADER", "TIMEOUT_HEADER", "Caller", "apply", "known"]
 
 TIMEOUT_HEADER = b"brownfield-timeout-ms"
 PRIORITY_HEADER = b"brownfield-priority"
 
+
+class Caller(Protocol):
+    """Who asks."""
+
+    @property
+    def name(self) -> str:
+        """Whose share of the model the request takes."""
+        ...
+
+    @property
+    def priority(self) -> str:
+        """Highest priority of its requests, by name."""
+        ...
+
+
 _LONGEST_MS = 600_000
 _BY_NUMBER = tuple(Priority)
 _BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
+_BY_HEADER = {name.encode(): priority for name, priority in _BY_NAME.items()}
 
 
 def apply(ask: "Ask", headers: "Headers", caller: "Caller | None", timeout_ns: int = 0, priority: int = 0) -> None:
@@ -51,16 +67,26 @@ def apply(ask: "Ask", headers: "Headers", caller: "Caller | None", timeout_ns: i
         timeout_ns = min(timeout_ns, header_ns) if timeout_ns else header_ns
     if timeout_ns:
         ask.deadline_ns = ask.split.started_ns + timeout_ns
-    highest = ask.served.priority
     if caller is not None:
         ask.caller = caller.name
-        highest = max(highest, _BY_NAME[caller.priority])
     named = headers.get(PRIORITY_HEADER)
-    if named is not None:
-        highest = max(highest, _priority(named))
+    if named is not None and named not in _BY_HEADER:
+        _refuse("header.brownfield_priority")
+    highest = known(ask.served, headers, caller)
     if priority:
         highest = max(highest, _BY_NUMBER[min(priority, len(_BY_NUMBER)) - 1])
     ask.priority = highest
+
+
+def known(served: "Served", headers: "Headers", caller: "Caller | None") -> Priority:
+    """Give the priority of a request as far as its head tells it."""
+    highest = served.priority
+    if caller is not None:
+        highest = max(highest, _BY_NAME[caller.priority])
+    named = headers.get(PRIORITY_HEADER)
+    if named is not None:
+        highest = max(highest, _BY_HEADER.get(named, highest))
+    return highest
 
 
 def _timeout_ns(text: bytes) -> int:
@@ -71,13 +97,6 @@ def _timeout_ns(text: bytes) -> int:
     if not (math.isfinite(timeout_ms) and 0 < timeout_ms <= _LONGEST_MS):
         _refuse("header.brownfield_timeout_ms")
     return max(1, round(timeout_ms * 1e6))
-
-
-def _priority(text: bytes) -> Priority:
-    known = _BY_NAME.get(text.decode("latin-1").strip().lower())
-    if known is None:
-        _refuse("header.brownfield_priority")
-    return known
 
 
 def _refuse(rule: str) -> NoReturn:

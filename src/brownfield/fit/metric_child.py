@@ -1,0 +1,52 @@
+"""The confined side of :mod:`brownfield.fit.metric`: code and answers on stdin, a number per row on stdout.
+
+Started as ``python -I metric_child.py ROOT MEMORY_MIB``. Before the site's code runs it may read no file but those of
+Python itself, write none, connect to nothing and start no process; what it prints is not kept.
+"""
+
+import io
+import os
+import sys
+
+import numpy as np
+
+__all__ = ["main"]
+
+
+def main(root: str, memory_mib: int) -> int:
+    """Score every row; a row that cannot be scored is NaN."""
+    sys.path.insert(0, root)
+    from brownfield.confinement import SandboxPolicy, apply, readable_by_default
+
+    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as task:
+        given = {name: task[name] for name in task.files}
+    code, name, truth = str(given.pop("code")), str(given.pop("name")), given.pop("truth")
+    rows: list[dict[str, np.ndarray]] = [{} for _ in range(len(truth))]
+    for key, array in given.items():
+        row, _, output = key.partition(".")
+        rows[int(row)][output] = array
+    answer, sys.stdout = os.dup(1), sys.stderr
+    apply(SandboxPolicy(), readable_by_default(), memory_mib)
+    space: dict[str, object] = {"__name__": "metric"}
+    try:
+        exec(compile(code, "metric.py", "exec"), space)  # noqa: S102 (the site's own file, confined)
+        score = space[name]
+    except Exception as error:  # noqa: BLE001 (whatever the file raises is what the caller is told)
+        sys.stderr.write(f"\n{type(error).__name__} when the file was read")
+        return 1
+    taken = np.array([_scored(score, outputs, truth[row]) for row, outputs in enumerate(rows)], dtype=np.float64)
+    with os.fdopen(answer, "wb") as out:
+        out.write(taken.tobytes())
+    return 0
+
+
+def _scored(score: object, outputs: dict[str, np.ndarray], truth: object) -> float:
+    try:
+        value = float(score(outputs, truth))  # type: ignore[operator]
+    except Exception:  # noqa: BLE001 (a row that cannot be scored is counted by the caller)
+        return float("nan")
+    return value if 0 <= value <= 1 else float("nan")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

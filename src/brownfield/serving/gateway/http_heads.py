@@ -1,0 +1,124 @@
+"""What heads of requests mean, and which may not stand; heads that were parsed once and come again need no parser.
+
+A head is known by all its bytes, from the method to the empty line, so what it means cannot have changed. Who may ask,
+and what is served, is decided anew for every request.
+"""
+
+from typing import NamedTuple
+
+import httptools
+
+from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
+
+__all__ = ["METHODS", "Head", "Heads", "check_head", "path_of", "without_upgrade"]
+
+METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
+"""Names of the methods as text."""
+
+_LONGEST_BYTES = 1024
+_LONGEST_WHOLE_BYTES = 64 * 1024
+_MOST = 1024
+_UNUSUAL = {b"expect", b"transfer-encoding", b"upgrade"}
+
+
+class Head(NamedTuple):
+    """What the bytes of a head mean.
+
+    Parameters
+    ----------
+    method, path, headers
+        As the handler takes them; the headers are shared by all requests with this head and not to be changed.
+    whole_bytes
+        Length of the request, head and body.
+    """
+
+    method: str
+    path: bytes
+    headers: dict[bytes, bytes]
+    whole_bytes: int
+
+
+class Heads:
+    r"""Known heads; at most 1 MiB of them, begun anew when there are more.
+
+    Examples
+    --------
+    >>> heads = Heads()
+    >>> request = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"
+    >>> heads.learn(request, b"POST", b"/", {b"content-length": b"2"}, 2)
+    >>> known, begin = heads.find(request)
+    >>> known.path, request[begin:]
+    (b'/', b'{}')
+    >>> heads.find(request + b"x")
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> tuple[Head, int] | None:
+        """Give the head of a request, and where its body begins, when ``data`` is exactly one request of known head."""
+        begin = data.find(b"\r\n\r\n", 0, _LONGEST_BYTES) + 4
+        head = self._known.get(data[:begin])
+        return (head, begin) if head is not None and len(data) == head.whole_bytes else None
+
+    def learn(self, data: bytes, method: bytes, target: bytes, headers: dict[bytes, bytes], body_bytes: int) -> None:
+        """Remember the head of a request that kept its connection, unless there is anything unusual about it.
+
+        Parameters
+        ----------
+        data
+            What came in one piece while nothing else was under way.
+        method, target, headers, body_bytes
+            What the parser read in it.
+        """
+        begin = data.find(b"\r\n\r\n", 0, _LONGEST_BYTES) + 4
+        whole = begin + body_bytes == len(data) <= _LONGEST_WHOLE_BYTES
+        plain = data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)) and not _UNUSUAL & headers.keys()
+        if not (whole and plain and method in METHODS):
+            return
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[data[:begin]] = Head(METHODS[method], path_of(target), headers, len(data))
+
+
+def check_head(
+    method: bytes, version: str, headers: dict[bytes, bytes], *, repeated: bool
+) -> HttpFault | MethodNotAllowed | None:
+    """Refuse a head that two readers could read in two ways, or that asks for what is not given."""
+    if version not in {"1.1", "1.0"}:
+        return HttpFault("Speak HTTP/1.1 or HTTP/1.0.", 505, rule="http.version")
+    if repeated:
+        return HttpFault("Send every header field that can have one value once.")
+    if version == "1.1" and b"host" not in headers:
+        return HttpFault("Send exactly one Host field.")
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None and (version == "1.0" or coding.strip().lower() != b"chunked"):
+        return HttpFault("Send no transfer coding but chunked, and that in HTTP/1.1.")
+    if version == "1.1" and headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
+        return HttpFault("Expect 100-continue or nothing.", 417, rule="http.expect")
+    return MethodNotAllowed("GET, HEAD, POST") if method == b"CONNECT" else None
+
+
+def without_upgrade(method: bytes, target: bytes, version: str, headers: dict[bytes, bytes]) -> bytes:
+    """Give the head as a caller would send it who wants no upgrade: of one who does, the parser skips the body."""
+    headers = dict(headers)
+    del headers[b"upgrade"]
+    connection = {option.strip().lower() for option in headers.pop(b"connection", b"").split(b",")} - {b"upgrade"}
+    lines = [method + b" " + target + b" HTTP/" + version.encode()]
+    lines += [name + b": " + value for name, value in headers.items()]
+    lines.append(b"connection: " + b", ".join(sorted(connection)))
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def path_of(target: bytes) -> bytes:
+    """Path of a request target, raw as it came; of ``http://host/path`` as well."""
+    if target[:1] == b"/":
+        if b"?" in target or b"#" in target:
+            return target.partition(b"#")[0].partition(b"?")[0]
+        return target
+    try:
+        return httptools.parse_url(target).path or b"/"
+    except httptools.HttpParserInvalidURLError:
+        return target

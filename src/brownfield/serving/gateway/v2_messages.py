@@ -1,0 +1,99 @@
+"""What a V2 inference request is made of: its JSON as typed structures, and the datatypes of the protocol."""
+
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from brownfield.errors import InputRefused, RejectionCode, Violation
+
+__all__ = ["DATATYPES", "DTYPES", "QUICK", "UNREAD", "InferRequest", "InputTensor", "decode_typed", "refuse"]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(code)
+    for name, code in {
+        "BOOL": "?",
+        "UINT8": "<u1",
+        "UINT16": "<u2",
+        "UINT32": "<u4",
+        "UINT64": "<u8",
+        "INT8": "<i1",
+        "INT16": "<i2",
+        "INT32": "<i4",
+        "INT64": "<i8",
+        "FP16": "<f2",
+        "FP32": "<f4",
+        "FP64": "<f8",
+    }.items()
+}
+DATATYPES = {dtype.name: name for name, dtype in DTYPES.items()} | {"str": "BYTES", "object": "BYTES"}
+
+
+class Quick(NamedTuple):
+    """How JSON data of one Python type alone becomes an array without a look at each value from Python."""
+
+    kind: set[type]
+    code: str
+    dtype: np.dtype[Any]
+
+
+QUICK = {
+    "FP32": Quick({float}, "f", DTYPES["FP32"]),
+    "FP64": Quick({float}, "d", DTYPES["FP64"]),
+    "INT64": Quick({int}, "q", DTYPES["INT64"]),
+    "INT32": Quick({int}, "i", DTYPES["INT32"]),
+}
+
+
+class InputTensor(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry of ``inputs``."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+    data: list[Any] | UnsetType = UNSET
+
+
+class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry of ``outputs`` in a request."""
+
+    name: str
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+
+
+class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON part of an inference request; ``model_name`` is what kserve's client adds to the protocol."""
+
+    inputs: list[InputTensor]
+    model_name: str | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
+    outputs: list[RequestedOutput] | UnsetType | None = UNSET
+
+    @property
+    def timeout_us(self) -> int:
+        """The caller's own deadline in microseconds from now; 0 when there is none."""
+        timeout = (self.parameters or {}).get("timeout", 0)
+        if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+            refuse("", "parameters.timeout", RejectionCode.REQUEST_PARAMETER)
+        return timeout
+
+    @property
+    def priority(self) -> int:
+        """As Triton counts: 1 is the highest; 0 for the caller's own."""
+        priority = (self.parameters or {}).get("priority", 0)
+        if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+            refuse("", "parameters.priority", RejectionCode.REQUEST_PARAMETER)
+        return priority
+
+
+def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
+    """Refuse a request for what the protocol does not admit in it."""
+    raise InputRefused([Violation(field, rule, code)])
+
+
+decode_typed = msgspec.json.Decoder(InferRequest).decode
+UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for what is not such a request."""

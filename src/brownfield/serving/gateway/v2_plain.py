@@ -1,0 +1,101 @@
+"""V2 requests as nearly all are, flat JSON in all inputs and nothing asked for besides: one look at each value.
+
+Comes in: a body. Goes out: what :func:`brownfield.serving.gateway.v2.decode` would give, or None for whatever is not,
+or may not be, such a request. Refused here: only what the contract refuses.
+"""
+
+import math
+from array import array as packed
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from msgspec import UNSET
+
+from brownfield.contract import Checked
+from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_typed
+
+if TYPE_CHECKING:
+    from brownfield.contract import RowChecker, Schema
+    from brownfield.serving.gateway.v2_messages import InferRequest
+
+__all__ = ["PlainReader"]
+
+
+class _Input(NamedTuple):
+    """An input that is a tensor whose shape is known, in a datatype that JSON holds: what its data must be."""
+
+    inner: list[int]
+    size: int
+    kind: set[type]
+    code: str
+    dtype: np.dtype[Any]
+
+
+class PlainReader:
+    """Reads plain requests of one schema.
+
+    Parameters
+    ----------
+    schema
+        The request side of a contract.
+    """
+
+    __slots__ = ("_colons", "_inputs", "_only_finite", "_rows")
+
+    def __init__(self, schema: "Schema") -> None:
+        self._rows: RowChecker = schema.rows
+        self._only_finite = schema.rows.only_finite
+        self._colons = 1 + 4 * len(schema.fields)
+        self._inputs: dict[tuple[str, str], _Input] = {}
+        for field in schema.fields:
+            quick = QUICK.get(DATATYPES[field.dtype]) if field.kind == "tensor" else None
+            if quick is not None and None not in field.shape and schema.batched:
+                inner = [size for size in field.shape if size is not None]
+                self._inputs[field.name, DATATYPES[field.dtype]] = _Input(inner, math.prod(inner), *quick)
+
+    @property
+    def reads_any(self) -> bool:
+        """Whether the schema has only fields that can be plain."""
+        return self._colons == 1 + 4 * len(self._inputs)
+
+    def read(  # noqa: PLR0911 (one for each way of not being plain)
+        self, body: bytes
+    ) -> "tuple[InferRequest, Checked] | None":
+        """Read a body, or give None when it is to be read with every look that the protocol takes.
+
+        Raises
+        ------
+        InputRefused
+            With the codes of the contract.
+        """
+        try:
+            request = decode_typed(body)
+        except UNREAD:
+            return None
+        # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
+        if body.count(b":") != self._colons + (request.id is not UNSET) or b"\\u" in body:
+            return None
+        columns: dict[str, Any] = {}
+        finite = 0.0
+        rows = 0
+        for tensor in request.inputs:
+            wanted = self._inputs.get((tensor.name, tensor.datatype))
+            shape, data = tensor.shape, tensor.data
+            if wanted is None or data is UNSET or not shape or shape[1:] != wanted.inner:
+                return None
+            _, size, kind, code, dtype = wanted
+            rows = rows or shape[0]
+            if rows < 1 or shape[0] != rows or len(data) != rows * size or set(map(type, data)) != kind:
+                return None
+            try:
+                flat = np.frombuffer(packed(code, data), dtype)
+            except OverflowError:
+                return None
+            if self._only_finite:
+                finite += np.vdot(flat, flat)  # unlike dot(), it does not warn where the sum overflows
+            columns[tensor.name] = flat.reshape(shape)
+        if len(columns) != len(self._inputs):
+            return None
+        if self._only_finite and math.isfinite(finite):
+            return request, Checked(rows, columns)
+        return request, self._rows.check_columns(columns, rows)

@@ -1,0 +1,62 @@
+"""How many rows of a call pay."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brownfield.serving.gateway.costs import CostCurve
+
+
+@pytest.mark.parametrize(
+    ("curve_us", "deadline_ms", "cap"),
+    [
+        pytest.param({1: 4.4, 8: 5.2, 32: 8.2}, 20, 32, id="a small model: as many as there are"),
+        pytest.param({1: 7307, 8: 48_786, 32: 208_788}, 2000, 3, id="a transformer on one core: few"),
+        pytest.param({1: 5094, 8: 31_408, 32: 116_342}, 2000, 11, id="the same on two"),
+        pytest.param({1: 7307, 8: 48_786, 32: 208_788}, 60, 2, id="never longer than a quarter of the deadline"),
+        pytest.param({1: 900}, 1, 1, id="one alone takes too long already"),
+        pytest.param({}, 1000, 2, id="nothing is known: tried out from below"),
+    ],
+)
+def test_the_cap_follows_from_the_measured_curve(curve_us, deadline_ms, cap):
+    """Fewest rows with 95 % of the best rate, within the deadline's share."""
+    assert CostCurve(curve_us, deadline_ns=deadline_ms * 1_000_000).cap == cap
+
+
+@pytest.mark.parametrize(
+    ("time_us", "least", "most"),
+    [
+        pytest.param(lambda rows: 4 + rows / 8, 24, 32, id="batching pays"),
+        pytest.param(lambda rows: 1000 * rows, 1, 2, id="batching does not pay"),
+    ],
+)
+def test_an_unknown_model_is_learned_from_its_calls(time_us, least, most):
+    """The cap doubles while that pays, and stays where it does not."""
+    curve = CostCurve()
+    for _ in range(2000):
+        curve.observe(curve.cap, time_us(curve.cap) * 1000)
+    assert least <= curve.cap <= most
+
+
+def test_a_curve_of_another_machine_is_corrected():
+    """What fit measured is where it starts, not where it ends."""
+    curve = CostCurve({1: 10, 8: 80, 32: 320})
+    assert curve.cap == 1
+    for _ in range(400):
+        for rows, time_us in ((1, 10), (8, 12), (32, 16)):
+            curve.observe(rows, time_us * 1000)
+    assert curve.cap == 32
+
+
+@given(
+    st.dictionaries(st.integers(1, 300), st.floats(0.1, 1e7), max_size=8),
+    st.lists(st.tuples(st.integers(1, 10_000), st.floats(1, 1e10)), max_size=60),
+    st.integers(0, 10**9),
+)
+def test_the_cap_stays_between_one_and_its_bound(curve_us, calls, deadline_ns):
+    """Whatever was measured; and the time of a call is never negative."""
+    curve = CostCurve(curve_us, deadline_ns=deadline_ns, most_rows=32)
+    for rows, run_ns in calls:
+        curve.observe(rows, run_ns)
+        assert 1 <= curve.cap <= 32
+        assert curve.time_ns(rows) >= 0

@@ -1,0 +1,128 @@
+"""Plain V2 requests are read quicker than others, to the same verdict."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from brownfield.errors import InputRefused
+from brownfield.serving.gateway import Served, v2
+
+FIELDS = [("x", "float32", [3]), ("who", "int64", []), ("w", "float64", [2, 1])]
+FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+X = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -1.5, 2.25]}
+WHO = {"name": "who", "shape": [1], "datatype": "INT64", "data": [7]}
+W = {"name": "w", "shape": [1, 2, 1], "datatype": "FP64", "data": [0.1, 1e300]}
+
+
+@pytest.fixture(params=[1, 3], ids=["one tensor", "three tensors"])
+def served(request, make_contract, tensor_property):
+    """An integration whose requests may be plain."""
+    fields = [tensor_property(*each) for each in FIELDS[: request.param]]
+    return Served("t", make_contract(fields, [tensor_property("y", "float32", [1])]), 100)
+
+
+def verdict(served, body, *, plain):
+    """What decoding gives: the identifier and the columns with their types and shapes, or the violations."""
+    served.v2 = None
+    if not plain:
+        served.v2 = v2._plan(served)._replace(plain=None)
+    try:
+        request, checked = v2.decode(served, None, body)
+    except InputRefused as refused:
+        return refused.violations
+    columns = {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in checked.columns.items()}
+    return request.id, checked.rows, checked.single, checked.whole, columns
+
+
+def fields_of(served):
+    return [dict(one) for one in (X, WHO, W)[: len(served.request.fields)]]
+
+
+def test_a_plain_request_is_read_by_the_quick_reader(served):
+    """Otherwise the properties below would compare the full reader with itself."""
+    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode())
+    for body in ({"inputs": fields_of(served)}, {"id": "a", "inputs": fields_of(served)[::-1]}):
+        assert served.v2.plain.read(json.dumps(body).encode()) is not None
+
+
+NUMBERS = st.one_of(
+    st.floats(width=32),
+    st.floats(),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([0.0, -0.0, 1e39, 3.5e38, 2**24 + 1, 2**53 + 1, True, None, "1.5", "a:b", [1.0]]),
+)
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, -1, 10**20]), max_size=4)
+
+
+@st.composite
+def changed(draw):  # noqa: C901 (one branch for each kind of change)
+    """Bodies near to plain ones: other values, shapes, types, members, keys twice, escapes."""
+    inputs = [dict(one) for one in (X, WHO, W)]
+    for one in inputs:
+        if draw(st.booleans()):
+            one["data"] = draw(st.lists(NUMBERS, min_size=1, max_size=6))
+        if draw(st.integers(0, 5)) == 0:
+            one["shape"] = draw(SHAPES)
+        if draw(st.integers(0, 5)) == 0:
+            one["datatype"] = draw(st.sampled_from(["FP32", "FP64", "INT64", "INT32", "BYTES", "FP16"]))
+        if draw(st.integers(0, 9)) == 0:
+            one["name"] = draw(st.sampled_from(["x", "who", "x:", "\u00fc"]))
+        if draw(st.integers(0, 9)) == 0:
+            one["parameters"] = draw(st.sampled_from([None, {}, {"a": 1}, {"binary_data_size": 4}]))
+        if draw(st.integers(0, 9)) == 0:
+            del one["data"]
+    body = {"inputs": inputs[: draw(st.sampled_from([1, 1, 3, 3, 2]))]}
+    for key, values in (
+        ("id", ["7", "a:b", None, 7]),
+        ("parameters", [{}, None, {"timeout": 5}]),
+        ("outputs", [[], None, [{"name": "y"}]]),
+        ("model_name", ["t", "u", None]),
+    ):
+        if draw(st.integers(0, 4)) == 0:
+            body[key] = draw(st.sampled_from(values))
+    text = json.dumps(body, ensure_ascii=draw(st.booleans()))
+    for before, after in (
+        ('"shape"', '"sh\\u0061pe"'),
+        ('{"name"', '{"name": "x", "name"'),
+        ('"data":', '"data":[1.0],"data":'),
+        ("NaN", "1e999"),
+        ("[", "[ "),
+    ):
+        if draw(st.integers(0, 9)) == 0:
+            text = text.replace(before, after, 1)
+    return text.encode()
+
+
+def plain_body(**changes):
+    return json.dumps({"inputs": [{**X, **changes}]}).encode()
+
+
+@FEW
+@example(body=plain_body(data=[1e39, 0.0, 0.0]))
+@example(body=plain_body(data=[3e38, 3e38, 3e38]))
+@example(body=plain_body(data=[1.0, 2, 3.0]))
+@example(body=plain_body(shape=[3], data=[1.0, 2.0, 3.0]))
+@example(body=b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1.0,2.0,3.0],"data":[1.0,2.0,3.0]}]}')
+@given(body=changed())
+def test_the_quick_reader_and_the_full_one_agree(served, body):
+    """The same columns byte for byte, or the same violations, whatever the body."""
+    assert verdict(served, body, plain=True) == verdict(served, body, plain=False)
+
+
+@FEW
+@given(rows=st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_many_rows_are_judged_as_each_row_alone(served, rows):
+    """A request is refused when one of its records would be, and otherwise holds each record's own bytes."""
+    if len(served.request.fields) > 1:
+        return
+    alone = [verdict(served, plain_body(data=row), plain=True) for row in rows]
+    data = [value for row in rows for value in row]
+    together = verdict(served, plain_body(shape=[len(rows), 3], data=data), plain=True)
+    if any(isinstance(each, list | tuple) and len(each) != 5 for each in alone):
+        assert len(together) != 5
+    else:
+        assert together[4]["x"][2] == b"".join(each[4]["x"][2] for each in alone)
+        assert np.frombuffer(together[4]["x"][2], "f4").tolist() == data
