@@ -53,4 +53,5 @@ def test_the_page_names_every_cause():
         *CAUSES.values(),
         "breaker",
         "no_model",
+        "poison",
     }

@@ -121,7 +121,7 @@ def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_wor
             break
         wait_until_back(running, callers)
     assert causes[-1] == "poison", causes
-    assert len(events(running, "BF-GTW-POISON")) == 1
+    assert len(events(running, "BF-WRK-POISON")) == 1
     wait_until_back(running, callers)
     deaths = len(events(running, "BF-WRK-ENDED"))
     assert deaths <= 3

@@ -62,6 +62,8 @@ class Ask:
         When it was admitted.
     priority
         What it is for.
+    cause, fallen
+        Why it fell back first, and how many of the chain were asked since.
     caller
         Name of the principal, with whom others share the model by rows.
     over
@@ -72,12 +74,14 @@ class Ask:
 
     __slots__ = (
         "caller",
+        "cause",
         "checked",
         "context",
         "counted",
         "deadline_ns",
         "done",
         "entered_ns",
+        "fallen",
         "flow",
         "fresh",
         "known",
@@ -107,6 +111,8 @@ class Ask:
         self.entered_ns = 0
         self.priority = Priority.INTERACTIVE
         self.caller = ""
+        self.cause = ""
+        self.fallen = 0
         self.flow: tuple[str, bool] = ("", False)
         self.queued: Version | None = None
         self.model_call: ModelCall | None = None

@@ -5,7 +5,6 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -18,11 +17,13 @@ from brownfield.errors import (
     OutputRefused,
     Unavailable,
 )
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
 from brownfield.serving.gateway.causes import as_ours, blames_model, cause_of
+from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
-from brownfield.serving.gateway.served import Served, Snapshot, Version
+from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
 from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
 from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
@@ -30,7 +31,6 @@ from brownfield.types import Decision, Reason
 if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
-    from brownfield.serving.workers.base import Tensors
 
 __all__ = ["Answer", "Dataplane", "Unanswered"]
 
@@ -217,7 +217,7 @@ class Dataplane:
                 self._fall_back(ask, cause)
 
     def _give_again(self, ask: Ask, version: Version, response: "Checked", age_s: int) -> None:
-        decision = _decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
+        decision = decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
         self._tell(ask, Answer(response, decision, ask.split, age_s, ask.notes), decision)
 
     def _ask_model(self, ask: Ask, champion: Version) -> None:
@@ -337,7 +337,7 @@ class Dataplane:
             encoded_ns = now_ns()
             inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
             answered_ns = now_ns()
-            response = _in_contract(version, served, checked, inference.outputs)
+            response = in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
             suspect(version, call, error, now_ns())
             self._leave(version, call, late=isinstance(error, DeadlineExceeded))
@@ -366,8 +366,11 @@ class Dataplane:
                 at += rows
                 split = ask.split
                 split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
+                if version is not served.champion:
+                    self._answer_degraded(ask, own, source="previous_version", version=version.name)
+                    continue
                 reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
-                decision = _decide(served, source="model", version=version.name, reason=reason)
+                decision = decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
@@ -416,7 +419,13 @@ class Dataplane:
             return
         served, checked, split = ask.served, ask.checked, ask.split
         split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else Stage.ADMISSION, self.now_ns())
-        for fallback in served.fallbacks:
+        ask.cause = ask.cause or cause
+        for fallback in served.fallbacks[ask.fallen :]:
+            ask.fallen += 1
+            if isinstance(fallback, PreviousVersion):
+                if self._ask_previous(ask, fallback):
+                    return
+                continue
             columns = fallback.answer(checked.columns, checked.rows)
             if columns is None:
                 continue
@@ -424,14 +433,28 @@ class Dataplane:
                 response = served.response.rows.check_columns(columns, checked.rows)
             except InputRefused:
                 continue  # out of contract: the next in the chain answers
-            split.mark(Stage.FALLBACK, self.now_ns())
-            decision = _decide(served, source=fallback.source, version="", reason=Reason.FALLBACK, cause=cause)
-            self._tell(ask, Answer(response, decision, split, lookups=ask.notes), decision)
+            self._answer_degraded(ask, response, source=fallback.source)
             return
         split.mark(Stage.FALLBACK, self.now_ns())
         version = served.champion.name if served.champion is not None else ""
-        refusal = _decide(served, source="none", version=version, reason=Reason.ERROR, cause=cause)
+        refusal = decide(served, source="none", version=version, reason=Reason.ERROR, cause=ask.cause)
         self._tell(ask, Unanswered(refusal), refusal)
+
+    def _ask_previous(self, ask: Ask, fallback: PreviousVersion) -> bool:
+        """Ask the version before this one, if it may be asked; whether it was."""
+        version, now_ns = fallback.version, self.now_ns()
+        if version is None or ask.cause not in fallback.causes:
+            return False
+        if (version.poison.watching and is_blocked(version, ask, now_ns)) or version.refuses(ask, now_ns):
+            return False
+        version.queue(ask, now_ns)
+        self._send_soon(version)
+        return True
+
+    def _answer_degraded(self, ask: Ask, response: "Checked", *, source: str, version: str = "") -> None:
+        ask.split.mark(Stage.FALLBACK, self.now_ns())
+        decision = decide(ask.served, source=source, version=version, reason=Reason.FALLBACK, cause=ask.cause)
+        self._tell(ask, Answer(response, decision, ask.split, lookups=ask.notes), decision)
 
     def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
@@ -467,40 +490,3 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
 
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:
     return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
-
-
-def _in_contract(version: Version, served: Served, checked: "Checked", outputs: "Tensors") -> "Checked":
-    """Decode the model's arrays and hold them against the response schema: NaN, shapes, ranges."""
-    try:
-        columns = version.features.decode(outputs, checked.columns, checked.rows)
-        return served.response.rows.check_columns(columns, checked.rows)
-    except InputRefused as refused:
-        raise OutputRefused(str(refused)) from refused
-    except (BrownfieldError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise OutputRefused("the model's arrays do not have the form that its features expect") from error
-
-
-_ID_BYTES = 12
-_ids: list[str] = []
-os.register_at_fork(after_in_child=_ids.clear)
-
-
-def _next_id() -> str:
-    """Give 96 random bits in hexadecimal; the system is asked for many at a time."""
-    if not _ids:
-        text = os.urandom(_ID_BYTES * 256).hex()
-        _ids.extend(text[at : at + 2 * _ID_BYTES] for at in range(0, len(text), 2 * _ID_BYTES))
-    return _ids.pop()
-
-
-def _decide(served: Served, *, source: str, version: str, reason: Reason, cause: str = "") -> Decision:
-    return Decision(
-        id=_ids.pop() if _ids else _next_id(),
-        integration=served.name,
-        source=source,
-        version=version,
-        reason=reason,
-        degraded=source != "model",
-        contract=served.reference,
-        cause=cause,
-    )

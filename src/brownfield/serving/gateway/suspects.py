@@ -4,7 +4,6 @@ What is decided is decided by :class:`~brownfield.serving.workers.poison.Poison`
 something to look up. It covers the contract and the checked values, never the request's bytes or its identifier.
 """
 
-import logging
 from typing import TYPE_CHECKING
 
 from brownfield.errors import DeadlineExceeded, Overloaded, WorkerUnavailable
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Version
 
 __all__ = ["is_blocked", "parted", "suspect"]
-
-_log = logging.getLogger(__name__)
 
 
 def is_blocked(version: "Version", ask: "Ask", now_ns: int) -> bool:
@@ -38,7 +35,7 @@ def parted(version: "Version", asks: "Sequence[Ask]") -> "tuple[list[Ask], list[
 
 def suspect(version: "Version", call: "ModelCall", error: Exception | None, now_ns: int) -> None:
     """Note whom a call was for when its worker ended or kept silent, and clear who got an answer of whatever kind."""
-    poison, found = version.poison, version.poison.found
+    poison = version.poison
 
     def digests() -> list[bytes]:
         return [_digest(ask) for ask in call.asks]
@@ -51,11 +48,6 @@ def suspect(version: "Version", call: "ModelCall", error: Exception | None, now_
         poison.late_calls.clear()
         if poison.watching:
             poison.answered(digests())
-    if poison.found > found:
-        _log.error(
-            "a request ends the model's processes and is blocked",
-            extra={"event": "BF-GTW-POISON", "integration": call.asks[0].served.name, "version": version.name},
-        )
 
 
 def _digest(ask: "Ask") -> bytes:

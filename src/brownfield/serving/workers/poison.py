@@ -9,14 +9,17 @@ A hung worker is a death too: what was not answered in time is suspected once th
 Time is told by the caller; nothing is kept of a request but its digest.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 __all__ = ["Poison"]
 
+_log = logging.getLogger(__name__)
+
 _SUSPECTS = 1024
 _BLOCKED = 4096
-_LATE = 2  # as many calls as a worker may hold
+_LATE = 16  # as many calls as a worker may hold
 _LATE_FOR_NS = 10_000_000_000
 _BLOCK_S = 600.0
 _DEATHS_ALONE = 2
@@ -27,6 +30,8 @@ class Poison:
 
     Parameters
     ----------
+    label
+        For log lines, such as the version.
     block_s
         How long a guilty one is refused, counted from the last time that it killed.
 
@@ -52,9 +57,10 @@ class Poison:
     (True, False, False)
     """
 
-    __slots__ = ("_block_ns", "_blocked", "_suspects", "found", "late_calls", "watching")
+    __slots__ = ("_block_ns", "_blocked", "_label", "_suspects", "found", "late_calls", "watching")
 
-    def __init__(self, *, block_s: float = _BLOCK_S) -> None:
+    def __init__(self, label: str = "", *, block_s: float = _BLOCK_S) -> None:
+        self._label = label
         self.watching = False
         self.found = 0
         self.late_calls: list[tuple[int, Callable[[], Iterable[bytes]], bool]] = []
@@ -84,6 +90,10 @@ class Poison:
             if deaths_alone >= _DEATHS_ALONE:
                 self._blocked[digest] = now_ns + self._block_ns
                 self.found += 1
+                _log.error(
+                    "a request ends the model's processes and is blocked",
+                    extra={"event": "BF-WRK-POISON", "worker": self._label, "found": self.found},
+                )
             else:
                 self._suspects[digest] = deaths_alone
         while len(self._suspects) > _SUSPECTS:
