@@ -305,6 +305,7 @@ class Running:
         self.process = background.process
         self.pid = background.process.pid
         self.url = background.url
+        self.folder = folder
         self._log = folder / "var" / "serve.log"
 
     @property
@@ -327,7 +328,28 @@ class Running:
 
     def model_pids(self) -> list[int]:
         """Processes of models."""
-        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        return [each.pid for each in self._children() if "child/__main__.py" in " ".join(_command(each))]
+
+    def pid_of(self, name: str) -> int:
+        """Process of a name, such as ``bf-gateway-0`` or ``bf-manager``; 0 while there is none."""
+        return next((each.pid for each in self._children() if _name(each) == name), 0)
+
+    def _children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def _serving() -> Iterator[Callable[..., Running]]:

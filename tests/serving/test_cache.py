@@ -198,7 +198,7 @@ def test_the_declared_cache_is_built(tmp_path):
     """`model.cache` in the declaration."""
     from types import SimpleNamespace
 
-    from brownfield.serving.loading import _cache
+    from brownfield.serving.board import _cache
 
     declared = SimpleNamespace(ttl_s=5.0, key_fields=("items",))
     assert _cache(SimpleNamespace(model=SimpleNamespace(cache=declared)))._ttl_ns == 5_000_000_000

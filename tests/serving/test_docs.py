@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+from brownfield.serving.figures import manager_lines
 from brownfield.serving.gateway import ROUTES
 from brownfield.serving.gateway.latency import STAGE_NAMES
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.problem import TITLES
+from brownfield.serving.residence import Residence
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
 
@@ -43,6 +45,14 @@ def test_the_page_lists_the_metrics(served):
     assert {row[0]: row[1] for row in rows("Metrics")} == own
     for name in families.keys() - own.keys():
         assert f"`{name}`" in PAGE
+
+
+def test_the_page_lists_the_metrics_of_the_manager():
+    """Name and type of each, in order."""
+    residence = Residence(lambda: None, used_mib=lambda: 0.0)
+    families = re.findall(r"# TYPE (\S+) (\S+)", "\n".join(manager_lines(residence, {}, 1)))
+    section = PAGE.split("### Metrics of the manager\n", 1)[1]
+    assert re.findall(r"^\| `(\w+)` \| (\w+) \|", section.split("\n### ", 1)[0], re.MULTILINE) == families
 
 
 def test_the_page_names_every_cause():

@@ -155,7 +155,7 @@ def test_a_slow_worker_that_answers_again_suspects_nobody():
     poison.late_calls.clear()
     poison.replaced(1)
     poison.late(lambda: [b"old"], 0, alone=True)
-    poison.replaced(11 * 10**9)
+    poison.replaced(61 * 10**9)
     assert not poison.watching
 
 

@@ -1,6 +1,6 @@
 """Models as bundles: written whole, verified when opened, inspected before any engine sees them."""
 
-from brownfield.model.bundle import Bundle, open_bundle, place_model, program_for, write_bundle
+from brownfield.model.bundle import Bundle, open_bundle, place_model, program_for, reopen_bundle, write_bundle
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.manifest import FileEntry, Manifest
@@ -34,6 +34,7 @@ __all__ = [
     "place_model",
     "probe",
     "program_for",
+    "reopen_bundle",
     "sample_columns",
     "sample_tensors",
     "write_bundle",

@@ -162,6 +162,8 @@ class Served:
         Called once per answer, after it was given.
     enrichment
         What lookups add to a request before the model is asked; None without any.
+    reason
+        Why the model cannot be asked, in words; empty while it can.
     priority
         Highest priority of requests over HTTP.
 
@@ -179,6 +181,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     enrichment: "Enrichment | None" = None
+    reason: str = ""
     priority: Priority = Priority.INTERACTIVE
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _SUSPECTS = 1024
 _BLOCKED = 4096
 _LATE = 16  # as many calls as a worker may hold
-_LATE_FOR_NS = 10_000_000_000
+_LATE_FOR_NS = 60_000_000_000
 _BLOCK_S = 600.0
 _DEATHS_ALONE = 2
 
