@@ -101,3 +101,14 @@ def test_b_76_nothing_is_written_behind_a_link(workspace, tmp_path, link):
         write_deploy_files(workspace)
     assert (outside / "Containerfile").read_text() == "theirs"
     assert [each.name for each in outside.iterdir()] == ["Containerfile"]
+
+
+def test_b_76_a_file_that_was_changed_is_not_written_over(workspace):
+    """B-76: what somebody changed by hand is refused by name, and nothing else is written either."""
+    unit, container = sorted(write_deploy_files(workspace), reverse=True)
+    container.write_text("ours\n")
+    unit.unlink()
+    with pytest.raises(DeclarationError, match="another file"):
+        write_deploy_files(workspace)
+    assert container.read_text() == "ours\n"
+    assert not unit.exists()

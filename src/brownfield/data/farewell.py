@@ -48,7 +48,7 @@ def farewell(connection: _Connection) -> None:
 
 def _socket_of(connection: _Connection) -> socket.socket | None:
     """Give a second handle of a connection's socket, which outlives the first; None when it is closed or has none."""
-    known = getattr(connection, "_sock", connection)
+    known: Any = getattr(connection, "_sock", connection)
     with suppress(Exception):  # each driver has its own error for a connection that is closed
         return socket.socket(fileno=os.dup(known.fileno()))
     return None

@@ -109,19 +109,25 @@ def deploy_files(spec: WorkspaceSpec) -> Mapping[str, str]:
 
 
 def write_deploy_files(workspace: Path) -> list[Path]:
-    """Write the deployment files into a workspace, in place of earlier ones.
+    """Write the deployment files into a workspace: all of them, or none.
 
     Raises
     ------
     DeclarationError
-        When the workspace does not load, or a link lies where a file is to be written.
+        When the workspace does not load, or a link or another file lies where one is to be written.
     """
-    written = []
-    for name, text in deploy_files(load_workspace(workspace)).items():
-        path = workspace / name
+    texts = {workspace / name: text for name, text in deploy_files(load_workspace(workspace)).items()}
+    for path, text in texts.items():
         if path.is_symlink() or path.parent.is_symlink():
             raise DeclarationError(where=str(path), expected="a file or nothing", got="a link", next_step="Remove it.")
+        if path.exists() and path.read_bytes() != text.encode():
+            raise DeclarationError(
+                where=str(path),
+                expected="nothing, or the file as it would be written",
+                got="another file",
+                next_step="Move it away; what was changed in it by hand is yours to take over.",
+            )
+    for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    return list(texts)
