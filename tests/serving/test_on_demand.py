@@ -111,7 +111,7 @@ def test_people_load_and_unload(shelf, serving):
     assert ask(running, "till") == ("constant", "worker")
     assert running.model_pids() == []
     [row] = httpx.post(f"{running.url}/v2/repository/index", json={}).json()
-    assert row["reason"] == "it was unloaded by anonymous"
+    assert row["reason"] == "it was unloaded by loopback"
     assert httpx.post(f"{running.url}/v2/repository/index", json={"ready": True}).json() == []
     assert httpx.post(f"{repository}/load", json={"parameters": {"config": "{}"}}).status_code == 422
     assert httpx.post(f"{repository}/load", timeout=60).status_code == 200

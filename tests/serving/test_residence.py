@@ -7,6 +7,7 @@ import pytest
 
 from brownfield.errors import NotFound, Unavailable
 from brownfield.model.process import StartFailed
+from brownfield.serving import residence as residence_module
 from brownfield.serving.loading import Loaded, LoadGate
 from brownfield.serving.residence import Residence
 from brownfield.serving.workers.keeper import WorkerState
@@ -220,8 +221,9 @@ def test_demand_fades(clock):
     assert made.models["a"].rate_per_s == pytest.approx(0)
 
 
-def test_a_model_that_cannot_be_loaded_says_why(clock):
-    """To whoever asked by hand, and in its state; unknown names are refused."""
+def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, monkeypatch):
+    """To whoever asked by hand, and in its state; a request has it tried again after a pause."""
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.02)
     made = residence(clock, model("a", refuses=StartFailed("no such operator", cause="load")))
 
     async def run():
@@ -229,10 +231,20 @@ def test_a_model_that_cannot_be_loaded_says_why(clock):
             await made.load("a")
         with pytest.raises(NotFound):
             await made.load("b")
+        assert made.models["a"].placement.state == "failed"
+        assert "no such operator" in made.models["a"].placement.reason
+        assert not made.models["a"].placement.on_demand
+        made.want("a")
+        assert made.models["a"].loading is None, "nobody has it tried again at once"
+        made.models["a"].loaded.keeper.refuses = None
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            if made.told[-1] and made.models["a"].placement.on_demand:
+                break
+        await wanted(made, "a")
 
     asyncio.run(run())
-    assert made.models["a"].placement.state == "failed"
-    assert "no such operator" in made.models["a"].placement.reason
+    assert up(made) == {"a"}
 
 
 def test_what_is_known_stays_over_a_reload(clock):

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _DEMAND_FADES_S = 300.0
 _THRASH_S = 60.0
 _THRASH_COUNT = 3
+_FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
+_LONGEST_PAUSE_S = 300.0
 _SPARE_SHARE = 0.05  # of what is free stays free
 _STATES: Mapping[WorkerState, State] = {
     WorkerState.STARTING: "loading",
@@ -40,6 +42,9 @@ _REASONS: Mapping[State, str] = {
 }
 
 
+_MAY_BE_WANTED = frozenset({"unloaded", "loading", "ready", "failed"})
+
+
 @dataclass(eq=False)
 class Resident:
     """One model and what is known of it.
@@ -50,6 +55,8 @@ class Resident:
         Who unloaded it by hand; it is not loaded on demand then.
     reason
         Why it is not loaded.
+    failures, paused
+        Loads in a row that failed, and whether nobody may have it tried again just now.
     rate_per_s
         Requests a second, older ones counting less.
     loads, evictions
@@ -61,6 +68,8 @@ class Resident:
     loaded: Loaded
     held: str = ""
     reason: str = ""
+    failures: int = 0
+    paused: bool = False
     rate_per_s: float = 0.0
     loads: int = 0
     evictions: int = 0
@@ -94,7 +103,7 @@ class Resident:
         state: State = "none"
         if keeper is not None:
             state = _STATES[keeper.state]
-            if state == "unloaded" and self.reason.startswith("it could not"):
+            if state == "unloaded" and self.failures:
                 state = "failed"
         elif loaded.reason:
             state = "failed"
@@ -109,7 +118,7 @@ class Resident:
             version=bundle.version if bundle is not None else "",
             shares_batches=loaded.shares_batches,
             sockets=(keeper.socket,) if keeper is not None and keeper.socket else (),
-            on_demand=not loaded.keep_loaded and not self.held and state in {"unloaded", "loading", "ready"},
+            on_demand=not (loaded.keep_loaded or self.held or self.paused) and state in _MAY_BE_WANTED,
             load_s=keeper.load_s if keeper is not None else 0.0,
         )
 
@@ -197,7 +206,7 @@ class Residence:
     def want(self, name: str) -> None:
         """Load a model because a request asks for it; what was unloaded by hand stays so."""
         one = self.models.get(name)
-        if one is not None and not one.held and not one.is_up and one.loading is None:
+        if one is not None and not (one.held or one.paused or one.is_up) and one.loading is None:
             one.loading = asyncio.get_running_loop().create_task(self._load_wanted(one))
 
     async def load(self, name: str) -> None:
@@ -258,13 +267,27 @@ class Residence:
                 await keeper.begin()
             except BrownfieldError as error:
                 one.reason = f"it could not be loaded: {error}"
+                self._pause(one)
                 await self._publish()
                 raise Unavailable(one.reason) from error
             finally:
                 self._reserved_mib.pop(name, None)
-            one.reason = ""
+            one.reason, one.failures = "", 0
             one.loads += 1
             await asyncio.to_thread(self.measure)
+        await self._publish()
+
+    def _pause(self, one: Resident) -> None:
+        """Let nobody have a model tried again for a while, longer each time."""
+        one.failures, one.paused = one.failures + 1, True
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (one.failures - 1), _LONGEST_PAUSE_S)
+        asyncio.get_running_loop().call_later(pause_s, self._resume, one)
+
+    def _resume(self, one: Resident) -> None:
+        one.paused = False
+        self._telling = asyncio.get_running_loop().create_task(self._publish_again())
+
+    async def _publish_again(self) -> None:
         await self._publish()
 
     async def _make_room(self, wanted: Resident) -> None:
