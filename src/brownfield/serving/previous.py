@@ -1,4 +1,4 @@
-"""The bundle before this one, where a fallback chain asks for it: found by the store's admissions, loaded like any other.
+"""The bundle before this one, where a fallback chain asks for it: found by the store's admissions, loaded as any other.
 
 It is an integration of its own to those who load and keep processes, under a name that no person can declare; callers
 never see it but as the fallback of its integration. Its process stays warm for as long as the declaration is in force.
