@@ -46,6 +46,7 @@ _LOOK_EVERY_S = 0.5
 _COUNT_EVERY_S = 1.0
 _CONNECT_EVERY_S = 0.2
 _LINGER_S = 1.0  # for requests that were opened before the swap
+_GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 
 
@@ -229,6 +230,7 @@ class Front:
                 self.handler.starting = False
                 gc.collect()
                 gc.freeze()  # what is loaded stays: looking through it again and again cost pauses of tens of ms
+                gc.set_threshold(_GC_OBJECTS)
 
     async def _prepare(self, plan: Plan) -> None:
         """Read the declaration again and make all that it takes to serve it, without serving it yet."""

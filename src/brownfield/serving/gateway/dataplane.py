@@ -247,8 +247,9 @@ class Dataplane:
         """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
         version.sending = False
         now_ns = self.now_ns()
-        if version.waiting.soonest_ns <= now_ns:
-            self._expire(version, now_ns)
+        hopeless_ns = now_ns + round(version.hopeless_ns)
+        if version.waiting.soonest_ns <= hopeless_ns:
+            self._expire(version, now_ns, hopeless_ns)
         window = version.window
         while version.waiting.rows and len(version.calls) < window and not version.apart:
             group = version.waiting.take(version.call_rows)
@@ -295,11 +296,11 @@ class Dataplane:
 
     def _look(self, version: Version) -> None:
         version.watch, version.watched_ns = None, 0
-        self._expire(version, self.now_ns())
+        self._expire(version, self.now_ns(), 0)
 
-    def _expire(self, version: Version, now_ns: int) -> None:
-        """Answer for all who have given up waiting, and look again when the next one does."""
-        for ask in version.waiting.expired(now_ns):
+    def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
+        """Answer for all who have given up, or will before an answer, and look again when the next one does."""
+        for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
             version.forget(ask)
             ask.served.meter.late("dequeue")
             self._fall_back(ask, "deadline")
@@ -404,7 +405,7 @@ class Dataplane:
         version.calls.discard(call)
         if version.apart and version.apart[0] is call.asks[0]:
             version.apart.popleft()
-        rows = sum(ask.checked.rows for ask in call.asks)
+        rows = call.rows
         if run_ns >= 0:
             version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
         elif late:
