@@ -32,10 +32,13 @@ from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
+from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from brownfield.integration import IntegrationSpec
 
 __all__ = ["Manager"]
 
@@ -129,14 +132,15 @@ class Manager:
     async def _start(self) -> None:
         """Load every model, several at a time; then the workspace is ready."""
         loaded: dict[str, Loaded] = {}
+        specs = await self._specs(self._spec)
 
         async def load(name: str) -> None:
-            loaded[name] = one = await self._loader.load(self._spec.integrations[name])
+            loaded[name] = one = await self._loader.load(specs[name])
             self._residence.replace({**_models(self._residence), name: one})
             self._loading = [each for each in self._loading if each.integration != name]
             await self._publish()
 
-        await asyncio.gather(*(load(name) for name in self._spec.integrations))
+        await asyncio.gather(*(load(name) for name in specs))
         await self._enter_history("workspace.served")
         await self._pipelines.follow(self._spec, self._drain_s)
         self._started = True
@@ -174,14 +178,20 @@ class Manager:
         fresh: dict[str, Loaded] = {}
 
         async def load(name: str) -> None:
-            fresh[name] = await self._loader.load(spec.integrations[name], before.get(name), strict=True)
+            strict = name in spec.integrations
+            fresh[name] = await self._loader.load(specs[name], earlier_of(specs[name], before), strict=strict)
 
-        tried = await asyncio.gather(*(load(name) for name in spec.integrations), return_exceptions=True)
+        specs = await self._specs(spec)
+        tried = await asyncio.gather(*(load(name) for name in specs), return_exceptions=True)
         for each in tried:
             if isinstance(each, BaseException):
                 await _end_unused(fresh, before)
                 raise each
-        return {name: fresh[name] for name in spec.integrations}
+        return {name: fresh[name] for name in specs}
+
+    async def _specs(self, spec: WorkspaceSpec) -> "dict[str, IntegrationSpec]":
+        """Give all that is to be loaded: every integration, and the bundles before where chains ask for them."""
+        return await asyncio.to_thread(with_previous, spec, self._var / "brownfield.db", self._clock)
 
     async def _swap(
         self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
