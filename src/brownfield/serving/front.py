@@ -46,6 +46,7 @@ _LOOK_EVERY_S = 0.5
 _COUNT_EVERY_S = 1.0
 _CONNECT_EVERY_S = 0.2
 _LINGER_S = 1.0  # for requests that were opened before the swap
+_GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 
 
@@ -125,6 +126,7 @@ class Front:
         kept = (self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling())
         tasks = [loop.create_task(each) for each in kept]
         sys.setswitchinterval(_SWITCH_S)
+        gc.set_threshold(_GC_OBJECTS)
         try:
             await self.listen(listener)
         finally:

@@ -74,7 +74,14 @@ class Supervisor:
         Longest time in seconds for requests in flight when it is ended.
     on_ready
         Called with the address, such as ``http://127.0.0.1:8080``, once every model was tried.
+
+    Attributes
+    ----------
+    front_class
+        What a gateway is made of; another one may answer in its own way.
     """
+
+    front_class: type[Front] = Front
 
     def __init__(
         self,
@@ -120,10 +127,6 @@ class Supervisor:
             finally:
                 (spec.folder / "var" / "run" / CONTROL).unlink(missing_ok=True)
 
-    def front(self, index: int) -> Front:
-        """Make one gateway; called in its process."""
-        return Front(index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock)
-
     def _try_lookups(self) -> None:
         """Refuse lookups that no gateway could make."""
         lookups = Lookups(self._spec, self._clock)
@@ -167,7 +170,10 @@ class Supervisor:
 
     def _gateway(self, index: int) -> int:
         self._control.close()
-        return self.front(index).run(self._listener, self._life)
+        front = self.front_class(
+            index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
+        )
+        return front.run(self._listener, self._life)
 
     def _manage(self) -> int:
         self._listener.close()
