@@ -41,7 +41,7 @@ CONNECTIONS, SECONDS, ROUNDS = 16, 4, 5
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
+    """Give a process and all below it."""
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
@@ -84,7 +84,7 @@ def warmed(served: Background, *names: str) -> None:
 
 
 def memory(folder: Path, _: argparse.Namespace) -> None:
-    """What one served model takes."""
+    """Print what one served model takes."""
     with serve_workspace(shelf(folder / "one", 1)) as served:
         warmed(served, "m1")
         parts = {each.name(): pss_mib(each.pid) for each in tree(served.process.pid)}
@@ -185,7 +185,7 @@ def saturated(url: str, model: Model, callers: int = 4) -> Iterator[list[int]]:
 
 
 def neighbours(folder: Path, options: argparse.Namespace) -> None:
-    """What a busy model does to a quick one."""
+    """Print what a busy model does to a quick one."""
     quick, busy = MODELS["m1"](), MODELS["m3"]()
     lay_out(folder / "both", quick)
     lay_out(folder / "busy", busy, deadline_ms=2000, threads=1)
@@ -209,7 +209,7 @@ def neighbours(folder: Path, options: argparse.Namespace) -> None:
 
 
 def gateways(folder: Path, options: argparse.Namespace) -> None:
-    """What a second gateway brings where load generator and models share the cores with it."""
+    """Print what a second gateway brings where load generator and models share the cores with it."""
     script = folder / "gateways.lua"
     script.write_text(SCRIPT % MODELS["m1"]().body().decode(), encoding="utf-8")
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
