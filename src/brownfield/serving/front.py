@@ -186,6 +186,7 @@ class Front:
                 await asyncio.sleep(_CONNECT_EVERY_S)
                 continue
             self._link = link = Link(reader, writer, on_told=_nothing, on_asked=self._asked)
+            self._board.want_anew()
             link.tell("here", {"gateway": self._index, "pid": os.getpid(), "declaration": self._declared.digest})
             await link.run()
             self._link = None

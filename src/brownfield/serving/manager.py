@@ -6,6 +6,7 @@ when anything is refused, everything stays as it was and the log says why. SIGTE
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
+_GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 
@@ -114,6 +116,7 @@ class Manager:
         try:
             self._soon(self._keep_reader())
             self._soon(self._keep_measuring())
+            self._soon(self._keep_gateways())
             starting = self._soon(self._start())
             await self._ended.wait()
             starting.cancel()
@@ -187,6 +190,7 @@ class Manager:
         self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
     ) -> None:
         """Let all gateways swap; then what runs beside them follows."""
+        loads = [one.loading for one in self._residence.models.values() if one.loading is not None]
         self._spec = spec
         self._residence.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
@@ -199,6 +203,7 @@ class Manager:
         await self._enter_history("workspace.reloaded")
         _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
         await asyncio.sleep(_LINGER_S)
+        await asyncio.gather(*loads)  # a process that is being started is ended after its start
         await _end_unused(before, fresh)
 
     async def _commit(self, gateway: Gateway, plan: Plan) -> None:
@@ -316,6 +321,16 @@ class Manager:
         while True:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
+
+    async def _keep_gateways(self) -> None:
+        """End gateways that hang: the supervisor starts them again."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
+                extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
+                _log.error("a gateway hangs and is replaced", extra=extra)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(gateway.pid, signal.SIGKILL)
 
     async def _enter_history(self, action: str) -> None:
         store = self._var / "brownfield.db"
