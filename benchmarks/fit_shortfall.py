@@ -1,10 +1,10 @@
 """Whether the shortfalls that `brownfield fit` states are true: each is stated first, and then measured another way.
 
-A convolutional network is refused three times: for its latency, for its rate and for its memory. Then what was said to
-be needed is given to it, and measured afresh: two cores, a network of so much of the arithmetic, processes under the
+A convolutional network is refused for its latency, twice, for its rate and for its memory. Then what was said to be
+needed is given to it, and measured afresh: two cores, a network of so much of the arithmetic, processes under the
 stated rate, the stated memory. The figure is stated over measured; within 0.80 to 1.25 the statement holds.
 
-Usage: fit_shortfall.py [LAYERS=6]. It needs two idle cores.
+Usage: fit_shortfall.py [LAYERS=16]. It needs two idle cores.
 """
 
 import os
@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from brownfield.errors import BrownfieldError
-from brownfield.fit import Fit, Recipe, Rows, Session, Verdict, Wanted, search, with_advice
+from brownfield.fit import Fit, Recipe, Rows, Session, Timing, Verdict, Wanted, search, with_advice
 from brownfield.fit.measure import running, trial
 
 SIDE, CHANNELS, CLASSES = 40, 64, 5
@@ -53,16 +53,16 @@ def network(folder: Path, layers: int) -> Path:
 
 def stated(source: Path, rows: Rows, wanted: Wanted, folder: Path) -> Fit:
     """Give what a search says of limits that cannot be kept."""
-    fit = search(source, rows, wanted, folder=folder, tried=AS_IT_IS, run_in=[Session()], time_limit_s=120)
+    fit = search(source, rows, wanted, folder=folder, tried=AS_IT_IS, run_in=[Session()], time_limit_s=90)
     if fit.choice.verdict != Verdict.DOES_NOT_FIT:
         raise SystemExit(f"expected a refusal, got {fit.choice.verdict}: {fit.choice.why}")
-    return with_advice(fit, source, rows)
+    return fit
 
 
-def timed(source: Path, rows: Rows, threads: int = 1) -> tuple[float, float]:
-    """99th percentile and mean in ms, measured afresh."""
-    with trial(source, source, Session(threads=threads), rows, memory_mib=None, runs=960, time_limit_s=15) as (got, _):
-        return got.p99_us[0] / 1000, got.mean_us / 1000
+def timed(source: Path, rows: Rows, threads: int = 1) -> Timing:
+    """Time it afresh."""
+    with trial(source, source, Session(threads=threads), rows, memory_mib=None, runs=480, time_limit_s=10) as (got, _):
+        return got
 
 
 def arithmetic(layers: int) -> float:
@@ -118,55 +118,74 @@ def show(what: str, said: float, measured: float, unit: str) -> bool:
     return holds
 
 
+def two_cores(source: Path, rows: Rows, p99_ms: float, home: Path) -> bool:
+    """Refused on one core: what was said of two, measured on two; on the median where the tail is the machine's."""
+    limit_ms = 0.75 * p99_ms
+    fit = with_advice(stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency"), source, rows)
+    said = fit.advice.scaling.at(2)
+    first, again = timed(source, rows, 2), timed(source, rows, 2)
+    way = next(each for each in fit.advice.options if each.kind == "machine")
+    print(f"99th percentile of {limit_ms:.2f} ms refused; {way.name}: {way.what}", flush=True)
+    holds = show("median on two cores", said.p50_ms, again.p50_us.value / 1000, "ms")
+    tails = [each.p99_us[0] / 1000 for each in (first, again)]
+    if max(tails) > 1.2 * min(tails):
+        low, high = sorted(tails)
+        print(f"  its 99th percentile cannot be judged here: two measurements gave {low:.2f} and {high:.2f} ms")
+        return holds
+    return show("99th percentile on two cores", said.p99_ms, sum(tails) / 2, "ms") and holds
+
+
+def smaller(source: Path, rows: Rows, p99_ms: float, layers: int, home: Path) -> bool:
+    """Refused at half its time: the share of arithmetic that was said to do, as a network of fewer layers."""
+    fit = stated(source, rows, Wanted(latency_p99_ms=0.5 * p99_ms), home / "half")
+    factor = next(each.factor for each in fit.choice.shortfalls if each.resource == "latency_p99_ms")
+    fewer = min(range(1, layers), key=lambda count: abs(arithmetic(count) / arithmetic(layers) - 1 / factor))
+    share = arithmetic(fewer) / arithmetic(layers)
+    print(
+        f"half the time refused: at most {1 / factor:.0%} of the arithmetic; {fewer} layers are {share:.0%}", flush=True
+    )
+    small = network(home / "small", fewer)
+    with trial(source, small, Session(), rows, memory_mib=None, runs=480, time_limit_s=10) as (got, _):
+        return show(f"time with {share:.0%} of the arithmetic", 100 * share, 100 * got.ratio.value, "%")
+
+
+def busy(source: Path, rows: Rows, mean_ms: float, home: Path) -> bool:
+    """Refused for its rate: the cores that were said to be kept busy, against the time that two processes take."""
+    rate = 1000 / mean_ms
+    fit = stated(source, rows, Wanted(expected_rate_per_s=rate), home / "rate")
+    needed = next(each.needed for each in fit.choice.shortfalls if each.resource == "cpu_cores")
+    curve = next(row.curve_us for row in fit.rows if row.curve_us)
+    together = min((1, 8, 32), key=lambda count: curve[str(count)] / count)
+    measured = busy_cores(source, rows, rate, together) / 0.7
+    return show(f"cores at {rate:.0f} requests/s, {together} at a time", needed, measured, "cores")
+
+
+def memory(source: Path, rows: Rows, home: Path) -> bool:
+    """Refused for its memory: it answers with what was said to do, and not with five sixths of it."""
+    fit = stated(source, rows, Wanted(memory_mib=16), home / "memory")
+    needed = int(next(each.needed for each in fit.choice.shortfalls if each.resource == "memory_mib"))
+    enough, less = answers_within(source, rows, needed), answers_within(source, rows, int(needed / 1.2))
+    print(f"memory {needed} MiB stated: answers with it {enough}, with five sixths of it {less}", flush=True)
+    return enough and not less
+
+
 def main() -> int:
     """State, measure, compare."""
-    layers = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+    layers = int(sys.argv[1]) if len(sys.argv) > 1 else 16
     points = np.random.default_rng(1).normal(size=(40, 8, SIDE, SIDE)).astype("f4")
     rows = Rows.from_tensors({"x": points}, batched=True)
-    held = []
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         source = network(home / "model", layers)
-        p99_ms, mean_ms = timed(source, rows)
+        alone = timed(source, rows)
+        p99_ms, mean_ms = alone.p99_us[0] / 1000, alone.mean_us / 1000
         print(f"{layers} convolutions: mean {mean_ms:.2f} ms, 99th percentile {p99_ms:.2f} ms on one core", flush=True)
-
-        limit_ms = 0.9 * p99_ms
-        fit = stated(source, rows, Wanted(latency_p99_ms=limit_ms), home / "latency")
-        way = next((each for each in fit.advice.options if each.kind == "machine" and each.meets), None)
-        if way is None:
-            raise SystemExit("no number of cores was said to help: are both cores idle?")
-        print(f"latency {limit_ms:.2f} ms refused: {way.what}", flush=True)
-        if way.cores > 2:
-            raise SystemExit("two cores were said not to do: are both of them idle?")
-        given = sorted(timed(source, rows, way.cores)[0] for _ in range(3))[1]
-        held.append(show("99th percentile with the stated cores", way.p99_ms, given, "ms"))
-        wanted = Wanted(latency_p99_ms=limit_ms, cpu_cores=way.cores)
-        sessions = [Session(threads=way.cores)]
-        again = search(source, rows, wanted, folder=home / "given", tried=AS_IT_IS, run_in=sessions)
-        print(f"the same with {way.cores} cores declared: {again.choice.verdict}, {again.choice.why}", flush=True)
-
-        fit = stated(source, rows, Wanted(latency_p99_ms=0.5 * p99_ms), home / "half")
-        factor = next(each.factor for each in fit.choice.shortfalls if each.resource == "latency_p99_ms")
-        fewer = min(range(1, layers), key=lambda count: abs(arithmetic(count) / arithmetic(layers) - 1 / factor))
-        share = arithmetic(fewer) / arithmetic(layers)
-        print(f"half the time refused: at most {1 / factor:.0%} of the arithmetic; {fewer} layers are {share:.0%}")
-        small = network(home / "small", fewer)
-        with trial(source, small, Session(), rows, memory_mib=None, runs=480, time_limit_s=10) as (got, _):
-            held.append(show(f"time with {share:.0%} of the arithmetic", 100 * share, 100 * got.ratio.value, "%"))
-
-        rate = 1000 / mean_ms
-        fit = stated(source, rows, Wanted(expected_rate_per_s=rate), home / "rate")
-        needed = next(each.needed for each in fit.choice.shortfalls if each.resource == "cpu_cores")
-        curve = next(row.curve_us for row in fit.rows if row.curve_us)
-        together = min((1, 8, 32), key=lambda count: curve[str(count)] / count)
-        busy = busy_cores(source, rows, rate, together) / 0.7
-        held.append(show(f"cores at {rate:.0f} requests/s, {together} at a time", needed, busy, "cores"))
-
-        fit = stated(source, rows, Wanted(memory_mib=16), home / "memory")
-        memory = int(next(each.needed for each in fit.choice.shortfalls if each.resource == "memory_mib"))
-        enough, less = answers_within(source, rows, memory), answers_within(source, rows, int(memory / 1.2))
-        print(f"memory {memory} MiB stated: answers with it {enough}, with five sixths of it {less}")
-        held.append(enough and not less)
+        held = [
+            two_cores(source, rows, p99_ms, home),
+            smaller(source, rows, p99_ms, layers, home),
+            busy(source, rows, mean_ms, home),
+            memory(source, rows, home),
+        ]
     print(f"{sum(held)} of {len(held)} statements hold")
     return 0 if all(held) else 1
 

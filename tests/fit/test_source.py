@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from brownfield.fit import Rows, Source, SourceRefused, import_model
+from brownfield.fit import source as source_module
 from brownfield.fit.source import Tensors
-from brownfield.model import TensorSpec
+from brownfield.model import TensorSpec, compute, open_bundle
+from brownfield.workspace.init import init_from_model
 
 LIKE = Tensors((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
 MODULE = """\
@@ -45,6 +47,18 @@ def train(rows, labels):
             steps.step()
         made[name] = net
     return made
+"""
+ONNX = """\
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+
+def train(rows, labels):
+    weights = numpy_helper.from_array((np.random.normal(size=(8, 3)) + rows["x"].mean()).astype("f4"), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weights])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 """
 HOSTILE = """\
 import os, socket, subprocess
@@ -91,25 +105,24 @@ def refused(source, rows, tmp_path) -> str:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("exporter", ["dynamo", "classic"])
-def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter) -> None:
-    """Weights come as safetensors; the second call takes what is there, and another weight makes another model."""
+@pytest.mark.parametrize(("exporter", "kind"), [("dynamo", "safetensors"), ("classic", "pt")])
+def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter, kind) -> None:
+    """The weights are in the file; the second call takes what is there, and another weight asks for another model."""
     torch = pytest.importorskip("torch")
     save_file = pytest.importorskip("safetensors.torch").save_file
-
     weights = {"first.weight": torch.ones(16, 8), "first.bias": torch.zeros(16)}
     weights |= {"second.weight": torch.full((3, 16), 0.5), "second.bias": torch.arange(3.0)}
-    save_file(weights, program / "weights.safetensors")
-    file = program / "model.py"
-    source = Source(kind="module", file=file, weights=program / "weights.safetensors", exporter=exporter)
-    made = import_model(source, rows, like=LIKE, folder=tmp_path / "made")
+    file = program / f"weights.{kind}"
+    save_file(weights, file) if kind == "safetensors" else torch.save(weights, file)
+    declared = Source(kind="module", file=program / "model.py", weights=file, exporter=exporter)
+    made = import_model(declared, rows, like=LIKE, folder=tmp_path / "made")
     assert f"model by the {exporter} exporter, which differs from the module by" in made.how
-    assert import_model(source, rows, like=LIKE, folder=tmp_path / "made") == made
-    if exporter == "dynamo":
-        return  # a state dictionary is read alike for both
-    torch.save(weights, program / "weights.pt")
-    again = Source(kind="module", file=program / "model.py", weights=program / "weights.pt", exporter=exporter)
-    assert import_model(again, rows, like=LIKE, folder=tmp_path / "made").folder != made.folder
+    assert import_model(declared, rows, like=LIKE, folder=tmp_path / "made") == made
+    given = compute(Path(made.folder), [{"x": np.ones((1, 8), "f4")}])[0]["y"]
+    assert given == pytest.approx(np.array([[64, 65, 66]]))
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(SourceRefused):
+        import_model(declared, rows, like=LIKE, folder=tmp_path / "made", timeout_s=0.01)
 
 
 @pytest.mark.full
@@ -128,17 +141,29 @@ def test_torchscript_becomes_onnx(program, rows, tmp_path) -> None:
 
 @pytest.mark.full
 def test_a_program_that_trains_gives_a_model_and_a_student(program, rows, tmp_path) -> None:
-    """Both are files of their own; the same seed and rows give the same bytes."""
+    """Both are files of their own, the student's the smaller."""
     pytest.importorskip("torch")
     (program / "fit.py").write_text(TRAIN)
-    source = Source(kind="train", file=program / "fit.py", exporter="classic")
-    made = [import_model(source, rows, like=LIKE, folder=tmp_path / name, training=rows) for name in ("a", "b")]
-    assert list(made[0].others) == ["student"]
-    files = [
-        [Path(f"{each.folder}/model.onnx").read_bytes(), Path(each.others["student"]).read_bytes()] for each in made
+    declared = Source(kind="train", file=program / "fit.py", exporter="classic")
+    made = import_model(declared, rows, like=LIKE, folder=tmp_path / "made", training=rows)
+    sizes = [Path(file).stat().st_size for file in (f"{made.folder}/model.onnx", made.others["student"])]
+    assert list(made.others) == ["student"]
+    assert sizes[1] < sizes[0]
+
+
+def test_the_same_seed_trains_the_same_model(program, rows, tmp_path) -> None:
+    """A program that brings ONNX needs no PyTorch; another seed, or other rows to train on, make another model."""
+    (program / "fit.py").write_text(ONNX)
+    declared = Source(kind="train", file=program / "fit.py")
+    half = rows.take(np.arange(30))
+    made = [
+        import_model(declared, rows, like=LIKE, folder=tmp_path / str(number), training=training, seed=seed)
+        for number, (training, seed) in enumerate([(rows, 0), (rows, 0), (rows, 1), (half, 0)])
     ]
-    assert files[0] == files[1]
-    assert len(files[0][1]) < len(files[0][0])
+    assert made[0].how.startswith("model came as ONNX")
+    first, again, seeded, fewer = (Path(f"{each.folder}/model.onnx").read_bytes() for each in made)
+    assert first == again
+    assert len({first, seeded, fewer}) == 3
 
 
 def test_a_program_may_read_its_folder_and_do_nothing_else(program, rows, tmp_path) -> None:
@@ -157,6 +182,20 @@ def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
     torch.save({"first.weight": print}, program / "weights.pt")
     why = refused(Source(kind="module", file=program / "model.py", weights=program / "weights.pt"), rows, tmp_path)
     assert "UnpicklingError" in why
+
+
+@pytest.mark.full
+def test_a_module_with_an_example_begins_a_workspace(program, tmp_path) -> None:
+    """Inputs have the example's names, outputs the program's; the bundle answers, many records at a time."""
+    pytest.importorskip("torch")
+    example = 'OUTPUTS = ["score"]\n\n\ndef example():\n    return {"x": torch.zeros(2, 8).numpy()}\n'
+    (program / "model.py").write_text(f"{MODULE}\n\n{example}")
+    begun = init_from_model(tmp_path / "shop", program / "model.py")
+    bundle = open_bundle(begun.folder / "integrations/shop/bundles/shop")
+    assert [(spec.name, spec.shape) for spec in bundle.inputs] == [("x", (None, 8))]
+    assert [spec.name for spec in bundle.outputs] == ["score"]
+    assert begun.batched
+    assert bundle.provenance["drafted_from"] == "model.py"
 
 
 @pytest.mark.full
@@ -183,6 +222,14 @@ def test_a_program_that_gives_no_model_is_refused(program, rows, tmp_path, text,
     """Nothing is left behind, and the reason is one line."""
     (program / "model.py").write_text(text)
     assert why in refused(Source(kind="module", file=program / "model.py", exporter="classic"), rows, tmp_path)
+
+
+def test_answers_that_are_no_numbers_do_not_agree(monkeypatch, tmp_path) -> None:
+    """Where the file gives NaN, or the module did, there is no agreement to find."""
+    for before, after in ((1.0, np.nan), (np.nan, 1.0), (np.nan, np.nan)):
+        monkeypatch.setattr(source_module, "compute", lambda *_, given=after: [{"y": np.array([given], "f4")}])
+        with pytest.raises(SourceRefused, match="differs from the module by nan"):
+            source_module._agreed(tmp_path, {}, {"y": np.array([before], "f4")})
 
 
 def test_a_program_that_does_not_end_is_refused(program, rows, tmp_path) -> None:

@@ -207,14 +207,26 @@ def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> byte
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
-def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
-    """Bundle a model with identity features."""
+def write_model(
+    folder: Path, name: str, version: str, data: bytes, weight: float = 1.0, session: dict[str, Any] | None = None
+) -> Path:
+    """Bundle a model with identity features, to be served in the given session."""
+    provenance = {"fit": {"session": session}} if session else {}
     contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
     features = identity(contract.schema("request"), contract.schema("response"))
     x = np.ones((2, 4), np.float32)
     golden = Golden({"x": x}, {"y": np.full((2, 1), 4 * weight, np.float32)})
     bundle = folder / "integrations" / "risk" / "bundles" / name
-    write_bundle(bundle, name="risk", version=version, model=data, features=features, contract=contract, golden=golden)
+    write_bundle(
+        bundle,
+        name="risk",
+        version=version,
+        model=data,
+        features=features,
+        contract=contract,
+        golden=golden,
+        provenance=provenance,
+    )
     return bundle
 
 

@@ -154,3 +154,21 @@ def test_who_waits_is_told_that_the_model_cannot_be_loaded():
             await asked
 
     asyncio.run(run())
+
+
+def test_f79_faults_do_not_multiply_the_load():
+    """F-79, R-11: whatever dies under however many calls, workers are asked at most a tenth more often."""
+    calls = 2000
+    dying = Channel(*[WorkerUnavailable("died")] * calls)
+    sibling = Channel(in_flight=1)
+    pool = pool_of(dying, sibling)
+    answered = 0
+    for _ in range(calls):
+        try:
+            ask(pool)
+            answered += 1
+        except WorkerUnavailable:
+            pass
+    assert len(dying.asked) == calls
+    assert answered == len(sibling.asked)
+    assert 0.1 * calls <= len(sibling.asked) <= 0.1 * calls + 3

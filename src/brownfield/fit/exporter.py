@@ -70,14 +70,28 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
         rows = {name.partition(".")[2]: stored[name] for name in stored.files if name.startswith("x.")}
         labels = stored["y"] if "y" in stored.files else None
         tried = {name.partition(".")[2]: stored[name] for name in stored.files if name.startswith("t.")}
-    made = _models(options, rows, labels)
     arrays: dict[str, Any] = {}
+    if not options["inputs"]:
+        tried, options = _by_example(options)
+        arrays |= {f"model/example.{name}": array for name, array in tried.items()}
+    made = _models(options, rows, labels)
     for name, model in made.items():
         if isinstance(model, bytes):
             arrays[f"{name}/given"] = np.frombuffer(model, dtype=np.uint8)
         else:
             arrays |= {f"{name}/{key}": value for key, value in _exported(model, options, tried).items()}
     return arrays
+
+
+def _by_example(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the example's inputs, and the options with their names and those of the outputs."""
+    import numpy as np
+
+    file = Path(options["file"])
+    program = _program(file)
+    tried = {str(name): np.asarray(array) for name, array in _called(program, "example", file)().items()}
+    outputs = getattr(program, "OUTPUTS", ("output",))
+    return tried, {**options, "inputs": list(tried), "outputs": [str(name) for name in outputs]}
 
 
 def _models(options: dict[str, Any], rows: dict[str, Any], labels: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from brownfield.fit.rows import Rows
 from brownfield.model import Signature, TensorSpec, compute, place_model
 from brownfield.store import private_folder, write_private
 
-__all__ = ["Imported", "Source", "SourceRefused", "import_model"]
+__all__ = ["Imported", "Source", "SourceRefused", "export_example", "import_model"]
 
 _EXPORTER = Path(__file__).parent / "exporter.py"
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -149,6 +149,40 @@ def import_model(  # noqa: PLR0913 (the parts of an import, each by name)
     return msgspec.json.decode((target / "made.json").read_bytes(), type=Imported)
 
 
+def export_example(source: Source, folder: Path, *, timeout_s: float = 600.0, memory_mib: int = 16384) -> Path:
+    """Export a module by the example that its program gives, where there is neither a bundle nor rows yet.
+
+    Parameters
+    ----------
+    source
+        Of the kind ``module``; its file has a function ``example()`` beside ``build()``, which gives arrays by the
+        names that the graph's inputs shall have, rows first. ``OUTPUTS`` names the outputs, if it is there.
+    folder
+        Is made, and holds ``model.onnx``.
+    timeout_s, memory_mib
+        Limits of the child.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SourceRefused
+        With the reason in one line.
+    """
+    if source.kind != "module":
+        raise SourceRefused("without a bundle only a module can be exported: its file has an example()")
+    folder.mkdir(parents=True)
+    options = {"batched": True, "seed": 0, "memory_mib": memory_mib}
+    given = _run(source, {}, Tensors((), ()), None, folder, options=options, timeout_s=timeout_s)
+    own = {name.partition("/")[2]: array for name, array in given.items()}
+    tried = {name.partition(".")[2]: array for name, array in own.items() if name.startswith("example.")}
+    _placed(own, folder / _MODEL, tried, None, _MODEL)
+    return folder / _MODEL / "model.onnx"
+
+
 def _key(source: Source, rows: Rows, training: Rows | None, seed: int) -> str:
     whole = hashlib.sha256()
     for file in sorted(source.file.parent.rglob("*.py")):
@@ -235,7 +269,7 @@ def _keep(given: Arrays, staged: Path, tried: Arrays, like: Tensors, target: Pat
     write_private(staged / "made.json", msgspec.json.encode(made))
 
 
-def _placed(own: Arrays, folder: Path, tried: Arrays, like: Tensors, name: str) -> str:
+def _placed(own: Arrays, folder: Path, tried: Arrays, like: Tensors | None, name: str) -> str:
     reasons = [f"{key.partition('.')[2]}: {_text(text)}" for key, text in own.items() if key.startswith("failed.")]
     answers = {key.partition(".")[2]: array for key, array in own.items() if key.startswith("answer.")}
     for exporter in ("given", "dynamo", "classic"):
@@ -244,7 +278,9 @@ def _placed(own: Arrays, folder: Path, tried: Arrays, like: Tensors, name: str) 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
-            _check_tensors(place_model(folder, own[exporter].tobytes()), like)
+            signature = place_model(folder, own[exporter].tobytes())
+            if like is not None:
+                _check_tensors(signature, like)
             if exporter == "given":
                 return f"{name} came as ONNX"
             return f"{name} by the {exporter} exporter, {_agreed(folder, tried, answers)}"
@@ -278,19 +314,20 @@ def _agreed(folder: Path, tried: Arrays, answers: Arrays) -> str:
     """Largest difference between ONNX and module, in words; refused above a thousandth of the scale."""
     given = compute(folder, [tried])[0]
     if isinstance(given, BrownfieldError):
-        raise SourceRefused("the engine does not answer real rows with it") from given
-    largest = 0.0
+        raise SourceRefused("the engine does not answer the rows with it") from given
+    apart = [0.0]
     for name, before in answers.items():
         after = given[name]
         if before.shape != after.shape:
             raise SourceRefused(f"{name!a} has another shape than the module's")
         scale = float(np.abs(before.astype(np.float64)).max(initial=0.0)) or 1.0
-        largest = max(largest, float(np.abs(after.astype(np.float64) - before).max(initial=0.0)) / scale)
+        apart.append(float(np.abs(after.astype(np.float64) - before).max(initial=0.0)) / scale)
+    largest = float(np.max(apart))  # NaN where either holds one: no agreement
     if not largest <= _TOLERANCE:
         raise SourceRefused(
             f"it differs from the module by {largest:.2g} of the scale, at most {_TOLERANCE:g} is right"
         )
-    return f"which differs from the module by {largest:.1g} of the scale on real rows"
+    return f"which differs from the module by {largest:.1g} of the scale"
 
 
 def _text(array: npt.NDArray[Any]) -> str:

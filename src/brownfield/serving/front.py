@@ -232,6 +232,7 @@ class Front:
                 self.handler.starting = False
                 gc.collect()
                 gc.freeze()  # what is loaded stays: looking through it again and again cost pauses of tens of ms
+                gc.set_threshold(_GC_OBJECTS)
 
     async def _prepare(self, plan: Plan) -> None:
         """Read the declaration again and make all that it takes to serve it, without serving it yet."""

@@ -169,7 +169,7 @@ def finish(given: Inputs, found: Fit, *, write_bundle: bool, where: str = "") ->
 
 def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
     """Bundle of the chosen file, with its session, cost curve and figures; empty when nothing fits."""
-    from brownfield.model import as_golden, compute
+    from brownfield.model import ServedSession, as_golden, compute
     from brownfield.model import write_bundle as write
 
     row = found.chosen
@@ -180,9 +180,10 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
     if folder.exists():
         raise DeclarationError(where=str(folder), expected="no bundle of this fit yet", got="one")
     source = Path(found.model_folder)
+    session = ServedSession(**msgspec.structs.asdict(row.candidate.session), alone=row.isolated is False)
     golden = None
     if bundle.golden is not None:
-        golden = as_golden(bundle.golden.inputs, compute(source, [bundle.golden.inputs])[0])
+        golden = as_golden(bundle.golden.inputs, compute(source, [bundle.golden.inputs], session=session)[0])
     figures: dict[str, float] = {
         "fit_p50_us": row.timing.p50_us.value,
         "fit_p99_us": row.timing.p99_us[0],
@@ -194,7 +195,7 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
         "fit": {
             "of": bundle.digest,
             "candidate": row.candidate.name,
-            "session": {**msgspec.to_builtins(row.candidate.session), "alone": row.isolated is False},
+            "session": msgspec.to_builtins(session),
             "cost_curve_us": dict(row.curve_us),
             "batch_isolated": row.isolated,
             "machine": msgspec.to_builtins(found.machine),

@@ -142,7 +142,7 @@ def init_empty(folder: Path, name: str | None = None) -> Begun:
     return Begun(folder, name, batched=True)
 
 
-def init_from_model(
+def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by name)
     folder: Path,
     model: Path | Brought,
     name: str | None = None,
@@ -150,15 +150,17 @@ def init_from_model(
     *,
     wheels: Path | None = None,
     online: bool = False,
+    weights: Path | None = None,
 ) -> Begun:
-    """Begin a workspace that serves an ONNX model or a Python class.
+    """Begin a workspace that serves an ONNX model, what becomes of a PyTorch module, or a Python class.
 
     Parameters
     ----------
     folder
         Must not hold a workspace yet.
     model
-        The ONNX file (weights beside it are copied along), or what else was brought.
+        The ONNX file (weights beside it are copied along), the file of a PyTorch module (``.py``, see
+        :func:`brownfield.fit.export_example`), or what else was brought.
     name
         Of the integration; the folder's name as a slug when left out.
     sample
@@ -166,9 +168,15 @@ def init_from_model(
         records are invented, and a model that cannot answer those is a warning.
     wheels, online
         Where packages of a lock come from, see :meth:`brownfield.model.Environments.build`.
+    weights
+        Of a PyTorch module.
 
     Raises
     ------
+    SourceRefused
+        When no ONNX can be made of a module.
+    SourceRefused
+        When no ONNX can be made of a module.
     BundleRefused
         When the model is not admitted, or cannot answer the sample.
     DeclarationError
@@ -177,6 +185,12 @@ def init_from_model(
     name = slug(name or folder.resolve().name)
     brought = model if isinstance(model, Brought) else Brought(model)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:
+        drafted_from = brought.file_name
+        if isinstance(brought.model, Path) and brought.model.suffix == ".py":
+            from brownfield.fit import Source, export_example
+
+            module = Source(kind="module", file=brought.model, weights=weights)
+            brought = Brought(export_example(module, staged / "exported"))
         environments = Environments(folder / "var" / "environments")
         if brought.lock:
             environments.build(brought.lock, wheels=wheels, online=online)
@@ -196,7 +210,7 @@ def init_from_model(
             features=identity(contract.schema("request"), contract.schema("response")),
             contract=contract,
             golden=tried.golden,
-            provenance={"drafted_from": brought.file_name},
+            provenance={"drafted_from": drafted_from},
         )
     return Begun(folder, name, tried.batched, tried.warnings)
 

@@ -243,8 +243,9 @@ class Dataplane:
         """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
         version.sending = False
         now_ns = self.now_ns()
-        if version.waiting.soonest_ns <= now_ns:
-            self._expire(version, now_ns)
+        hopeless_ns = now_ns + round(version.hopeless_ns)
+        if version.waiting.soonest_ns <= hopeless_ns:
+            self._expire(version, now_ns, hopeless_ns)
         window = version.window
         while version.waiting.rows and len(version.calls) < window:
             group = version.waiting.take(version.call_rows)
@@ -266,11 +267,11 @@ class Dataplane:
 
     def _look(self, version: Version) -> None:
         version.watch, version.watched_ns = None, 0
-        self._expire(version, self.now_ns())
+        self._expire(version, self.now_ns(), 0)
 
-    def _expire(self, version: Version, now_ns: int) -> None:
-        """Answer for all who have given up waiting, and look again when the next one does."""
-        for ask in version.waiting.expired(now_ns):
+    def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
+        """Answer for all who have given up, or will before an answer, and look again when the next one does."""
+        for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
             version.forget(ask)
             ask.served.meter.late("dequeue")
             self._fall_back(ask, "deadline")
@@ -364,7 +365,7 @@ class Dataplane:
     def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
         """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
         version.calls.discard(call)
-        rows = sum(ask.checked.rows for ask in call.asks)
+        rows = call.rows
         if run_ns >= 0:
             version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
         elif late:

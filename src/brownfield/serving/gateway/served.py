@@ -95,12 +95,17 @@ class Version:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        if ask.priority:
-            left_ns *= ask.priority.share
+        left_ns *= ask.priority.share
         alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
         if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
+
+    @property
+    def hopeless_ns(self) -> float:
+        """How long an answer takes at least that is asked for now; 0 while nobody waits behind, so that this heals."""
+        cap = self.call_rows
+        return 0.8 * self.admission.full_ns(cap) * (len(self.calls) + 1) if self.waiting.rows > cap else 0.0
 
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""

@@ -1,8 +1,9 @@
 """The workers of one model version, seen from a gateway: which to ask, whom to ask again, and whom to wait for.
 
 A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
-once more on a sibling, if there is one. Workers come and go; the pool itself starts and ends nothing. Where none is
-loaded and one may be, a call has it loaded and waits for it, as far as its deadline allows.
+once more on a sibling, if there is one and the budget of retries allows it. Workers come and go; the pool itself
+starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as far as its
+deadline allows.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from brownfield.errors import DeadlineExceeded, WorkerUnavailable
 from brownfield.serving.workers.base import Inference, Tensors
+from brownfield.serving.workers.budget import RetryBudget
 
 if TYPE_CHECKING:
     from brownfield.model.process import ModelChannel
@@ -42,6 +44,7 @@ class WorkerPool:
         self.load_s = 0.0
         self._members: list[_Member] = []
         self._arrival: asyncio.Future[None] | None = None
+        self._retries = RetryBudget()
 
     @property
     def ready(self) -> bool:
@@ -68,10 +71,13 @@ class WorkerPool:
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
         if not self._members and self.on_demand is not None:
             await self._until_loaded(self.on_demand, deadline_ns)
+        self._retries.earn()
         member = self._least_busy(None)
         try:
             return await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
+            if not self._retries.spend():
+                raise
             return await _ask(self._least_busy(member), tensors, deadline_ns)
 
     async def _until_loaded(self, load: Callable[[], None], deadline_ns: int) -> None:
