@@ -59,7 +59,7 @@ class Manager:
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
-        Tells the supervisor: ``ready``, and which declaration is in force.
+        Tells the supervisor which declaration and bundles are in force, and when all is ready.
     """
 
     def __init__(
@@ -144,7 +144,8 @@ class Manager:
         await self._pipelines.follow(self._spec, self._drain_s)
         self._started = True
         await self._publish()
-        self._tell_supervisor({"ready": True, "declaration": digest_of(self._spec), "bundles": self._bundles()})
+        self._tell_in_force()
+        self._tell_supervisor({"ready": True})
 
     async def reload(self) -> bool:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
@@ -195,7 +196,7 @@ class Manager:
         self._residence.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
-        self._tell_supervisor({"declaration": digest_of(spec), "bundles": self._bundles()})
+        self._tell_in_force()
         await self._publish()
         old_lookups, self._lookups = self._lookups, Lookups(spec, self._clock)
         await asyncio.to_thread(old_lookups.end)
@@ -336,9 +337,12 @@ class Manager:
         store = self._var / "brownfield.db"
         await asyncio.to_thread(enter_history, store, action, self._spec, _models(self._residence), self._clock)
 
-    def _bundles(self) -> list[tuple[str, str]]:
-        found = [one.bundle for one in _models(self._residence).values() if one.bundle is not None]
-        return [(str(bundle.folder), bundle.digest) for bundle in found]
+    def _tell_in_force(self) -> None:
+        """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
+        self._tell_supervisor({"declaration": digest_of(self._spec)})
+        for one in _models(self._residence).values():
+            if one.bundle is not None:
+                self._tell_supervisor({"bundle": (str(one.bundle.folder), one.bundle.digest)})
 
     async def _end_all(self) -> None:
         await _end_unused(_models(self._residence), {})
