@@ -143,6 +143,7 @@ class Manager:
         await self._enter_history("workspace.served")
         await self._pipelines.follow(self._spec, self._drain_s)
         self._started = True
+        await asyncio.to_thread(self._residence.measure)
         await self._publish()
         self._tell_in_force()
         self._tell_supervisor({"ready": True})
