@@ -87,9 +87,10 @@ def memory(folder: Path, _: argparse.Namespace) -> None:
     """Print what one served model takes."""
     with serve_workspace(shelf(folder / "one", 1)) as served:
         warmed(served, "m1")
-        parts = {each.name(): pss_mib(each.pid) for each in tree(served.process.pid)}
-        named = ", ".join(f"{name} {mib:.0f}" for name, mib in parts.items())
-        print(f"gateway + M1 worker, with supervisor and manager: {sum(parts.values()):.0f} MiB PSS of 150 ({named})")
+        names = ("supervisor", "gateway", "manager", "M1")
+        parts = [pss_mib(each.pid) for each in tree(served.process.pid)]
+        named = ", ".join(f"{name} {mib:.0f}" for name, mib in zip(names, parts, strict=True))
+        print(f"gateway + M1 worker, with supervisor and manager: {sum(parts):.0f} MiB PSS of 150 ({named})")
 
 
 def ready(folder: Path, _: argparse.Namespace) -> None:

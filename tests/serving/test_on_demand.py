@@ -79,11 +79,11 @@ def test_a_small_memory_holds_one_model_at_a_time(shelf, serving):
     assert roomy.process.wait(30) == 0
     cap_mib = round(ours_mib + model_mib + used_mib / 2)
     running = serving(declared_with(roomy, f"{{memory_mib: {cap_mib}}}"))
-    for name in ("one", "two", "one", "two"):
+    for name in ("one", "two"):
         until(lambda name=name: ask(running, name) == ("model", ""))
         assert len(running.model_pids()) == 1
-    assert count(running, r"brownfield_model_evictions_total\{[^}]*\}") >= 3
-    assert count(running, "brownfield_model_reloads_total") >= 2
+    assert states(running) == {"one": "UNAVAILABLE", "two": "READY"}
+    assert count(running, r"brownfield_model_evictions_total\{[^}]*\}") == 1
 
 
 def declared_with(running, serving):
@@ -106,7 +106,7 @@ def test_people_load_and_unload(shelf, serving):
     [row] = httpx.post(f"{running.url}/v2/repository/index", json={}).json()
     assert row["reason"] == "it was unloaded by loopback"
     assert httpx.post(f"{running.url}/v2/repository/index", json={"ready": True}).json() == []
-    assert httpx.post(f"{repository}/load", json={"parameters": {"config": "{}"}}).status_code == 422
+    assert httpx.post(f"{repository}/load", json={"parameters": {"config": "{}"}}).status_code == 400
     assert httpx.post(f"{repository}/load", timeout=60).status_code == 200
     assert ask(running, "till") == ("model", "")
     with open_store(folder / "var" / "brownfield.db") as store:
