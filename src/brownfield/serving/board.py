@@ -128,6 +128,11 @@ class Board:
                 self._settle(one, placement)
         self._asked = asked
 
+    def want_anew(self) -> None:
+        """Forget which models were asked for: there is another manager, who does not know of it."""
+        for one in self._asked.values():
+            one.pool.fail_arrival()
+
     def renew_caches(self) -> None:
         """Begin with empty caches, as declared: a reload may have changed what an answer depends on."""
         for name, one in self._asked.items():
