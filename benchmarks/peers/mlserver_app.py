@@ -23,8 +23,12 @@ class Model(MLModel):
 
 async def main() -> None:
     settings = Settings(
-        http_port=int(os.environ["PORT"]), grpc_port=int(os.environ["PORT2"]), metrics_port=int(os.environ["PORT3"]),
-        parallel_workers=0, debug=False, load_models_at_startup=False,
+        http_port=int(os.environ["PORT"]),
+        grpc_port=int(os.environ["PORT2"]),
+        metrics_port=int(os.environ["PORT3"]),
+        parallel_workers=0,
+        debug=False,
+        load_models_at_startup=False,
     )
     server = MLServer(settings)
     await server.start([ModelSettings(name="m", implementation=Model)])

@@ -25,10 +25,15 @@ class Model:
 
 
 ray.init(
-    num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20,
+    num_cpus=2,
+    include_dashboard=False,
+    log_to_driver=False,
+    object_store_memory=200 * 2**20,
     runtime_env={"env_vars": {name: os.environ[name] for name in ("MODEL", "THREADS", "PYTHONPATH")}},
 )
-serve.start(http_options={"port": int(os.environ["PORT"]), "host": "127.0.0.1"}, logging_config={"enable_access_log": False})
+serve.start(
+    http_options={"port": int(os.environ["PORT"]), "host": "127.0.0.1"}, logging_config={"enable_access_log": False}
+)
 serve.run(Model.bind(), route_prefix="/infer")
 while True:
     time.sleep(60)

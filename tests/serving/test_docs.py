@@ -63,4 +63,5 @@ def test_the_page_names_every_cause():
         *CAUSES.values(),
         "breaker",
         "no_model",
+        "poison",
     }

@@ -180,7 +180,7 @@ def test_a_model_that_became_slower_is_learned_and_so_is_its_recovery(site):
 def test_f80_one_caller_at_a_hundred_times_harms_no_other(served):
     """F-80, R-12: beside the flood of another caller each request of a calm one is answered by the model."""
     site = Site(served)
-    site.run(site.load(CAPACITY / 4, 60, caller="calm"), site.load(25 * CAPACITY, 60, caller="flood", seed=1))
+    site.run(site.load(CAPACITY / 4, 10, caller="calm"), site.load(25 * CAPACITY, 10, caller="flood", seed=1))
     calm = [one for one in site.history if one.caller == "calm"]
     assert len(model(calm)) >= 0.99 * len(calm)
     assert site.goodput(caller="flood") / 10 >= 0.6 * CAPACITY

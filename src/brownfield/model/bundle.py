@@ -40,6 +40,7 @@ __all__ = [
     "LOCK",
     "MODEL",
     "Bundle",
+    "digest_of_bundle",
     "open_bundle",
     "place_model",
     "program_for",
@@ -300,6 +301,17 @@ def open_bundle(folder: Path) -> Bundle:
     if lock:
         _check_lock(lock, manifest.python or None, session.engine)
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden, lock=lock)
+
+
+def digest_of_bundle(folder: Path) -> str:
+    """Digest that a bundle says it has; its files are not looked at.
+
+    Raises
+    ------
+    BundleRefused
+        There is no manifest, or it is in no form.
+    """
+    return Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)).digest
 
 
 def reopen_bundle(folder: Path, digest: str) -> Bundle:

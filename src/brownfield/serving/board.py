@@ -21,6 +21,7 @@ from brownfield.serving.gateway.costs import CostCurve, curve_of
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.loading import BATCH_ROWS
+from brownfield.serving.previous import base_of, place_of
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -111,23 +112,31 @@ class Board:
 
     async def take(self, plan: "Plan") -> None:
         """Serve by a plan from now on: connect to the processes that it names, and ask no others any more."""
-        placements = [each for each in plan.placements if each.integration in self._served]
+        placements = [each for each in plan.placements if base_of(each.integration) in self._served]
         asked = {each.integration: one for each in placements if (one := self._version(each)) is not None}
         await asyncio.gather(
             *(self._connect(asked[one.integration], one) for one in placements if one.integration in asked)
         )
         for placement in placements:
-            served, one = self._served[placement.integration], asked.get(placement.integration)
-            served.reason = placement.reason
-            served.champion = None if one is None else one.version
+            served, one = self._served[base_of(placement.integration)], asked.get(placement.integration)
+            version = None if one is None else one.version
+            if placement.integration == served.name:
+                served.reason, served.champion = placement.reason, version
+            elif (place := place_of(served)) is not None:
+                place.version = version
             if one is not None:
                 self._settle(one, placement)
         self._asked = asked
 
+    def want_anew(self) -> None:
+        """Forget which models were asked for: there is another manager, who does not know of it."""
+        for one in self._asked.values():
+            one.pool.fail_arrival()
+
     def renew_caches(self) -> None:
         """Begin with empty caches, as declared: a reload may have changed what an answer depends on."""
         for name, one in self._asked.items():
-            one.version.cache = _cache(self.declared.spec.integrations[name])
+            one.version.cache = _cache(self.declared.spec.integrations[base_of(name)])
 
     def _version(self, placement: "Placement") -> _Asked | None:
         if not placement.fingerprint:
@@ -144,7 +153,7 @@ class Board:
             return None
         bundles[placement.digest] = bundle
         pool = WorkerPool()
-        spec = self.declared.spec.integrations[placement.integration]
+        spec = self.declared.spec.integrations[base_of(placement.integration)]
         return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement), pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:
@@ -164,7 +173,7 @@ class Board:
             if channel.connected:
                 one.channels[name] = channel
                 one.pool.join(channel, self._suspecting(name))
-                one.version.breaker.retry_now()
+                one.version.worker_joined()
 
     def _settle(self, one: _Asked, placement: "Placement") -> None:
         """Ask no process that is not named any more; what it was asked before it still answers."""

@@ -107,9 +107,25 @@ class Fleet:
             if isinstance(answer, BaseException) and gateway in self.gateways:
                 raise answer
 
+    async def silent(self, patience_s: float) -> list[Gateway]:
+        """Give those that answer nothing at all for so long, also when they are asked a second time."""
+        wanted = list(self.gateways)
+        answered = await asyncio.gather(*(_answers(each.link, patience_s / 2) for each in wanted))
+        return [each for each, did in zip(wanted, answered, strict=True) if not did and each in self.gateways]
+
     async def gather(self, subject: str) -> list[Any]:
         """Ask every gateway for figures; those that do not give them in time are left out."""
         answers = await asyncio.gather(
             *(each.link.ask(subject, timeout_s=_FIGURES_WITHIN_S) for each in self.gateways), return_exceptions=True
         )
         return [each for each in answers if not isinstance(each, BaseException)]
+
+
+async def _answers(link: Link, within_s: float) -> bool:
+    for _ in range(2):
+        try:
+            await link.ask("ping", timeout_s=within_s)
+        except Unavailable:
+            continue
+        return True
+    return False

@@ -126,6 +126,7 @@ class Front:
         kept = (self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling())
         tasks = [loop.create_task(each) for each in kept]
         sys.setswitchinterval(_SWITCH_S)
+        gc.set_threshold(_GC_OBJECTS)
         try:
             await self.listen(listener)
         finally:
@@ -185,6 +186,7 @@ class Front:
                 await asyncio.sleep(_CONNECT_EVERY_S)
                 continue
             self._link = link = Link(reader, writer, on_told=_nothing, on_asked=self._asked)
+            self._board.want_anew()
             link.tell("here", {"gateway": self._index, "pid": os.getpid(), "declaration": self._declared.digest})
             await link.run()
             self._link = None

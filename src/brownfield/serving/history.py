@@ -43,7 +43,8 @@ def enter_history(path: Path, action: str, spec: "WorkspaceSpec", loaded: Mappin
     try:
         with open_store(path, clock=clock) as store:
             for name, one in loaded.items():
-                _enter(store, action, spec, name, one)
+                if name in spec.integrations:  # a previous version was admitted before
+                    _enter(store, action, spec, name, one)
     except (StoreError, OSError) as error:
         _log.error(
             "the store cannot be written: what answers now is not entered",

@@ -20,6 +20,7 @@ from brownfield.model.probe import ProbeReport, probe, warm_up
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.workers.keeper import Keeper, WorkerState
 
@@ -261,9 +262,7 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
         elif step.constant is not None:
             yield Constant(step.constant, response)
         else:
-            _log.warning(
-                "there is no previous version yet", extra={"event": "BF-SRV-NO-PREVIOUS", "integration": spec.name}
-            )
+            yield PreviousVersion()
 
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:

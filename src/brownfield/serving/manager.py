@@ -6,6 +6,7 @@ when anything is refused, everything stays as it was and the log says why. SIGTE
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -32,10 +33,13 @@ from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
+from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from brownfield.integration import IntegrationSpec
 
 __all__ = ["Manager"]
 
@@ -43,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
+_GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 
@@ -57,7 +62,7 @@ class Manager:
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
-        Tells the supervisor: ``ready``, and which declaration is in force.
+        Tells the supervisor which declaration and bundles are in force, and when all is ready.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Manager:
         try:
             self._soon(self._keep_reader())
             self._soon(self._keep_measuring())
+            self._soon(self._keep_gateways())
             starting = self._soon(self._start())
             await self._ended.wait()
             starting.cancel()
@@ -129,19 +135,22 @@ class Manager:
     async def _start(self) -> None:
         """Load every model, several at a time; then the workspace is ready."""
         loaded: dict[str, Loaded] = {}
+        specs = await self._specs(self._spec)
 
         async def load(name: str) -> None:
-            loaded[name] = one = await self._loader.load(self._spec.integrations[name])
+            loaded[name] = one = await self._loader.load(specs[name])
             self._residence.replace({**_models(self._residence), name: one})
             self._loading = [each for each in self._loading if each.integration != name]
             await self._publish()
 
-        await asyncio.gather(*(load(name) for name in self._spec.integrations))
+        await asyncio.gather(*(load(name) for name in specs))
         await self._enter_history("workspace.served")
         await self._pipelines.follow(self._spec, self._drain_s)
         self._started = True
+        await asyncio.to_thread(self._residence.measure)
         await self._publish()
-        self._tell_supervisor({"ready": True, "declaration": digest_of(self._spec), "bundles": self._bundles()})
+        self._tell_in_force()
+        self._tell_supervisor({"ready": True})
 
     async def reload(self) -> bool:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
@@ -174,24 +183,31 @@ class Manager:
         fresh: dict[str, Loaded] = {}
 
         async def load(name: str) -> None:
-            fresh[name] = await self._loader.load(spec.integrations[name], before.get(name), strict=True)
+            strict = name in spec.integrations
+            fresh[name] = await self._loader.load(specs[name], earlier_of(specs[name], before), strict=strict)
 
-        tried = await asyncio.gather(*(load(name) for name in spec.integrations), return_exceptions=True)
+        specs = await self._specs(spec)
+        tried = await asyncio.gather(*(load(name) for name in specs), return_exceptions=True)
         for each in tried:
             if isinstance(each, BaseException):
                 await _end_unused(fresh, before)
                 raise each
-        return {name: fresh[name] for name in spec.integrations}
+        return {name: fresh[name] for name in specs}
+
+    async def _specs(self, spec: WorkspaceSpec) -> "dict[str, IntegrationSpec]":
+        """Give all that is to be loaded: every integration, and the bundles before where chains ask for them."""
+        return await asyncio.to_thread(with_previous, spec, self._var / "brownfield.db", self._clock)
 
     async def _swap(
         self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
     ) -> None:
         """Let all gateways swap; then what runs beside them follows."""
+        loads = [one.loading for one in self._residence.models.values() if one.loading is not None]
         self._spec = spec
         self._residence.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
-        self._tell_supervisor({"declaration": digest_of(spec), "bundles": self._bundles()})
+        self._tell_in_force()
         await self._publish()
         old_lookups, self._lookups = self._lookups, Lookups(spec, self._clock)
         await asyncio.to_thread(old_lookups.end)
@@ -199,6 +215,7 @@ class Manager:
         await self._enter_history("workspace.reloaded")
         _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
         await asyncio.sleep(_LINGER_S)
+        await asyncio.gather(*loads)  # a process that is being started is ended after its start
         await _end_unused(before, fresh)
 
     async def _commit(self, gateway: Gateway, plan: Plan) -> None:
@@ -317,13 +334,26 @@ class Manager:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
 
+    async def _keep_gateways(self) -> None:
+        """End gateways that hang: the supervisor starts them again."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
+                extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
+                _log.error("a gateway hangs and is replaced", extra=extra)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(gateway.pid, signal.SIGKILL)
+
     async def _enter_history(self, action: str) -> None:
         store = self._var / "brownfield.db"
         await asyncio.to_thread(enter_history, store, action, self._spec, _models(self._residence), self._clock)
 
-    def _bundles(self) -> list[tuple[str, str]]:
-        found = [one.bundle for one in _models(self._residence).values() if one.bundle is not None]
-        return [(str(bundle.folder), bundle.digest) for bundle in found]
+    def _tell_in_force(self) -> None:
+        """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
+        self._tell_supervisor({"declaration": digest_of(self._spec)})
+        for one in _models(self._residence).values():
+            if one.bundle is not None:
+                self._tell_supervisor({"bundle": (str(one.bundle.folder), one.bundle.digest)})
 
     async def _end_all(self) -> None:
         await _end_unused(_models(self._residence), {})

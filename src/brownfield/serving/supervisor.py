@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -74,7 +75,14 @@ class Supervisor:
         Longest time in seconds for requests in flight when it is ended.
     on_ready
         Called with the address, such as ``http://127.0.0.1:8080``, once every model was tried.
+
+    Attributes
+    ----------
+    front_class
+        What a gateway is made of; another one may answer in its own way.
     """
+
+    front_class: type[Front] = Front
 
     def __init__(
         self,
@@ -120,10 +128,6 @@ class Supervisor:
             finally:
                 (spec.folder / "var" / "run" / CONTROL).unlink(missing_ok=True)
 
-    def front(self, index: int) -> Front:
-        """Make one gateway; called in its process."""
-        return Front(index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock)
-
     def _try_lookups(self) -> None:
         """Refuse lookups that no gateway could make."""
         lookups = Lookups(self._spec, self._clock)
@@ -167,7 +171,10 @@ class Supervisor:
 
     def _gateway(self, index: int) -> int:
         self._control.close()
-        return self.front(index).run(self._listener, self._life)
+        front = self.front_class(
+            index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
+        )
+        return front.run(self._listener, self._life)
 
     def _manage(self) -> int:
         self._listener.close()
@@ -242,36 +249,35 @@ class Supervisor:
                 self._hear(msgspec.json.decode(self._ears.recv(2**20)))
 
     def _hear(self, message: Mapping[str, Any]) -> None:
-        """Take over the declaration in force: what is forked from now on begins with it."""
+        """Take over what is in force: what is forked from now on begins with it."""
         try:
-            if message["declaration"] != self._declared.digest:
-                fresh = read_declared(self._spec.folder)
-                if fresh.digest == message["declaration"]:
-                    fresh.bundles.update(self._declared.bundles)
-                    self._declared = fresh
-                    if self._tls is not None and fresh.spec.serving.tls is not None:
-                        load_certificate(self._tls, fresh.spec.serving.tls, fresh.spec.folder)
-            bundles = self._declared.bundles
-            wanted = {digest: folder for folder, digest in message["bundles"]}
-            for digest in bundles.keys() - wanted.keys():
-                del bundles[digest]
-            for digest in wanted.keys() - bundles.keys():
-                bundles[digest] = reopen_bundle(self._spec.folder / wanted[digest], digest)
+            if message.get("declaration", self._declared.digest) != self._declared.digest:
+                self._take_over(message["declaration"])
+            if "bundle" in message:
+                folder, digest = message["bundle"]
+                self._declared.bundles[digest] = reopen_bundle(Path(folder), digest)
         except (BrownfieldError, OSError) as error:
             extra = {"event": "BF-SRV-NOT-TAKEN-OVER", "reason": str(error)}
             _log.error("the supervisor could not read again what is in force", extra=extra)
         if message.get("ready"):
-            _log.info(
-                "serving",
-                extra={
-                    "event": "BF-SRV-SERVING",
-                    "address": self._address[0],
-                    "port": self._address[1],
-                    "integrations": len(self._declared.spec.integrations),
-                },
-            )
-            on_ready, self._on_ready = self._on_ready, lambda _: None
-            on_ready(self._url())
+            self._say_ready()
+
+    def _take_over(self, digest: str) -> None:
+        """Read the declaration again; one that was edited since the reload is left, and so is the one in memory."""
+        fresh = read_declared(self._spec.folder)
+        if fresh.digest != digest:
+            raise DeclarationError("the declaration was edited since it was reloaded")
+        self._declared = fresh
+        if self._tls is not None and fresh.spec.serving.tls is not None:
+            load_certificate(self._tls, fresh.spec.serving.tls, fresh.spec.folder)
+
+    def _say_ready(self) -> None:
+        count = len(self._declared.spec.integrations)
+        address, port = self._address
+        extra = {"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": count}
+        _log.info("serving", extra=extra)
+        on_ready, self._on_ready = self._on_ready, lambda _: None
+        on_ready(self._url())
 
     # --- its end ---
 

@@ -484,12 +484,10 @@ def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Findi
 def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     """Name the declared parts that are read and checked, and not acted on by this release."""
     model: KeyPath = ("model", "uri") if isinstance(spec.document.data.get("model"), dict) else ("model",)
-    declared: list[tuple[KeyPath, bool]] = [
+    declared: tuple[tuple[KeyPath, bool], ...] = (
         (("rollout",), spec.rollout is not None),
         (("monitors",), spec.monitors is not None),
         (model, spec.model is not None and spec.model.uri is not None),
-    ]
-    for index, step in enumerate(spec.fallback.chain):
-        declared.append((("fallback", "chain", index), step.kind == "previous_version"))
+    )
     for path in (path for path, is_declared in declared if is_declared):
         yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")

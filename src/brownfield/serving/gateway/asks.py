@@ -62,6 +62,8 @@ class Ask:
         When it was admitted.
     priority
         What it is for.
+    cause, fallen
+        Why it fell back first, and how many of the chain were asked since.
     caller
         Name of the principal, with whom others share the model by rows.
     over
@@ -72,12 +74,14 @@ class Ask:
 
     __slots__ = (
         "caller",
+        "cause",
         "checked",
         "context",
         "counted",
         "deadline_ns",
         "done",
         "entered_ns",
+        "fallen",
         "flow",
         "fresh",
         "known",
@@ -107,6 +111,8 @@ class Ask:
         self.entered_ns = 0
         self.priority = Priority.INTERACTIVE
         self.caller = ""
+        self.cause = ""
+        self.fallen = 0
         self.flow: tuple[str, bool] = ("", False)
         self.queued: Version | None = None
         self.model_call: ModelCall | None = None
@@ -130,6 +136,8 @@ class ModelCall:
     ----------
     deadline_ns
         When the last of its callers gives up.
+    alone
+        Whether it was one request, and the workers held no other call for as long as it went.
     rows
         Of all of them.
     sent_ns
@@ -138,10 +146,11 @@ class ModelCall:
         When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "asks", "deadline_ns", "rows", "sent_ns", "soonest_ns")
+    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "rows", "sent_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
+        self.alone = False
         self.sent_ns = 0
         self.rows = sum([ask.checked.rows for ask in asks])
         self._coroutine: Coroutine[Any, Any, None]

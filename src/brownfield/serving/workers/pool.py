@@ -72,13 +72,16 @@ class WorkerPool:
         if not self._members and self.on_demand is not None:
             await self._until_loaded(self.on_demand, deadline_ns)
         self._retries.earn()
-        member = self._least_busy(None)
+        member = self._choice(None)
+        if member is None:
+            raise WorkerUnavailable("no model process is running")
         try:
             return await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
-            if not self._retries.spend():
+            sibling = self._choice(member)
+            if sibling is None or not self._retries.spend():
                 raise
-            return await _ask(self._least_busy(member), tensors, deadline_ns)
+            return await _ask(sibling, tensors, deadline_ns)
 
     async def _until_loaded(self, load: Callable[[], None], deadline_ns: int) -> None:
         """Have a worker loaded and wait for it; not at all when the deadline is sooner than that can be."""
@@ -96,13 +99,12 @@ class WorkerPool:
             self._arrival.set_result(None)
         self._arrival = None
 
-    def _least_busy(self, but: _Member | None) -> _Member:
+    def _choice(self, but: _Member | None) -> _Member | None:
+        """Give the least busy worker that is not ``but``."""
         choice = None
         for member in self._members:
             if member is not but and (choice is None or member.channel.in_flight < choice.channel.in_flight):
                 choice = member
-        if choice is None:
-            raise WorkerUnavailable("no model process is running")
         return choice
 
 
