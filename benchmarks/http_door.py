@@ -29,16 +29,20 @@ from pathlib import Path
 import uvicorn
 from brownfield.integration import load_workspace
 from brownfield.serving import Supervisor
+from brownfield.serving.front import Front
 from brownfield.serving.gateway import asgi_app
 
-class UnderUvicorn(Supervisor):
-    async def _listen(self):
-        config = uvicorn.Config(asgi_app(self._handler), port=self._port, http="httptools", ws="none", lifespan="off",
+class UnderUvicorn(Front):
+    async def listen(self, listener):
+        config = uvicorn.Config(asgi_app(self.handler), http="httptools", ws="none", lifespan="off",
                                 access_log=False, log_config=None, log_level="warning", server_header=False,
                                 proxy_headers=False)
-        await uvicorn.Server(config).serve()
+        await uvicorn.Server(config).serve([listener])
 
-UnderUvicorn(load_workspace(Path(sys.argv[1])), port=int(sys.argv[2])).run()
+class Served(Supervisor):
+    front_class = UnderUvicorn
+
+Served(load_workspace(Path(sys.argv[1])), port=int(sys.argv[2])).run()
 """
 BARE = """
 import asyncio, socket, sys

@@ -36,6 +36,7 @@ KINDS = ("model", "fallback", "refused", "error", "timeout")
 _MODEL, _FALLBACK, _REFUSED, _ERROR, _TIMEOUT = range(5)
 _DEGRADED = (b'"brownfield_degraded":true', b'"degraded":true')
 _LOOK_EVERY_S = 0.25
+_SHORTEST_WAIT_S = 20e-6  # below that it looks again at once
 _ECHO = """
 import select, socket, sys
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -162,7 +163,9 @@ class _Generator:
                     self._backlog.append(moments[at])
                 at += 1
             wait = max(0.0, moments[at] - clock()) if at < count else _LOOK_EVERY_S
-            for number, _ in self._poller.poll(0 if wait < 0.0005 else min(wait - 0.0003, _LOOK_EVERY_S)):
+            if wait > _SHORTEST_WAIT_S:
+                select.select([self._poller.fileno()], [], [], min(wait, _LOOK_EVERY_S))  # epoll counts milliseconds
+            for number, _ in self._poller.poll(0):
                 self._receive(self._open[number])
             now = clock()
             if now > look:
@@ -320,7 +323,11 @@ def _summed_up(load: Load, joined: dict[str, np.ndarray]) -> dict[str, Any]:
         figures["rates"][kind] = round(int(np.sum((kinds == number) & in_time)) / load.seconds, 2)
         if len(own):
             p50, p99 = np.percentile(own, (50, 99))
-            figures[kind] = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(float(own.max()), 3)}
+            figures[kind] = {
+                "p50_ms": round(float(p50), 3),
+                "p99_ms": round(float(p99), 3),
+                "max_ms": round(float(own.max()), 3),
+            }
     figures["late_p99_ms"] = round(float(np.percentile(joined["late_s"], 99)) * 1e3, 3) if joined["late_s"].size else 0
     ended = joined["ended_s"][kinds == _MODEL]
     if ended.size:

@@ -1,10 +1,14 @@
 """What the benchmarks of the prediction path share: a workspace with a small model (M1), and a measured run of wrk."""
 
+import contextlib
 import itertools
 import re
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
@@ -109,12 +113,17 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Wait until somebody listens."""
+    """Wait until somebody listens who does not say that it is not ready."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).close()
+            except urllib.error.HTTPError as error:
+                if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                    time.sleep(0.05)
+                    continue
+            return
         time.sleep(0.05)
     raise TimeoutError(port)
 

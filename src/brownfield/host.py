@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "give_way", "read_host"]
+__all__ = ["HostFacts", "available_mib", "give_way", "pss_mib", "read_host"]
 
 _MIB = 2**20
 _FLAGS = frozenset(
@@ -125,6 +125,38 @@ def read_host(root: Path = Path("/")) -> HostFacts:
         seccomp=seccomp,
         user_namespaces=namespaces,
     )
+
+
+def available_mib(root: Path = Path("/")) -> float:
+    """Memory that is not in use just now, in MiB, within the control group's limit.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are found: for tests.
+    """
+    return _memory(root)[1] / _MIB
+
+
+def pss_mib(pid: int, root: Path = Path("/")) -> float:
+    """Proportional set size of a process in MiB: its own memory, and its share of what others map too.
+
+    Parameters
+    ----------
+    pid
+        Of this user; 0.0 is given for one that has gone or may not be looked at.
+    root
+        Where ``proc`` is found: for tests.
+
+    Examples
+    --------
+    >>> pss_mib(os.getpid()) > 1
+    True
+    """
+    for line in _text(root / f"proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _quota_cores(root: Path) -> float | None:

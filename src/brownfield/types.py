@@ -58,7 +58,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=False, kw_only=True):
         ``id@version`` of the contract.
     cause
         Why the model did not answer (``deadline``, ``worker``, ``output``, ``breaker``, ``overload``, ``no_model``,
-        ``model``); empty when it did.
+        ``model``, ``poison``, ``lookup``); empty when it did.
     """
 
     id: str

@@ -56,9 +56,23 @@ class Served:
     @property
     def models(self) -> list[psutil.Process]:
         """The processes of models."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in found if "child/__main__.py" in " ".join(each.cmdline())]
 
-    def model_steps(self) -> list[tuple[int, int]]:
+    def asked_without_a_model(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        """The answer to a request during which no model's process woke up.
+
+        Heartbeats wake it every other second, so the same is asked again when one may have been among it: a request
+        that reached the model would wake it each time.
+        """
+        for _ in range(8):
+            before = self._model_steps()
+            answer = ask()
+            if before and self._model_steps() == before:
+                return answer
+        raise AssertionError("a model's process woke up each time")
+
+    def _model_steps(self) -> list[tuple[int, int]]:
         """Each model process and how often it went to sleep after work: one that is not asked for anything stands."""
         return [(model.pid, model.num_ctx_switches().voluntary) for model in self.models]
 

@@ -117,25 +117,32 @@ def test_a_changed_probe_is_refused_by_its_digests(probe, tmp_path, changed) -> 
     assert not (tmp_path / "result.npz").exists()
 
 
+def told(folder: Path, **changed) -> Path:
+    """A result made by hand, of a machine on which the model itself did not run."""
+    found = {"rows": [{"model": "fp32", "session": {}, "cause": "crash", "failure": "it ended (SIGILL)"}], **changed}
+    found["host"] = dict.fromkeys(("cpu_model", "machine", "kernel", "engines"), "")
+    found["host"] |= {"cpu_flags": [], "cores": 1, "memory_mib": 1}
+    np.savez(folder / "r.npz", result=np.frombuffer(json.dumps(found).encode(), dtype=np.uint8))
+    return folder / "r.npz"
+
+
 @pytest.mark.full
 def test_models_and_digests_changed_together_are_refused_at_home(probe, mlp, few, tmp_path) -> None:
     """The key of the task covers the digests: a result under another key is none of ours."""
-    kept = probe.parent / "kept" / "task.json"
-    task = json.loads(kept.read_bytes())
-    told = {"key": "f" * 64, "host": {}, "rows": [], "noise": {"ratio": 1, "steal_share": 0}}
-    told["host"] = {
-        "cpu_model": "",
-        "cpu_flags": [],
-        "cores": 1,
-        "memory_mib": 1,
-        "machine": "",
-        "kernel": "",
-        "engines": "",
-    }
-    np.savez(tmp_path / "r.npz", result=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8))
+    kept = probe.parent / "kept"
     with pytest.raises(DeclarationError, match="one of another probe"):
-        judge_probe(tmp_path / "r.npz", mlp(), few, GENEROUS, folder=kept.parent)
-    assert len(task["key"]) == 64
+        judge_probe(told(tmp_path, key="f" * 64), mlp(), few, GENEROUS, folder=kept)
+
+
+@pytest.mark.full
+def test_a_model_that_does_not_run_there_does_not_fit(probe, mlp, few, tmp_path) -> None:
+    """An instruction that the target lacks ends the model's process there: that is the verdict, with its reason."""
+    kept = probe.parent / "kept"
+    key = json.loads((kept / "task.json").read_bytes())["key"]
+    fit = judge_probe(told(tmp_path, key=key), mlp(), few, GENEROUS, folder=kept)
+    assert fit.choice.verdict == Verdict.DOES_NOT_FIT
+    assert "does not run there: it ended (SIGILL)" in fit.choice.why
+    assert fit.advice is not None
 
 
 def test_a_result_without_a_packed_probe_is_refused(mlp, few, tmp_path) -> None:

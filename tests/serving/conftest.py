@@ -207,14 +207,26 @@ def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> byte
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
-def write_model(folder: Path, name: str, version: str, data: bytes, weight: float = 1.0) -> Path:
-    """Bundle a model with identity features."""
+def write_model(
+    folder: Path, name: str, version: str, data: bytes, weight: float = 1.0, session: dict[str, Any] | None = None
+) -> Path:
+    """Bundle a model with identity features, to be served in the given session."""
+    provenance = {"fit": {"session": session}} if session else {}
     contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
     features = identity(contract.schema("request"), contract.schema("response"))
     x = np.ones((2, 4), np.float32)
     golden = Golden({"x": x}, {"y": np.full((2, 1), 4 * weight, np.float32)})
     bundle = folder / "integrations" / "risk" / "bundles" / name
-    write_bundle(bundle, name="risk", version=version, model=data, features=features, contract=contract, golden=golden)
+    write_bundle(
+        bundle,
+        name="risk",
+        version=version,
+        model=data,
+        features=features,
+        contract=contract,
+        golden=golden,
+        provenance=provenance,
+    )
     return bundle
 
 
@@ -305,6 +317,7 @@ class Running:
         self.process = background.process
         self.pid = background.process.pid
         self.url = background.url
+        self.folder = folder
         self._log = folder / "var" / "serve.log"
 
     @property
@@ -327,7 +340,28 @@ class Running:
 
     def model_pids(self) -> list[int]:
         """Processes of models."""
-        return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        return [each.pid for each in self._children() if "child/__main__.py" in " ".join(_command(each))]
+
+    def pid_of(self, name: str) -> int:
+        """Process of a name, such as ``bf-gateway-0`` or ``bf-manager``; 0 while there is none."""
+        return next((each.pid for each in self._children() if _name(each) == name), 0)
+
+    def _children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def _serving() -> Iterator[Callable[..., Running]]:

@@ -68,8 +68,12 @@ def test_the_cost_curve_tells_what_shared_calls_take():
 
 
 def test_as_many_calls_are_with_the_model_as_keep_it_busy():
-    """Two where the engine takes longer than the way there and back, up to four where the way is longer."""
-    slow, quick = Admission(), Admission()
+    """Two where the engine takes longer than the way there and back, up to four where the way is longer.
+
+    One where it takes less for a record than the gateway itself.
+    """
+    slow, near, quick = Admission(), Admission(), Admission()
     answered(slow, rows=4, every_ns=30_000_000, run_ns=28_000_000)
+    answered(near, rows=4, every_ns=900_000, run_ns=120_000)
     answered(quick, rows=32, every_ns=300_000, run_ns=10_000)
-    assert (Admission().window(8), slow.window(4), quick.window(32)) == (2, 2, 4)
+    assert (Admission().window(8), slow.window(4), near.window(4), quick.window(32)) == (2, 2, 4, 1)

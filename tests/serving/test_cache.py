@@ -103,8 +103,8 @@ def test_the_least_recently_asked_goes_first():
     assert [cache.get(key, 0) is not None for key in (b"a", b"b", b"c")] == [True, False, True]
 
 
-def test_equal_questions_of_one_moment_ask_the_model_once(served, cached):
-    """Single flight: 200 callers with one record are one row for the model."""
+def test_f81_equal_questions_of_one_moment_ask_the_model_once(served, cached):
+    """F-81, single flight: 200 callers with one record are one row for the model."""
     answers = ask(served, *[ONE] * 200, together=True)
     assert cached == [[1.0]]
     reasons = [answer.decision.reason for answer in answers]
@@ -198,7 +198,7 @@ def test_the_declared_cache_is_built(tmp_path):
     """`model.cache` in the declaration."""
     from types import SimpleNamespace
 
-    from brownfield.serving.loading import _cache
+    from brownfield.serving.board import _cache
 
     declared = SimpleNamespace(ttl_s=5.0, key_fields=("items",))
     assert _cache(SimpleNamespace(model=SimpleNamespace(cache=declared)))._ttl_ns == 5_000_000_000

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+from brownfield.serving.figures import manager_lines
 from brownfield.serving.gateway import ROUTES
 from brownfield.serving.gateway.latency import STAGE_NAMES
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.problem import TITLES
+from brownfield.serving.residence import Residence
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
 
@@ -45,6 +47,14 @@ def test_the_page_lists_the_metrics(served):
         assert f"`{name}`" in PAGE
 
 
+def test_the_page_lists_the_metrics_of_the_manager():
+    """Name and type of each, in order."""
+    residence = Residence(lambda: None, used_mib=lambda: 0.0)
+    families = re.findall(r"# TYPE (\S+) (\S+)", "\n".join(manager_lines(residence, {}, 1)))
+    section = PAGE.split("### Metrics of the manager\n", 1)[1]
+    assert re.findall(r"^\| `(\w+)` \| (\w+) \|", section.split("\n### ", 1)[0], re.MULTILINE) == families
+
+
 def test_the_page_names_every_cause():
     """Those that a decision can carry."""
     from brownfield.serving.gateway.causes import CAUSES
@@ -53,4 +63,5 @@ def test_the_page_names_every_cause():
         *CAUSES.values(),
         "breaker",
         "no_model",
+        "poison",
     }

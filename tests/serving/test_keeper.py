@@ -1,20 +1,21 @@
 """Keeping a process: restarts with pauses, quarantine after quick deaths."""
 
 import asyncio
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from brownfield.errors import WorkerUnavailable
 from brownfield.serving.workers import keeper as keeper_module
 from brownfield.serving.workers.keeper import Keeper, WorkerState
-from brownfield.serving.workers.pool import WorkerPool
 
 
 class Process:
     """A process of paper."""
 
-    socket_path = "nowhere"
+    socket_path = Path("nowhere")
 
     def __init__(self):
         self.ended = 0
@@ -53,7 +54,9 @@ def channels(monkeypatch):
 
     class Connect:
         @staticmethod
-        async def connect(_path, *, on_lost):
+        async def connect(_path, *, on_lost=None, **_):
+            if on_lost is None:
+                return Channel(lambda: None)  # a heartbeat
             made.append(Channel(on_lost))
             return made[-1]
 
@@ -72,27 +75,24 @@ async def until(condition):
 
 
 def test_a_process_that_ends_is_replaced(channels):
-    """The pool has the new connection, and the old process is cleared away."""
-    processes, ready = [], []
+    """Who listens is told each time it changes, and the old process is cleared away."""
+    processes, told = [], []
 
     def start():
         processes.append(Process())
         return processes[-1]
 
     async def run():
-        pool = WorkerPool()
-        keeper = Keeper(start, pool, label="till 1", on_ready=lambda: ready.append(True))
+        keeper = Keeper(start, label="till 1", on_change=lambda: told.append(keeper.socket))
         await keeper.begin()
         channels[0].lose()
         await until(lambda: len(channels) == 2 and keeper.state is WorkerState.READY)
-        assert pool.ready
         await keeper.end()
-        assert not pool.ready
         return keeper.state
 
     assert asyncio.run(run()) is WorkerState.STOPPED
     assert [each.ended for each in processes] == [1, 1]
-    assert len(ready) == 2
+    assert told == ["nowhere", "", "nowhere"]
 
 
 def test_a_crash_loop_ends_in_quarantine(channels):
@@ -104,14 +104,13 @@ def test_a_crash_loop_ends_in_quarantine(channels):
         return Process()
 
     async def run():
-        pool = WorkerPool()
-        keeper = Keeper(start, pool, label="till 1")
+        keeper = Keeper(start, label="till 1")
         await keeper.begin()
         while keeper.state is not WorkerState.QUARANTINED:
             if channels[-1].connected:
                 channels[-1].lose()
             await asyncio.sleep(0.001)
-        assert not pool.ready
+        assert keeper.socket == ""
         await keeper.end()
 
     asyncio.run(run())
@@ -129,7 +128,7 @@ def test_failing_starts_count_as_quick_deaths(channels):
         return Process()
 
     async def run():
-        keeper = Keeper(start, WorkerPool(), label="till 1")
+        keeper = Keeper(start, label="till 1")
         await keeper.begin()
         channels[0].lose()
         await until(lambda: keeper.state is WorkerState.QUARANTINED)
@@ -146,7 +145,7 @@ def test_a_first_start_that_fails_is_told(channels):
         raise WorkerUnavailable("it does not load")
 
     with pytest.raises(WorkerUnavailable):
-        asyncio.run(Keeper(start, WorkerPool(), label="till 1").begin())
+        asyncio.run(Keeper(start, label="till 1").begin())
 
 
 def test_processes_start_one_after_another(channels):
@@ -162,9 +161,79 @@ def test_processes_start_one_after_another(channels):
 
     async def run():
         starts = asyncio.Lock()
-        keepers = [Keeper(start, WorkerPool(), label=str(n), starts=starts) for n in range(6)]
+        keepers = [Keeper(start, label=str(n), starts=lambda: starts) for n in range(6)]
         await asyncio.gather(*(keeper.begin() for keeper in keepers))
         await asyncio.gather(*(keeper.end() for keeper in keepers))
 
     asyncio.run(run())
     assert max(most) == 1
+
+
+@pytest.mark.parametrize(("greets", "replaced"), [(False, True), (True, False)])
+def test_f06_a_silent_process_is_replaced_and_a_slow_one_is_not(channels, monkeypatch, greets, replaced):
+    """F-06, F-07: a process that greets nobody hangs; one that greets was only slow. Neither needs a request for it."""
+    starts = []
+
+    async def greeted(_process, _patience_s):
+        return greets or len(channels) > 1
+
+    def start():
+        starts.append(True)
+        return Process()
+
+    monkeypatch.setattr(keeper_module, "_greets", greeted)
+    monkeypatch.setattr(keeper_module, "_HEARTBEAT_S", 0.01)
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        if replaced:
+            await until(lambda: len(starts) == 2 and keeper.state is WorkerState.READY)
+        else:
+            keeper.suspect()
+            await asyncio.sleep(0.05)
+        await keeper.end()
+
+    asyncio.run(run())
+    assert (len(starts) == 2) is replaced
+
+
+def test_a_keeper_begins_again_after_its_end(channels):
+    """Unloaded and loaded again: another process, and the first is gone."""
+    processes = []
+
+    def start():
+        processes.append(Process())
+        return processes[-1]
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        for _ in range(2):
+            await keeper.begin()
+            assert keeper.socket == "nowhere"
+            await keeper.end()
+            assert keeper.state is WorkerState.STOPPED
+
+    asyncio.run(run())
+    assert [each.ended for each in processes] == [1, 1]
+
+
+def test_a_start_that_nobody_waits_for_leaves_no_process(channels):
+    """Ended in the middle of a start: the process is ended as soon as it is there."""
+    processes, entered = [], threading.Event()
+
+    def start():
+        entered.set()
+        time.sleep(0.05)
+        processes.append(Process())
+        return processes[-1]
+
+    async def run():
+        task = asyncio.create_task(Keeper(start, label="till 1").begin())
+        await asyncio.to_thread(entered.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert [each.ended for each in processes] == [1]

@@ -61,7 +61,7 @@ def written(shop):
 def children(shop):
     """Processes of pipelines."""
     found = []
-    for each in psutil.Process(shop.served.pid).children():
+    for each in psutil.Process(shop.served.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has ended, and is waited for in this moment
             found += [each] if "continuous" in " ".join(each.cmdline()) else []
     return found

@@ -1,7 +1,10 @@
 """Python classes that are served: what they do wrong costs a fallback, never a caller and never the host."""
 
 import json
+import os
+import signal
 import stat
+import time
 from pathlib import Path
 
 import httpx
@@ -29,6 +32,22 @@ class Versioned:
     def predict(self, inputs):
         return {"y": np.full((len(inputs["x"]), 1), self.version)}
 """
+
+STEADY = """
+class Steady:
+    inputs = {"x": ("float32", (None, 4))}
+    outputs = {"y": ("float32", (None, 1))}
+
+    def load(self, folder):
+        pass
+
+    def predict(self, inputs):
+        return {"y": inputs["x"].sum(axis=1, keepdims=True)}
+"""
+
+FRAGILE = "import os\n" + STEADY.replace(
+    "        return", "        if inputs['x'][0, 0] == 1:\n            os.abort()\n        return"
+)
 
 
 def by_model(answer):
@@ -106,6 +125,34 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
     assert "4711" not in running.log
 
 
+@pytest.mark.parametrize("harm", ["abort", "loop"], ids=["F-05-crash", "F-05-hang"])
+def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_workspace, serving, traffic, harm):
+    """F-05: sent again and again it ends a process once in company and twice alone, then it is refused unasked."""
+    running = serving(harmful_workspace())
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    poison, causes = [HARM[harm], 0, 0, 0], []
+    for _ in range(20):
+        answer = running.predict(poison)
+        assert answer["prediction"] == {"y": [0.5]}
+        causes.append(answer["decision"]["cause"])
+        if causes[-1] == "poison":
+            break
+        wait_until_back(running, callers)
+    assert causes[-1] == "poison", causes
+    assert len(events(running, "BF-WRK-POISON")) == 1
+    wait_until_back(running, callers)
+    deaths = len(events(running, "BF-WRK-ENDED"))
+    assert deaths <= 3
+    refused_from = len(callers.history)
+    assert {running.predict(poison)["decision"]["cause"] for _ in range(20)} == {"poison"}
+    wait_until_back(running, callers)
+    callers.end()
+    assert callers.failures == []
+    assert len(events(running, "BF-WRK-ENDED")) == deaths
+    assert {answer["decision"]["source"] for *_, answer in callers.history[refused_from:]} == {"model"}
+
+
 def test_incompatible_locks_serve_side_by_side_built_offline(risk, serving, tmp_path):
     """One integration on numpy 1.26, one on numpy 2.4, each in its environment, built from a folder of wheels."""
     wheels = tmp_path / "wheels"
@@ -153,3 +200,34 @@ def test_a_missing_environment_is_said_and_the_fallback_answers(risk, serving, t
     assert "brownfield bundle" in refusal["reason"]
     assert "--build-environment" in refusal["reason"]
     assert not (workspace / "var" / "environments").exists()
+
+
+def test_f04_a_crash_loop_is_quarantined_and_the_previous_version_serves(risk, serving, tmp_path):
+    """F-04: version 2 dies on what everybody asks; before and after its quarantine version 1 answers, and says so."""
+    risk.declare(tmp_path, deadline_ms=2000, model_path="bundles/1")
+    declaration = tmp_path / "integrations" / "risk" / "integration.yaml"
+    text = declaration.read_text().replace("chain: [", "chain: [previous_version, ")
+    declaration.write_text(text)
+    for version, module in (("1", STEADY), ("2", FRAGILE)):
+        (tmp_path / f"model{version}.py").write_text(module)
+        bundle_class(tmp_path, version, tmp_path / f"model{version}.py", "Steady")
+    running = serving(tmp_path)
+    assert running.predict([1, 2, 3, 4])["decision"]["version"] == "1"
+    declaration.write_text(text.replace("bundles/1", "bundles/2"))
+    os.kill(running.pid, signal.SIGHUP)
+    ends = time.monotonic() + 90
+    while not events(running, "BF-SRV-RELOADED"):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert running.predict([0, 2, 3, 4])["decision"]["version"] == "2"
+    asked = 0
+    while not events(running, "BF-WRK-QUARANTINED"):
+        assert time.monotonic() < ends
+        asked += 1
+        answer = running.predict([1, asked, 0, 0])
+        assert answer["prediction"] == {"y": [1.0 + asked]}, answer
+        assert (answer["decision"]["source"], answer["decision"]["version"]) == ("previous_version", "1")
+        time.sleep(0.05)
+    answer = running.predict([0, 2, 3, 4])
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("previous_version", "worker")
+    assert running.ready_status() == 200

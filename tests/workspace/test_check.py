@@ -87,11 +87,6 @@ def test_a_sound_workspace_passes(workspace: Path) -> None:
             ("warning", "integrations/reorder/integration.yaml:8", "fallback"),
         ),
         (
-            "chain: [{table",
-            "chain: [previous_version, {table",
-            ("notice", "integrations/reorder/integration.yaml:8", "fallback.chain[0]"),
-        ),
-        (
             "model: bundles/reorder",
             "model: bundles/reorder\nrollout: {steps: [setWeight: 5]}",
             ("notice", "integrations/reorder/integration.yaml:8", "rollout"),

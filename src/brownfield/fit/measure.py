@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from brownfield.errors import BrownfieldError
+from brownfield.errors import BrownfieldError, WorkerUnavailable
 from brownfield.fit.rows import Rows
-from brownfield.model.process import Caller, ModelProcess
+from brownfield.model.process import Caller, ModelProcess, RunFailed
 from brownfield.statistics import Interval, quantile_interval
 
 if TYPE_CHECKING:
@@ -144,11 +144,19 @@ def trial(  # noqa: PLR0913 (a trial's parts; all but the first three are keywor
 
 
 def cost_curve(caller: Caller, rows: Rows, runs: int = 15) -> dict[str, float]:
-    """Median microseconds in the engine for requests of 1, 8 and 32 rows; of 1 alone where rows cannot be joined."""
-    curve = {}
+    """Median microseconds in the engine for requests of 1, 8 and 32 rows; of 1 alone where rows cannot be joined.
+
+    It ends before the first size that the declared memory does not admit: a candidate is not worse for that.
+    """
+    curve: dict[str, float] = {}
     for count in CURVE_ROWS if rows.batched and caller.hello.batched else (1,):
         request = rows.joined(count) if rows.batched else rows.samples[0]
-        taken = [caller.ask(request, timeout_s=_RUN_TIMEOUT_S).run_us for _ in range(runs + 2)]
+        try:
+            taken = [caller.ask(request, timeout_s=_RUN_TIMEOUT_S).run_us for _ in range(runs + 2)]
+        except (RunFailed, WorkerUnavailable):
+            if not curve:
+                raise
+            break
         curve[str(count)] = float(np.median(taken[2:]))
     return curve
 

@@ -1,7 +1,7 @@
 """Measure on another machine: pack candidates and rows into one file, and judge what it brings back.
 
 In: a model, rows, limits. Out: a ``.pyz`` that runs with Python, numpy and onnxruntime alone; then, of its result, a
-:class:`~brownfield.fit.search.Fit` of that machine. Refused: files, rows or limits other than those that were packed.
+:class:`~brownfield.fit.found.Fit` of that machine. Refused: files, rows or limits other than those that were packed.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from brownfield.errors import DeclarationError
 from brownfield.fit.accuracy import AGREEMENT, compare
 from brownfield.fit.build import BuildFailed, bring, build, write_calibration
 from brownfield.fit.candidates import FP32, Candidate, Recipe, Session, engines, recipes
-from brownfield.fit.choose import Noise, Row, Verdict, Wanted, choose
+from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose
+from brownfield.fit.found import Fit, Machine
 from brownfield.fit.measure import Timing
 from brownfield.fit.parcel import pack, unpack
 from brownfield.fit.rows import Rows, Split
 from brownfield.fit.scaling import scaling_of
-from brownfield.fit.search import Fit, Machine
 from brownfield.fit.slices import compare_slices
 from brownfield.fit.upgrade import advised, point_of
 from brownfield.integration import PriceBook
@@ -83,7 +83,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     host: Machine
     rows: tuple[_Measured, ...]
-    noise: Noise
+    noise: Noise | None = None
     memory_mib: int | None = None
 
 
@@ -178,22 +178,14 @@ def judge_probe(  # noqa: PLR0913 (the parts of a verdict, each by name)
     task = _packed(folder, _digest(source, rows, wanted, seed))
     found, arrays = _brought_back(result, task.key)
     split = _split(rows, seed)
-    metric = wanted.metric if rows.labels is not None else AGREEMENT
-    reference = unpack("reference", arrays)
-    models = {model.name: model for model in task.models}
-    table = list(task.failed)
-    for number, each in enumerate(found.rows):
-        model = models.get(each.model)
-        answers = unpack(f"a{number}", arrays)
-        if model is None or (each.timing is not None and len(answers) != len(split.final)):
-            raise _not_ours(result, "one of other models or rows")
-        row = _row(each, model, folder / model.folder if model.recipe != FP32 else source)
-        if each.timing is not None:
-            right = compare(reference, answers, split.final, metric=metric, seed=seed)
-            groups = compare_slices(reference, answers, split.final, metric=metric, seed=seed)
-            row = msgspec.structs.replace(row, accuracy=right, slices=groups)
-        table.append(row)
-    choice = choose(table, wanted, found.noise, found.memory_mib)
+    table = _table(found, arrays, task, split, wanted, folder=folder, source=source, seed=seed)
+    if table is None:
+        raise _not_ours(result, "one of other models or rows")
+    if found.noise is None:
+        why = f"the model itself does not run there: {table[-1].failure}"
+        choice = Choice(verdict=Verdict.DOES_NOT_FIT, why=why, reasons={"fp32": table[-1].failure})
+    else:
+        choice = choose(table, wanted, found.noise, found.memory_mib)
     chosen = next((row for row in table if row.candidate.name == (choice.chosen or choice.nearest)), None)
     fit = Fit(
         choice=choice,
@@ -216,6 +208,39 @@ def judge_probe(  # noqa: PLR0913 (the parts of a verdict, each by name)
     same = [row for row in table if chosen is not None and _on_one_thread(row) == _on_one_thread(chosen)]
     points = [point_of(row.candidate.session.threads, row.timing) for row in same if row.timing is not None]
     return advised(fit, rows, scaling_of(points) if points else None, prices)
+
+
+def _table(  # noqa: PLR0913 (what a table is made of)
+    found: _Result,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    task: _Task,
+    split: Split,
+    wanted: Wanted,
+    *,
+    folder: Path,
+    source: Path,
+    seed: int,
+) -> list[Row] | None:
+    """Rows of the table; None where models or numbers of answers are not those that were packed."""
+    metric = wanted.metric if split.final.labels is not None else AGREEMENT
+    models = {model.name: model for model in task.models}
+    table = list(task.failed)
+    try:
+        reference = unpack("reference", arrays)
+        for number, each in enumerate(found.rows):
+            model = models[each.model]
+            row = _row(each, model, folder / model.folder if model.recipe != FP32 else source)
+            if each.timing is not None:
+                answers = unpack(f"a{number}", arrays)
+                if not len(answers) == len(reference) == len(split.final):
+                    return None
+                right = compare(reference, answers, split.final, metric=metric, seed=seed)
+                groups = compare_slices(reference, answers, split.final, metric=metric, seed=seed)
+                row = msgspec.structs.replace(row, accuracy=right, slices=groups)
+            table.append(row)
+    except (KeyError, ValueError, TypeError):
+        return None
+    return table if found.rows else None
 
 
 def _built(
@@ -321,7 +346,7 @@ def _brought_back(file: Path, key: str) -> tuple[_Result, dict[str, npt.NDArray[
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         found = msgspec.json.decode(arrays.pop("result").tobytes(), type=_Result)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, MemoryError, msgspec.MsgspecError) as error:
         raise _not_ours(file, type(error).__name__) from error
     if found.key != key:
         raise _not_ours(file, "one of another probe")

@@ -63,6 +63,7 @@ def _unpack(packed: zipfile.ZipFile, files: dict[str, str], folder: Path) -> str
 def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
     import numpy as np
 
+    from brownfield.errors import BrownfieldError
     from brownfield.fit.measure import answers, memory_needed, running, trial
     from brownfield.fit.parcel import pack, unpack
     from brownfield.fit.rows import Rows
@@ -75,12 +76,35 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
     host, reference = read_host(), folder / task["models"][0]["folder"]
     found: dict[str, Any] = {"key": task["key"], "host": _facts(host), "rows": []}
     answered: dict[str, Any] = {}
-    with running(reference, session()) as (process, caller, _):
-        found["host"]["engines"] = f"{process.hello.engine} {process.hello.engine_version}"
-        answered |= pack("reference", answers(caller, parts[1]))
-    _say("the model against itself")
-    with trial(reference, reference, session(), parts[0], memory_mib=None, **task["timing"]) as (timing, _):
-        found["noise"] = {"ratio": timing.ratio.value, "steal_share": timing.steal_share}
+    try:
+        with running(reference, session()) as (process, caller, _):
+            found["host"]["engines"] = f"{process.hello.engine} {process.hello.engine_version}"
+            answered |= pack("reference", answers(caller, parts[1]))
+        _say("the model against itself")
+        with trial(reference, reference, session(), parts[0], memory_mib=None, **task["timing"]) as (timing, _):
+            found["noise"] = {"ratio": timing.ratio.value, "steal_share": timing.steal_share}
+    except BrownfieldError as error:  # an instruction that this processor lacks, for one
+        found["rows"] = [{"model": task["models"][0]["name"], "session": {}, **_why(error)}]
+    else:
+        _try_all(task, folder, session, parts, found, answered)
+        if found["rows"][0].get("cause") == "memory" and task["memory_mib"]:
+            found["memory_mib"] = memory_needed(reference, session(), parts[0], task["memory_mib"])
+    with out.open("wb") as file:
+        result = np.frombuffer(json.dumps(found).encode(), dtype=np.uint8)
+        np.savez(file, allow_pickle=False, result=result, **answered)
+
+
+def _try_all(
+    task: dict[str, Any],
+    folder: Path,
+    session: Any,
+    parts: Any,
+    found: dict[str, Any],
+    answered: dict[str, Any],
+) -> None:
+    """Measure every model in the default session, then the model itself and the fastest with more threads."""
+    from brownfield.fit.parcel import pack
+
     tried: list[tuple[dict[str, Any], dict[str, Any]]] = [(model, {}) for model in task["models"]]
     if importlib.util.find_spec("openvino") is not None:
         tried += [(task["models"][0], changed) for changed in task["engines"]]
@@ -89,32 +113,36 @@ def _measure(task: dict[str, Any], folder: Path, out: Path) -> None:
         model, changed = tried.pop(0)
         number = len(found["rows"])
         _say(f"{model['name']} {changed or ''}")
-        row, given = _one(folder / model["folder"], session(**changed), reference, parts, task)
+        row, given = _one(folder, model, session(**changed), parts, task)
         found["rows"].append({"model": model["name"], "session": changed, **row})
         answered |= pack(f"a{number}", given)
         if number + 1 == plain:
-            tried = _more(found["rows"], task, host.cores)
-    if found["rows"][0].get("cause") == "memory" and task["memory_mib"]:
-        found["memory_mib"] = memory_needed(reference, session(), parts[0], task["memory_mib"])
-    with out.open("wb") as file:
-        result = np.frombuffer(json.dumps(found).encode(), dtype=np.uint8)
-        np.savez(file, allow_pickle=False, result=result, **answered)
+            tried = _more(found["rows"], task, found["host"]["cores"])
 
 
-def _one(folder: Path, session: Any, reference: Path, parts: Any, task: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+def _why(error: Any) -> dict[str, str]:
+    cause, ended = str(getattr(error, "cause", "") or type(error).__name__), str(getattr(error, "ended", ""))
+    what = error.what or str(error)
+    return {"cause": cause, "failure": f"{what} ({ended})" if ended and ended not in what else what}
+
+
+def _one(
+    folder: Path, model: dict[str, Any], session: Any, parts: Any, task: dict[str, Any]
+) -> tuple[dict[str, Any], Any]:
     from brownfield.errors import BrownfieldError
     from brownfield.fit.measure import answers, cost_curve, isolated, trial
 
     search, final = parts
+    reference, tried = folder / task["models"][0]["folder"], folder / model["folder"]
     try:
-        with trial(reference, folder, session, search, memory_mib=task["memory_mib"], **task["timing"]) as (
+        with trial(reference, tried, session, search, memory_mib=task["memory_mib"], **task["timing"]) as (
             timing,
             caller,
         ):
             given = answers(caller, final)
             alone, curve = isolated(caller, final), cost_curve(caller, final)
     except BrownfieldError as error:
-        return {"cause": str(getattr(error, "cause", "") or type(error).__name__), "failure": error.what}, []
+        return _why(error), []
     return {"timing": dataclasses.asdict(timing), "isolated": alone, "curve_us": curve}, given
 
 
@@ -132,7 +160,7 @@ def _more(rows: list[dict[str, Any]], task: dict[str, Any], cores: int) -> list[
 
 def _facts(host: Any) -> dict[str, Any]:
     wanted = ("cpu_model", "cores", "memory_mib", "machine", "kernel")
-    return {**{name: getattr(host, name) for name in wanted}, "cpu_flags": sorted(host.cpu_flags)}
+    return {**{name: getattr(host, name) for name in wanted}, "cpu_flags": sorted(host.cpu_flags), "engines": ""}
 
 
 def _say(what: str) -> None:

@@ -1,6 +1,6 @@
 """A search as JSON for programs and as one HTML page for people.
 
-In: a :class:`~brownfield.fit.search.Fit`. Out: ``report.json`` and ``report.html``, each written whole.
+In: a :class:`~brownfield.fit.found.Fit`. Out: ``report.json`` and ``report.html``, each written whole.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from brownfield.fit.choose import Row, Verdict, cores_needed
+from brownfield.fit.found import Fit
 from brownfield.fit.scaling import Scaling
-from brownfield.fit.search import Fit
 from brownfield.report import render_report, thread_curve, trade_off
 from brownfield.store import write_private
 

@@ -7,9 +7,8 @@ call with the same arguments goes on from the journal.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +17,6 @@ import numpy as np
 
 from brownfield.errors import BrownfieldError
 from brownfield.fit.accuracy import AGREEMENT, compare
-from brownfield.fit.advice import Advice
 from brownfield.fit.build import BuildFailed, bring, build, rank, write_calibration
 from brownfield.fit.candidates import (
     FP32,
@@ -32,17 +30,18 @@ from brownfield.fit.candidates import (
     sessions,
 )
 from brownfield.fit.choose import Choice, Noise, Row, Verdict, Wanted, choose, decided, right_so_far, survivors
+from brownfield.fit.found import Fit, Machine
 from brownfield.fit.journal import Journal
 from brownfield.fit.layers import counts, promising
 from brownfield.fit.measure import Answers, Timing, answers, cost_curve, isolated, memory_needed, running, trial
 from brownfield.fit.metric import Metric
 from brownfield.fit.rows import Rows
 from brownfield.fit.slices import compare_slices
-from brownfield.host import HostFacts, read_host
+from brownfield.host import read_host
 from brownfield.model.process import Caller
 from brownfield.store import private_folder
 
-__all__ = ["Fit", "Machine", "search"]
+__all__ = ["Progress", "search"]
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
@@ -54,80 +53,6 @@ _GLANCED_ROWS = 20
 _UNKNOWN = "the most harmful one"
 _FINAL_SHARE = 0.4
 _MODEL = "model.onnx"
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it was measured: a verdict holds for this kind of machine and no other."""
-
-    cpu_model: str
-    cpu_flags: tuple[str, ...]
-    cores: int
-    memory_mib: int
-    machine: str
-    kernel: str
-    engines: str
-
-    @classmethod
-    def of(cls, host: HostFacts) -> "Machine":
-        """Facts of a host that matter to a model."""
-        return cls(
-            cpu_model=host.cpu_model,
-            cpu_flags=tuple(sorted(host.cpu_flags)),
-            cores=host.cores,
-            memory_mib=host.memory_mib,
-            machine=host.machine,
-            kernel=host.kernel,
-            engines=", ".join(_versions("onnxruntime", "openvino")),
-        )
-
-
-class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a search found out.
-
-    Parameters
-    ----------
-    choice
-        Verdict, chosen candidate, reasons, shortfalls.
-    rows
-        One per candidate, simplest first.
-    wanted, machine, noise
-        Limits, where it was measured, and how quiet it was there; ``noise`` is None when fp32 itself does not run.
-    calibration_rows, selection_rows, final_rows
-        How the rows were shared out; they never overlap.
-    invented_rows
-        Whether the rows were made up: then nothing is quantised, and accuracy is not judged.
-    complete
-        False when the time ran out; the next call goes on.
-    resumed
-        Measurements taken over from a search that was interrupted.
-    seed, seconds
-        Of the split; wall time of this call.
-    model_folder
-        Of the ``model.onnx`` of the chosen candidate, or of the nearest one; empty without either.
-    advice
-        What would help where nothing fits; see :func:`brownfield.fit.advise`.
-    """
-
-    choice: Choice
-    rows: tuple[Row, ...]
-    wanted: Wanted
-    machine: Machine
-    noise: Noise | None
-    calibration_rows: int
-    selection_rows: int
-    final_rows: int
-    invented_rows: bool
-    complete: bool
-    resumed: int
-    seed: int
-    seconds: float
-    model_folder: str = ""
-    advice: Advice | None = None
-
-    @property
-    def chosen(self) -> Row | None:
-        """Row of the chosen candidate."""
-        return next((row for row in self.rows if row.candidate.name == self.choice.chosen), None)
 
 
 def search(  # noqa: PLR0913 (the parts of a search, each by name)
@@ -378,7 +303,7 @@ class _Search:
 
     def _refinements(self, others: list[Session]) -> list[Candidate]:
         """Best recipes in the other sessions; those that need too much memory without the arena."""
-        best = [row.candidate for row in survivors(list(self._table.values()), self._wanted, _MOST_REFINED)]
+        best = [row.candidate for row in survivors(self._screened(), self._wanted, _MOST_REFINED)]
         starved = [row.candidate for row in self._table.values() if row.cause == "memory"]
         both = [*best, *starved]
         refined = [
@@ -389,9 +314,12 @@ class _Search:
         ]
         return [each for each in refined if each.session.arena or each.session.engine == ONNXRUNTIME]
 
+    def _screened(self) -> list[Row]:
+        """Rows that a glance did not leave behind."""
+        return [row for row in self._table.values() if row.stage != "glance"]
+
     def _finalists(self) -> list[Candidate]:
-        table = list(self._table.values())
-        within = [row for row in table if row.candidate.session.threads <= self._wanted.threads]
+        within = [row for row in self._screened() if row.candidate.session.threads <= self._wanted.threads]
         plain = [row for row in within if row.candidate.session.plain]
         other = [row for row in within if not row.candidate.session.plain]
         best = survivors(plain, self._wanted, _MOST_FINAL)
@@ -491,12 +419,6 @@ class _Search:
 
 def _engine_of(session: Session) -> dict[str, str]:
     return {"engine": session.engine, "precision": session.precision}
-
-
-def _versions(*packages: str) -> Iterator[str]:
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            yield f"{package} {version(package)}"
 
 
 def _within(timing: Timing, wanted: Wanted) -> bool:

@@ -1,6 +1,6 @@
 """Measure what advice rests on: times by threads, repeated requests, and how far a rule gets.
 
-In: a search in which nothing fits, and its rows. Out: the same :class:`~brownfield.fit.search.Fit` with its advice.
+In: a search in which nothing fits, and its rows. Out: the same :class:`~brownfield.fit.found.Fit` with its advice.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ from brownfield.errors import BrownfieldError
 from brownfield.fit.advice import Facts, advise
 from brownfield.fit.candidates import Session
 from brownfield.fit.choose import Row, Verdict
+from brownfield.fit.found import Fit
 from brownfield.fit.measure import Timing, trial
 from brownfield.fit.rows import Rows
 from brownfield.fit.scaling import Scaling, ThreadPoint, scaling_of
-from brownfield.fit.search import Fit, Progress
+from brownfield.fit.search import Progress
 from brownfield.integration import PriceBook
 from brownfield.statistics import Interval, proportion_interval
 

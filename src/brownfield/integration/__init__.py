@@ -59,7 +59,7 @@ from brownfield.integration.references import Reference, read_reference
 from brownfield.integration.registry import DEFAULT, Registry
 from brownfield.integration.rollout import RolloutSpec, RolloutStep
 from brownfield.integration.security import QuarantineSpec, SecuritySpec
-from brownfield.integration.serving import ServingSpec, ServingTlsSpec
+from brownfield.integration.serving import ServingLimitsSpec, ServingSpec, ServingTlsSpec
 from brownfield.integration.sftp import SftpConnection
 from brownfield.integration.sources import Cursor, Location, ParkSpec, SourceSpec, is_pattern
 from brownfield.integration.spelling import SERIALS, NumberSpelling, tokens_of
@@ -141,6 +141,7 @@ __all__ = [
     "RolloutSpec",
     "RolloutStep",
     "SecuritySpec",
+    "ServingLimitsSpec",
     "ServingSpec",
     "ServingTlsSpec",
     "SftpConnection",

@@ -40,6 +40,9 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
         | None
     ) = None
     cache: Annotated[CacheSpec, Meta(description="How long an answer may be given again.")] | None = None
+    keep_loaded: Annotated[
+        bool, Meta(description="Loaded at the start and never evicted; otherwise on demand, while there is memory.")
+    ] = True
 
     @classmethod
     def from_declared(cls, reader: Reader, value: Any, path: KeyPath) -> Any:

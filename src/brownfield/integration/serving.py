@@ -10,7 +10,7 @@ from brownfield.integration.kinds import Port, RelativePath
 from brownfield.integration.reader import Contradiction, Spec
 from brownfield.integration.references import Reference
 
-__all__ = ["ServingSpec", "ServingTlsSpec"]
+__all__ = ["ServingLimitsSpec", "ServingSpec", "ServingTlsSpec"]
 
 
 class ServingTlsSpec(Spec, frozen=True, kw_only=True):
@@ -18,6 +18,30 @@ class ServingTlsSpec(Spec, frozen=True, kw_only=True):
 
     certificate_file: Annotated[RelativePath | Reference, Meta(description="Certificate and its chain, in PEM.")]
     key_file: Annotated[RelativePath | Reference, Meta(description="Its private key, in PEM, without a password.")]
+
+
+class ServingLimitsSpec(Spec, frozen=True, kw_only=True):
+    """What one connection may bring to the prediction door, and how long it may take."""
+
+    connections: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Most connections at a time, of each gateway process.")
+    ] = 8192
+    head_kib: Annotated[float, Meta(ge=1, le=1024, description="Longest head of a request.")] = 32
+    target_kib: Annotated[float, Meta(gt=0, le=1024, description="Longest request target in it.")] = 8
+    header_fields: Annotated[int, Meta(ge=1, le=10_000, description="Most header fields.")] = 100
+    header_s: Annotated[float, Meta(gt=0, le=3600, description="Seconds until the head of a request is there.")] = 5
+    body_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds from there until its body is, more for a long one.")
+    ] = 10
+    write_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Seconds for which a caller may leave an answer unread.")
+    ] = 30
+    idle_s: Annotated[
+        float, Meta(gt=0, le=86_400, description="Seconds for which a connection is kept between requests.")
+    ] = 75
+    slowest_kib_per_s: Annotated[
+        float, Meta(gt=0, le=1_048_576, description="Rate below which a caller is not waited for.")
+    ] = 16
 
 
 class ServingSpec(Spec, frozen=True, kw_only=True):
@@ -31,6 +55,23 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
         Meta(max_length=64, description="Further names by which callers without a token know this host."),
     ] = ()
     max_body_mib: Annotated[float, Meta(gt=0, le=1024, description="Largest request body.")] = 8
+    limits: Annotated[
+        ServingLimitsSpec, Meta(description="What one connection may bring, and how long it may take.")
+    ] = ServingLimitsSpec()
+    gateways: Annotated[
+        int, Meta(ge=1, le=256, description="Processes that answer requests on the one port; workers are shared.")
+    ] = 1
+    cpu_cores: (
+        Annotated[float, Meta(gt=0, le=1024, description="Cores for all models together; by default all there are.")]
+        | None
+    ) = None
+    memory_mib: (
+        Annotated[
+            int,
+            Meta(ge=64, le=16_777_216, description="Memory for all processes together; by default all there is."),
+        ]
+        | None
+    ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a host that is a name: it may come to mean another machine."""

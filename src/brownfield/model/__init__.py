@@ -1,6 +1,14 @@
 """Models as bundles: written whole, verified when opened, inspected before any engine sees them."""
 
-from brownfield.model.bundle import Bundle, open_bundle, place_model, program_for, write_bundle
+from brownfield.model.bundle import (
+    Bundle,
+    digest_of_bundle,
+    open_bundle,
+    place_model,
+    program_for,
+    reopen_bundle,
+    write_bundle,
+)
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors
 from brownfield.model.manifest import FileEntry, Manifest
@@ -29,11 +37,13 @@ __all__ = [
     "Tensors",
     "as_golden",
     "compute",
+    "digest_of_bundle",
     "inspect_onnx",
     "open_bundle",
     "place_model",
     "probe",
     "program_for",
+    "reopen_bundle",
     "sample_columns",
     "sample_tensors",
     "write_bundle",

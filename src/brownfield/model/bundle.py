@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from brownfield.contract import Contract
     from brownfield.types import Columns
 
-__all__ = ["FEATURES", "LOCK", "MODEL", "Bundle", "open_bundle", "place_model", "program_for", "write_bundle"]
+__all__ = [
+    "FEATURES",
+    "LOCK",
+    "MODEL",
+    "Bundle",
+    "digest_of_bundle",
+    "open_bundle",
+    "place_model",
+    "program_for",
+    "reopen_bundle",
+    "write_bundle",
+]
 
 MODEL = "model.onnx"
 FEATURES = "features.json"
@@ -290,6 +301,39 @@ def open_bundle(folder: Path) -> Bundle:
     if lock:
         _check_lock(lock, manifest.python or None, session.engine)
     return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden, lock=lock)
+
+
+def digest_of_bundle(folder: Path) -> str:
+    """Digest that a bundle says it has; its files are not looked at.
+
+    Raises
+    ------
+    BundleRefused
+        There is no manifest, or it is in no form.
+    """
+    return Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)).digest
+
+
+def reopen_bundle(folder: Path, digest: str) -> Bundle:
+    """Open a bundle again that was verified before: manifest and features alone are read, for whoever only asks it.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    digest
+        That it had when it was verified.
+
+    Raises
+    ------
+    BundleRefused
+        It is another one now.
+    """
+    manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
+    if manifest.digest != digest:
+        raise refused("manifest-digest", where=str(folder), path=MANIFEST)
+    features = _read_features(folder, manifest)
+    return Bundle(folder=folder, digest=digest, manifest=manifest, features=features, golden=None)
 
 
 def place_model(folder: Path, model: Path | bytes | PythonModel, *, python: Path | None = None) -> Signature:

@@ -23,7 +23,7 @@ from brownfield.model.signature import TensorSpec
 if TYPE_CHECKING:
     from brownfield.model.session import ServedSession
 
-__all__ = ["PROBE_RULES", "ProbeReport", "probe"]
+__all__ = ["PROBE_RULES", "ProbeReport", "probe", "warm_up"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -41,6 +41,7 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_RTOL, _ATOL = 1e-3, 1e-5
 _BF16_TOLERANCE = 2.0**-6
 
 
@@ -102,8 +103,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     memory_mib: int | None = None,
     threads: int = 1,
     sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
-    rtol: float = 1e-3,
-    atol: float = 1e-5,
+    rtol: float = _RTOL,
+    atol: float = _ATOL,
 ) -> ProbeReport:
     """Load the model in a process of its own, ask it the golden records, compare, end the process.
 
@@ -134,8 +135,7 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     """
     began = time.monotonic()
     limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox}
-    if bundle.session.precision == "bf16" and bundle.golden is not None:
-        rtol, atol = _BF16_TOLERANCE, _BF16_TOLERANCE * _scale(bundle.golden.outputs)
+    rtol, atol = _tolerances(bundle, rtol, atol)
     with _process(bundle.folder, timeout_s, **limits, **bundle.session.started_with) as process:
         load_s = time.monotonic() - began
         if program.module:
@@ -163,6 +163,34 @@ def _check_signature(bundle: _Bundle, hello: Hello) -> None:
     for recorded, said in ((bundle.inputs, hello.inputs), (bundle.outputs, hello.outputs)):
         if [(spec.name, spec.dtype, spec.shape) for spec in recorded] != [(t.name, t.dtype, t.shape) for t in said]:
             raise _refused("probe-shape", expected="the tensors that the manifest names", got="others")
+
+
+def warm_up(bundle: _Bundle, process: ModelProcess, *, timeout_s: float = 60.0) -> None:
+    """Ask a new process the golden records before anybody else does: it is warm then, and answers as recorded.
+
+    Parameters
+    ----------
+    bundle
+        As for :func:`probe`; without golden records nothing is asked.
+    process
+        Ready, and not yet told to anybody.
+    timeout_s
+        For the answer.
+
+    Raises
+    ------
+    BundleRefused
+        By a rule of :data:`PROBE_RULES`.
+    """
+    golden = bundle.golden
+    if golden is not None:
+        _compare(golden.outputs, _ask(process, golden.inputs, timeout_s), *_tolerances(bundle, _RTOL, _ATOL))
+
+
+def _tolerances(bundle: _Bundle, rtol: float, atol: float) -> tuple[float, float]:
+    if bundle.session.precision == "bf16" and bundle.golden is not None:
+        return _BF16_TOLERANCE, _BF16_TOLERANCE * _scale(bundle.golden.outputs)
+    return rtol, atol
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class ServedSession(msgspec.Struct, frozen=True, kw_only=True):
         ``openvino`` needs the extra of that name where it is served.
     precision
         In what it computes; ``bf16`` needs OpenVINO, and a processor that has it.
+    most_rows
+        Of a batch that fits into the declared memory, where that is fewer than usual; None where it is not.
     alone
         Whether requests must never share a batch, because an answer was seen to depend on its neighbours.
     """
@@ -31,11 +33,22 @@ class ServedSession(msgspec.Struct, frozen=True, kw_only=True):
     arena: bool = True
     engine: Literal["onnxruntime", "openvino"] = "onnxruntime"
     precision: Literal["fp32", "bf16"] = "fp32"
+    most_rows: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     alone: bool = False
 
     def __post_init__(self) -> None:
         if self.precision != "fp32" and self.engine != "openvino":
             raise ValueError(f"{self.engine} computes in fp32")
+
+    def rows_within(self, usual: int) -> int:
+        """Most rows of a shared batch, where so many are usual.
+
+        Examples
+        --------
+        >>> ServedSession(most_rows=8).rows_within(32), ServedSession().rows_within(32)
+        (8, 32)
+        """
+        return min(usual, self.most_rows or usual)
 
     @property
     def started_with(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from brownfield.store import Store, open_store
 if TYPE_CHECKING:
     from brownfield.integration import WorkspaceSpec
 
-__all__ = ["enter_history"]
+__all__ = ["enter_history", "enter_move"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +43,37 @@ def enter_history(path: Path, action: str, spec: "WorkspaceSpec", loaded: Mappin
     try:
         with open_store(path, clock=clock) as store:
             for name, one in loaded.items():
-                _enter(store, action, spec, name, one)
+                if name in spec.integrations:  # a previous version was admitted before
+                    _enter(store, action, spec, name, one)
     except (StoreError, OSError) as error:
         _log.error(
             "the store cannot be written: what answers now is not entered",
+            extra={"event": "BF-SRV-HISTORY-LOST", "reason": str(error)},
+        )
+
+
+def enter_move(path: Path, action: str, integration: str, who: str, clock: Clock) -> None:
+    """Enter that a model was loaded or unloaded by hand.
+
+    Parameters
+    ----------
+    path
+        The store.
+    action
+        ``model.loaded`` or ``model.unloaded``.
+    integration
+        Whose model.
+    who
+        Name of the principal; empty where nobody needs a token.
+    clock
+        Stamps the entry.
+    """
+    try:
+        with open_store(path, clock=clock) as store:
+            store.audit.append(actor=who or "anonymous", action=action, subject=integration, detail={})
+    except (StoreError, OSError) as error:
+        _log.error(
+            "the store cannot be written: what was done is not entered",
             extra={"event": "BF-SRV-HISTORY-LOST", "reason": str(error)},
         )
 

@@ -1,72 +1,120 @@
-"""Declarations into what is served: bundles opened and tried, processes started, fallback chains built.
+"""Declarations into models that can be asked: bundles opened and tried, processes made ready to be kept.
 
-The names of concrete classes meet here and in the supervisor alone. Nothing is served by this module; what it gives is
-swapped in as a whole by its caller, or ended again.
+Nothing is served by this module; what it gives is told to the gateways by its caller, or ended again.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
-from brownfield.integration import HttpDoor
+from brownfield.host import available_mib
 from brownfield.model import Bundle, Environments, open_bundle
-from brownfield.model.probe import ProbeReport, probe
+from brownfield.model.probe import ProbeReport, probe, warm_up
 from brownfield.model.process import ModelProcess
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.fallback.table import Table
-from brownfield.serving.gateway.cache import Cache
-from brownfield.serving.gateway.costs import CostCurve, curve_of
-from brownfield.serving.gateway.metrics import Meter
-from brownfield.serving.gateway.served import Served, Version
-from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.workers.keeper import Keeper, WorkerState
-from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from brownfield.integration import IntegrationSpec
-    from brownfield.serving.gateway.enrich import Enrichment
-    from brownfield.serving.gateway.served import Record
 
-__all__ = ["Loaded", "Loader", "build_chain"]
+__all__ = ["BATCH_ROWS", "LoadGate", "Loaded", "Loader", "build_chain"]
 
 _log = logging.getLogger(__name__)
 
-_BATCH_ROWS = 32
+BATCH_ROWS = 32
+_USUAL_MIB = 128  # of a model of which nothing is known yet
+_LEAST_PATIENCE_S = 10.0
 
 
 @dataclass(eq=False)
 class Loaded:
-    """One integration as it is served, with what must be ended when it is served no more.
+    """The model of one integration, with what must be ended when it is served no more.
 
     Parameters
     ----------
-    served
-        For the snapshot.
+    integration
+        Whose it is.
     keeper
         Of the model's process; None without a model.
     fingerprint
         Equal for equal bundles under equal limits: such a process is kept over a reload.
     bundle, probe
         What answers, and how it did when it was tried; None without a model.
+    shares_batches
+        Whether requests of different callers may share one call.
+    keep_loaded
+        Whether it is loaded at the start and never evicted.
+    threads, memory_mib
+        Limits of its process.
+    reason
+        Why there is no model although one is declared.
     """
 
-    served: Served
+    integration: str
     keeper: Keeper | None = None
     fingerprint: str = ""
     bundle: Bundle | None = None
     probe: ProbeReport | None = None
+    shares_batches: bool = False
+    keep_loaded: bool = True
+    threads: int = 1
+    memory_mib: int | None = None
+    reason: str = ""
+
+    @property
+    def need_mib(self) -> float:
+        """Memory that its process is expected to take: measured when it was tried, else declared."""
+        return self.probe.peak_mib if self.probe is not None else float(self.memory_mib or _USUAL_MIB)
+
+
+class LoadGate:
+    """How many models load at a time: as many as there are cores, and fewer while memory is short.
+
+    Parameters
+    ----------
+    at_once
+        Most at a time; the usable cores by default.
+    free_mib
+        Says how much memory is free now.
+    """
+
+    def __init__(self, at_once: int = 0, free_mib: Callable[[], float] = available_mib) -> None:
+        self._at_once = at_once or len(os.sched_getaffinity(0))
+        self._free_mib = free_mib
+        self._taken_mib: list[float] = []
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def enter(self, need_mib: float) -> AsyncIterator[None]:
+        """Wait for a turn; one alone always has it, for nothing else would free memory."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._has_room(need_mib))
+            self._taken_mib.append(need_mib)
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._taken_mib.remove(need_mib)
+                self._changed.notify_all()
+
+    def _has_room(self, need_mib: float) -> bool:
+        if not self._taken_mib:
+            return True
+        return len(self._taken_mib) < self._at_once and sum(self._taken_mib) + need_mib <= self._free_mib()
 
 
 class Loader:
-    """Loads integrations one after another.
+    """Opens and tries bundles, and makes the keepers of their processes.
 
     Parameters
     ----------
@@ -74,10 +122,8 @@ class Loader:
         Where the sockets of model processes lie; private to this user.
     environments
         Built for bundles that bring a lock; none by default.
-    record_for
-        Gives the function that keeps an integration's decisions, or None.
-    enrichment_for
-        Gives what lookups add to an integration's requests, or None.
+    on_change
+        Called each time a process has become ready or has gone.
     """
 
     def __init__(
@@ -85,19 +131,17 @@ class Loader:
         runtime_folder: Path,
         *,
         environments: Environments | None = None,
-        record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
-        enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
+        on_change: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
         self._environments = environments
-        self._record_for = record_for
-        self.enrichment_for = enrichment_for
+        self._on_change = on_change
         self._clock = clock or SystemClock()
-        self._starts = asyncio.Lock()
+        self._gate = LoadGate()
 
     async def load(self, spec: "IntegrationSpec", earlier: Loaded | None = None, *, strict: bool = False) -> Loaded:
-        """Load one integration; a process of ``earlier`` that fits is used again.
+        """Open and try the model of one integration; a process of ``earlier`` that fits is used again.
 
         Parameters
         ----------
@@ -111,27 +155,16 @@ class Loader:
         Raises
         ------
         BrownfieldError
-            The fallback chain is not as declared, or (when strict) the model cannot be loaded.
+            The model cannot be loaded (when strict).
         """
-        loaded = Loaded(
-            Served(
-                name=spec.name,
-                contract=spec.contract,
-                deadline_ms=spec.fallback.deadline_ms,
-                fallbacks=build_chain(spec),
-                purpose=spec.purpose or "",
-                record=self._record_for(spec),
-                enrichment=self.enrichment_for(spec),
-                priority=_priority(spec),
-                meter=earlier.served.meter if earlier else Meter(),
-            )
-        )
+        loaded = Loaded(spec.name)
         if spec.model is not None:
             try:
                 await self._load_model(loaded, spec, earlier)
             except BrownfieldError as error:
                 if strict:
                     raise
+                loaded.reason = str(error)
                 _log.error(
                     "the model is not served",
                     extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": str(error)},
@@ -151,61 +184,54 @@ class Loader:
         memory_mib = spec.constraints.memory_mib
         threads = max(1, min(bundle.session.threads, int(spec.constraints.cpu_cores)))
         loaded.fingerprint = f"{bundle.digest} {memory_mib} {threads}"
+        loaded.bundle, loaded.threads, loaded.memory_mib = bundle, threads, memory_mib
+        loaded.keep_loaded = spec.model.keep_loaded
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
-            loaded.keeper, loaded.served.champion = earlier.keeper, earlier.served.champion
-            loaded.bundle, loaded.probe = earlier.bundle, earlier.probe
-            if loaded.served.champion is not None:
-                loaded.served.champion.cache = _cache(spec)
-            return
+            loaded.keeper, loaded.probe, loaded.shares_batches = earlier.keeper, earlier.probe, earlier.shares_batches
+        else:
+            await self._try(loaded, bundle)
+        keeper = loaded.keeper
+        if keeper is not None and loaded.keep_loaded and keeper.state is WorkerState.STOPPED:
+            await keeper.begin()
+
+    async def _try(self, loaded: Loaded, bundle: Bundle) -> None:
+        """Probe a bundle, and make the keeper of its process."""
         program = bundle.program(self._environments)
-        report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=memory_mib)
+        async with self._gate.enter(loaded.need_mib):
+            report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=loaded.memory_mib)
         for warning in report.warnings:
             _log.warning(
                 "the model's process is less confined",
-                extra={"event": "BF-SRV-CONFINED-LESS", "integration": spec.name, "reason": warning},
+                extra={"event": "BF-SRV-CONFINED-LESS", "integration": loaded.integration, "reason": warning},
             )
-
-        shared = _may_share_batches(bundle, report)
+        loaded.probe = report
+        shared = loaded.shares_batches = _may_share_batches(bundle, report)
 
         def start() -> ModelProcess:
-            return ModelProcess.start(
+            process = ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
                 program=program,
-                threads=threads,
-                memory_mib=memory_mib,
-                max_batch_rows=_BATCH_ROWS if shared else 1,
+                threads=loaded.threads,
+                memory_mib=loaded.memory_mib,
+                max_batch_rows=bundle.session.rows_within(BATCH_ROWS) if shared else 1,
                 **bundle.session.started_with,
             )
+            try:
+                warm_up(bundle, process)
+            except BaseException:
+                process.kill()
+                raise
+            return process
 
-        pool = WorkerPool()
-        row_cap = _BATCH_ROWS if shared and bundle.features.fixed_width else 1
-        curve = curve_of(bundle.provenance)
-        costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
-        version = Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
-        keeper = Keeper(
+        loaded.keeper = Keeper(
             start,
-            pool,
-            label=f"{spec.name} {bundle.version}",
-            on_ready=version.breaker.retry_now,
-            starts=self._starts,
+            label=f"{loaded.integration} {bundle.version}",
+            on_change=self._on_change,
+            starts=lambda: self._gate.enter(loaded.need_mib),
+            patience_s=max(_LEAST_PATIENCE_S, 10 * report.answer_s),
             clock=self._clock,
         )
-        await keeper.begin()
-        loaded.keeper, loaded.served.champion = keeper, version
-        loaded.bundle, loaded.probe = bundle, report
-
-
-def _priority(spec: "IntegrationSpec") -> Priority:
-    """Give the highest priority of requests at the HTTP door."""
-    door = spec.doors.options.get("http")
-    return Priority[door.priority.upper()] if isinstance(door, HttpDoor) else Priority.INTERACTIVE
-
-
-def _cache(spec: "IntegrationSpec") -> Cache | None:
-    """Make the declared cache; a new bundle, and a reload, begin with an empty one."""
-    declared = spec.model.cache if spec.model is not None else None
-    return None if declared is None else Cache(declared.ttl_s, declared.key_fields)
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
@@ -236,9 +262,7 @@ def _chain(spec: "IntegrationSpec") -> Iterable[Fallback]:
         elif step.constant is not None:
             yield Constant(step.constant, response)
         else:
-            _log.warning(
-                "there is no previous version yet", extra={"event": "BF-SRV-NO-PREVIOUS", "integration": spec.name}
-            )
+            yield PreviousVersion()
 
 
 def _check_contract(bundle: Bundle, spec: "IntegrationSpec") -> None:

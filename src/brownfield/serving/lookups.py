@@ -168,10 +168,14 @@ class Lookups:
         return Enrichment(joins, self._clock.now_utc)
 
     async def look(self) -> None:
-        """Take over what was written since, and keep alive the process that writes it."""
+        """Take over what was written since."""
         if self._tables:
-            self._keep_reader()
             await asyncio.to_thread(self._look)
+
+    def keep_reader(self) -> None:
+        """Keep alive the process that writes the tables; one process of a workspace does this."""
+        if _has_tables(self._workspace):
+            self._keep_reader()
 
     def end(self) -> None:
         """End the process that reads, and the connections that are kept open."""

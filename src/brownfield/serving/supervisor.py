@@ -1,50 +1,65 @@
-"""One running workspace: starts it, serves it, reloads it whole or not at all, drains it, ends it.
+"""One running workspace: holds the port and the lock, and keeps its gateways and their manager running.
+
+This process does nothing else, so that nothing can end it: it has one thread, reads no request and starts no model. It
+forks the gateways and the manager from the declaration in its memory, so a killed one is back in milliseconds, with the
+declaration that is in force whatever the files say by then; callers who come meanwhile wait on the port.
 
 SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
-shortens that. SIGHUP reads the declaration again: a changed bundle is loaded and tried beside the old one and then
-swapped in; when anything is refused, everything stays as it was and the log says why.
+shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all.
 """
 
-import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
+import os
+import select
 import signal
 import socket
-import sys
-from collections.abc import Callable
-from functools import partial
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NoReturn
 
-import uvloop
+import msgspec
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
-from brownfield.integration import WorkspaceSpec, load_workspace
-from brownfield.model import Environments
-from brownfield.security import Principals, authorize
-from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Origins, Snapshot, Split
-from brownfield.serving.history import enter_history
-from brownfield.serving.loading import Loaded, Loader
+from brownfield.host import read_host
+from brownfield.integration import WorkspaceSpec
+from brownfield.model import reopen_bundle
+from brownfield.serving.budget import check_budgets
+from brownfield.serving.declared import read_declared
+from brownfield.serving.front import Front, principals
+from brownfield.serving.local import CONTROL, listen_locally, run_folder
 from brownfield.serving.lookups import Lookups
-from brownfield.serving.pipelines import Pipelines
+from brownfield.serving.manager import Manager
 from brownfield.serving.tls import load_certificate, server_context
-from brownfield.store import Journal, workspace_lock
-
-if TYPE_CHECKING:
-    from brownfield.integration import IntegrationSpec
-    from brownfield.serving.gateway.served import Record
-    from brownfield.types import Columns, Decision
+from brownfield.store import workspace_lock
 
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
-_NOTICE_S = 1.0  # between readiness going false and the listener closing: callers move on by themselves, slow ones too
-_FLUSH_EVERY_S = 1.0
-_LOOK_EVERY_S = 0.5
-_SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
-_LINGER_S = 1.0  # for requests that were opened before the swap
+_BACKLOG = 2048
+_QUICK_S = 5.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
+_PR_SET_NAME = 15
+
+
+@dataclass(eq=False)
+class _Child:
+    """One kept process: its program, and when it may be started again."""
+
+    name: str
+    main: Callable[[], int]
+    pid: int = 0
+    began_s: float = 0.0
+    quick_deaths: int = 0
+    start_at_s: float = 0.0
 
 
 class Supervisor:
@@ -59,8 +74,15 @@ class Supervisor:
     drain_s
         Longest time in seconds for requests in flight when it is ended.
     on_ready
-        Called with the address, such as ``http://127.0.0.1:8080``, once requests are answered.
+        Called with the address, such as ``http://127.0.0.1:8080``, once every model was tried.
+
+    Attributes
+    ----------
+    front_class
+        What a gateway is made of; another one may answer in its own way.
     """
+
+    front_class: type[Front] = Front
 
     def __init__(
         self,
@@ -78,13 +100,7 @@ class Supervisor:
         self._drain_s = drain_s
         self._on_ready = on_ready
         self._clock = clock or SystemClock()
-        self._var = spec.folder / "var"
-        self._loaded: dict[str, Loaded] = {}
-        self._lookups = Lookups(spec, self._clock)
-        self._journals = _Journals(self._var / "journal", self._clock)
-        self._pipelines = Pipelines(self._clock)
-        self._reloads = asyncio.Lock()
-        self._ending = False
+        self._signals: list[int] = []
 
     def run(self) -> int:
         """Serve until a signal ends it; the exit status.
@@ -92,200 +108,264 @@ class Supervisor:
         Raises
         ------
         DeclarationError
-            The listener is open to others and no token is declared, or a fallback chain is not as declared.
+            The listener is open to others and no token is declared, a fallback chain is not as declared, the models
+            do not fit this machine, or the port is taken.
         StoreError
             The workspace is being served already.
         """
-        principals = self._principals(self._spec)
-        self._tls = server_context(self._spec.serving.tls, self._spec.folder)
-        loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        with workspace_lock(self._spec.folder), loop as runner:
-            return runner.run(self._serve(principals))
+        spec = self._spec
+        principals(spec, self._host, self._clock)
+        self._tls = server_context(spec.serving.tls, spec.folder)
+        check_budgets(spec, read_host())
+        self._declared = read_declared(spec)
+        self._try_lookups()
+        with workspace_lock(spec.folder), contextlib.ExitStack() as held:
+            self._listener = held.enter_context(_bind(self._host, self._port))
+            self._address: tuple[str, int] = self._listener.getsockname()[:2]
+            self._control = held.enter_context(listen_locally(run_folder(spec.folder) / CONTROL))
+            try:
+                return self._supervise()
+            finally:
+                (spec.folder / "var" / "run" / CONTROL).unlink(missing_ok=True)
 
-    def _principals(self, spec: WorkspaceSpec) -> Principals:
-        return Principals.from_spec(spec.access, folder=spec.folder, host=self._host, clock=self._clock)
-
-    def _origins(self, spec: WorkspaceSpec) -> Origins | None:
-        """Say which hosts a request may name; any where a token is asked for, which no foreign page has."""
-        return None if spec.access.tokens else Origins([self._host, *spec.serving.host_names])
-
-    async def _serve(self, principals: Principals) -> int:
-        self._loader = Loader(
-            self._var / "run",
-            environments=Environments(self._var / "environments"),
-            record_for=self._journals.record_for,
-            enrichment_for=self._lookups.enrichment,
-            clock=self._clock,
-        )
-        flushing = asyncio.create_task(self._journals.keep_flushing())
-        looking = asyncio.create_task(self._keep_looking())
+    def _try_lookups(self) -> None:
+        """Refuse lookups that no gateway could make."""
+        lookups = Lookups(self._spec, self._clock)
         try:
-            await self._load_all()
-            self._handler = Handler(
-                Dataplane(self._snapshot(), self._clock),
-                authorize=partial(authorize, principals),
-                origins=self._origins(self._spec),
-                limits=_limits(self._spec),
-                title=self._spec.name,
-                clock=self._clock,
-                pipelines=self._pipelines.status,
-            )
-            await self._listen()
+            for spec in self._spec.integrations.values():
+                lookups.enrichment(spec)
         finally:
-            flushing.cancel()
-            await self._pipelines.end(self._drain_s)
-            looking.cancel()
-            await asyncio.to_thread(self._lookups.end)
-            await asyncio.gather(*(one.keeper.end() for one in self._loaded.values() if one.keeper))
-            await asyncio.to_thread(self._journals.close)
+            lookups.end()
+
+    # --- its children ---
+
+    def _supervise(self) -> int:
+        self._life, self._lives = os.pipe()  # closes with this process: its children watch the other end
+        self._ears, self._mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ears.setblocking(False)
+        gateways = [
+            _Child(f"bf-gateway-{index}", lambda index=index: self._gateway(index))  # type: ignore[misc]  # bound now
+            for index in range(self._spec.serving.gateways)
+        ]
+        self._manager = _Child("bf-manager", self._manage)
+        self._children = [*gateways, self._manager]
+        self._ending_s, self._told = 0.0, False
+        _log.info("listening", extra={"event": "BF-SRV-LISTENING", "address": self._url()})
+        gc.collect()
+        gc.freeze()  # pages that the collector does not write are shared with every child
+        with _Signals(self._signals) as woken:
+            try:
+                while self._children:
+                    self._start_due()
+                    self._wait(woken)
+                    self._handle_signals()
+                    self._reap()
+                    self._end_by_and_by()
+            finally:
+                self._kill_all()
+                os.close(self._life)
+                os.close(self._lives)
+                self._ears.close()
+                self._mouth.close()
         return 0
 
-    async def _keep_looking(self) -> None:
-        """Keep the tables of lookups fresh."""
-        while True:
-            await self._lookups.look()
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-    async def _load_all(self) -> None:
-        for spec in self._spec.integrations.values():
-            self._loaded[spec.name] = await self._loader.load(spec)
-        await self._enter_history("workspace.served")
-
-    async def _enter_history(self, action: str) -> None:
-        store = self._var / "brownfield.db"
-        await asyncio.to_thread(enter_history, store, action, self._spec, self._loaded, self._clock)
-
-    def _snapshot(self) -> Snapshot:
-        return Snapshot({name: one.served for name, one in self._loaded.items()})
-
-    async def _listen(self) -> None:
-        listener = _bind(self._host, self._port)
-        address, port = listener.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
-        _log.info(
-            "serving",
-            extra={"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": len(self._loaded)},
+    def _gateway(self, index: int) -> int:
+        self._control.close()
+        front = self.front_class(
+            index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
         )
-        self._door = Door(self._handler, tls=self._tls)
-        self._ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        sys.setswitchinterval(_SWITCH_S)
-        gc.collect()
-        gc.freeze()  # what was loaded stays: looking through it again and again cost pauses of tens of milliseconds
-        await self._door.start(listener)
-        await self._pipelines.follow(self._spec, self._drain_s)
-        self._on_ready(f"{'https' if self._tls else 'http'}://{shown}:{port}")
-        await self._ended.wait()
-        await self._door.drain(self._drain_s)
+        return front.run(self._listener, self._life)
+
+    def _manage(self) -> int:
+        self._listener.close()
+        manager = Manager(self._declared, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock)
+        return manager.run(self._control, self._life)
+
+    def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            self._mouth.send(msgspec.json.encode(message))
+
+    def _start_due(self) -> None:
+        """Fork what does not run and may be started."""
+        if self._ending_s:
+            return
+        for child in self._children:
+            if not child.pid and time.monotonic() >= child.start_at_s:
+                child.began_s = time.monotonic()
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
+                child.pid = os.fork()
+                if not child.pid:
+                    self._become(child)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _become(self, child: _Child) -> NoReturn:
+        """Be a child from now on, whatever happens."""
+        status = 1
+        try:
+            os.close(self._lives)
+            self._ears.close()
+            _forget_signals()
+            ctypes.CDLL(None).prctl(_PR_SET_NAME, child.name.encode(), 0, 0, 0)
+            status = child.main()
+        except BaseException:  # noqa: BLE001 (a child never returns into the supervisor's own code)
+            _log.exception(
+                "a process of the workspace failed", extra={"event": "BF-SRV-CHILD-FAILED", "child": child.name}
+            )
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        """Take note of what has ended, and say when it is started again."""
+        for child in [each for each in self._children if each.pid]:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid:
+                continue
+            child.pid = 0
+            if self._ending_s:
+                self._children.remove(child)
+                continue
+            now_s = time.monotonic()
+            child.quick_deaths = child.quick_deaths + 1 if now_s - child.began_s < _QUICK_S else 0
+            pause_s = _FIRST_PAUSE_S * 2 ** (child.quick_deaths - 2) if child.quick_deaths > 1 else 0.0
+            child.start_at_s = now_s + min(pause_s, _LONGEST_PAUSE_S)
+            code = os.waitstatus_to_exitcode(status)
+            extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": _ended(code)}
+            _log.error("a process of the workspace ended and is started again", extra=extra)
+
+    def _wait(self, woken: int) -> None:
+        """Wait for a signal, for the manager, or until something may be started or must be ended."""
+        due_s = [child.start_at_s for child in self._children if not child.pid]
+        if self._ending_s:
+            due_s = [self._ending_s]
+        left_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        heard: list[Any] = [woken, self._ears]
+        readable, _, _ = select.select(heard, [], [], left_s)
+        if woken in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(woken, 4096)
+        if self._ears in readable:
+            with contextlib.suppress(BlockingIOError):
+                self._hear(msgspec.json.decode(self._ears.recv(2**20)))
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        """Take over what is in force: what is forked from now on begins with it."""
+        try:
+            if message.get("declaration", self._declared.digest) != self._declared.digest:
+                self._take_over(message["declaration"])
+            if "bundle" in message:
+                folder, digest = message["bundle"]
+                self._declared.bundles[digest] = reopen_bundle(Path(folder), digest)
+        except (BrownfieldError, OSError) as error:
+            extra = {"event": "BF-SRV-NOT-TAKEN-OVER", "reason": str(error)}
+            _log.error("the supervisor could not read again what is in force", extra=extra)
+        if message.get("ready"):
+            self._say_ready()
+
+    def _take_over(self, digest: str) -> None:
+        """Read the declaration again; one that was edited since the reload is left, and so is the one in memory."""
+        fresh = read_declared(self._spec.folder)
+        if fresh.digest != digest:
+            raise DeclarationError("the declaration was edited since it was reloaded")
+        self._declared = fresh
+        if self._tls is not None and fresh.spec.serving.tls is not None:
+            load_certificate(self._tls, fresh.spec.serving.tls, fresh.spec.folder)
+
+    def _say_ready(self) -> None:
+        count = len(self._declared.spec.integrations)
+        address, port = self._address
+        extra = {"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": count}
+        _log.info("serving", extra=extra)
+        on_ready, self._on_ready = self._on_ready, lambda _: None
+        on_ready(self._url())
+
+    # --- its end ---
+
+    def _handle_signals(self) -> None:
+        signals, self._signals[:] = list(self._signals), []
+        for number in signals:
+            if number == signal.SIGHUP:
+                _send(self._manager, signal.SIGHUP)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._end()
 
     def _end(self) -> None:
-        """Drain on the first signal, shorten it on the second."""
-        if self._ending:
-            self._ended.set()
-            self._door.abort()
+        """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
+        self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
+        self._listener.close()  # the gateways hold it as long as they accept
+        self._children = [each for each in self._children if each.pid]
+        for child in self._children:
+            if child is not self._manager:
+                _send(child, signal.SIGTERM)
+
+    def _end_by_and_by(self) -> None:
+        if not self._ending_s:
             return
-        self._ending = True
-        self._handler.draining = True
-        _log.info("draining", extra={"event": "BF-SRV-DRAINING", "in_flight": self._handler.in_flight})
-        asyncio.get_running_loop().call_later(_NOTICE_S, self._ended.set)
+        if self._children == [self._manager] and not self._told:
+            self._told = True
+            _send(self._manager, signal.SIGTERM)
+            self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
+        if time.monotonic() >= self._ending_s:
+            self._kill_all()
 
-    def _reload_soon(self) -> None:
-        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+    def _kill_all(self) -> None:
+        for child in self._children:
+            _send(child, signal.SIGKILL)
+        for child in self._children:
+            if child.pid:
+                os.waitpid(child.pid, 0)
+                child.pid = 0
+        self._children = []
 
-    async def reload(self) -> bool:
-        """Read the declaration again and serve it, whole or not at all; whether it is served now."""
-        async with self._reloads:
-            fresh: dict[str, Loaded] = {}
-            lookups = self._lookups
-            try:
-                spec = await asyncio.to_thread(load_workspace, self._spec.folder)
-                lookups = Lookups(spec, self._clock)
-                principals = self._principals(spec)
-                self._loader.enrichment_for = lookups.enrichment
-                for one in spec.integrations.values():
-                    fresh[one.name] = await self._loader.load(one, self._loaded.get(one.name), strict=True)
-                if self._tls is not None and spec.serving.tls is not None:
-                    load_certificate(self._tls, spec.serving.tls, spec.folder)
-            except (BrownfieldError, OSError) as error:
-                _log.error(
-                    "the reload was refused; everything stays as it was",
-                    extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
-                )
-                self._loader.enrichment_for = self._lookups.enrichment
-                if lookups is not self._lookups:
-                    await asyncio.to_thread(lookups.end)
-                await self._end_unused(fresh, self._loaded)
-                return False
-            if _listener(spec) != _listener(self._spec):
-                _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
-            before, self._loaded, self._spec = self._loaded, fresh, spec
-            old_lookups, self._lookups = self._lookups, lookups
-            self._handler.authorize = partial(authorize, principals)
-            self._handler.origins = self._origins(spec)
-            self._handler.limits = _limits(spec)
-            self._handler.publish(self._snapshot())
-            await self._pipelines.follow(spec, self._drain_s)
-            await self._enter_history("workspace.reloaded")
-            _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
-            await asyncio.sleep(_LINGER_S)
-            await asyncio.to_thread(old_lookups.end)
-            await self._end_unused(before, fresh)
-            return True
-
-    async def _end_unused(self, old: dict[str, Loaded], kept: dict[str, Loaded]) -> None:
-        """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
-        used = {id(one.keeper) for one in kept.values()}
-        await asyncio.gather(*(one.keeper.end() for one in old.values() if one.keeper and id(one.keeper) not in used))
+    def _url(self) -> str:
+        address, port = self._address
+        shown = f"[{address}]" if ":" in address else address
+        return f"{'https' if self._tls else 'http'}://{shown}:{port}"
 
 
-class _Journals:
-    """The journals of every integration, flushed by one task."""
+class _Signals(contextlib.AbstractContextManager[int]):
+    """Notes the signals that matter, and gives a descriptor that becomes readable with each."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self._folder = folder
-        self._clock = clock
-        self._open: dict[tuple[str, str], Journal] = {}
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
-    def record_for(self, spec: "IntegrationSpec") -> "Record":
-        """Give the function that keeps the decisions of an integration under its contract."""
-        key = (spec.name, spec.contract.digest)
-        journal = self._open.get(key)
-        if journal is None:
-            folder = self._folder / spec.name
-            journal = Journal(folder, integration=spec.name, contract=spec.contract, clock=self._clock)
-            self._open[key] = journal
-        append = journal.append
+    def __init__(self, noted: list[int]) -> None:
+        self._noted = noted
 
-        def record(decision: "Decision", split: Split, rows: int, columns: "Columns | None") -> None:
-            append(decision, split.in_us, rows, columns)
+    def __enter__(self) -> int:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = {number: signal.signal(number, self._note) for number in self._NUMBERS}
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        return self._reader
 
-        return record
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
 
-    async def keep_flushing(self) -> None:
-        """Write what was kept, every second."""
-        while True:
-            await asyncio.sleep(_FLUSH_EVERY_S)
-            await asyncio.to_thread(self._each, Journal.flush)
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._each(Journal.close)
-
-    def _each(self, action: Callable[[Journal], None]) -> None:
-        for journal in tuple(self._open.values()):
-            action(journal)
+    def _note(self, number: int, _frame: object) -> None:
+        self._noted.append(number)
 
 
-def _listener(spec: WorkspaceSpec) -> tuple[str, int, bool]:
-    """Give what takes a restart to change."""
-    return spec.serving.host, spec.serving.port, spec.serving.tls is not None
+def _forget_signals() -> None:
+    """Take none of the supervisor's signals for a child's own; Ctrl-C is for the supervisor alone."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def _limits(spec: WorkspaceSpec) -> Limits:
-    return Limits(body_bytes=round(spec.serving.max_body_mib * 2**20))
+def _send(child: _Child, number: int) -> None:
+    if child.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, number)
+
+
+def _ended(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -294,6 +374,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise DeclarationError(

@@ -13,6 +13,7 @@ import msgspec
 
 from brownfield.data.features import parse_features
 from brownfield.errors import BrownfieldError, DeclarationError
+from brownfield.host import read_host
 from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
@@ -36,6 +37,7 @@ from brownfield.integration import (
     read_reference,
 )
 from brownfield.model import Environments, open_bundle
+from brownfield.serving.budget import check_budgets
 from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
@@ -126,7 +128,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     except DeclarationError as error:
         findings = tuple(_from_error(each) for each in each_error(error))
         return CheckReport(folder=str(folder), integrations=(), findings=findings)
-    found = list(_workspace_findings(workspace))
+    found = [*_workspace_findings(workspace), *_budget_findings(workspace)]
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
         found.extend(_custody_findings(integration, has_key=workspace.security.encryption_key is not None))
@@ -200,6 +202,14 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
                 yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
         except DeclarationError as error:
             yield at.error("warning", (*path, "path"), error)
+
+
+def _budget_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
+    """Report models that together can never fit this machine."""
+    try:
+        check_budgets(workspace, read_host())
+    except DeclarationError as error:
+        yield _from_error(error)
 
 
 def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
@@ -474,12 +484,10 @@ def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Findi
 def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
     """Name the declared parts that are read and checked, and not acted on by this release."""
     model: KeyPath = ("model", "uri") if isinstance(spec.document.data.get("model"), dict) else ("model",)
-    declared: list[tuple[KeyPath, bool]] = [
+    declared: tuple[tuple[KeyPath, bool], ...] = (
         (("rollout",), spec.rollout is not None),
         (("monitors",), spec.monitors is not None),
         (model, spec.model is not None and spec.model.uri is not None),
-    ]
-    for index, step in enumerate(spec.fallback.chain):
-        declared.append((("fallback", "chain", index), step.kind == "previous_version"))
+    )
     for path in (path for path, is_declared in declared if is_declared):
         yield at("notice", path, "declared, and not acted on by this release", "It stays where it is until it is.")

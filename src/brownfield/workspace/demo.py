@@ -251,12 +251,13 @@ def _outage(running: Background, requests: int, kills: list[float]) -> None:
 
 
 def _model_pids(server_pid: int) -> list[int]:
-    """Process ids of the model processes under a server, read from ``/proc``."""
+    """Process ids of the model processes below a server, read from ``/proc``."""
     found: list[int] = []
-    for task in Path(f"/proc/{server_pid}/task").iterdir():
-        with suppress(OSError):
-            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
-    return [pid for pid in found if _is_model(pid)]
+    with suppress(OSError):
+        for task in Path(f"/proc/{server_pid}/task").iterdir():
+            for pid in map(int, (task / "children").read_text(encoding="ascii").split()):
+                found += [pid] if _is_model(pid) else _model_pids(pid)
+    return found
 
 
 def _is_model(pid: int) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brownfield.errors import DeclarationError
-from brownfield.fit import Fit, Verdict, judge_probe, pack_probe, search, with_advice
+from brownfield.fit import CURVE_ROWS, Fit, Row, Verdict, judge_probe, pack_probe, search, with_advice
 from brownfield.fit.report import write_reports
 from brownfield.integration import IntegrationSpec
 from brownfield.workspace.fit_inputs import Inputs, RowsFrom, gather
@@ -180,7 +180,9 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
     if folder.exists():
         raise DeclarationError(where=str(folder), expected="no bundle of this fit yet", got="one")
     source = Path(found.model_folder)
-    session = ServedSession(**msgspec.structs.asdict(row.candidate.session), alone=row.isolated is False)
+    session = ServedSession(
+        **msgspec.structs.asdict(row.candidate.session), most_rows=_most_rows(row), alone=row.isolated is False
+    )
     golden = None
     if bundle.golden is not None:
         golden = as_golden(bundle.golden.inputs, compute(source, [bundle.golden.inputs], session=session)[0])
@@ -213,3 +215,9 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
         provenance=provenance,
     )
     return str(folder)
+
+
+def _most_rows(row: Row) -> int | None:
+    """Largest batch that was answered within the declared memory, where a larger one was not."""
+    largest = max((int(count) for count in row.curve_us), default=1)
+    return largest if row.isolated is not None and largest < max(CURVE_ROWS) else None

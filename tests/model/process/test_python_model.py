@@ -67,6 +67,17 @@ def test_a_class_says_what_it_is_and_answers_a_batch(start_class):
     assert process.attempts == ()
 
 
+def test_a_module_takes_no_other_modules_place(tmp_path):
+    """A file called ``numpy.py`` is the model, and numpy stays what it was."""
+    write_class(tmp_path / "m", "    def load(self, folder): import numpy; numpy.zeros(1)\n").joinpath("m.py").rename(
+        tmp_path / "m" / "numpy.py"
+    )
+    with ModelProcess.start(
+        tmp_path / "m", runtime_folder=tmp_path / "run", program=Program("numpy.py", "M")
+    ) as process:
+        assert process.hello.batched
+
+
 def test_a_class_reads_the_files_and_imports_the_modules_beside_it(start_class, tmp_path):
     """``load`` gets the folder; a module of the bundle can be imported."""
     folder = tmp_path / "m"

@@ -4,7 +4,7 @@
 """
 
 from brownfield.confinement import SandboxPolicy
-from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, call
+from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, WorkerDied, call
 from brownfield.model.process.environment import ENVIRONMENT_RULES, Environments, locked_packages
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
 
@@ -21,6 +21,7 @@ __all__ = [
     "RunFailed",
     "SandboxPolicy",
     "StartFailed",
+    "WorkerDied",
     "call",
     "locked_packages",
 ]

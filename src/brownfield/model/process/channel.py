@@ -33,7 +33,7 @@ from brownfield.model.process.spawn import parse_hello
 if TYPE_CHECKING:
     from brownfield.model.process.spawn import Hello
 
-__all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "call"]
+__all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "WorkerDied", "call"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 _HIGH_WATER_BYTES = 16 * 2**20
@@ -72,6 +72,10 @@ class RunFailed(ModelFailed):
     def __init__(self, what: str, *, cause: str) -> None:
         self.cause = cause
         super().__init__(what)
+
+
+class WorkerDied(WorkerUnavailable):
+    """The model's process ended while it held the request: the request may be why."""
 
 
 class ModelChannel(asyncio.Protocol):
@@ -187,7 +191,7 @@ class ModelChannel(asyncio.Protocol):
         """Close the connection; what waits fails with WorkerUnavailable."""
         if self._transport is not None:
             self._transport.abort()
-        self._lose("the connection was closed")
+        self._lose("the connection was closed", kind=WorkerUnavailable)
 
     # What follows is called by the event loop.
 
@@ -260,7 +264,7 @@ class ModelChannel(asyncio.Protocol):
         if following:
             self._sweep_at(following)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, kind: type[WorkerUnavailable] = WorkerDied) -> None:
         first = not self._lost
         self._lost = self._lost or reason
         waiting, self._waiting = self._waiting, {}
@@ -271,7 +275,7 @@ class ModelChannel(asyncio.Protocol):
             self._greeting.set_exception(ConnectionError(reason))
         for future, _ in waiting.values():
             if not future.done():
-                future.set_exception(WorkerUnavailable(f"the model process is gone: {reason}"))
+                future.set_exception(kind(f"the model process is gone: {reason}"))
         if first and self._on_lost is not None:
             self._on_lost()
 

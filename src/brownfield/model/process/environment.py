@@ -103,7 +103,7 @@ class Environments:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = folder.resolve()  # its processes run in another folder
 
     def find(self, lock: bytes) -> Path:
         """Interpreter of the environment of a lock.

@@ -8,7 +8,6 @@ cannot be loaded within the limits.
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import secrets
 import select
@@ -16,34 +15,19 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
+from brownfield.model.process.hearing import Attempts, Complaints
 
-__all__ = ["ATTEMPTS", "Hello", "ModelProcess", "ModelTensor", "Program", "StartFailed", "parse_hello"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Hello", "ModelProcess", "ModelTensor", "Program", "StartFailed", "parse_hello"]
 
 _CHILD = Path(__file__).parent / "child" / "__main__.py"
-_STDERR_BYTES = 16 * 1024
-_MAX_ATTEMPT_BYTES = 64 * 1024
 _MAX_HELLO_BYTES = 2**20
-
-
-ATTEMPTS: Final = {
-    "network": "open a socket",
-    "process": "start a process or program",
-    "read": "read a file outside its own",
-    "signal": "send a signal to another process",
-    "trace": "trace or read another process",
-    "write": "write, change or remove a file",
-}
-"""Kind to meaning of what a model's process tells of itself; it is refused by the kernel whether it is told or not."""
 
 
 class StartFailed(WorkerUnavailable):
@@ -160,8 +144,8 @@ class ModelProcess:
 
     def __init__(self, process: subprocess.Popen[bytes], socket_path: Path) -> None:
         self._process = process
-        self._complaints = _Complaints(process)
-        self._attempts = _Attempts(process)
+        self._complaints = Complaints(process)
+        self._attempts = Attempts(process)
         self.socket_path = socket_path
         self.hello: Hello
 
@@ -237,7 +221,7 @@ class ModelProcess:
         )
         model = cls(process, runtime_folder / str(options["socket"]))
         try:
-            model.hello = model._greet(ready_timeout_s, bundle_folder.name)
+            model.hello = model._greet(ready_timeout_s, bundle_folder.name if program.module else "")
         except BaseException:
             model.kill()
             raise
@@ -279,7 +263,8 @@ class ModelProcess:
     def attempts(self) -> tuple[str, ...]:
         """What a Python model tried in vain, such as ``network while answering``; each is logged when it is tried.
 
-        The words are those of :data:`ATTEMPTS`. Loading a framework tries a few things as well.
+        The words are those of :data:`~brownfield.model.process.hearing.ATTEMPTS`. Loading a framework tries a few
+        things as well.
         """
         return self._attempts.seen
 
@@ -320,7 +305,7 @@ class ModelProcess:
         self.socket_path.unlink(missing_ok=True)
 
     def _greet(self, timeout_s: float, model: str) -> Hello:
-        """Wait for the greeting on the child's stdout; from then on that tells of attempts."""
+        """Wait for the greeting on the child's stdout; from then on that tells what a Python ``model`` tries."""
         stdout = self._process.stdout
         if stdout is None:  # pragma: no cover (it is a pipe)
             raise AssertionError
@@ -339,7 +324,8 @@ class ModelProcess:
             refusal = frames[0].message()
             raise StartFailed(str(refusal.get("message")), cause=str(refusal.get("code")))
         hello = parse_hello(frames[0])
-        self._attempts.listen(model, decoder, frames[1:])
+        if model:
+            self._attempts.listen(model, decoder, frames[1:])
         return hello
 
     def _crash(self) -> StartFailed:
@@ -351,70 +337,6 @@ class ModelProcess:
             cause="memory" if memory else "crash",
             ended=ended,
         )
-
-
-class _Complaints:
-    """Reads a process's stderr for as long as it lives, and keeps the end of it."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._stream = process.stderr
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, name=f"stderr-{process.pid}", daemon=True)
-        self._thread.start()
-
-    @property
-    def text(self) -> str:
-        return self._kept.decode(errors="replace")
-
-    def finish(self) -> None:
-        self._thread.join(1.0)
-
-    def _read(self) -> None:
-        if self._stream is None:  # pragma: no cover (it is a pipe)
-            return
-        with self._stream:
-            while data := os.read(self._stream.fileno(), 4096):
-                self._kept = (self._kept + data)[-_STDERR_BYTES:]
-
-
-class _Attempts:
-    """Hears, after the greeting, what a model tries that its process may not do; what it may say is a closed list."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.seen: tuple[str, ...] = ()
-        self._process = process
-        self._thread: threading.Thread | None = None
-
-    def listen(self, model: str, decoder: Decoder, heard: list[Frame]) -> None:
-        self._note(heard, model)
-        self._thread = threading.Thread(
-            target=self._read, args=(model, decoder), name=f"attempts-{self._process.pid}", daemon=True
-        )
-        self._thread.start()
-
-    def finish(self) -> None:
-        if self._thread is not None:
-            self._thread.join(1.0)
-
-    def _read(self, model: str, decoder: Decoder) -> None:
-        stdout, heard_bytes = self._process.stdout, 0
-        with contextlib.suppress(FrameError, ValueError):  # a pipe that is closed, or that others wrote into
-            while stdout is not None and heard_bytes < _MAX_ATTEMPT_BYTES:
-                data = os.read(stdout.fileno(), 4096)
-                if not data:
-                    break
-                heard_bytes += len(data)
-                self._note(decoder.feed(data), model)
-
-    def _note(self, heard: list[Frame], model: str) -> None:
-        for frame in heard:
-            told = frame.message()
-            kind, when = str(told.get("attempt")), "loading" if told.get("loading") else "answering"
-            attempt = f"{kind} while {when}"
-            if kind in ATTEMPTS and attempt not in self.seen:
-                self.seen = (*self.seen, attempt)
-                extra = {"event": "BF-WRK-ATTEMPT", "model": model, "pid": self._process.pid, "attempt": attempt}
-                _log.warning("a model tried what its process may not do: %s", ATTEMPTS[kind], extra=extra)
 
 
 def _make_private(folder: Path) -> None:

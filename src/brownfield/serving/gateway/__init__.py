@@ -2,13 +2,14 @@
 
 from brownfield.serving.gateway.asgi import asgi_app
 from brownfield.serving.gateway.dataplane import Answer, Dataplane, Unanswered
-from brownfield.serving.gateway.handler import ROUTES, Handler, Limits, Route
+from brownfield.serving.gateway.handler import Handler, Limits
 from brownfield.serving.gateway.http import Door
 from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pipeline import PipelineStatus
+from brownfield.serving.gateway.routes import ROUTES, Route
 from brownfield.serving.gateway.served import Served, Snapshot, Version
 
 __all__ = [

@@ -6,6 +6,7 @@ __all__ = ["Admission"]
 
 _WEIGHT = 1 / 16  # of one call in the smoothed times
 _FEWEST_CALLS, _MOST_CALLS = 2, 4
+_GATEWAY_NS = 20_000  # that a request costs the gateway, about
 
 
 class Admission:
@@ -65,7 +66,7 @@ class Admission:
         """
         queued = -(-rows // cap)
         if self.costs is not None:
-            full_ns = self._full_ns(cap)
+            full_ns = self.full_ns(cap)
             engine_ns = full_ns * (rows + sent_rows) / cap
             if queued * cap > rows:  # the last call may be shared by then, and ends for all at once
                 engine_ns += full_ns * (queued * cap - rows) / cap
@@ -74,13 +75,20 @@ class Admission:
         return engine_ns + self.call_ns * (queued + calls)
 
     def window(self, cap: int) -> int:
-        """Give how many calls keep the model busy while an answer is on its way."""
-        engine_ns = self._full_ns(cap)
+        """Give how many calls keep the model busy while an answer is on its way.
+
+        A model that needs less for a record than the gateway itself is not what callers wait for: what comes while it
+        computes makes its next call larger, and each call costs the gateway as much as several requests.
+        """
+        if 0 < self.row_ns < _GATEWAY_NS:
+            return 1
+        engine_ns = self.full_ns(cap)
         if not engine_ns:
             return _FEWEST_CALLS
         return min(_MOST_CALLS, max(_FEWEST_CALLS, 1 + round(self.call_ns / engine_ns)))
 
-    def _full_ns(self, cap: int) -> float:
+    def full_ns(self, cap: int) -> float:
+        """Give what a call of so many rows takes in the engine; 0 when nothing is known."""
         costs = self.costs
         if costs is None:
             return self.row_ns * cap

@@ -62,6 +62,8 @@ class Ask:
         When it was admitted.
     priority
         What it is for.
+    cause, fallen
+        Why it fell back first, and how many of the chain were asked since.
     caller
         Name of the principal, with whom others share the model by rows.
     over
@@ -72,12 +74,14 @@ class Ask:
 
     __slots__ = (
         "caller",
+        "cause",
         "checked",
         "context",
         "counted",
         "deadline_ns",
         "done",
         "entered_ns",
+        "fallen",
         "flow",
         "fresh",
         "known",
@@ -107,6 +111,8 @@ class Ask:
         self.entered_ns = 0
         self.priority = Priority.INTERACTIVE
         self.caller = ""
+        self.cause = ""
+        self.fallen = 0
         self.flow: tuple[str, bool] = ("", False)
         self.queued: Version | None = None
         self.model_call: ModelCall | None = None
@@ -130,17 +136,23 @@ class ModelCall:
     ----------
     deadline_ns
         When the last of its callers gives up.
+    alone
+        Whether it was one request, and the workers held no other call for as long as it went.
+    rows
+        Of all of them.
     sent_ns
         When the model was asked.
     soonest_ns
         When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "asks", "deadline_ns", "sent_ns", "soonest_ns")
+    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "rows", "sent_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
+        self.alone = False
         self.sent_ns = 0
+        self.rows = sum([ask.checked.rows for ask in asks])
         self._coroutine: Coroutine[Any, Any, None]
         self._waiting: asyncio.Future[Any] | None = None
         deadlines_ns = [ask.deadline_ns for ask in asks]
@@ -179,13 +191,16 @@ class ModelCall:
         future.add_done_callback(self._step)
 
 
+_ARRAYS = {np.ndarray}
+
+
 def merged(asks: Sequence[Ask]) -> Checked:
     """Give the records of all asks, one after another, as one set of columns."""
     rows = sum(ask.checked.rows for ask in asks)
     columns: dict[str, Any] = {}
     for name in asks[0].known.columns:
         parts = [ask.known.columns[name] for ask in asks]
-        if all(isinstance(part, np.ndarray) for part in parts):
+        if set(map(type, parts)) == _ARRAYS:
             columns[name] = np.concatenate(parts)
         else:
             columns[name] = [value for part in parts for value in _plain(part)]

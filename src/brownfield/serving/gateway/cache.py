@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
     from brownfield.serving.gateway.served import Served
 
-__all__ = ["Cache", "Cached"]
+__all__ = ["Cache", "Cached", "input_digest"]
 
 _ENTRIES = 10_000
 _KEPT_ELEMENTS = 4096
@@ -70,12 +70,7 @@ class Cache:
 
     def key(self, served: "Served", checked: "Checked") -> bytes:
         """Digest of what the answer depends on."""
-        digest = hashlib.blake2b(served.contract.digest.encode(), digest_size=16)
-        tensors = {field.name for field in served.request.fields if field.kind == "tensor"}
-        for name in self._key_fields or checked.columns:
-            digest.update(name.encode() + b"\0")
-            digest.update(_canonical(checked.columns.get(name), whole=name in tensors))
-        return digest.digest()
+        return input_digest(served, checked, self._key_fields)
 
     def get(self, key: bytes, now_ns: int) -> Cached | None:
         """Give the answer of a key, unless it is too old."""
@@ -95,6 +90,16 @@ class Cache:
         self._kept[key] = Cached(response, now_ns)
         if len(self._kept) > self._entries:
             self._kept.popitem(last=False)
+
+
+def input_digest(served: "Served", checked: "Checked", fields: "Sequence[str]" = ()) -> bytes:
+    """Digest of the contract and the checked values of some fields; of all by default."""
+    digest = hashlib.blake2b(served.contract.digest.encode(), digest_size=16)
+    tensors = {field.name for field in served.request.fields if field.kind == "tensor"}
+    for name in fields or checked.columns:
+        digest.update(name.encode() + b"\0")
+        digest.update(_canonical(checked.columns.get(name), whole=name in tensors))
+    return digest.digest()
 
 
 def _canonical(values: Any, *, whole: bool) -> bytes:

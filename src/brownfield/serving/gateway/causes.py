@@ -12,6 +12,7 @@ from brownfield.errors import (
     Overloaded,
     WorkerUnavailable,
 )
+from brownfield.model.process import WorkerDied
 from brownfield.serving.gateway.enrich import LookupUnanswered
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ CAUSES: dict[type[BrownfieldError], str] = {
     ModelFailed: "model",
     OutputRefused: "output",
     Overloaded: "overload",
+    WorkerDied: "worker",
     WorkerUnavailable: "worker",
 }
 

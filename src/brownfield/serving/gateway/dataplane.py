@@ -5,7 +5,6 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -18,18 +17,20 @@ from brownfield.errors import (
     OutputRefused,
     Unavailable,
 )
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
 from brownfield.serving.gateway.causes import as_ours, blames_model, cause_of
+from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
-from brownfield.serving.gateway.served import Served, Snapshot, Version
+from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
+from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
 from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
-    from brownfield.serving.workers.base import Tensors
 
 __all__ = ["Answer", "Dataplane", "Unanswered"]
 
@@ -216,12 +217,15 @@ class Dataplane:
                 self._fall_back(ask, cause)
 
     def _give_again(self, ask: Ask, version: Version, response: "Checked", age_s: int) -> None:
-        decision = _decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
+        decision = decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
         self._tell(ask, Answer(response, decision, ask.split, age_s, ask.notes), decision)
 
     def _ask_model(self, ask: Ask, champion: Version) -> None:
         """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
         now_ns = self.now_ns()
+        if champion.poison.watching and is_blocked(champion, ask, now_ns):
+            self._fall_back(ask, "poison")
+            return
         cause = champion.refuses(ask, now_ns)
         if cause:
             if cause == "deadline":
@@ -243,16 +247,42 @@ class Dataplane:
         """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
         version.sending = False
         now_ns = self.now_ns()
-        if version.waiting.soonest_ns <= now_ns:
-            self._expire(version, now_ns)
+        hopeless_ns = now_ns + round(version.hopeless_ns)
+        if version.waiting.soonest_ns <= hopeless_ns:
+            self._expire(version, now_ns, hopeless_ns)
         window = version.window
-        while version.waiting.rows and len(version.calls) < window:
+        while version.waiting.rows and len(version.calls) < window and not version.apart:
             group = version.waiting.take(version.call_rows)
             for ask in group:
                 ask.queued = None
-            self._start(version, group)
+            if version.poison.watching:
+                group = self._set_apart(version, group)
+            if group:
+                self._start(version, group)
+        self._ask_alone(version)
         if version.waiting.rows:
             self._watch(version, version.waiting.soonest_ns)
+
+    def _set_apart(self, version: Version, group: list[Ask]) -> list[Ask]:
+        """Hold back who is suspected of ending workers, to be asked alone; give the others."""
+        suspects, others = parted(version, group)
+        for ask in suspects:
+            left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
+            asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
+        version.apart.extend(suspects)
+        return others
+
+    def _ask_alone(self, version: Version) -> None:
+        """Ask for the next suspect, once nothing else is with the workers."""
+        while version.apart and not version.calls:
+            ask = version.apart[0]
+            if not ask.over:
+                self._start(version, [ask])
+                return
+            version.apart.popleft()
+            version.admission.forget(ask.checked.rows)
+            version.breaker.abandoned()
+            self._send_soon(version)
 
     def _watch(self, version: Version, until_ns: int) -> None:
         """Look at the deadlines again at that time: one timer for all who wait."""
@@ -266,11 +296,11 @@ class Dataplane:
 
     def _look(self, version: Version) -> None:
         version.watch, version.watched_ns = None, 0
-        self._expire(version, self.now_ns())
+        self._expire(version, self.now_ns(), 0)
 
-    def _expire(self, version: Version, now_ns: int) -> None:
-        """Answer for all who have given up waiting, and look again when the next one does."""
-        for ask in version.waiting.expired(now_ns):
+    def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
+        """Answer for all who have given up, or will before an answer, and look again when the next one does."""
+        for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
             version.forget(ask)
             ask.served.meter.late("dequeue")
             self._fall_back(ask, "deadline")
@@ -288,6 +318,9 @@ class Dataplane:
         call = ModelCall(group)
         for ask in group:
             ask.model_call = call
+        call.alone = len(group) == 1 and not version.calls
+        for other in version.calls:
+            other.alone = False
         version.calls.add(call)
         if call.soonest_ns < NEVER_NS:
             self._watch(version, call.soonest_ns)
@@ -305,8 +338,9 @@ class Dataplane:
             encoded_ns = now_ns()
             inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
             answered_ns = now_ns()
-            response = _in_contract(version, served, checked, inference.outputs)
+            response = in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
+            suspect(version, call, error, now_ns())
             self._leave(version, call, late=isinstance(error, DeadlineExceeded))
             fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
@@ -316,6 +350,8 @@ class Dataplane:
             raise
         else:
             checked_ns = now_ns()
+            if version.poison.watching or version.poison.late_calls:
+                suspect(version, call, None, checked_ns)
             if version.costs is not None:
                 version.costs.observe(checked.rows, inference.infer_ns)
             self._leave(version, call, run_ns=inference.infer_ns)
@@ -331,8 +367,11 @@ class Dataplane:
                 at += rows
                 split = ask.split
                 split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
+                if version is not served.champion:
+                    self._answer_degraded(ask, own, source="previous_version", version=version.name)
+                    continue
                 reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
-                decision = _decide(served, source="model", version=version.name, reason=reason)
+                decision = decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
@@ -364,14 +403,16 @@ class Dataplane:
     def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
         """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
         version.calls.discard(call)
-        rows = sum(ask.checked.rows for ask in call.asks)
+        if version.apart and version.apart[0] is call.asks[0]:
+            version.apart.popleft()
+        rows = call.rows
         if run_ns >= 0:
             version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
         elif late:
             version.admission.give_up(rows, sent_ns=call.sent_ns, now_ns=self.now_ns())
         else:
             version.admission.forget(rows)
-        if version.waiting.rows:
+        if version.waiting.rows or version.apart:
             self._send_soon(version)
 
     def _fall_back(self, ask: Ask, cause: str) -> None:
@@ -379,7 +420,13 @@ class Dataplane:
             return
         served, checked, split = ask.served, ask.checked, ask.split
         split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else Stage.ADMISSION, self.now_ns())
-        for fallback in served.fallbacks:
+        ask.cause = ask.cause or cause
+        for fallback in served.fallbacks[ask.fallen :]:
+            ask.fallen += 1
+            if isinstance(fallback, PreviousVersion):
+                if self._ask_previous(ask, fallback):
+                    return
+                continue
             columns = fallback.answer(checked.columns, checked.rows)
             if columns is None:
                 continue
@@ -387,14 +434,28 @@ class Dataplane:
                 response = served.response.rows.check_columns(columns, checked.rows)
             except InputRefused:
                 continue  # out of contract: the next in the chain answers
-            split.mark(Stage.FALLBACK, self.now_ns())
-            decision = _decide(served, source=fallback.source, version="", reason=Reason.FALLBACK, cause=cause)
-            self._tell(ask, Answer(response, decision, split, lookups=ask.notes), decision)
+            self._answer_degraded(ask, response, source=fallback.source)
             return
         split.mark(Stage.FALLBACK, self.now_ns())
         version = served.champion.name if served.champion is not None else ""
-        refusal = _decide(served, source="none", version=version, reason=Reason.ERROR, cause=cause)
+        refusal = decide(served, source="none", version=version, reason=Reason.ERROR, cause=ask.cause)
         self._tell(ask, Unanswered(refusal), refusal)
+
+    def _ask_previous(self, ask: Ask, fallback: PreviousVersion) -> bool:
+        """Ask the version before this one, if it may be asked; whether it was."""
+        version, now_ns = fallback.version, self.now_ns()
+        if version is None or ask.cause not in fallback.causes:
+            return False
+        if (version.poison.watching and is_blocked(version, ask, now_ns)) or version.refuses(ask, now_ns):
+            return False
+        version.queue(ask, now_ns)
+        self._send_soon(version)
+        return True
+
+    def _answer_degraded(self, ask: Ask, response: "Checked", *, source: str, version: str = "") -> None:
+        ask.split.mark(Stage.FALLBACK, self.now_ns())
+        decision = decide(ask.served, source=source, version=version, reason=Reason.FALLBACK, cause=ask.cause)
+        self._tell(ask, Answer(response, decision, ask.split, lookups=ask.notes), decision)
 
     def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
@@ -430,40 +491,3 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
 
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:
     return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
-
-
-def _in_contract(version: Version, served: Served, checked: "Checked", outputs: "Tensors") -> "Checked":
-    """Decode the model's arrays and hold them against the response schema: NaN, shapes, ranges."""
-    try:
-        columns = version.features.decode(outputs, checked.columns, checked.rows)
-        return served.response.rows.check_columns(columns, checked.rows)
-    except InputRefused as refused:
-        raise OutputRefused(str(refused)) from refused
-    except (BrownfieldError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise OutputRefused("the model's arrays do not have the form that its features expect") from error
-
-
-_ID_BYTES = 12
-_ids: list[str] = []
-os.register_at_fork(after_in_child=_ids.clear)
-
-
-def _next_id() -> str:
-    """Give 96 random bits in hexadecimal; the system is asked for many at a time."""
-    if not _ids:
-        text = os.urandom(_ID_BYTES * 256).hex()
-        _ids.extend(text[at : at + 2 * _ID_BYTES] for at in range(0, len(text), 2 * _ID_BYTES))
-    return _ids.pop()
-
-
-def _decide(served: Served, *, source: str, version: str, reason: Reason, cause: str = "") -> Decision:
-    return Decision(
-        id=_ids.pop() if _ids else _next_id(),
-        integration=served.name,
-        source=source,
-        version=version,
-        reason=reason,
-        degraded=source != "model",
-        contract=served.reference,
-        cause=cause,
-    )

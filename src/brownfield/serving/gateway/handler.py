@@ -6,8 +6,8 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -18,19 +18,23 @@ from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers, wis
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.dataplane import Answer, Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
+from brownfield.serving.gateway.management import Management
 from brownfield.serving.gateway.messages import Headers, Response
-from brownfield.serving.gateway.metrics import CONTENT_TYPE, HttpMeter, exposition
+from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
-from brownfield.serving.gateway.pipeline import PipelineStatus, pipeline_lines
 from brownfield.serving.gateway.pressure import Pressure, busy
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
+from brownfield.serving.gateway.routes import ROUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from brownfield.contract import Checked
+    from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
     from brownfield.serving.gateway.wishes import Caller
 
-__all__ = ["ROUTES", "Authorize", "Call", "Handler", "Limits", "Route"]
+__all__ = ["Authorize", "Call", "Handler", "Limits"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,46 +66,6 @@ _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
 _NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
-
-
-class Route(NamedTuple):
-    """One line of the table.
-
-    Parameters
-    ----------
-    method
-        ``GET`` (answers ``HEAD`` as well) or ``POST``.
-    path
-        Template; ``{integration}`` and ``{version}`` stand for what is served.
-    permission
-        What a token must grant; None is open to everyone (health alone).
-    function
-        Name of the method of :class:`Handler` that answers.
-    """
-
-    method: str
-    path: str
-    permission: str | None
-    function: str
-
-
-ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/{integration}/predict", "predict", "_predict"),
-    Route("POST", "/v2/models/{integration}/infer", "predict", "_infer"),
-    Route("POST", "/v2/models/{integration}/versions/{version}/infer", "predict", "_infer"),
-    Route("GET", "/v1/{integration}/pipeline", "read", "_pipeline"),
-    Route("GET", "/v2/models/{integration}/ready", "read", "_model_ready"),
-    Route("GET", "/v2/models/{integration}/versions/{version}/ready", "read", "_model_ready"),
-    Route("GET", "/v2/models/{integration}", "read", "_model_metadata"),
-    Route("GET", "/v2/models/{integration}/versions/{version}", "read", "_model_metadata"),
-    Route("GET", "/v2", "read", "_server_metadata"),
-    Route("GET", "/v2/health/live", None, "_live"),
-    Route("GET", "/v2/health/ready", None, "_ready"),
-    Route("GET", "/openapi.json", "read", "_openapi"),
-    Route("GET", "/docs", "read", "_docs"),
-    Route("GET", "/metrics", "read", "_metrics"),
-    Route("GET", "/", "read", "_home"),
-)
 
 
 class Call:
@@ -157,8 +121,13 @@ class Handler:
         Longest body and most records.
     title
         Name of the workspace, for people.
-    pipelines
-        What is known of the pipeline of each integration that has one, as it changes.
+    backstage
+        The process behind the gateways; without one a gateway tells of itself alone, and loads and unloads nothing.
+
+    Attributes
+    ----------
+    starting
+        Whether models are still being loaded for the first time: not ready, though answered for by fallbacks.
     """
 
     def __init__(  # noqa: PLR0913 (what a face is made of)
@@ -170,10 +139,11 @@ class Handler:
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         title: str = "brownfield",
         clock: Clock | None = None,
-        pipelines: Mapping[str, PipelineStatus] | None = None,
+        backstage: "Backstage | None" = None,
     ) -> None:
         self.dataplane = dataplane
-        self.pipelines = {} if pipelines is None else pipelines
+        self.backstage = backstage
+        self.starting = False
         self.limits = limits
         self.title = title
         self.http = HttpMeter()
@@ -184,13 +154,15 @@ class Handler:
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self.pressure = Pressure()
         self._index: dict[bytes, dict[str, _Bound]] = {}
+        self._management = Management(self)
+        self._late: set[asyncio.Task[None]] = set()
         self.publish(dataplane.snapshot)
 
     def publish(self, snapshot: "Snapshot") -> None:
         """Serve another snapshot from the next request on; running ones end on the one they began with."""
         index: dict[bytes, dict[str, _Bound]] = {}
         for route in ROUTES:
-            function = getattr(self, route.function)
+            function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in _paths(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = _Bound(route.permission, function, served)
         self.dataplane.snapshot = snapshot
@@ -322,6 +294,20 @@ class Handler:
         self.in_flight -= 1
         call.reply(self._refusal(error, call.path, call.split))
 
+    def later(self, call: Call, answer: "Coroutine[Any, Any, Response]") -> None:
+        """Reply when a coroutine has the answer; callers of the prediction path do not wait for it."""
+        task = asyncio.get_running_loop().create_task(self._reply_later(call, answer))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _reply_later(self, call: Call, answer: "Coroutine[Any, Any, Response]") -> None:
+        try:
+            response = await answer
+        except Exception as error:  # noqa: BLE001 (the last barrier)
+            self._fail(call, error)
+        else:
+            self._reply(call, response)
+
     def _finish(self, response: Response, split: Split) -> None:
         response.headers.append((b"server-timing", split.header()))
         self.http.observe(response.status)
@@ -384,18 +370,18 @@ class Handler:
         return _json({"live": True})
 
     def _ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        ready = not self.draining and self.dataplane.snapshot.ready
+        ready = not self.draining and not self.starting and self.dataplane.snapshot.ready
         return _json({"live": ready, "ready": ready}, 200 if ready else 503)
 
     def _model_ready(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         served = _served(call)
         ready = not self.draining and served.ready
-        return _json({"name": served.name, "ready": ready, "model_ready": served.model_ready}, 200 if ready else 503)
+        document = {"name": served.name, "ready": ready, "model_ready": served.model_ready}
+        if served.reason:
+            document["reason"] = served.reason
+        return _json(document, 200 if ready else 503)
 
     # --- for people and monitors ---
-
-    def _pipeline(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        return _json(self.pipelines.get(_served(call).name, PipelineStatus(state="none")))
 
     def _openapi(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
@@ -407,9 +393,9 @@ class Handler:
     def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return Response(307, [(b"location", b"docs")], b"")
 
-    def _metrics(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        text = exposition(self.dataplane.snapshot.integrations, self.http, pipeline_lines(self.pipelines))
-        return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
+    def own_metrics(self) -> str:
+        """Give the metrics of this gateway alone, as Prometheus text."""
+        return exposition(self.dataplane.snapshot.integrations, self.http)
 
 
 def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:

@@ -23,6 +23,7 @@ __all__ = ["Door"]
 
 _BACKLOG = 2048
 _MOST_SLACK = 64  # connections beyond the bound that are told so and waited for; further ones are told and closed
+_LAST_REQUESTS_S = 0.2  # for callers who connected at the last moment to send their request
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -101,6 +102,7 @@ class Door:
         self._slack = max(1, min(_MOST_SLACK, free // 4))
         self._most = max(1, min(self.limits.connections, free - self._slack))
         self._tick()
+        self._listener = listener
         self._server = await self._loop.create_server(
             lambda: Connection(self),
             sock=listener,
@@ -111,8 +113,11 @@ class Door:
 
     async def drain(self, longest_s: float) -> None:
         """Accept no more, answer what is under way, and end; what takes longer than ``longest_s`` is cut off."""
-        self.draining = True
+        await self._accept_waiting()
         self._server.close()
+        if self._connections and self.handler.draining:
+            await asyncio.sleep(min(_LAST_REQUESTS_S, longest_s))  # each ends its connection
+        self.draining = True
         for connection in tuple(self._connections):
             connection.drain()
         if self._connections:
@@ -122,6 +127,17 @@ class Door:
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.sleep(0)
+
+    async def _accept_waiting(self) -> None:
+        """Take in those who are connected already: closing the listener would reset them."""
+        accepted = []
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(self._listener.accept()[0])
+        for each in accepted:
+            each.setblocking(False)
+            with contextlib.suppress(OSError):
+                await self._loop.connect_accepted_socket(lambda: Connection(self), each, ssl=self._tls)
 
     def abort(self) -> None:
         """Cut off what is still under way."""

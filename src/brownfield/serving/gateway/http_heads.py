@@ -39,7 +39,7 @@ class Head(NamedTuple):
 
 
 class Heads:
-    r"""Known heads; at most 1 MiB of them, begun anew when there are more.
+    r"""Known heads; at most 1024 short ones, begun anew when there are more.
 
     Examples
     --------

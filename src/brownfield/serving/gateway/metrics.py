@@ -32,6 +32,8 @@ class Meter:
         "cache_hits",
         "cache_misses",
         "duration",
+        "failed_ns",
+        "last_ns",
         "lates",
         "refused",
         "rows",
@@ -47,6 +49,8 @@ class Meter:
         self.rows = 0
         self.cache_hits = 0
         self.cache_misses = 0
+        self.failed_ns = 0  # of the durations, those of answers that the model did not give
+        self.last_ns = 0  # monotonic time at which the last request began
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
 
@@ -55,7 +59,11 @@ class Meter:
         key = (decision.version, decision.source, decision.reason, decision.cause)
         self.answers[key] = self.answers.get(key, 0) + 1
         self.rows += rows
-        self.duration.observe(split.last_ns - split.started_ns)
+        self.last_ns = split.started_ns
+        duration_ns = split.last_ns - split.started_ns
+        self.duration.observe(duration_ns)
+        if decision.degraded:
+            self.failed_ns += duration_ns
         self.stages_ns = list(map(add, self.stages_ns, split.parts_ns))
 
     def late(self, at: str) -> None:

@@ -1,30 +1,33 @@
 """What is served now: one frozen snapshot per integration, swapped as a whole when the declaration changes."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brownfield.errors import NotFound
+from brownfield.errors import BrownfieldError, InputRefused, NotFound, OutputRefused
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.waiting import Priority, Waiting
+from brownfield.serving.workers.poison import Poison
 
 if TYPE_CHECKING:
     import asyncio
 
-    from brownfield.contract import Contract
+    from brownfield.contract import Checked, Contract
     from brownfield.serving.fallback.base import Fallback
     from brownfield.serving.gateway.asks import Ask, ModelCall
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.v2 import Plan
-    from brownfield.serving.workers.base import Pool
+    from brownfield.serving.workers.base import Pool, Tensors
     from brownfield.types import Columns, Decision
 
-__all__ = ["Record", "Served", "Snapshot", "Version"]
+__all__ = ["Record", "Served", "Snapshot", "Version", "in_contract"]
 
 Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision: the decision, its latency split, the number of rows, the checked inputs."""
@@ -51,6 +54,10 @@ class Version:
 
     Attributes
     ----------
+    poison
+        Requests that ended workers.
+    apart
+        Those suspected of it that are to be asked alone, the first perhaps just now.
     waiting
         Who was admitted and is not with a worker yet.
     calls
@@ -69,6 +76,8 @@ class Version:
     costs: CostCurve | None = None
     breaker: Breaker = field(default_factory=Breaker)
     admission: Admission = field(init=False)
+    poison: Poison = field(init=False)
+    apart: "deque[Ask]" = field(default_factory=deque, init=False)
     waiting: Waiting = field(default_factory=Waiting, init=False)
     calls: "set[ModelCall]" = field(default_factory=set, init=False)
     sending: bool = field(default=False, init=False)
@@ -76,6 +85,7 @@ class Version:
     watched_ns: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.poison = Poison(self.name)
         self.admission = Admission(self.costs)
 
     @property
@@ -95,12 +105,17 @@ class Version:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        if ask.priority:
-            left_ns *= ask.priority.share
+        left_ns *= ask.priority.share
         alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
         if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
+
+    @property
+    def hopeless_ns(self) -> float:
+        """How long an answer takes at least that is asked for now; 0 while nobody waits behind, so that this heals."""
+        cap = self.call_rows
+        return 0.8 * self.admission.full_ns(cap) * (len(self.calls) + 1) if self.waiting.rows > cap else 0.0
 
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
@@ -116,6 +131,11 @@ class Version:
         ask.queued = self
         self.admission.enter(ask.checked.rows)
         self.waiting.put(ask, self.row_cap)
+
+    def worker_joined(self, now_ns: int = 0) -> None:
+        """Take in that a new worker can be asked."""
+        self.breaker.retry_now()
+        self.poison.replaced(now_ns or time.monotonic_ns())
 
     def forget(self, ask: "Ask") -> None:
         """Take a waiting ask out again: nobody waits for it any more."""
@@ -147,6 +167,8 @@ class Served:
         Called once per answer, after it was given.
     enrichment
         What lookups add to a request before the model is asked; None without any.
+    reason
+        Why the model cannot be asked, in words; empty while it can.
     priority
         Highest priority of requests over HTTP.
 
@@ -164,6 +186,7 @@ class Served:
     purpose: str = ""
     record: Record | None = None
     enrichment: "Enrichment | None" = None
+    reason: str = ""
     priority: Priority = Priority.INTERACTIVE
     meter: Meter = field(default_factory=Meter)
     v2: "Plan | None" = field(default=None, init=False)
@@ -215,3 +238,14 @@ class Snapshot:
     def ready(self) -> bool:
         """Whether there is something to serve and each of it can answer (an empty set is not ready)."""
         return bool(self.integrations) and all(served.ready for served in self.integrations.values())
+
+
+def in_contract(version: Version, served: Served, checked: "Checked", outputs: "Tensors") -> "Checked":
+    """Decode the model's arrays and hold them against the response schema: NaN, shapes, ranges."""
+    try:
+        columns = version.features.decode(outputs, checked.columns, checked.rows)
+        return served.response.rows.check_columns(columns, checked.rows)
+    except InputRefused as refused:
+        raise OutputRefused(str(refused)) from refused
+    except (BrownfieldError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise OutputRefused("the model's arrays do not have the form that its features expect") from error

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTENSIONS", "InferRequest", "Plan", "datatype_of", "decode", "is_binary", "is_wanted", "text_array"]
 
-EXTENSIONS = ("binary_tensor_data", "schedule_policy")
+EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy", "statistics")
 """What the server metadata advertises: what is implemented."""
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"

@@ -43,9 +43,9 @@ def _outputs(served: "Served", request: "InferRequest", columns: dict[str, Any])
     chosen = bool(request.outputs or request.parameters)
     fields = served.response.fields
     if len(fields) == 1 and fields[0].kind == "tensor" and not chosen:  # as most are; the same text as below
-        field, values = fields[0], np.asarray(columns[fields[0].name])
-        before = _before_data(field.name, field.dtype, values.shape)
-        return before + _encoder.encode(values.ravel().tolist()) + b"}]", []
+        field, array = fields[0], np.asarray(columns[fields[0].name])
+        before = _before_data(field.name, field.dtype, array.shape)
+        return before + _encoder.encode(array.ravel().tolist()) + b"}]", []
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for field in fields:

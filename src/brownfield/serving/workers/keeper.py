@@ -1,22 +1,24 @@
-"""Keeps one model process running and its connection in the pool, for as long as it is wanted.
+"""Keeps one model process running for as long as it is wanted, and says where it listens.
 
 A process that ends is replaced, after a pause that doubles with each quick death; after five restarts without a rest
-it is quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced.
+it is quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced: each is
+asked for a greeting every other second, and at once when a gateway finds it silent.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import WorkerUnavailable
+from brownfield.errors import BrownfieldError, WorkerUnavailable
 from brownfield.model.process import ModelChannel, ModelProcess
 
 if TYPE_CHECKING:
-    from brownfield.serving.workers.pool import WorkerPool
+    from contextlib import AbstractAsyncContextManager
 
 __all__ = ["Keeper", "WorkerState"]
 
@@ -26,7 +28,8 @@ MAX_QUICK_DEATHS = 5
 _QUICK_S = 30.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-_PATIENCE_S = 1.0
+_HEARTBEAT_S = 2.0
+_PATIENCE_S = 1.0  # with a process that kept silent until a request's deadline
 
 
 class WorkerState(StrEnum):
@@ -40,83 +43,124 @@ class WorkerState(StrEnum):
 
 
 class Keeper:
-    """One kept process.
+    """One kept process; it may begin again after its end.
 
     Parameters
     ----------
     start
-        Starts the process and waits until it is ready; blocking, called in a thread.
-    pool
-        Where its connection joins.
+        Starts the process, warms it up and waits until it is ready; blocking, called in a thread.
     label
         For log lines, such as ``store-recommendations 3``.
-    on_ready
-        Called each time a process has joined.
+    on_change
+        Called each time the process has become ready or has gone.
     starts
-        Held while a process starts, so that many keepers start one after another.
+        Gives what is held while a process starts: bounds how many start at a time.
+    patience_s
+        How long the process may leave a heartbeat unanswered: longer than its longest call.
+
+    Attributes
+    ----------
+    process
+        The one that runs or ran last.
+    load_s
+        Seconds until it was ready when it was last started.
+    restarts
+        How often it was replaced.
     """
 
     def __init__(
         self,
         start: Callable[[], ModelProcess],
-        pool: "WorkerPool",
         *,
         label: str,
-        on_ready: Callable[[], None] = lambda: None,
-        starts: asyncio.Lock | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        starts: "Callable[[], AbstractAsyncContextManager[Any]] | None" = None,
+        patience_s: float = 10.0,
         clock: Clock | None = None,
     ) -> None:
-        self.state = WorkerState.STARTING
+        self.state = WorkerState.STOPPED
         self.process: ModelProcess | None = None
+        self.load_s = 0.0
         self.restarts = 0
         self._start = start
-        self._pool = pool
         self._label = label
-        self._on_ready = on_ready
-        self._starts = starts or asyncio.Lock()
+        self._on_change = on_change
+        self._starts = starts or contextlib.nullcontext
+        self._patience_s = patience_s
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._channel: ModelChannel | None = None
         self._wake = asyncio.Event()
+        self._suspected = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def socket(self) -> str:
+        """Name of the socket on which the ready process listens; empty while none does."""
+        ready = self.state is WorkerState.READY and self.process is not None
+        return self.process.socket_path.name if ready and self.process is not None else ""
 
     async def begin(self) -> None:
         """Start the process once and keep it from then on.
 
         Raises
         ------
-        WorkerUnavailable
+        WorkerUnavailable, BundleRefused
             The first start failed; nothing is kept.
         """
-        await self._bring_up()
+        try:
+            await self._bring_up()
+        except BaseException:
+            self.state = WorkerState.STOPPED
+            raise
         self._task = asyncio.create_task(self._keep())
 
+    def retire(self) -> None:
+        """Name no socket any more: the process is about to be ended."""
+        self.state = WorkerState.STOPPED
+
     async def end(self) -> None:
-        """Take the process out of the pool and end it; what it was asked before is still answered."""
+        """End the process; what it was asked before is still answered."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+            self._task = None
         self.state = WorkerState.STOPPED
-        if self._channel is not None:
-            self._pool.leave(self._channel)
         if self.process is not None:
             await asyncio.to_thread(self.process.stop)
         if self._channel is not None:
             self._channel.close()
+            self._channel = None
+
+    def suspect(self) -> None:
+        """Look now whether the process still answers: a request was left without an answer."""
+        self._suspected = True
+        self._wake.set()
 
     async def _bring_up(self) -> None:
         self.state = WorkerState.STARTING
-        async with self._starts:
-            self.process = await asyncio.to_thread(self._start)
+        async with self._starts():
+            began_ns = self._now_ns()
+            self.process = await self._started()
+            self.load_s = (self._now_ns() - began_ns) / 1e9
         self._wake.clear()
         try:
             self._channel = await ModelChannel.connect(self.process.socket_path, on_lost=self._wake.set)
         except WorkerUnavailable:
             await asyncio.to_thread(self.process.kill)
             raise
-        self._pool.join(self._channel, self._wake.set)
         self.state = WorkerState.READY
-        self._on_ready()
+        self._on_change()
+
+    async def _started(self) -> ModelProcess:
+        """Start a process in a thread; when nobody waits for it any more it is ended as soon as it is there."""
+        starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(BrownfieldError):
+                await asyncio.to_thread((await starting).kill)
+            raise
 
     async def _keep(self) -> None:
         """Replace the process each time it ends, until there are too many quick deaths."""
@@ -132,15 +176,17 @@ class Keeper:
             if quick_deaths > MAX_QUICK_DEATHS:
                 break
             self.state = WorkerState.PAUSING
+            self._on_change()
             if quick_deaths > 1:
                 await asyncio.sleep(min(_FIRST_PAUSE_S * 2 ** (quick_deaths - 2), _LONGEST_PAUSE_S))
             self.restarts += 1
             try:
                 await self._bring_up()
-            except WorkerUnavailable as error:
+            except BrownfieldError as error:
                 extra = {"event": "BF-WRK-NOT-STARTED", "worker": self._label, "reason": error.code}
                 _log.error("a model process did not start", extra=extra)
         self.state = WorkerState.QUARANTINED
+        self._on_change()
         _log.error(
             "a model process is quarantined after quick deaths in a row",
             extra={"event": "BF-WRK-QUARANTINED", "worker": self._label},
@@ -152,16 +198,32 @@ class Keeper:
         if channel is None or process is None:
             return
         while channel.connected:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
             self._wake.clear()
-            patience_ns = round(_PATIENCE_S * 1e9)
-            if await self._pool.hung(channel, patience_ns=patience_ns, now_ns=self._now_ns()):
+            patience_s = _PATIENCE_S if self._suspected else self._patience_s
+            self._suspected = False
+            if channel.connected and not await _greets(process, patience_s):
                 _log.error(
                     "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
                 )
-                await asyncio.to_thread(process.kill)
                 break
-        self._pool.leave(channel)
+        self.state = WorkerState.PAUSING
         channel.close()
         ended = await asyncio.to_thread(process.kill)
         _log.warning("a model process ended", extra={"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended})
+
+
+async def _greets(process: ModelProcess, patience_s: float) -> bool:
+    """Whether a process greets a new connection in time; asked again when this loop itself was late to listen."""
+    for _ in range(2):
+        began_s = time.monotonic()
+        try:
+            channel = await ModelChannel.connect(process.socket_path, timeout_s=patience_s)
+        except WorkerUnavailable:
+            if time.monotonic() - began_s < 1.5 * patience_s:
+                return False
+        else:
+            channel.close()
+            return True
+    return False

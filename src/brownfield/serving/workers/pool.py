@@ -1,15 +1,20 @@
-"""The workers of one model version, seen from the gateway: which to ask, whom to ask again, who is hung.
+"""The workers of one model version, seen from a gateway: which to ask, whom to ask again, and whom to wait for.
 
 A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
-once more on a sibling, if there is one. Workers come and go; the pool itself starts and ends nothing.
+once more on a sibling, if there is one and the budget of retries allows it. Workers come and go; the pool itself
+starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as far as its
+deadline allows.
 """
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brownfield.errors import BrownfieldError, DeadlineExceeded, WorkerUnavailable
+from brownfield.errors import DeadlineExceeded, WorkerUnavailable
 from brownfield.serving.workers.base import Inference, Tensors
+from brownfield.serving.workers.budget import RetryBudget
 
 if TYPE_CHECKING:
     from brownfield.model.process import ModelChannel
@@ -21,23 +26,42 @@ __all__ = ["WorkerPool"]
 class _Member:
     channel: "ModelChannel"
     on_silent: Callable[[], None]
-    unanswered: Tensors | None = None  # what it was asked when it last kept silent until the deadline
 
 
 class WorkerPool:
-    """A pool over :class:`~brownfield.model.process.ModelChannel` connections."""
+    """A pool over :class:`~brownfield.model.process.ModelChannel` connections.
+
+    Attributes
+    ----------
+    on_demand
+        Has a worker loaded; None where nobody may be waited for.
+    load_s
+        How long loading takes, as far as is known.
+    """
 
     def __init__(self) -> None:
+        self.on_demand: Callable[[], None] | None = None
+        self.load_s = 0.0
         self._members: list[_Member] = []
+        self._arrival: asyncio.Future[None] | None = None
+        self._retries = RetryBudget()
 
     @property
     def ready(self) -> bool:
-        """Whether a worker is connected."""
-        return bool(self._members)
+        """Whether a worker is connected, or will be when it is asked for."""
+        return bool(self._members) or self.on_demand is not None
+
+    @property
+    def connected(self) -> int:
+        """How many workers are connected."""
+        return len(self._members)
 
     def join(self, channel: "ModelChannel", on_silent: Callable[[], None] = lambda: None) -> None:
         """Ask this worker too, from now on; ``on_silent`` is called when it keeps silent until a deadline."""
         self._members.append(_Member(channel, on_silent))
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+        self._arrival = None
 
     def leave(self, channel: "ModelChannel") -> None:
         """Ask this worker no more."""
@@ -45,36 +69,42 @@ class WorkerPool:
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (frames carry the rows)
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
-        member = self._least_busy(None)
+        if not self._members and self.on_demand is not None:
+            await self._until_loaded(self.on_demand, deadline_ns)
+        self._retries.earn()
+        member = self._choice(None)
+        if member is None:
+            raise WorkerUnavailable("no model process is running")
         try:
             return await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
-            return await _ask(self._least_busy(member), tensors, deadline_ns)
+            sibling = self._choice(member)
+            if sibling is None or not self._retries.spend():
+                raise
+            return await _ask(sibling, tensors, deadline_ns)
 
-    async def hung(self, channel: "ModelChannel", *, patience_ns: int, now_ns: int) -> bool:
-        """Whether a worker that kept silent keeps silent still: it is asked the same again, with patience.
+    async def _until_loaded(self, load: Callable[[], None], deadline_ns: int) -> None:
+        """Have a worker loaded and wait for it; not at all when the deadline is sooner than that can be."""
+        if self._arrival is None:
+            self._arrival = asyncio.get_running_loop().create_future()
+            load()
+        left_s = (deadline_ns - time.monotonic_ns()) / 1e9
+        if left_s < self.load_s:
+            raise WorkerUnavailable("the model is being loaded, which takes longer than there is time")
+        await asyncio.wait([self._arrival], timeout=left_s)
 
-        A slow worker answers that in the end; a stopped or looping one does not, and should be replaced.
-        """
-        member = next((each for each in self._members if each.channel is channel), None)
-        if member is None or member.unanswered is None:
-            return False
-        tensors, member.unanswered = member.unanswered, None
-        try:
-            await channel.infer(tensors, now_ns + patience_ns)
-        except DeadlineExceeded:
-            return True
-        except BrownfieldError:
-            return False  # an error is an answer, and a death is noticed elsewhere
-        return False
+    def fail_arrival(self) -> None:
+        """Let those who wait for a worker go on without one: it could not be loaded."""
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+        self._arrival = None
 
-    def _least_busy(self, but: _Member | None) -> _Member:
+    def _choice(self, but: _Member | None) -> _Member | None:
+        """Give the least busy worker that is not ``but``."""
         choice = None
         for member in self._members:
             if member is not but and (choice is None or member.channel.in_flight < choice.channel.in_flight):
                 choice = member
-        if choice is None:
-            raise WorkerUnavailable("no model process is running")
         return choice
 
 
@@ -82,8 +112,6 @@ async def _ask(member: _Member, tensors: Tensors, deadline_ns: int) -> Inference
     try:
         reply = await member.channel.infer(tensors, deadline_ns)
     except DeadlineExceeded:
-        member.unanswered = tensors
         member.on_silent()
         raise
-    member.unanswered = None
     return Inference(reply, reply.run_us * 1000)

@@ -91,11 +91,12 @@ class PythonModel:
 
 
 def _instance(path: Path, class_name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_bundle_{path.stem}"  # whatever the file is called, it takes no other module's place
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise EngineError("load", "the module cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return getattr(module, class_name)()
 

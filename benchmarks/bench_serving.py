@@ -1,0 +1,439 @@
+"""The prediction path with everything on, beside FastAPI, mosec, PyTriton, MLServer, LitServe, BentoML and Ray Serve.
+
+Every server runs in a process tree of its own, the peers in environments that this script makes with pip under
+``--peers`` (a peer that cannot be installed or started is left out with the reason). All are alive at the same time and
+loaded in turns, so the ratios hold although the figures move. Load generator and servers share the machine.
+
+``closed``: wrk, 16 connections and 1, for M1 and M2, 16 for M3 (see ``serving_models.py``); median requests per second,
+p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
+``rows``: 100 rows a request beside ONNX Runtime in process.
+``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
+reached, ours and the peers; goodput, latencies of answers and of refusals, memory.
+``identity``: 100,000 requests with known distinct answers, 64 callers.
+
+Every run is one entry of the JSON file of ``--json``; what stands there is not measured again, so the whole may be made
+in pieces.
+
+    python benchmarks/bench_serving.py [--only closed overload] [--models m1 m3] [--servers brownfield mosec] [--quick]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from http_door import BARE
+from openloop import Load, own_limit
+from openloop import run as open_loop
+from served_mlp import SCRIPT, free_port, load
+from serving_models import MODELS, Model, lay_out
+
+HERE = Path(__file__).resolve().parent
+APPS = HERE / "peers"
+OURS = "brownfield"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another server: what pip installs, how it is started, where it listens.
+
+    Parameters
+    ----------
+    packages
+        For pip.
+    command
+        Behind ``python`` of its environment; ``{port}`` stands for its port.
+    path
+        Of a prediction.
+    workers
+        Processes that run the model.
+    environment
+        Further variables.
+    plain
+        Whether it takes ``{"x": [[...]]}`` instead of V2.
+    start_s
+        Longest wait for its first answer.
+    """
+
+    packages: tuple[str, ...]
+    command: tuple[str, ...]
+    path: str = "/infer"
+    workers: int = 1
+    environment: tuple[tuple[str, str], ...] = ()
+    plain: bool = False
+    start_s: float = 60.0
+
+
+_UVICORN = ("-m", "uvicorn", "fastapi_app:app", "--no-access-log", "--log-level", "error", "--loop", "uvloop")
+_FASTAPI = ("fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy")
+PEERS: dict[str, Peer] = {
+    "fastapi": Peer(_FASTAPI, (*_UVICORN, "--http", "httptools", "--port", "{port}", "--workers", "2"), workers=2),
+    "mosec": Peer(
+        ("mosec", "msgspec", "onnxruntime", "numpy"), ("mosec_app.py", "--port", "{port}"), "/inference", workers=2
+    ),
+    "pytriton": Peer(("nvidia-pytriton", "onnxruntime", "numpy"), ("pytriton_app.py",), "/v2/models/m/infer"),
+    "mlserver": Peer(
+        ("mlserver==1.7.1", "uvloop<0.22", "onnxruntime", "numpy"), ("mlserver_app.py",), "/v2/models/m/infer"
+    ),
+    "litserve": Peer(("litserve", "onnxruntime", "numpy"), ("litserve_app.py",), "/predict", workers=2),
+    "bentoml": Peer(
+        ("bentoml", "onnxruntime", "numpy"),
+        ("-m", "bentoml", "serve", "bentoml_app:Model", "--port", "{port}"),
+        plain=True,
+    ),
+    "ray": Peer(("ray[serve]", "onnxruntime", "numpy"), ("ray_app.py",), start_s=120.0),
+}
+GOALS = {"fastapi": 3.5, "mosec": 2, "pytriton": 12, "mlserver": 14, "litserve": 14, "bentoml": 40, "ray": 40}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that is running."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    url: str
+    body: bytes
+
+    def memory_mib(self) -> float:
+        """Proportional memory of the process tree."""
+        tree = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        total = 0
+        for one in tree:
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_full_info().pss
+        return round(total / 2**20, 1)
+
+
+class Results:
+    """What was measured, in a file that grows by each run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def measured(self, key: str, measure: Callable[[], Any]) -> Any:
+        """Give the entry of a key, measured now unless it is there."""
+        if key not in self.entries:
+            self.entries[key] = measure()
+            self.path.write_text(json.dumps(self.entries, indent=1, sort_keys=True), encoding="utf-8")
+            print(f"  {key}: {_short(self.entries[key])}", flush=True)
+        return self.entries[key]
+
+
+def _short(entry: Any) -> str:
+    return json.dumps({name: value for name, value in entry.items() if name != "by_second"})
+
+
+def main() -> None:
+    """Run what is asked for and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=[*SECTIONS])
+    parser.add_argument("--models", nargs="+", choices=[*MODELS], default=[*MODELS])
+    parser.add_argument("--servers", nargs="+", choices=[OURS, "bare", *PEERS], default=[OURS, "bare", *PEERS])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--quick", action="store_true", help="short runs, one round: to see that it works")
+    parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "brownfield" / "serving-peers")
+    parser.add_argument("--json", type=Path, default=Path("bench_serving.json"))
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds, options.overload_seconds = 1, 1, 3
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    results = Results(options.json)
+    for name in options.models:
+        try:
+            model = MODELS[name]()
+        except ImportError as missing:
+            print(f"{name} is left out: {missing}")
+            continue
+        with tempfile.TemporaryDirectory() as folder, running(model, Path(folder), options) as servers:
+            for section in options.only:
+                SECTIONS[section](model, servers, options, results)
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(model: Model, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Server]]:
+    """Start everything that is asked for, and end it."""
+    servers: dict[str, Server] = {}
+    (folder / "model.onnx").write_bytes(model.onnx)
+    with contextlib.ExitStack() as stack:
+        for name in options.servers:
+            if name == "bare" and model.name != "m1":
+                continue
+            try:
+                servers[name] = _started(name, model, folder, options.peers)
+            except (OSError, subprocess.CalledProcessError, TimeoutError, RuntimeError) as error:
+                print(f"{name} is left out: {type(error).__name__} {error}", flush=True)
+                continue
+            stack.callback(_end, servers[name].process)
+        yield servers
+
+
+def _started(name: str, model: Model, folder: Path, cache: Path) -> Server:
+    port, peer = free_port(), PEERS.get(name)
+    environment = {**os.environ, "MODEL": str(folder / "model.onnx"), "PORT": str(port)}
+    body, path, start_s, place = model.body(), f"/v2/models/{model.name}/infer", 60.0, folder
+    if peer is not None:
+        python = environment_of(name, peer, cache)
+        command = [str(python), *(part.format(port=port) for part in peer.command)]
+        threads = model.threads if peer.workers == 1 else 1
+        environment |= {
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(APPS),
+            "THREADS": str(threads),
+            "WORKERS": str(peer.workers),
+            "PORT2": str(free_port()),
+            "PORT3": str(free_port()),
+            "LD_LIBRARY_PATH": f"{sys.base_prefix}/lib",
+            **dict(peer.environment),
+        }
+        path, start_s, place = peer.path, peer.start_s, APPS
+        if peer.plain:
+            parts = [tensor["data"] for tensor in model.request()["inputs"]]
+            body = json.dumps({"x": [[value for part in parts for value in part]]}).encode()
+    elif name == "bare":
+        (folder / "bare.py").write_text(BARE, encoding="utf-8")
+        command = [sys.executable, "bare.py", str(folder / "model.onnx"), str(port)]
+    else:
+        lay_out(folder / "workspace", model)
+        command = [sys.executable, "-m", "brownfield", "serve", str(folder / "workspace"), "--port", str(port)]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)
+    server = Server(name, process, f"http://127.0.0.1:{port}{path}", body)
+    try:
+        _until_it_answers(server, start_s)
+    except BaseException:
+        _end(process)
+        print((folder / f"{name}.log").read_text(errors="replace")[-600:])
+        raise
+    return server
+
+
+def environment_of(name: str, peer: Peer, cache: Path) -> Path:
+    """Make the environment of a peer, unless it is there; its Python."""
+    python, done = cache / name / "bin" / "python", cache / name / ".done"
+    if not done.exists():
+        print(f"installing {name}: {' '.join(peer.packages)}", flush=True)
+        venv.create(cache / name, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *peer.packages], check=True)
+        done.touch()
+    return python
+
+
+def _until_it_answers(server: Server, longest_s: float) -> None:
+    until = time.monotonic() + longest_s
+    figures: dict[str, Any] = {}
+    while time.monotonic() < until:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"it ended with {server.process.returncode}")
+        with contextlib.suppress(RuntimeError, OSError):
+            figures = open_loop(Load(server.url, server.body, 20, 0.25, 1, timeout_s=2))
+            if figures["rates"]["model"] > 0:
+                return
+        time.sleep(0.3)
+    raise TimeoutError(f"no answer within {longest_s:g} s: {figures.get('rates')}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server and everything that it started."""
+    tree = []
+    with contextlib.suppress(psutil.Error):
+        tree = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for one in tree:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def closed(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
+    """Let wrk ask in a closed loop."""
+    for connections in (16,) if model.name == "m3" else (16, 1):
+        print(f"\n{model.name}, {connections} connections, closed loop (wrk)")
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        for turn in range(options.rounds):
+            for name, server in servers.items():
+                key = f"closed {model.name} c{connections} {name} {turn}"
+                with _told(key):
+                    runs[name].append(results.measured(key, partial(_wrk, server, connections, options)))
+        _table(model, {name: those for name, those in runs.items() if those})
+
+
+@contextlib.contextmanager
+def _told(key: str) -> Iterator[None]:
+    """Go on without a run in which requests failed, and say so."""
+    try:
+        yield
+    except (AssertionError, subprocess.CalledProcessError) as error:
+        print(f"  {key} is left out: {error}", flush=True)
+
+
+def _wrk(server: Server, connections: int, options: argparse.Namespace) -> dict[str, float]:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(SCRIPT % server.body.decode())
+        script.flush()
+        return load(server.url, Path(script.name), server.process.pid, connections, max(1, round(options.seconds)))
+
+
+def _table(model: Model, runs: dict[str, list[dict[str, float]]]) -> None:
+    medians = {
+        name: {key: statistics.median(each[key] for each in those) for key in those[0]} for name, those in runs.items()
+    }
+    ours = medians.get(OURS)
+    print(f"{'':12}{'requests/s':>12}{'p99 ms':>9}{'CPU us':>9}{'ours is':>9}{'goal':>7}")
+    for name, figures in medians.items():
+        ratio = f"{ours['rps'] / figures['rps']:.2f}x" if ours else ""
+        goal = f"{GOALS[name]:g}x" if name in GOALS and model.name == "m1" else ""
+        line = f"{figures['rps']:>12,.0f}{figures['p99_ms']:>9.2f}{figures['cpu_us']:>9.1f}"
+        print(f"{name:12}{line}{ratio:>9}{goal:>7}")
+
+
+def rows(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
+    """Send 100 rows a request, beside the engine in process."""
+    if OURS not in servers or model.name == "m3":
+        return
+    server = servers[OURS]
+    wide = Server(OURS, server.process, server.url, model.body(100))
+    shares = []
+    for turn in range(options.rounds):
+        asked = results.measured(f"rows {model.name} {turn}", lambda: _wrk(wide, 4, options))
+        raw = results.measured(f"rows-raw {model.name} {turn}", lambda: {"rows_per_s": _engine_alone(model, 100)})
+        shares.append(asked["rps"] * 100 / raw["rows_per_s"])
+    print(f"\n{model.name}, 100 rows a request: {statistics.median(shares):.3f} of the engine in process (goal 0.5)")
+
+
+def _engine_alone(model: Model, count: int) -> float:
+    """Rows a second of ONNX Runtime in a process of its own, one call after another."""
+    code = (
+        "import sys,time,json,numpy,onnxruntime as o\n"
+        "s=o.SessionOptions();s.intra_op_num_threads=int(sys.argv[2])\n"
+        "m=o.InferenceSession(sys.argv[1],s);n=int(sys.argv[3])\n"
+        "k={'tensor(float)':'f4','tensor(int64)':'i8'}\n"
+        "x={i.name:numpy.ones((n,i.shape[1]),k[i.type]) for i in m.get_inputs()}\n"
+        "b=time.perf_counter();c=0\n"
+        "while time.perf_counter()-b<1: m.run(None,x);c+=1\n"
+        "print(c*n/(time.perf_counter()-b))"
+    )
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(model.onnx)
+        file.flush()
+        command = [sys.executable, "-c", code, file.name, str(model.threads), str(count)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def overload(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
+    """Send an open load of a half, once, twice and ten times of what each server reaches."""
+    limit = results.measured("generator", lambda: {"own_limit_per_s": own_limit()})["own_limit_per_s"]
+    print(f"\n{model.name}, open loop; the generator alone reaches {limit:,.0f}/s; deadline {model.deadline_ms} ms")
+    header = "".join(
+        f"{text:>11}" for text in ("offered", "model/s", "p50", "p99", "fallback p99", "refused p99", "lost")
+    )
+    print(f"{'':12}{header}{'MiB':>7}")
+    for name, server in servers.items():
+        if name == "bare":
+            continue
+        capacity = results.measured(
+            f"capacity {model.name} {name}", lambda server=server: {"per_s": _capacity(server, options.seconds)}
+        )["per_s"]
+        for times in (0.5, 1, 2, 10):
+            rate = min(times * capacity, limit)
+            figures = results.measured(
+                f"overload {model.name} {name} {times}x",
+                lambda server=server, rate=rate: {
+                    **open_loop(Load(server.url, server.body, rate, options.overload_seconds, 256)),
+                    "memory_mib": server.memory_mib(),
+                },
+            )
+            print(_overload_line(f"{name} {times}x", figures))
+
+
+def _capacity(server: Server, seconds: float) -> float:
+    """Answers of the model a second under a closed loop of 16 connections."""
+    with contextlib.suppress(AssertionError, subprocess.CalledProcessError), tempfile.NamedTemporaryFile("w") as script:
+        script.write(SCRIPT % server.body.decode())
+        script.flush()
+        return load(server.url, Path(script.name), server.process.pid, 16, max(2, round(seconds)))["rps"]
+    return 100.0
+
+
+def _overload_line(name: str, figures: dict[str, Any]) -> str:
+    def shown(kind: str, what: str) -> str:
+        return f"{figures[kind][what]:>11,.1f}" if kind in figures else f"{'-':>11}"
+
+    lost = figures["rates"]["timeout"] + figures["rates"]["error"]
+    parts = [f"{figures['offered']:>11,.0f}", f"{figures['rates']['model']:>11,.0f}"]
+    parts += [shown("model", "p50_ms"), shown("model", "p99_ms"), shown("fallback", "p99_ms")]
+    parts += [shown("refused", "p99_ms"), f"{lost:>11,.0f}", f"{figures['memory_mib']:>7.0f}"]
+    return f"{name:12}" + "".join(parts)
+
+
+def identity(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
+    """Ask 100,000 distinct questions whose answers are known, from 64 connections."""
+    if OURS not in servers or model.name != "m1":
+        return
+    count = 2_000 if options.quick else 100_000
+    figures = results.measured(f"identity {model.name}", lambda: asyncio.run(_distinct(model, servers[OURS], count)))
+    print(f"\n{model.name}: {figures['wrong']} wrong of {figures['asked']:,} distinct questions ({figures['degraded']} "
+          "of them by the fallback)")  # fmt: skip
+
+
+async def _distinct(model: Model, server: Server, count: int) -> dict[str, int]:
+    import onnxruntime  # only to know the answers
+
+    draw = np.random.default_rng(5).random((count, 32), np.float32).round(3)
+    [known] = onnxruntime.InferenceSession(model.onnx).run(None, {"x": draw})
+    figures = {"asked": count, "wrong": 0, "degraded": 0}
+    numbers = iter(range(count))
+    port = int(server.url.split(":")[2].split("/")[0])
+
+    async def caller() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in numbers:
+            tensor = {"name": "x", "shape": [1, 32], "datatype": "FP32", "data": draw[number].tolist()}
+            request = Load(server.url, json.dumps({"inputs": [tensor]}).encode(), 1, 1).request
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
+            answer = json.loads(await reader.readexactly(length))
+            if answer["parameters"]["brownfield_degraded"]:
+                figures["degraded"] += 1
+            elif abs(answer["outputs"][0]["data"][0] - known[number, 0]) > 1e-5:
+                figures["wrong"] += 1
+        writer.close()
+
+    await asyncio.gather(*(caller() for _ in range(64)))
+    return figures
+
+
+SECTIONS = {"closed": closed, "rows": rows, "overload": overload, "identity": identity}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""A gateway's side of the plan: what it serves under one declaration, connected to the processes that the plan names.
+
+A plan comes in; a snapshot goes out. A version stays as long as its fingerprint does, with its breaker, its counts and
+its connections, also over a reload: what does not concern it changes nothing for its callers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brownfield.errors import BrownfieldError, WorkerUnavailable
+from brownfield.integration import HttpDoor
+from brownfield.model import Bundle, reopen_bundle
+from brownfield.model.process import ModelChannel
+from brownfield.serving.gateway import Served, Snapshot, Version
+from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.costs import CostCurve, curve_of
+from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.loading import BATCH_ROWS
+from brownfield.serving.previous import base_of, place_of
+from brownfield.serving.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from brownfield.integration import IntegrationSpec
+    from brownfield.serving.declared import Declared
+    from brownfield.serving.gateway.enrich import Enrichment
+    from brownfield.serving.gateway.served import Record
+    from brownfield.serving.plan import Placement, Plan
+
+__all__ = ["Board"]
+
+_log = logging.getLogger(__name__)
+
+_SUSPECT_EVERY_S = 0.5
+
+
+@dataclass(eq=False)
+class _Asked:
+    """One model version with its connections, by the name of the socket."""
+
+    fingerprint: str
+    version: Version
+    pool: WorkerPool
+    channels: dict[str, ModelChannel] = field(default_factory=dict)
+
+
+class Board:
+    """What one gateway serves under one declaration.
+
+    Parameters
+    ----------
+    declared
+        The declaration.
+    runtime_folder
+        Where the sockets of model processes lie.
+    tell
+        Tells the manager: ``want`` an integration, ``suspect`` a socket.
+    record_for
+        Gives the function that keeps an integration's decisions.
+    enrichment_for
+        Gives what lookups add to its requests, or None.
+    earlier
+        The board that this one is to take the place of.
+    """
+
+    def __init__(
+        self,
+        declared: "Declared",
+        runtime_folder: Path,
+        *,
+        tell: Callable[[str, Any], None],
+        record_for: "Callable[[IntegrationSpec], Record | None]" = lambda _: None,
+        enrichment_for: "Callable[[IntegrationSpec], Enrichment | None]" = lambda _: None,
+        earlier: "Board | None" = None,
+    ) -> None:
+        self.declared = declared
+        self._runtime_folder = runtime_folder
+        self._tell = tell
+        self._suspected_at_s: dict[str, float] = {}
+        self._asked: dict[str, _Asked] = dict(earlier._asked) if earlier is not None else {}  # noqa: SLF001 (one of its own kind)
+        self._served: dict[str, Served] = {}
+        for name, spec in declared.spec.integrations.items():
+            before = earlier._served.get(name) if earlier is not None else None  # noqa: SLF001 (likewise)
+            self._served[name] = Served(
+                name=name,
+                contract=spec.contract,
+                deadline_ms=spec.fallback.deadline_ms,
+                fallbacks=declared.chains[name],
+                purpose=spec.purpose or "",
+                record=record_for(spec),
+                enrichment=enrichment_for(spec),
+                priority=_priority(spec),
+                meter=before.meter if before is not None else Meter(),
+            )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is served now."""
+        return Snapshot(self._served)
+
+    def on_demand(self) -> list[tuple[str, int]]:
+        """Give the integrations whose models may be evicted, and how many requests each has had."""
+        return [
+            (name, sum(self._served[name].meter.answers.values()))
+            for name, one in self._asked.items()
+            if one.pool.on_demand is not None and name in self._served
+        ]
+
+    async def take(self, plan: "Plan") -> None:
+        """Serve by a plan from now on: connect to the processes that it names, and ask no others any more."""
+        placements = [each for each in plan.placements if base_of(each.integration) in self._served]
+        asked = {each.integration: one for each in placements if (one := self._version(each)) is not None}
+        await asyncio.gather(
+            *(self._connect(asked[one.integration], one) for one in placements if one.integration in asked)
+        )
+        for placement in placements:
+            served, one = self._served[base_of(placement.integration)], asked.get(placement.integration)
+            version = None if one is None else one.version
+            if placement.integration == served.name:
+                served.reason, served.champion = placement.reason, version
+            elif (place := place_of(served)) is not None:
+                place.version = version
+            if one is not None:
+                self._settle(one, placement)
+        self._asked = asked
+
+    def want_anew(self) -> None:
+        """Forget which models were asked for: there is another manager, who does not know of it."""
+        for one in self._asked.values():
+            one.pool.fail_arrival()
+
+    def renew_caches(self) -> None:
+        """Begin with empty caches, as declared: a reload may have changed what an answer depends on."""
+        for name, one in self._asked.items():
+            one.version.cache = _cache(self.declared.spec.integrations[base_of(name)])
+
+    def _version(self, placement: "Placement") -> _Asked | None:
+        if not placement.fingerprint:
+            return None
+        earlier = self._asked.get(placement.integration)
+        if earlier is not None and earlier.fingerprint == placement.fingerprint:
+            return earlier
+        bundles = self.declared.bundles
+        try:
+            bundle = bundles.get(placement.digest) or reopen_bundle(Path(placement.bundle), placement.digest)
+        except (BrownfieldError, OSError) as error:
+            extra = {"event": "BF-SRV-BUNDLE-GONE", "integration": placement.integration, "reason": str(error)}
+            _log.error("a gateway cannot read a bundle that is served", extra=extra)
+            return None
+        bundles[placement.digest] = bundle
+        pool = WorkerPool()
+        spec = self.declared.spec.integrations[base_of(placement.integration)]
+        return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement), pool)
+
+    async def _connect(self, one: _Asked, placement: "Placement") -> None:
+        for name in placement.sockets:
+            if name in one.channels:
+                continue
+
+            def lose(name: str = name) -> None:
+                channel = one.channels.pop(name, None)
+                if channel is not None:
+                    one.pool.leave(channel)
+
+            try:
+                channel = await ModelChannel.connect(self._runtime_folder / name, on_lost=lose)
+            except WorkerUnavailable:
+                continue  # it has ended since; the next plan names another
+            if channel.connected:
+                one.channels[name] = channel
+                one.pool.join(channel, self._suspecting(name))
+                one.version.worker_joined()
+
+    def _settle(self, one: _Asked, placement: "Placement") -> None:
+        """Ask no process that is not named any more; what it was asked before it still answers."""
+        name = placement.integration
+        one.pool.load_s = placement.load_s
+        one.pool.on_demand = (lambda: self._tell("want", name)) if placement.on_demand else None
+        if placement.state == "failed" or not placement.on_demand:
+            one.pool.fail_arrival()
+        for socket in [socket for socket in one.channels if socket not in placement.sockets]:
+            one.pool.leave(one.channels.pop(socket))
+
+    def _suspecting(self, socket: str) -> Callable[[], None]:
+        """Tell the manager of a process that keeps silent, now and then."""
+
+        def suspect() -> None:
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._suspected_at_s.get(socket, -_SUSPECT_EVERY_S) >= _SUSPECT_EVERY_S:
+                self._suspected_at_s[socket] = now_s
+                self._tell("suspect", socket)
+
+        return suspect
+
+
+def _made(bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement") -> Version:
+    """Make what the prediction path asks of a bundle."""
+    shared = placement.shares_batches and bundle.features.fixed_width
+    row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
+    curve = curve_of(bundle.provenance)
+    costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
+    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
+
+
+def _priority(spec: "IntegrationSpec") -> Priority:
+    """Give the highest priority of requests at the HTTP door."""
+    door = spec.doors.options.get("http")
+    return Priority[door.priority.upper()] if isinstance(door, HttpDoor) else Priority.INTERACTIVE
+
+
+def _cache(spec: "IntegrationSpec") -> Cache | None:
+    declared = spec.model.cache if spec.model is not None else None
+    return None if declared is None else Cache(declared.ttl_s, declared.key_fields)

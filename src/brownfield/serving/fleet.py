@@ -1,0 +1,131 @@
+"""The gateways of a workspace, seen from the manager: told and asked all together, known by their links."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from brownfield.errors import Unavailable
+from brownfield.serving.link import Link
+
+__all__ = ["Fleet", "Gateway"]
+
+_log = logging.getLogger(__name__)
+
+_ACKNOWLEDGED_WITHIN_S = 10.0
+_FIGURES_WITHIN_S = 2.0
+
+
+class Gateway:
+    """One connected gateway.
+
+    Attributes
+    ----------
+    index, pid
+        Which it is, and its process.
+    declaration
+        Digest of the declaration that it began with.
+    """
+
+    def __init__(self, link: Link, index: int, pid: int, declaration: str) -> None:
+        self.link = link
+        self.index = index
+        self.pid = pid
+        self.declaration = declaration
+
+
+class Fleet:
+    """Every gateway that is connected now.
+
+    Parameters
+    ----------
+    on_here
+        Called when a gateway has connected and said which it is.
+    on_told
+        Called with subject and content of what one tells.
+    on_asked
+        Awaited with subject and content of what one asks.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_here: Callable[[Gateway], None],
+        on_told: Callable[[str, Any], None],
+        on_asked: Callable[[str, Any], Awaitable[Any]],
+    ) -> None:
+        self.gateways: list[Gateway] = []
+        self._on_here = on_here
+        self._on_told = on_told
+        self._on_asked = on_asked
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve the link of one gateway for as long as it lives."""
+        here: list[Gateway] = []
+
+        def told(subject: str, content: Any) -> None:
+            if subject == "here":
+                here.append(Gateway(link, content["gateway"], content["pid"], content["declaration"]))
+                self.gateways.append(here[0])
+                self._on_here(here[0])
+            else:
+                self._on_told(subject, content)
+
+        link = Link(reader, writer, on_told=told, on_asked=self._on_asked)
+        await link.run()
+        self.gateways = [each for each in self.gateways if each not in here]
+
+    async def tell_all(self, subject: str, content: Any = None) -> None:
+        """Have every gateway do something, and wait until it is done; one that has gone has nothing to do."""
+        await asyncio.gather(*(self.tell(each, subject, content) for each in self.gateways))
+
+    async def tell(self, gateway: Gateway, subject: str, content: Any = None) -> bool:
+        """Have one gateway do something; whether it did, and a refusal is logged."""
+        try:
+            await gateway.link.ask(subject, content, timeout_s=_ACKNOWLEDGED_WITHIN_S)
+        except Unavailable as error:
+            if gateway in self.gateways:
+                extra = {"event": "BF-SRV-GATEWAY-REFUSED", "gateway": gateway.index, "reason": str(error)}
+                _log.error("a gateway did not do what it was told", extra=extra)
+            return False
+        return True
+
+    async def require_all(self, subject: str, content: Any = None) -> None:
+        """Have every gateway agree.
+
+        Raises
+        ------
+        Unavailable
+            One refused; one that has gone meanwhile does not count.
+        """
+        wanted = list(self.gateways)
+        answers = await asyncio.gather(
+            *(each.link.ask(subject, content, timeout_s=_ACKNOWLEDGED_WITHIN_S) for each in wanted),
+            return_exceptions=True,
+        )
+        for gateway, answer in zip(wanted, answers, strict=True):
+            if isinstance(answer, BaseException) and gateway in self.gateways:
+                raise answer
+
+    async def silent(self, patience_s: float) -> list[Gateway]:
+        """Give those that answer nothing at all for so long, also when they are asked a second time."""
+        wanted = list(self.gateways)
+        answered = await asyncio.gather(*(_answers(each.link, patience_s / 2) for each in wanted))
+        return [each for each, did in zip(wanted, answered, strict=True) if not did and each in self.gateways]
+
+    async def gather(self, subject: str) -> list[Any]:
+        """Ask every gateway for figures; those that do not give them in time are left out."""
+        answers = await asyncio.gather(
+            *(each.link.ask(subject, timeout_s=_FIGURES_WITHIN_S) for each in self.gateways), return_exceptions=True
+        )
+        return [each for each in answers if not isinstance(each, BaseException)]
+
+
+async def _answers(link: Link, within_s: float) -> bool:
+    for _ in range(2):
+        try:
+            await link.ask("ping", timeout_s=within_s)
+        except Unavailable:
+            continue
+        return True
+    return False

@@ -1,0 +1,136 @@
+"""What operators and their dashboards ask of a gateway: figures, states, and models loaded and unloaded.
+
+All of it is answered by the manager behind the gateways, who knows of all of them; a gateway without one tells of
+itself. The V2 repository and statistics extensions are spelled as Triton spells them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from brownfield.errors import InputRefused, NotFound, RejectionCode, Unavailable, Violation
+from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.metrics import CONTENT_TYPE
+from brownfield.serving.gateway.pipeline import PipelineStatus
+from brownfield.serving.gateway.statistics import model_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from brownfield.serving.gateway.handler import Call, Handler
+    from brownfield.serving.gateway.served import Served
+
+__all__ = ["Management"]
+
+_JSON = (b"content-type", b"application/json")
+
+
+class Management:
+    """The routes beside the prediction path.
+
+    Parameters
+    ----------
+    handler
+        Whose routes they are.
+    """
+
+    def __init__(self, handler: "Handler") -> None:
+        self._handler = handler
+
+    def metrics(self, call: "Call", body: bytes) -> None:  # noqa: ARG002
+        """Every metric, of all gateways together."""
+        self._handler.later(call, self._metrics())
+
+    def statistics(self, call: "Call", body: bytes) -> None:  # noqa: ARG002
+        """Statistics of every model."""
+        self._handler.later(call, self._statistics(lambda _: True))
+
+    def model_statistics(self, call: "Call", body: bytes) -> None:  # noqa: ARG002
+        """Statistics of one model."""
+        name = _name(call)
+        self._handler.later(call, self._statistics(lambda each: each["name"] == name))
+
+    def index(self, call: "Call", body: bytes) -> None:
+        """Every model with its state."""
+        ready = _document(body).get("ready", False)
+        self._handler.later(call, self._index(only_ready=ready is True))
+
+    def load(self, call: "Call", body: bytes) -> None:
+        """Load a model by hand."""
+        self._move(call, body, load=True)
+
+    def unload(self, call: "Call", body: bytes) -> None:
+        """Unload a model by hand; what is asked of it is answered by the fallback."""
+        self._move(call, body, load=False)
+
+    def pipeline(self, call: "Call", body: bytes) -> Response | None:  # noqa: ARG002
+        """State of the pipeline of an integration."""
+        if self._handler.backstage is None:
+            return _json(PipelineStatus(state="none"))
+        self._handler.later(call, _told(self._handler.backstage.pipeline(_name(call))))
+        return None
+
+    async def _metrics(self) -> Response:
+        backstage = self._handler.backstage
+        try:
+            text = await backstage.metrics() if backstage is not None else self._handler.own_metrics()
+        except Unavailable:
+            text = self._handler.own_metrics()  # of this gateway alone, while the manager is being replaced
+        return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
+
+    async def _statistics(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Response:
+        backstage = self._handler.backstage
+        if backstage is not None:
+            told: Sequence[Mapping[str, Any]] = await backstage.statistics()
+        else:
+            told = model_statistics(self._handler.dataplane.snapshot.integrations.values())
+        return _json({"model_stats": [each for each in told if wanted(each)]})
+
+    async def _index(self, *, only_ready: bool) -> Response:
+        backstage = self._handler.backstage
+        if backstage is not None:
+            told: Sequence[Mapping[str, str]] = await backstage.index()
+        else:
+            told = [_row(each) for each in self._handler.dataplane.snapshot.integrations.values()]
+        return _json([each for each in told if each["state"] == "READY" or not only_ready])
+
+    def _move(self, call: "Call", body: bytes, *, load: bool) -> None:
+        handler = self._handler
+        if _document(body).get("parameters"):
+            raise InputRefused(
+                [Violation("parameters", "load", RejectionCode.REQUEST_PARAMETER)],
+                next_step="A model is loaded as it is declared; a request cannot say otherwise.",
+            )
+        if handler.backstage is None:
+            raise Unavailable("nothing can be loaded or unloaded here", next_step="Serve the workspace.")
+        move = handler.backstage.load if load else handler.backstage.unload
+        handler.later(call, _told(move(_name(call), call.caller.name if call.caller is not None else "")))
+
+
+async def _told(what: Awaitable[object]) -> Response:
+    return _json(await what or {})
+
+
+def _name(call: "Call") -> str:
+    if call.served is None:
+        raise NotFound("there is no integration of that name")
+    return call.served.name
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """Read the body of a repository call: a JSON object, or nothing."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InputRefused([Violation("", "json", RejectionCode.JSON_SYNTAX)]) from None
+
+
+def _row(served: "Served") -> dict[str, str]:
+    version = served.champion.name if served.champion is not None else ""
+    state = "READY" if served.model_ready else "UNAVAILABLE"
+    return {"name": served.name, "version": version, "state": state, "reason": served.reason}
+
+
+def _json(value: object) -> Response:
+    return Response(200, [_JSON], msgspec.json.encode(value))

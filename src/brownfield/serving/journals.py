@@ -1,0 +1,65 @@
+"""The journals of a gateway: one for each integration and contract, flushed by one task."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brownfield.clock import Clock
+from brownfield.serving.gateway import Split
+from brownfield.store import Journal
+
+if TYPE_CHECKING:
+    from brownfield.integration import IntegrationSpec
+    from brownfield.serving.gateway.served import Record
+    from brownfield.types import Columns, Decision
+
+__all__ = ["Journals"]
+
+_FLUSH_EVERY_S = 1.0
+
+
+class Journals:
+    """The journals of every integration.
+
+    Parameters
+    ----------
+    folder
+        One folder for each integration is made in it; several gateways write beside each other.
+    clock
+        Stamps the decisions.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._open: dict[tuple[str, str], Journal] = {}
+
+    def record_for(self, spec: "IntegrationSpec") -> "Record":
+        """Give the function that keeps the decisions of an integration under its contract."""
+        key = (spec.name, spec.contract.digest)
+        journal = self._open.get(key)
+        if journal is None:
+            folder = self._folder / spec.name
+            journal = Journal(folder, integration=spec.name, contract=spec.contract, clock=self._clock)
+            self._open[key] = journal
+        append = journal.append
+
+        def record(decision: "Decision", split: Split, rows: int, columns: "Columns | None") -> None:
+            append(decision, split.in_us, rows, columns)
+
+        return record
+
+    async def keep_flushing(self) -> None:
+        """Write what was kept, every second."""
+        while True:
+            await asyncio.sleep(_FLUSH_EVERY_S)
+            await asyncio.to_thread(self._each, Journal.flush)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._each(Journal.close)
+
+    def _each(self, action: Callable[[Journal], None]) -> None:
+        for journal in tuple(self._open.values()):
+            action(journal)

@@ -1,0 +1,385 @@
+"""What runs behind the gateways of a workspace: model processes, pipelines, readers of lookups, and the reload.
+
+It is forked by the supervisor and started again when it ends; the gateways go on without it meanwhile. SIGHUP reads the
+declaration again: a changed bundle is loaded and tried beside the old one, every gateway prepares, and then all swap;
+when anything is refused, everything stays as it was and the log says why. SIGTERM ends all that it started.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import BrownfieldError, NotFound, Unavailable
+from brownfield.host import pss_mib, read_host
+from brownfield.integration import WorkspaceSpec, load_workspace
+from brownfield.model import Environments
+from brownfield.serving.budget import check_budgets
+from brownfield.serving.declared import Declared, digest_of
+from brownfield.serving.figures import manager_lines
+from brownfield.serving.fleet import Fleet, Gateway
+from brownfield.serving.gateway import PipelineStatus
+from brownfield.serving.gateway.pipeline import pipeline_lines
+from brownfield.serving.gateway.summing import merged_exposition, merged_statistics
+from brownfield.serving.history import enter_history, enter_move
+from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.lookups import Lookups
+from brownfield.serving.pipelines import Pipelines
+from brownfield.serving.plan import Placement, Plan
+from brownfield.serving.previous import earlier_of, with_previous
+from brownfield.serving.residence import Residence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from brownfield.integration import IntegrationSpec
+
+__all__ = ["Manager"]
+
+_log = logging.getLogger(__name__)
+
+_MEASURE_EVERY_S = 5.0
+_LOOK_EVERY_S = 0.5
+_GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
+_LINGER_S = 1.0  # for requests that were opened before the swap
+_INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
+
+
+class Manager:
+    """The process behind the gateways.
+
+    Parameters
+    ----------
+    declared
+        The declaration in force.
+    drain_s
+        Longest time in seconds for what is under way when it is ended.
+    tell
+        Tells the supervisor which declaration and bundles are in force, and when all is ready.
+    """
+
+    def __init__(
+        self,
+        declared: Declared,
+        *,
+        drain_s: float,
+        tell: "Callable[[Mapping[str, Any]], None]",
+        clock: Clock | None = None,
+    ) -> None:
+        self._spec = declared.spec
+        self._drain_s = drain_s
+        self._tell_supervisor = tell
+        self._clock = clock or SystemClock()
+        self._var = declared.spec.folder / "var"
+        self._started = False
+        self._supervisor = os.getppid()
+
+    def run(self, control: socket.socket, life: int) -> int:
+        """Manage until it is told to end; the exit status.
+
+        Parameters
+        ----------
+        control
+            Listens for the gateways.
+        life
+            Descriptor of a pipe that closes when the supervisor has gone.
+        """
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._manage(control, life))
+
+    async def _manage(self, control: socket.socket, life: int) -> int:
+        loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._reloads = asyncio.Lock()
+        self._publishing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pipelines = Pipelines(self._clock)
+        self._lookups = Lookups(self._spec, self._clock)
+        self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
+        self._loader = Loader(
+            self._var / "run",
+            environments=Environments(self._var / "environments"),
+            on_change=self._publish_soon,
+            clock=self._clock,
+        )
+        self._residence = Residence(self._publish, used_mib=self._used_mib, clock=self._clock)
+        self._residence.cap_mib = self._spec.serving.memory_mib
+        self._loading = [Placement(integration=name, state="loading") for name in self._spec.integrations]
+        loop.add_reader(life, self._orphaned)
+        loop.add_signal_handler(signal.SIGTERM, self._ended.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
+        server = await asyncio.start_unix_server(self._fleet.connected, sock=control)
+        try:
+            self._soon(self._keep_reader())
+            self._soon(self._keep_measuring())
+            self._soon(self._keep_gateways())
+            starting = self._soon(self._start())
+            await self._ended.wait()
+            starting.cancel()
+        finally:
+            server.close()
+            for task in tuple(self._tasks):
+                task.cancel()
+            await self._pipelines.end(self._drain_s)
+            await asyncio.to_thread(self._lookups.end)
+            await self._end_all()
+        return 0
+
+    async def _start(self) -> None:
+        """Load every model, several at a time; then the workspace is ready."""
+        loaded: dict[str, Loaded] = {}
+        specs = await self._specs(self._spec)
+
+        async def load(name: str) -> None:
+            loaded[name] = one = await self._loader.load(specs[name])
+            self._residence.replace({**_models(self._residence), name: one})
+            self._loading = [each for each in self._loading if each.integration != name]
+            await self._publish()
+
+        await asyncio.gather(*(load(name) for name in specs))
+        await self._enter_history("workspace.served")
+        await self._pipelines.follow(self._spec, self._drain_s)
+        self._started = True
+        await asyncio.to_thread(self._residence.measure)
+        await self._publish()
+        self._tell_in_force()
+        self._tell_supervisor({"ready": True})
+
+    async def reload(self) -> bool:
+        """Read the declaration again and serve it, whole or not at all; whether it is served now."""
+        async with self._reloads:
+            fresh: dict[str, Loaded] = {}
+            before = _models(self._residence)
+            try:
+                if not self._started:
+                    raise Unavailable("models are still being loaded", next_step="Reload again when it is ready.")
+                spec = await asyncio.to_thread(load_workspace, self._spec.folder)
+                check_budgets(spec, await asyncio.to_thread(read_host))
+                fresh = await self._load_beside(spec, before)
+                plan = Plan(declaration=digest_of(spec), started=True, placements=self._residence.preview(fresh))
+                await self._fleet.require_all("prepare", plan)
+            except (BrownfieldError, OSError) as error:
+                await self._fleet.tell_all("abort")
+                _log.error(
+                    "the reload was refused; everything stays as it was",
+                    extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
+                )
+                await _end_unused(fresh, before)
+                return False
+            if _listener(spec) != _listener(self._spec):
+                _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
+            await self._swap(spec, plan, fresh, before)
+            return True
+
+    async def _load_beside(self, spec: WorkspaceSpec, before: Mapping[str, Loaded]) -> dict[str, Loaded]:
+        """Load what is declared now beside what answers; all of it, or what was begun is ended again."""
+        fresh: dict[str, Loaded] = {}
+
+        async def load(name: str) -> None:
+            strict = name in spec.integrations
+            fresh[name] = await self._loader.load(specs[name], earlier_of(specs[name], before), strict=strict)
+
+        specs = await self._specs(spec)
+        tried = await asyncio.gather(*(load(name) for name in specs), return_exceptions=True)
+        for each in tried:
+            if isinstance(each, BaseException):
+                await _end_unused(fresh, before)
+                raise each
+        return {name: fresh[name] for name in specs}
+
+    async def _specs(self, spec: WorkspaceSpec) -> "dict[str, IntegrationSpec]":
+        """Give all that is to be loaded: every integration, and the bundles before where chains ask for them."""
+        return await asyncio.to_thread(with_previous, spec, self._var / "brownfield.db", self._clock)
+
+    async def _swap(
+        self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
+    ) -> None:
+        """Let all gateways swap; then what runs beside them follows."""
+        loads = [one.loading for one in self._residence.models.values() if one.loading is not None]
+        self._spec = spec
+        self._residence.cap_mib = spec.serving.memory_mib
+        self._residence.replace(fresh)
+        await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
+        self._tell_in_force()
+        await self._publish()
+        old_lookups, self._lookups = self._lookups, Lookups(spec, self._clock)
+        await asyncio.to_thread(old_lookups.end)
+        await self._pipelines.follow(spec, self._drain_s)
+        await self._enter_history("workspace.reloaded")
+        _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
+        await asyncio.sleep(_LINGER_S)
+        await asyncio.gather(*loads)  # a process that is being started is ended after its start
+        await _end_unused(before, fresh)
+
+    async def _commit(self, gateway: Gateway, plan: Plan) -> None:
+        """Have a gateway swap; one that came in the middle of the reload has not prepared yet."""
+        if not await self._fleet.tell(gateway, "commit"):
+            await self._fleet.tell(gateway, "prepare", plan)
+            await self._fleet.tell(gateway, "commit")
+
+    # --- the gateways ---
+
+    def _welcome(self, gateway: Gateway) -> None:
+        self._soon(self._brief(gateway))
+
+    async def _brief(self, gateway: Gateway) -> None:
+        """Tell a new gateway what is the case; one that was forked under another declaration reads it again."""
+        async with self._publishing:
+            plan = self._plan()
+            if gateway.declaration != plan.declaration:
+                await self._fleet.tell(gateway, "prepare", plan)
+                await self._fleet.tell(gateway, "commit")
+            await self._fleet.tell(gateway, "plan", plan)
+
+    def _plan(self) -> Plan:
+        placements = (*self._residence.placements(), *self._loading)
+        return Plan(declaration=digest_of(self._spec), started=self._started, placements=placements)
+
+    def _publish_soon(self) -> None:
+        self._soon(self._publish())
+
+    async def _publish(self) -> None:
+        """Tell every gateway what is the case now, and wait until they know."""
+        async with self._publishing:
+            await self._fleet.tell_all("plan", self._plan())
+
+    def _told(self, subject: str, content: Any) -> None:
+        if subject == "want":
+            self._residence.want(content)
+        elif subject == "counted":
+            self._residence.count(content)
+        elif subject == "suspect":
+            for one in self._residence.models.values():
+                keeper = one.loaded.keeper
+                if keeper is not None and keeper.socket == content:
+                    keeper.suspect()
+
+    async def _asked(self, subject: str, content: Any) -> Any:
+        match subject:
+            case "metrics":
+                return await self._metrics()
+            case "statistics":
+                return await self._statistics()
+            case "index":
+                return [self._index_row(each) for each in self._plan().placements if each.version]
+            case "pipeline":
+                return self._pipelines.status.get(content, PipelineStatus(state="none"))
+            case "load" | "unload":
+                await self._move(subject, *content)
+                return None
+        raise NotFound(f"the manager is not asked for {subject}")
+
+    async def _move(self, action: str, name: str, who: str) -> None:
+        if action == "load":
+            await self._residence.load(name)
+        else:
+            await self._residence.unload(name, who)
+        store = self._var / "brownfield.db"
+        await asyncio.to_thread(enter_move, store, f"model.{action}ed", name, who, self._clock)
+
+    # --- figures ---
+
+    async def _metrics(self) -> str:
+        texts = await self._fleet.gather("metrics")
+        own = [*pipeline_lines(self._pipelines.status), *manager_lines(self._residence, self._memory(), len(texts))]
+        return merged_exposition([*texts, "\n".join(own)])
+
+    async def _statistics(self) -> list[dict[str, Any]]:
+        told = merged_statistics(await self._fleet.gather("statistics"))
+        for each in told:
+            resident = self._residence.models.get(each["name"])
+            if resident is not None and resident.is_up:
+                each["memory_usage"] = [{"type": "CPU", "id": 0, "byte_size": round(resident.pss_mib * 2**20)}]
+        return told
+
+    @staticmethod
+    def _index_row(placement: Placement) -> dict[str, str]:
+        state = _INDEX_STATES.get(placement.state, "UNAVAILABLE")
+        return {
+            "name": placement.integration,
+            "version": placement.version,
+            "state": state,
+            "reason": placement.reason,
+        }
+
+    def _memory(self) -> dict[str, float]:
+        """Proportional memory of each kind of process but those of models, in MiB."""
+        return {
+            "supervisor": pss_mib(self._supervisor),
+            "manager": pss_mib(os.getpid()),
+            "gateways": sum(pss_mib(each.pid) for each in self._fleet.gateways),
+        }
+
+    def _used_mib(self) -> float:
+        self._residence.measure()
+        models = sum(each.pss_mib for each in self._residence.models.values() if each.is_up)
+        return models + sum(self._memory().values())
+
+    # --- what it keeps going ---
+
+    async def _keep_reader(self) -> None:
+        while True:
+            self._lookups.keep_reader()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            await asyncio.sleep(_MEASURE_EVERY_S)
+            await asyncio.to_thread(self._residence.measure)
+
+    async def _keep_gateways(self) -> None:
+        """End gateways that hang: the supervisor starts them again."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
+                extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
+                _log.error("a gateway hangs and is replaced", extra=extra)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(gateway.pid, signal.SIGKILL)
+
+    async def _enter_history(self, action: str) -> None:
+        store = self._var / "brownfield.db"
+        await asyncio.to_thread(enter_history, store, action, self._spec, _models(self._residence), self._clock)
+
+    def _tell_in_force(self) -> None:
+        """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
+        self._tell_supervisor({"declaration": digest_of(self._spec)})
+        for one in _models(self._residence).values():
+            if one.bundle is not None:
+                self._tell_supervisor({"bundle": (str(one.bundle.folder), one.bundle.digest)})
+
+    async def _end_all(self) -> None:
+        await _end_unused(_models(self._residence), {})
+
+    def _orphaned(self) -> None:
+        """End at once: the supervisor has gone; the model processes end when this one does."""
+        os._exit(1)
+
+    def _soon(self, what: "Any") -> "asyncio.Task[Any]":
+        task = asyncio.get_running_loop().create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _models(residence: Residence) -> dict[str, Loaded]:
+    return {name: one.loaded for name, one in residence.models.items()}
+
+
+async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> None:
+    """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
+    used = {id(one.keeper) for one in kept.values()}
+    await asyncio.gather(*(one.keeper.end() for one in old.values() if one.keeper and id(one.keeper) not in used))
+
+
+def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
+    """Give what takes a restart to change."""
+    serving = spec.serving
+    return serving.host, serving.port, serving.tls is not None, serving.gateways, serving.limits

@@ -1,0 +1,360 @@
+"""Which models are loaded now: on demand, within the memory there is, the least worth its memory evicted first.
+
+A model that is kept loaded is never evicted. Of the others the one goes that costs least to be without: the time that
+loading it takes, times how often it is asked for. To evict is to end its process, so its memory comes back whole.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from brownfield.clock import Clock, SystemClock
+from brownfield.errors import BrownfieldError, NotFound, Unavailable
+from brownfield.host import available_mib, pss_mib
+from brownfield.serving.loading import Loaded
+from brownfield.serving.plan import Placement, State
+from brownfield.serving.workers.keeper import WorkerState
+
+__all__ = ["Residence", "Resident"]
+
+_log = logging.getLogger(__name__)
+
+_DEMAND_FADES_S = 300.0
+_THRASH_S = 60.0
+_THRASH_COUNT = 3
+_FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
+_LONGEST_PAUSE_S = 300.0
+_SPARE_SHARE = 0.05  # of what is free stays free
+_STATES: Mapping[WorkerState, State] = {
+    WorkerState.STARTING: "loading",
+    WorkerState.READY: "ready",
+    WorkerState.PAUSING: "restarting",
+    WorkerState.QUARANTINED: "quarantined",
+    WorkerState.STOPPED: "unloaded",
+}
+_REASONS: Mapping[State, str] = {
+    "loading": "its process is being started",
+    "restarting": "its process ended and is started again",
+    "quarantined": "its process ended too often and is not started again",
+}
+
+
+_MAY_BE_WANTED = frozenset({"unloaded", "loading", "ready", "failed"})
+
+
+@dataclass(eq=False)
+class Resident:
+    """One model and what is known of it.
+
+    Attributes
+    ----------
+    held
+        Who unloaded it by hand; it is not loaded on demand then.
+    reason
+        Why it is not loaded.
+    failures, paused
+        Loads in a row that failed, and whether nobody may have it tried again just now.
+    rate_per_s
+        Requests a second, older ones counting less.
+    loads, evictions
+        How often it was loaded and evicted.
+    pss_mib
+        Memory of its process as last measured; what it took is remembered after its end.
+    """
+
+    loaded: Loaded
+    held: str = ""
+    reason: str = ""
+    failures: int = 0
+    paused: bool = False
+    rate_per_s: float = 0.0
+    loads: int = 0
+    evictions: int = 0
+    pss_mib: float = 0.0
+    evicted_at_s: float = -math.inf
+    counted_at_s: float = 0.0
+    loading: "asyncio.Task[None] | None" = field(default=None, repr=False)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its process runs, or is being replaced."""
+        keeper = self.loaded.keeper
+        return keeper is not None and keeper.state not in {WorkerState.STOPPED, WorkerState.QUARANTINED}
+
+    @property
+    def cost(self) -> float:
+        """What it costs to be without: seconds of loading per second of demand."""
+        keeper = self.loaded.keeper
+        return (keeper.load_s if keeper else 0.0) * self.rate_per_s
+
+    @property
+    def need_mib(self) -> float:
+        """Memory that loading it will take: as measured before, else as when it was tried."""
+        return self.pss_mib or self.loaded.need_mib
+
+    @property
+    def placement(self) -> Placement:
+        """What the gateways are told."""
+        loaded, keeper = self.loaded, self.loaded.keeper
+        state: State = "none"
+        if keeper is not None:
+            state = _STATES[keeper.state]
+            if state == "unloaded" and self.failures:
+                state = "failed"
+        elif loaded.reason:
+            state = "failed"
+        bundle = loaded.bundle
+        return Placement(
+            integration=loaded.integration,
+            state=state,
+            reason=loaded.reason or _REASONS.get(state, self.reason if state in {"unloaded", "failed"} else ""),
+            fingerprint=loaded.fingerprint if keeper is not None else "",
+            bundle=str(bundle.folder) if bundle is not None else "",
+            digest=bundle.digest if bundle is not None else "",
+            version=bundle.version if bundle is not None else "",
+            shares_batches=loaded.shares_batches,
+            sockets=(keeper.socket,) if keeper is not None and keeper.socket else (),
+            on_demand=not (loaded.keep_loaded or self.held or self.paused) and state in _MAY_BE_WANTED,
+            load_s=keeper.load_s if keeper is not None else 0.0,
+        )
+
+
+class Residence:
+    """The models of one workspace.
+
+    Parameters
+    ----------
+    publish
+        Tells the gateways what is the case now, and waits until they know.
+    used_mib
+        Memory of all our processes.
+    cap_mib
+        Most that they may use; None for what the machine has.
+    free_mib
+        Says how much memory the machine has left.
+
+    Attributes
+    ----------
+    reloads
+        How often a model was loaded soon after it was evicted.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[], Awaitable[None]],
+        *,
+        used_mib: Callable[[], float],
+        cap_mib: float | None = None,
+        free_mib: Callable[[], float] = available_mib,
+        clock: Clock | None = None,
+    ) -> None:
+        self.models: dict[str, Resident] = {}
+        self.cap_mib = cap_mib
+        self.reloads = 0
+        self._publish = publish
+        self._used_mib = used_mib
+        self._free_mib = free_mib
+        self._now_ns = (clock or SystemClock()).monotonic_ns
+        self._making_room = asyncio.Lock()
+        self._reserved_mib: dict[str, float] = {}
+        self._thrash_at_s: deque[float] = deque(maxlen=_THRASH_COUNT)
+
+    @property
+    def thrashing(self) -> bool:
+        """Whether several models came back soon after they were evicted, within the last minute."""
+        return len(self._thrash_at_s) == _THRASH_COUNT and self._now_s() - self._thrash_at_s[0] <= _THRASH_S
+
+    def replace(self, loaded: Mapping[str, Loaded]) -> None:
+        """Hold other models from now on; what is known of those that stay is kept."""
+        before, self.models = self.models, {}
+        for name, one in loaded.items():
+            old = before.get(name)
+            if old is not None and old.loaded.keeper is one.keeper:
+                old.loaded = one
+                self.models[name] = old
+            else:
+                self.models[name] = Resident(one, reason="" if one.keep_loaded else "nobody has asked for it yet")
+                self.models[name].loads = int(self.models[name].is_up)
+
+    def preview(self, loaded: Mapping[str, Loaded]) -> tuple[Placement, ...]:
+        """Give what the gateways would be told if these models were held."""
+        found = []
+        for name, one in loaded.items():
+            old = self.models.get(name)
+            kept = old is not None and old.loaded.keeper is one.keeper
+            found.append(Resident(one, held=old.held, reason=old.reason) if old is not None and kept else Resident(one))
+        return tuple(each.placement for each in found)
+
+    def placements(self) -> tuple[Placement, ...]:
+        """Give what the gateways are told of every model."""
+        return tuple(one.placement for one in self.models.values())
+
+    def count(self, asked: Mapping[str, int]) -> None:
+        """Take in how many requests each model had since this was last told."""
+        now_s = self._now_s()
+        for name, requests in asked.items():
+            one = self.models.get(name)
+            if one is not None:
+                kept = math.exp(-(now_s - one.counted_at_s) / _DEMAND_FADES_S) if one.counted_at_s else 0.0
+                one.rate_per_s = one.rate_per_s * kept + requests / _DEMAND_FADES_S
+                one.counted_at_s = now_s
+
+    def want(self, name: str) -> None:
+        """Load a model because a request asks for it; what was unloaded by hand stays so."""
+        one = self.models.get(name)
+        if one is not None and not (one.held or one.paused or one.is_up) and one.loading is None:
+            one.loading = asyncio.get_running_loop().create_task(self._load_wanted(one))
+
+    async def load(self, name: str) -> None:
+        """Load a model by hand.
+
+        Raises
+        ------
+        NotFound
+            There is no model of that name.
+        Unavailable
+            It cannot be loaded; the text says why.
+        """
+        one = self._of(name)
+        one.held = ""
+        if one.loading is not None:
+            await asyncio.wait([one.loading])
+        await self._load(one)
+
+    async def unload(self, name: str, who: str) -> None:
+        """Unload a model by hand: its process ends, and it stays so until it is loaded by hand or by a reload."""
+        one = self._of(name)
+        if one.loading is not None:
+            await asyncio.wait([one.loading])
+        one.held, one.reason = who or "an operator", f"it was unloaded by {who or 'an operator'}"
+        await self._end(one)
+
+    def measure(self) -> None:
+        """Measure the memory of every process; called in a thread."""
+        for one in tuple(self.models.values()):
+            keeper = one.loaded.keeper
+            if keeper is not None and keeper.process is not None and keeper.state is WorkerState.READY:
+                one.pss_mib = pss_mib(keeper.process.pid) or one.pss_mib
+
+    async def _load_wanted(self, one: Resident) -> None:
+        try:
+            await self._load(one)
+        except BrownfieldError as error:
+            _log.error(
+                "a model that was asked for is not loaded",
+                extra={"event": "BF-SRV-NOT-LOADED", "integration": one.loaded.integration, "reason": str(error)},
+            )
+        finally:
+            one.loading = None
+
+    async def _load(self, one: Resident) -> None:
+        keeper = one.loaded.keeper
+        if keeper is None:
+            raise Unavailable(one.loaded.reason or "no bundle of it could be opened")
+        async with one.turn:
+            if one.is_up:
+                return
+            self._note_thrash(one)
+            name = one.loaded.integration
+            try:
+                async with self._making_room:
+                    await self._make_room(one)
+                    self._reserved_mib[name] = one.need_mib
+                await keeper.begin()
+            except BrownfieldError as error:
+                one.reason = f"it could not be loaded: {error}"
+                self._pause(one)
+                await self._publish()
+                raise Unavailable(one.reason) from error
+            finally:
+                self._reserved_mib.pop(name, None)
+            one.reason, one.failures = "", 0
+            one.loads += 1
+            await asyncio.to_thread(self.measure)
+        await self._publish()
+
+    def _pause(self, one: Resident) -> None:
+        """Let nobody have a model tried again for a while, longer each time."""
+        one.failures, one.paused = one.failures + 1, True
+        pause_s = min(_FIRST_PAUSE_S * 2 ** (one.failures - 1), _LONGEST_PAUSE_S)
+        asyncio.get_running_loop().call_later(pause_s, self._resume, one)
+
+    def _resume(self, one: Resident) -> None:
+        one.paused = False
+        self._telling = asyncio.get_running_loop().create_task(self._publish_again())
+
+    async def _publish_again(self) -> None:
+        await self._publish()
+
+    async def _make_room(self, wanted: Resident) -> None:
+        """Evict what is worth least until there is memory."""
+        while (missing_mib := wanted.need_mib - self._room_mib()) > 0:
+            idle = [one for one in self.models.values() if _may_go(one) and one is not wanted]
+            if not idle:
+                raise Unavailable(
+                    f"there is not enough memory: it takes {wanted.need_mib:.0f} MiB, {missing_mib:.0f} are missing",
+                    next_step="Keep fewer models loaded, or give the workspace more memory (serving.memory_mib).",
+                )
+            least = min(idle, key=lambda one: one.cost)
+            least.reason = f"it was evicted to load {wanted.loaded.integration}"
+            least.evictions += 1
+            least.evicted_at_s = self._now_s()
+            _log.info(
+                "a model is evicted",
+                extra={
+                    "event": "BF-SRV-EVICTED",
+                    "integration": least.loaded.integration,
+                    "to_load": wanted.loaded.integration,
+                },
+            )
+            await self._end(least)
+
+    def _room_mib(self) -> float:
+        reserved = sum(self._reserved_mib.values())
+        room = self._free_mib() * (1 - _SPARE_SHARE) - reserved
+        if self.cap_mib is not None:
+            room = min(room, self.cap_mib - self._used_mib() - reserved)
+        return room
+
+    async def _end(self, one: Resident) -> None:
+        """End a process; the gateways stop asking it first."""
+        keeper = one.loaded.keeper
+        if keeper is None:
+            return
+        async with one.turn:
+            keeper.retire()
+            await self._publish()
+            await keeper.end()
+
+    def _note_thrash(self, one: Resident) -> None:
+        now_s = self._now_s()
+        if now_s - one.evicted_at_s > _THRASH_S:
+            return
+        self.reloads += 1
+        was_thrashing = self.thrashing
+        self._thrash_at_s.append(now_s)
+        if self.thrashing and not was_thrashing:
+            _log.error(
+                "models evict each other: they need more memory than there is",
+                extra={"event": "BF-SRV-THRASH", "integration": one.loaded.integration, "reloads": self.reloads},
+            )
+
+    def _of(self, name: str) -> Resident:
+        try:
+            one = self.models[name]
+        except KeyError:
+            raise NotFound("there is no integration of that name") from None
+        if one.loaded.bundle is None and not one.loaded.reason:
+            raise NotFound("this integration declares no model")
+        return one
+
+    def _now_s(self) -> float:
+        return self._now_ns() / 1e9
+
+
+def _may_go(one: Resident) -> bool:
+    return one.is_up and not one.loaded.keep_loaded and one.loading is None

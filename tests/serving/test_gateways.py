@@ -1,0 +1,157 @@
+"""Several gateways on one port: killed ones come back, reloads and drains reach all, figures are of all."""
+
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from brownfield.serving import serve_workspace
+
+pytestmark = pytest.mark.full
+
+
+def by_model(answer):
+    return answer["decision"]["source"] == "model"
+
+
+def until(condition, timeout_s=30):
+    """Wait until something holds, and give it."""
+    ends = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    return found
+
+
+def count(running, pattern):
+    """Sum of a metric over all series that match."""
+    text = httpx.get(f"{running.url}/metrics").text
+    return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE))
+
+
+@pytest.fixture
+def two(risk, serving, tmp_path):
+    """A workspace served by two gateways."""
+    folder = risk.workspace(tmp_path)
+    (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
+    return serving(folder), folder
+
+
+def test_f15_a_killed_gateway_comes_back_and_the_port_is_never_lost(two):
+    """F-15: what was in flight there is reset, everybody else is answered, no worker is lost and none is left over."""
+    running, _ = two
+    models = running.model_pids()
+    failed, answered = [], []
+
+    def ask(_):
+        with httpx.Client(timeout=30) as client:
+            for _ in range(40):
+                try:
+                    answer = client.post(f"{running.url}/v1/risk/predict", json={"x": [1, 2, 3, 4]})
+                except httpx.ConnectError as error:
+                    failed.append(repr(error))
+                except httpx.TransportError:
+                    continue  # it was in flight in the killed process
+                else:
+                    answered.append(answer.status_code)
+
+    with ThreadPoolExecutor(4) as callers:
+        asked = [callers.submit(ask, n) for n in range(4)]
+        for name in ("bf-gateway-0", "bf-gateway-1", "bf-gateway-0"):
+            killed = until(lambda name=name: running.pid_of(name))
+            os.kill(killed, signal.SIGKILL)
+            until(lambda name=name, killed=killed: running.pid_of(name) not in (0, killed))
+        for each in asked:
+            each.result()
+    assert failed == []
+    assert set(answered) == {200}
+    assert running.model_pids() == models
+    until(lambda: count(running, "brownfield_gateways") == 2)
+    assert by_model(running.predict([1, 2, 3, 4]))
+
+
+def test_a_killed_manager_comes_back_while_the_gateways_answer(two, traffic):
+    """Its model processes end with it; the fallback answers until they are back, and no request fails."""
+    running, _ = two
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    [model] = running.model_pids()
+    os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
+    callers.wait_for(lambda answer: not by_model(answer))
+    until(lambda: not psutil.pid_exists(model))
+    back_at = time.monotonic()
+    callers.wait_for(lambda answer: by_model(answer) and time.monotonic() > back_at)
+    callers.end()
+    assert callers.failures == []
+    assert len(running.model_pids()) == 1
+
+
+def test_f15_a_killed_supervisor_leaves_nothing_running(two):
+    """F-15: gateways, manager and models see the end of its pipe."""
+    running, folder = two
+    left = psutil.Process(running.pid).children(recursive=True)
+    assert len(left) == 4
+    os.kill(running.pid, signal.SIGKILL)
+    running.process.wait(10)
+    _, alive = psutil.wait_procs(left, timeout=20)
+    assert alive == []
+    with serve_workspace(folder) as again:
+        assert httpx.get(f"{again.url}/v2/health/ready").status_code == 200
+
+
+def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, risk, traffic):
+    """R-07: after the reload no gateway gives an answer of the old version, and a gateway forked later begins anew."""
+    running, folder = two
+    callers = traffic(running, callers=4)
+    callers.wait_for(by_model)
+    risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
+    risk.declare(folder, model_path="bundles/two")
+    os.kill(running.pid, signal.SIGHUP)
+    swapped_at = callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
+    until(lambda: "BF-SRV-RELOADED" in running.log)
+    reloaded_at = time.monotonic()
+    callers.wait_for(lambda _: time.monotonic() > reloaded_at + 0.3)
+    callers.end()
+    assert callers.failures == []
+    assert swapped_at <= reloaded_at
+    assert all(by_model(answer) for *_, answer in callers.history)
+    assert {answer["decision"]["version"] for began, _, answer in callers.history if began > reloaded_at} == {"2"}
+    (folder / "integrations" / "risk" / "integration.yaml").write_text("nonsense", encoding="utf-8")
+    for name in ("bf-gateway-0", "bf-gateway-1"):
+        killed = running.pid_of(name)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda name=name, killed=killed: running.pid_of(name) not in (0, killed))
+    until(lambda: count(running, "brownfield_gateways") == 2)
+    assert running.predict([1, 2, 3, 4])["decision"]["version"] == "2"
+
+
+def test_r07_a_drain_of_two_gateways_fails_no_request(two, traffic):
+    """R-07, F-16: whichever gateway a caller is connected to."""
+    running, _ = two
+    callers = traffic(running, callers=8)
+    callers.wait_for(by_model)
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.process.wait(30) == 0
+    callers.end()
+    assert callers.failures == []
+
+
+def test_figures_are_those_of_all_gateways(two):
+    """A scrape, whichever gateway takes it, counts every answer once; so do statistics."""
+    running, _ = two
+    for _ in range(30):
+        running.predict([1, 2, 3, 4])  # each on a connection of its own
+    assert count(running, r"brownfield_answers_total\{[^}]*\}") == 30
+    assert count(running, r'brownfield_request_duration_seconds_count\{integration="risk"\}') == 30
+    [told] = httpx.get(f"{running.url}/v2/models/risk/stats").json()["model_stats"]
+    assert told["inference_stats"]["success"]["count"] == 30
+    assert told["inference_stats"]["fail"] == {"count": 0, "ns": 0}
+    assert told["inference_stats"]["success"]["ns"] > 0
+    until(lambda: count(running, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
+    assert count(running, r'brownfield_model_threads\{integration="risk"\}') >= 1
+    assert count(running, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20

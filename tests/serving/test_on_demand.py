@@ -1,0 +1,134 @@
+"""Models that are loaded when they are asked for: real processes, a small memory, people who load and unload."""
+
+import threading
+
+import httpx
+import psutil
+import pytest
+from tests.serving.test_gateways import count, until
+
+from brownfield.store import open_store
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def shelf(risk, tmp_path):
+    """Makes a workspace of several equal models that are loaded on demand."""
+
+    def make(names, serving="{}", deadline_ms=20_000):
+        for name in names:
+            risk.write_model(tmp_path, "one", "1", risk.model())
+            risk.declare(tmp_path, deadline_ms=deadline_ms)
+            home = (tmp_path / "integrations" / "risk").rename(tmp_path / "integrations" / name)
+            declared = (home / "integration.yaml").read_text(encoding="utf-8")
+            declared = declared.replace("integration: risk", f"integration: {name}")
+            declared = declared.replace("bundles/one}", "bundles/one, keep_loaded: false}")
+            (home / "integration.yaml").write_text(declared, encoding="utf-8")
+        (tmp_path / "brownfield.yaml").write_text(f"workspace: risk\nserving: {serving}\n", encoding="utf-8")
+        return tmp_path
+
+    return make
+
+
+def ask(running, name):
+    """Who answered a request, and its cause."""
+    answer = httpx.post(f"{running.url}/v1/{name}/predict", json={"x": [1, 2, 3, 4]}, timeout=60).json()
+    return answer["decision"]["source"], answer["decision"]["cause"]
+
+
+def states(running):
+    """State of every model, as the repository index gives it."""
+    rows = httpx.post(f"{running.url}/v2/repository/index", json={}).json()
+    return {row["name"]: row["state"] for row in rows}
+
+
+def test_a_model_is_loaded_for_the_first_who_asks_and_all_wait_for_it(shelf, serving):
+    """Nothing runs before; then one process, whoever many asked, and each got the model's own answer."""
+    running = serving(shelf(["till"]))
+    assert running.model_pids() == []
+    assert states(running) == {"till": "UNAVAILABLE"}
+    assert running.ready_status() == 200
+    answers = []
+    callers = [threading.Thread(target=lambda: answers.append(ask(running, "till"))) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert answers == [("model", "")] * 8
+    assert len(running.model_pids()) == 1
+    assert states(running) == {"till": "READY"}
+
+
+def test_who_cannot_wait_gets_the_fallback_and_the_model_comes(shelf, serving):
+    """A deadline shorter than the loading: answered in time, by the fallback, and later by the model."""
+    running = serving(shelf(["till"], deadline_ms=50))
+    assert ask(running, "till") == ("constant", "worker")
+    until(lambda: ask(running, "till") == ("model", ""))
+
+
+def test_a_small_memory_holds_one_model_at_a_time(shelf, serving):
+    """Each is answered by its model, the other's process is gone, and the figures tell of it."""
+    names = ["one", "two"]
+    roomy = serving(shelf(names))
+    ask(roomy, "one")
+    model_mib = sum(psutil.Process(pid).memory_info().rss for pid in roomy.model_pids()) / 2**20
+    ours_mib = until(lambda: count(roomy, r"brownfield_process_memory_bytes\{[^}]*\}")) / 2**20
+    used_mib = until(lambda: count(roomy, r'brownfield_model_memory_bytes\{integration="one"\}')) / 2**20
+    roomy.process.terminate()
+    assert roomy.process.wait(30) == 0
+    cap_mib = round(ours_mib + model_mib + used_mib / 2)
+    running = serving(declared_with(roomy, f"{{memory_mib: {cap_mib}}}"))
+    for name in ("one", "two"):
+        until(lambda name=name: ask(running, name) == ("model", ""))
+        assert len(running.model_pids()) == 1
+    assert states(running) == {"one": "UNAVAILABLE", "two": "READY"}
+    assert count(running, r"brownfield_model_evictions_total\{[^}]*\}") == 1
+
+
+def declared_with(running, serving):
+    """The same workspace under another ``serving``."""
+    (running.folder / "brownfield.yaml").write_text(f"workspace: risk\nserving: {serving}\n", encoding="utf-8")
+    return running.folder
+
+
+def test_people_load_and_unload(shelf, serving):
+    """Unload is the end of the process; it stays so until somebody loads it, and the audit log says who."""
+    folder = shelf(["till"])
+    running = serving(folder)
+    repository = f"{running.url}/v2/repository/models/till"
+    assert httpx.post(f"{repository}/load", timeout=60).status_code == 200
+    [model] = running.model_pids()
+    assert httpx.post(f"{repository}/unload", content=b"{}", timeout=60).status_code == 200
+    assert not psutil.pid_exists(model)
+    assert ask(running, "till") == ("constant", "worker")
+    assert running.model_pids() == []
+    [row] = httpx.post(f"{running.url}/v2/repository/index", json={}).json()
+    assert row["reason"] == "it was unloaded by loopback"
+    assert httpx.post(f"{running.url}/v2/repository/index", json={"ready": True}).json() == []
+    assert httpx.post(f"{repository}/load", json={"parameters": {"config": "{}"}}).status_code == 400
+    assert httpx.post(f"{repository}/load", timeout=60).status_code == 200
+    assert ask(running, "till") == ("model", "")
+    with open_store(folder / "var" / "brownfield.db") as store:
+        actions = [entry.action for entry in store.audit.entries(after=0, limit=10)]
+    assert actions == ["workspace.served", "model.loaded", "model.unloaded", "model.loaded"]
+
+
+def test_f38_loading_and_unloading_beside_traffic_fails_no_request(shelf, serving):
+    """F-38: the model answers or the fallback does, and no process is left over."""
+    running = serving(shelf(["till"]))
+    repository, answers, ended = f"{running.url}/v2/repository/models/till", [], threading.Event()
+
+    def traffic():
+        while not ended.is_set():
+            answers.append(ask(running, "till"))
+
+    caller = threading.Thread(target=traffic)
+    caller.start()
+    for _ in range(5):
+        for action in ("load", "unload"):
+            assert httpx.post(f"{repository}/{action}", timeout=60).status_code == 200
+    ended.set()
+    caller.join()
+    assert {source for source, _ in answers} == {"model", "constant"}
+    assert running.model_pids() == []

@@ -1,0 +1,244 @@
+"""Overload in virtual time: one slow model, an open loop of callers, and nobody who waits in vain."""
+
+import asyncio
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from brownfield.errors import DeadlineExceeded
+from brownfield.serving.gateway import Dataplane, Snapshot, Split
+from brownfield.serving.gateway.admission import Admission
+from brownfield.serving.gateway.asks import Ask
+from brownfield.serving.gateway.costs import CostCurve
+from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.workers.base import Inference
+from harness.virtual_time import VirtualClock, run_virtually
+
+CALL_S, ROW_S = 0.002, 0.006  # a call of eight rows takes 50 ms: 160 rows a second
+CAPACITY = 8 / (CALL_S + 8 * ROW_S)
+
+
+class SlowPool:
+    """One worker that answers one call after another, each after its time."""
+
+    ready = True
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.free_at_s = 0.0
+        self.slower = 1.0
+        self.asked_rows = 0
+
+    async def infer(self, _tensors, rows, deadline_ns):
+        """Wait for the calls before, then for the own one; it is computed though nobody waits any more."""
+        self.asked_rows += rows
+        run_s = (CALL_S + rows * ROW_S) * self.slower
+        self.free_at_s = max(self.free_at_s, self.clock.now_s) + run_s
+        if self.free_at_s * 1e9 > deadline_ns:
+            await asyncio.sleep(deadline_ns / 1e9 - self.clock.now_s)
+            raise DeadlineExceeded("late")
+        await asyncio.sleep(self.free_at_s - self.clock.now_s)
+        return Inference({"y": np.full((rows, 1), 0.5, np.float32)}, round(run_s * 1e9))
+
+
+class Sent(NamedTuple):
+    """One request and what became of it."""
+
+    at_s: float
+    took_s: float
+    cause: str
+    caller: str
+    priority: Priority
+    rows: int
+
+
+class Site:
+    """The till behind a slow model, and a history of what was asked of it."""
+
+    def __init__(self, served, deadline_ms=500):
+        self.clock = VirtualClock()
+        self.served = served
+        self.pool = SlowPool(self.clock)
+        self.history = []
+        champion = served.champion
+        champion.pool, champion.row_cap = self.pool, 8
+        champion.costs = CostCurve(deadline_ns=deadline_ms * 1_000_000, most_rows=8)
+        champion.admission = Admission(champion.costs)
+        served.deadline_ns = deadline_ms * 1_000_000
+        self.plane = Dataplane(Snapshot({served.name: served}), self.clock)
+
+    async def load(self, rate, seconds, *, caller="", priority=Priority.INTERACTIVE, rows=1, seed=0):
+        """Ask at moments of a Poisson process, whatever the answers do."""
+        checked = self.served.request.rows.check([{"store_id": 1, "items": ["MILK"]}] * rows)
+        draw = np.random.default_rng(seed)
+        due_s = self.clock.now_s
+        until_s = due_s + seconds
+        while (due_s := due_s + draw.exponential(1 / rate)) < until_s:
+            await asyncio.sleep(max(0.0, due_s - self.clock.now_s))
+            ask = Ask(self.served, checked, Split(self.clock.monotonic_ns()), 0, self.told, self.clock.now_s)
+            ask.caller, ask.priority = caller, priority
+            self.plane.ask(ask)
+
+    def told(self, ask, answer):
+        """Note an answer."""
+        sent = Sent(
+            ask.context,
+            self.clock.now_s - ask.context,
+            answer.decision.cause,
+            ask.caller,
+            ask.priority,
+            ask.checked.rows,
+        )
+        self.history.append(sent)
+
+    def run(self, *loads):
+        """Run these loads together and wait for the last answer."""
+
+        async def main():
+            await asyncio.gather(*loads)
+            await asyncio.sleep(2 * self.served.deadline_ns / 1e9)
+
+        run_virtually(main(), self.clock)
+
+    def goodput(self, since_s=0.0, until_s=float("inf"), caller=None):
+        """Rows by the model, of those asked in this time."""
+        chosen = [one for one in self.history if since_s <= one.at_s < until_s and caller in {None, one.caller}]
+        return sum(one.rows for one in chosen if not one.cause)
+
+
+@pytest.fixture
+def site(served):
+    return Site(served)
+
+
+def p99(history):
+    return float(np.percentile([one.took_s for one in history], 99))
+
+
+def model(history):
+    return [one for one in history if not one.cause]
+
+
+def test_at_half_capacity_nothing_is_refused(site):
+    """Poisson arrivals for two minutes: bursts wait, and every answer is the model's."""
+    site.run(site.load(CAPACITY / 2, 120))
+    assert {one.cause for one in site.history} == {""}
+    assert p99(site.history) < 0.5
+
+
+@pytest.mark.parametrize(
+    "times", [2, pytest.param(5, marks=pytest.mark.full), pytest.param(10, marks=pytest.mark.full)]
+)
+def test_f77_beyond_capacity_the_fallback_answers_at_once_and_the_model_never_rests(site, times):
+    """F-77, R-09, R-10: goodput stays at the capacity, answers come in time, refusals without a wait."""
+    site.run(site.load(times * CAPACITY, 30))
+    assert site.goodput() / 30 >= 0.95 * CAPACITY
+    assert max(one.took_s for one in site.history) < 0.502
+    shed = [one for one in site.history if one.cause == "overload"]
+    assert max(one.took_s for one in shed) == 0
+    assert len(shed) > 0.9 * (len(site.history) - len(model(site.history)))
+    champion = site.served.champion
+    assert site.pool.asked_rows <= 1.1 * site.goodput()  # hardly any work for callers who have gone
+    assert (champion.admission.waiting_rows, champion.waiting.rows, len(champion.calls)) == (0, 0, 0)
+
+
+@pytest.mark.full
+def test_f78_a_step_from_nothing_to_ten_times_the_capacity(site):
+    """F-78: an unknown model; the limit is found within 5 s, and normal load is answered at once afterwards."""
+
+    async def step():
+        await site.load(10 * CAPACITY, 20)
+        await asyncio.sleep(1)
+        await site.load(CAPACITY / 2, 20, seed=1)
+
+    began_s = site.clock.now_s
+    site.run(step())
+    assert site.goodput(began_s + 5, began_s + 20) / 15 >= 0.95 * CAPACITY
+    assert max(one.took_s for one in site.history) < 0.502
+    assert all(not one.cause for one in site.history if one.at_s > began_s + 21)
+
+
+def test_a_model_that_became_slower_is_learned_and_so_is_its_recovery(site):
+    """The estimate follows the model down and up again."""
+
+    async def change():
+        site.pool.slower = 5.0
+        await site.load(2 * CAPACITY, 30)
+        site.pool.slower = 1.0
+        await site.load(2 * CAPACITY, 30, seed=1)
+
+    began_s = site.clock.now_s
+    site.run(change())
+    assert max(one.took_s for one in site.history) < 0.502
+    assert site.goodput(began_s + 10, began_s + 30) / 20 >= 0.7 * CAPACITY / 5
+    assert site.goodput(began_s + 40, began_s + 60) / 20 >= 0.95 * CAPACITY
+
+
+@pytest.mark.full
+def test_f80_one_caller_at_a_hundred_times_harms_no_other(served):
+    """F-80, R-12: beside the flood of another caller each request of a calm one is answered by the model."""
+    site = Site(served)
+    site.run(site.load(CAPACITY / 4, 10, caller="calm"), site.load(25 * CAPACITY, 10, caller="flood", seed=1))
+    calm = [one for one in site.history if one.caller == "calm"]
+    assert len(model(calm)) >= 0.99 * len(calm)
+    assert site.goodput(caller="flood") / 10 >= 0.6 * CAPACITY
+    assert max(one.took_s for one in site.history) < 0.502
+
+
+def test_f82_large_requests_among_small_ones(served):
+    """F-82: what would take longer than its deadline is refused at once; small ones keep at least half the model."""
+    site = Site(served)
+    site.run(
+        site.load(CAPACITY / 4, 60, rows=1),
+        site.load(20, 60, rows=40, caller="large", seed=1),
+        site.load(5, 60, rows=400, caller="huge", seed=2),
+    )
+    small = [one for one in site.history if one.rows == 1]
+    huge = [one for one in site.history if one.rows == 400]
+    assert len(model(small)) >= 0.75 * len(small)
+    assert Counter(one.cause for one in huge if one.at_s > 1001)["overload"] >= 0.99 * len(huge) - 5
+    assert max(one.took_s for one in site.history) < 0.502
+
+
+@pytest.mark.full
+def test_f83_a_batch_backlog_yields_to_an_interactive_peak_and_resumes(served):
+    """F-83: batch has the whole model, gives it up while interactive requests need it, and has it back afterwards."""
+    site = Site(served)
+
+    async def peak():
+        await asyncio.sleep(20)
+        await site.load(CAPACITY * 0.9, 20, seed=1)
+
+    began_s = site.clock.now_s
+    site.run(site.load(3 * CAPACITY, 60, caller="night", priority=Priority.BATCH), peak())
+    interactive = [one for one in site.history if one.priority is Priority.INTERACTIVE]
+    assert len(model(interactive)) >= 0.98 * len(interactive)
+    rates = [site.goodput(began_s + at, began_s + at + 15, "night") / 15 for at in (4, 23, 44)]
+    assert rates[0] >= 0.9 * CAPACITY
+    assert rates[1] <= 0.35 * CAPACITY
+    assert rates[2] >= 0.9 * CAPACITY
+    assert max(one.took_s for one in site.history) < 0.502
+
+
+def test_shadow_is_shed_before_batch_and_batch_before_interactive(served):
+    """Of three equal loads that are twice too much together, the highest gets all and the lowest nearly nothing."""
+    site = Site(served)
+    site.run(*(site.load(CAPACITY * 0.66, 60, priority=each, seed=each) for each in Priority))
+    shares = []
+    for priority in Priority:
+        own = [one for one in site.history if one.priority is priority]
+        shares.append(len(model(own)) / len(own))
+    assert shares[0] >= 0.99
+    assert 0.3 < shares[1] < 0.75
+    assert shares[2] < 0.1
+    assert site.served.meter.sheds[2] > site.served.meter.sheds[1] > site.served.meter.sheds[0]
+
+
+def test_f65_deadlines_do_not_go_by_the_wall_clock(site, monkeypatch):
+    """F-65: three days forward or an hour back between question and answer, and nobody notices."""
+    moves = iter([3 * 86_400.0, -3600.0] * 10_000)
+    monkeypatch.setattr(site.clock, "now_utc", lambda: next(moves))
+    site.run(site.load(CAPACITY / 2, 20))
+    assert {one.cause for one in site.history} == {""}

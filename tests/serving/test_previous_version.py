@@ -1,0 +1,81 @@
+"""The bundle before this one as a fallback: asked when the model itself cannot answer, and never to add load."""
+
+import asyncio
+
+import pytest
+
+from brownfield.serving.fallback.previous_version import PreviousVersion
+from brownfield.serving.gateway import Version
+from brownfield.serving.workers.inline import InlinePool
+
+RECORD = {"store_id": 1, "items": ["BREAD", "MILK"]}
+
+
+def nine_tenths(tensors):
+    """What the version before answered."""
+    return {"y": tensors["x"] * 0 + 0.9}
+
+
+@pytest.fixture
+def previous(served) -> InlinePool:
+    """The version ``2`` stands in the chain before the constant."""
+    pool = InlinePool(nine_tenths)
+    place = PreviousVersion()
+    place.version = Version("2", served.champion.features, pool)
+    served.fallbacks = (place, *served.fallbacks)
+    return pool
+
+
+def ask(client):
+    return asyncio.run(client.predict(RECORD))[1]
+
+
+@pytest.mark.parametrize("cause", ["worker", "no_model", "output", "breaker"])
+def test_f04_when_the_model_cannot_answer_the_version_before_does(client, served, pool, previous, cause):
+    """F-04: the answer is that version's, says so and why, and is degraded."""
+    if cause == "worker":
+        pool.alive = False
+    elif cause == "no_model":
+        served.champion = None
+    elif cause == "breaker":
+        served.champion.breaker._open(0, 2**62)
+    else:
+        pool.function = lambda tensors: {"y": tensors["x"] * float("nan")}
+    answer = ask(client)
+    decision = answer["decision"]
+    assert answer["prediction"]["scores"] == [pytest.approx(0.9)]
+    assert (decision["source"], decision["version"], decision["cause"]) == ("previous_version", "2", cause)
+    assert decision["degraded"]
+    assert decision["reason"] == "FALLBACK"
+
+
+def test_while_the_model_answers_the_version_before_is_not_asked(client, previous):
+    """It costs memory, and no time."""
+    assert ask(client)["decision"]["source"] == "model"
+    assert previous.calls == 0
+
+
+@pytest.mark.parametrize("fault", ["gone", "raises", "output", "none"])
+def test_when_the_version_before_cannot_answer_the_next_of_the_chain_does(client, served, pool, previous, fault):
+    """The first cause stays the cause."""
+    pool.alive = False
+    if fault == "gone":
+        previous.alive = False
+    elif fault == "raises":
+        previous.function = {}.__getitem__
+    elif fault == "output":
+        previous.function = lambda tensors: {"y": tensors["x"] * float("nan")}
+    else:
+        served.fallbacks[0].version = None
+    answer = ask(client)
+    assert answer["prediction"]["items"] == ["BREAD"]
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "worker")
+    assert served.champion.admission.waiting_rows == 0
+
+
+def test_a_late_or_overloaded_model_does_not_load_the_version_before(client, pool, previous):
+    """F-77: a second model on a busy machine makes both slower, so the next in the chain answers at once."""
+    pool.delay_s = 10
+    answer = ask(client)
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "deadline")
+    assert previous.calls == 0

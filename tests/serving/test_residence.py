@@ -1,0 +1,286 @@
+"""Which models are loaded, and which go: a fake memory, keepers of paper, a clock that tests move."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from brownfield.errors import NotFound, Unavailable
+from brownfield.model.process import StartFailed
+from brownfield.serving import residence as residence_module
+from brownfield.serving.loading import Loaded, LoadGate
+from brownfield.serving.residence import Residence
+from brownfield.serving.workers.keeper import WorkerState
+
+
+class Keeper:
+    """Keeps nothing, and takes memory while it does."""
+
+    def __init__(self, load_s=1.0, refuses=None):
+        self.state = WorkerState.STOPPED
+        self.load_s = load_s
+        self.process = None
+        self.restarts = 0
+        self.begun = 0
+        self.refuses = refuses
+
+    @property
+    def socket(self):
+        """Where it would listen."""
+        return "s.sock" if self.state is WorkerState.READY else ""
+
+    async def begin(self):
+        """Be ready after a while."""
+        self.state = WorkerState.STARTING
+        await asyncio.sleep(0)
+        if self.refuses:
+            self.state = WorkerState.STOPPED
+            raise self.refuses
+        self.begun += 1
+        self.state = WorkerState.READY
+
+    def retire(self):
+        """Name no socket any more."""
+        self.state = WorkerState.STOPPED
+
+    async def end(self):
+        """Take no memory any more."""
+        self.state = WorkerState.STOPPED
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    now_s = 1000.0
+
+    def monotonic_ns(self):
+        """Now."""
+        return round(self.now_s * 1e9)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def model(name, mib=100.0, *, keep=False, **options):
+    """A model whose process takes so much."""
+    bundle = SimpleNamespace(folder="b", digest="d", version="1")
+    return Loaded(
+        name,
+        keeper=Keeper(**options),
+        fingerprint=name,
+        bundle=bundle,
+        probe=SimpleNamespace(peak_mib=mib),
+        keep_loaded=keep,
+    )
+
+
+def residence(clock, *models, cap_mib=250.0):
+    """A residence in which every loaded model takes what its probe said."""
+    told = []
+
+    async def publish():
+        told.append({each.integration: each.state for each in made.placements()})
+
+    def used():
+        return sum(one.need_mib for one in made.models.values() if one.is_up)
+
+    made = Residence(publish, used_mib=used, cap_mib=cap_mib, free_mib=lambda: 1e9, clock=clock)
+    made.replace({one.integration: one for one in models})
+    made.told = told
+    return made
+
+
+def up(made):
+    return {name for name, one in made.models.items() if one.is_up}
+
+
+async def wanted(made, *names):
+    """Ask for models as requests do, and wait until they are there."""
+    for name in names:
+        made.want(name)
+        if made.models[name].loading is not None:
+            await made.models[name].loading
+
+
+def test_a_model_is_loaded_once_however_many_ask(clock):
+    """And the gateways are told."""
+    made = residence(clock, model("a"))
+
+    async def run():
+        made.want("a")
+        await wanted(made, "a")
+        made.want("a")
+
+    asyncio.run(run())
+    assert made.models["a"].loaded.keeper.begun == 1
+    assert made.told[-1] == {"a": "ready"}
+
+
+def test_the_model_that_costs_least_to_be_without_goes(clock):
+    """Cost is the time to load it times how often it is asked for: neither the oldest nor the least asked alone."""
+    made = residence(clock, model("slow", load_s=30.0), model("quick", load_s=0.1), model("new"))
+
+    async def run():
+        await wanted(made, "slow", "quick")
+        made.count({"slow": 10, "quick": 300})
+        await wanted(made, "new")
+
+    asyncio.run(run())
+    assert up(made) == {"slow", "new"}
+    quick = made.models["quick"]
+    assert (quick.evictions, quick.placement.state, quick.placement.reason) == (
+        1,
+        "unloaded",
+        "it was evicted to load new",
+    )
+    assert quick.placement.on_demand
+
+
+def test_a_model_that_is_kept_loaded_is_never_evicted(clock):
+    """Then who comes is refused, with the numbers, and its caller's fallback answers."""
+    made = residence(clock, model("kept", 200.0, keep=True), model("new"))
+
+    async def run():
+        await made.load("kept")
+        await wanted(made, "new")
+
+    asyncio.run(run())
+    assert up(made) == {"kept"}
+    placement = made.models["new"].placement
+    assert placement.state == "failed"
+    assert "it takes 100 MiB, 50 are missing" in placement.reason
+
+
+def test_as_many_go_as_are_needed(clock):
+    """Two small ones for a large one."""
+    made = residence(clock, model("a"), model("b"), model("large", 240.0))
+
+    async def run():
+        await wanted(made, "a", "b", "large")
+
+    asyncio.run(run())
+    assert up(made) == {"large"}
+
+
+def test_two_loads_at_once_do_not_take_the_same_memory(clock):
+    """The second sees what the first has reserved."""
+    made = residence(clock, model("a", 200.0), model("b", 200.0))
+
+    async def run():
+        made.want("a")
+        made.want("b")
+        await asyncio.gather(*(one.loading for one in made.models.values()))
+
+    asyncio.run(run())
+    assert len(up(made)) == 1
+
+
+def test_what_is_unloaded_by_hand_stays_so(clock):
+    """A request does not load it, a person does; the reason names who unloaded it."""
+    made = residence(clock, model("a"))
+
+    async def run():
+        await made.load("a")
+        await made.unload("a", "night shift")
+        made.want("a")
+        assert made.models["a"].loading is None
+        assert made.models["a"].placement.reason == "it was unloaded by night shift"
+        assert not made.models["a"].placement.on_demand
+        await made.load("a")
+
+    asyncio.run(run())
+    assert up(made) == {"a"}
+
+
+def test_models_that_evict_each_other_raise_an_alarm(clock, caplog):
+    """Three that came back within a minute; it ends a minute later."""
+    made = residence(clock, model("a", 200.0), model("b", 200.0))
+
+    async def run():
+        await wanted(made, "a", "b", "a", "b")
+        assert not made.thrashing
+        await wanted(made, "a")
+
+    asyncio.run(run())
+    assert made.thrashing
+    assert made.reloads == 3
+    assert [each.event for each in caplog.records].count("BF-SRV-THRASH") == 1
+    clock.now_s += 61
+    assert not made.thrashing
+
+
+def test_demand_fades(clock):
+    """What was asked for a day ago counts for nothing now."""
+    made = residence(clock, model("a"))
+    made.count({"a": 3000})
+    assert made.models["a"].rate_per_s == pytest.approx(10)
+    clock.now_s += 86_400
+    made.count({"a": 0})
+    assert made.models["a"].rate_per_s == pytest.approx(0)
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, monkeypatch):
+    """To whoever asked by hand, and in its state; a request has it tried again after a pause."""
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.02)
+    made = residence(clock, model("a", refuses=StartFailed("no such operator", cause="load")))
+
+    async def run():
+        with pytest.raises(Unavailable, match="no such operator"):
+            await made.load("a")
+        with pytest.raises(NotFound):
+            await made.load("b")
+        assert made.models["a"].placement.state == "failed"
+        assert "no such operator" in made.models["a"].placement.reason
+        assert not made.models["a"].placement.on_demand
+        made.want("a")
+        assert made.models["a"].loading is None, "nobody has it tried again at once"
+        made.models["a"].loaded.keeper.refuses = None
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            if made.told[-1] and made.models["a"].placement.on_demand:
+                break
+        await wanted(made, "a")
+
+    asyncio.run(run())
+    assert up(made) == {"a"}
+
+
+def test_what_is_known_stays_over_a_reload(clock):
+    """Of a model that did not change; one that did begins anew, and a preview changes nothing."""
+    made = residence(clock, model("a"), model("b"))
+    made.count({"a": 30, "b": 30})
+    fresh = {"a": made.models["a"].loaded, "b": model("b")}
+    before = dict(made.models)
+    assert [each.integration for each in made.preview(fresh)] == ["a", "b"]
+    assert made.models == before
+    made.replace(fresh)
+    assert made.models["a"].rate_per_s > 0
+    assert made.models["b"].rate_per_s == 0
+
+
+def test_f03_loads_go_side_by_side_unless_memory_is_short():
+    """F-03: as many as there are cores; with little memory one after another, and one alone always."""
+    most = []
+
+    async def run(free_mib):
+        gate, running = LoadGate(2, lambda: free_mib), []
+
+        async def load():
+            async with gate.enter(100.0):
+                running.append(True)
+                most.append(len(running))
+                await asyncio.sleep(0)
+                running.pop()
+
+        await asyncio.gather(*(load() for _ in range(6)))
+
+    asyncio.run(run(1000.0))
+    assert max(most) == 2
+    most.clear()
+    asyncio.run(run(150.0))
+    assert max(most) == 1
+    most.clear()
+    asyncio.run(run(1.0))
+    assert most == [1] * 6

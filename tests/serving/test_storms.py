@@ -1,0 +1,190 @@
+"""A served workspace in storms of faults: real processes and signals, distinct questions whose answers are known."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from brownfield.store import open_store, read_journal
+
+pytestmark = pytest.mark.full
+
+
+class Askers(threading.Thread):
+    """Callers on raw connections; each question is different, and its answer is the sum that it asks for."""
+
+    def __init__(self, url, callers, first=0):
+        super().__init__(daemon=True)
+        self.port = int(url.rsplit(":", 1)[1])
+        self.callers = callers
+        self.answers = {"model": 0, "constant": 0}
+        self.failures = []
+        self.ending = threading.Event()
+        self._numbers = iter(range(first, 2**22))
+
+    def run(self):
+        """Ask until told to end."""
+        asyncio.run(self._all())
+
+    async def _all(self):
+        await asyncio.gather(*(self._ask() for _ in range(self.callers)))
+
+    async def _ask(self):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            while not self.ending.is_set():
+                number = next(self._numbers)
+                body = json.dumps({"x": [number, 0, 0, 0]}).encode()
+                head = f"POST /v1/risk/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+                writer.write(head.encode() + body)
+                status = (await reader.readline()).split()[1]
+                length = 0
+                while (line := await reader.readline()) != b"\r\n":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                self._judge(number, status, json.loads(await reader.readexactly(length)))
+        except (OSError, asyncio.IncompleteReadError, IndexError) as error:
+            self.failures.append(repr(error))
+        finally:
+            writer.close()
+
+    def _judge(self, number, status, answer):
+        if status != b"200":
+            self.failures.append(f"{status!r} {answer}")
+            return
+        source = answer["decision"]["source"]
+        expected = {"model": [float(number)], "constant": [0.5]}[source]
+        if answer["prediction"]["y"] != expected:
+            self.failures.append(f"{number}: {answer['prediction']}, expected {expected} by {source}")
+        self.answers[source] += 1
+
+    def until(self, condition, timeout_s=60):
+        """Wait until the counts are as wanted."""
+        until = time.monotonic() + timeout_s
+        while not condition(self.answers):
+            assert time.monotonic() < until, (self.answers, self.failures[:3])
+            time.sleep(0.01)
+
+    def end(self):
+        """Stop, and give what failed."""
+        self.ending.set()
+        self.join(60)
+        return self.failures
+
+
+@pytest.fixture
+def askers():
+    """Starts callers; ends them with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(running, callers, first=0):
+            made = Askers(running.url, callers, first)
+            made.start()
+            stack.callback(made.end)
+            return made
+
+        yield start
+
+
+def test_i6_no_reply_is_another_ones(risk, serving, askers, tmp_path):
+    """I6: of thousands of distinct questions by 64 callers, shared calls and all, each answer is its own."""
+    asked = askers(serving(risk.workspace(tmp_path, deadline_ms=60_000)), 64)
+    asked.until(lambda answers: answers["model"] >= 6000)
+    assert asked.end() == []
+    assert asked.answers["constant"] == 0
+
+
+def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, askers, tmp_path):
+    """F-01, R-01, R-03: a random worker dies every half second under 32 callers; each gets a right answer."""
+    running = serving(risk.workspace(tmp_path))
+    asked = askers(running, 32)
+    asked.until(lambda answers: answers["model"] > 100)
+    draw = np.random.default_rng(7)
+    killed = 0
+    for _ in range(12):
+        workers = running.model_pids()
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(draw.choice(workers)), signal.SIGKILL)
+                killed += 1
+        time.sleep(0.5)
+    total = sum(asked.answers.values())
+    asked.until(lambda answers: sum(answers.values()) > total + 100)
+    assert asked.end() == []
+    assert killed >= 3
+    assert asked.answers["constant"] > 0
+
+
+def test_f67_a_suspended_host_wakes_up_without_a_storm(risk, serving, askers, tmp_path):
+    """F-67: every process stops for two seconds; afterwards all are answered, and the model's process is the same."""
+    running = serving(risk.workspace(tmp_path, deadline_ms=300))
+    asked = askers(running, 16)
+    asked.until(lambda answers: answers["model"] > 100)
+    processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+    before = running.model_pids()
+    for process in processes:
+        process.suspend()
+    time.sleep(2)
+    for process in processes:
+        process.resume()
+    by_model = asked.answers["model"]
+    asked.until(lambda answers: answers["model"] > by_model + 500)
+    assert asked.end() == []
+    assert running.model_pids() == before
+
+
+def test_f74_ten_restarts_in_a_row_lose_nothing(risk, serving, tmp_path):
+    """F-74: killed while it answers, ten times; each start answers by the model at once, and every start is entered."""
+    folder = risk.workspace(tmp_path)
+    for number in range(10):
+        running = serving(folder)
+        answer = running.predict([number, 0, 0, 0])
+        assert (answer["decision"]["source"], answer["prediction"]) == ("model", {"y": [float(number)]})
+        os.kill(running.pid, signal.SIGKILL)
+        running.process.wait(20)
+    running = serving(folder)
+    given = running.predict([1, 2, 3, 4])["decision"]["id"]
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(30) == 0
+    with open_store(folder / "var" / "brownfield.db") as store:
+        entries = store.audit.entries(after=0, limit=100)
+        assert [each.action for each in entries] == ["workspace.served"] * 11
+        assert store.audit.verify().sound
+    assert given in read_journal(folder / "var" / "journal" / "risk")["decision"].to_pylist()
+
+
+def test_f70_who_reads_its_metrics_slowly_harms_nobody(risk, serving, askers, tmp_path):
+    """F-70: monitors that ask without end and read nothing; callers are answered, and nothing is kept for them."""
+    running = serving(risk.workspace(tmp_path))
+    asked = askers(running, 8)
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500
+
+    async def monitor():
+        _, writer = await asyncio.open_connection("127.0.0.1", asked.port)
+        writer.write(request)
+        return writer
+
+    async def monitors():
+        open_ones = [await monitor() for _ in range(8)]
+        before = psutil.Process(running.pid).memory_info().rss
+        total = sum(asked.answers.values())
+        while sum(asked.answers.values()) < total + 2000:
+            await asyncio.sleep(0.05)
+            assert not asked.failures
+        after = psutil.Process(running.pid).memory_info().rss
+        for writer in open_ones:
+            writer.transport.abort()
+        return after - before
+
+    grown_bytes = asyncio.run(monitors())
+    assert asked.end() == []
+    assert grown_bytes < 64 * 2**20
+    assert httpx.get(f"{running.url}/metrics").status_code == 200

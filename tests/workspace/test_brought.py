@@ -1,0 +1,91 @@
+"""The how-to page on Python models, run as it stands, and what its commands refuse."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from brownfield.errors import DeclarationError
+from brownfield.serving import serve_workspace
+from brownfield.workspace.brought import environments_of, read_brought
+from brownfield.workspace.check import check
+from brownfield.workspace.init import init_empty
+from brownfield.workspace.make_bundle import make_bundle
+from harness.wheels import downloaded, lock_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "serve-a-python-model.md").read_text(encoding="utf-8")
+BUNDLE = Path("integrations") / "shop" / "bundles" / "shop"
+
+
+def run_commands_of_the_page(verb: str, folder: Path) -> None:
+    """Every ``brownfield`` command of the page with a verb, as it stands."""
+    for command in re.findall(rf"^\$ brownfield ({verb} .+)$", PAGE, re.MULTILINE):
+        arguments = [sys.executable, "-m", "brownfield", *shlex.split(command)]
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+@pytest.mark.full
+def test_the_page_runs_as_it_stands(tmp_path):
+    """The class, ``init`` with a lock and wheels, a second version, the environment on another host, a prediction."""
+    [text] = re.findall(r"<!-- file: risk.py -->\n```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "risk.py").write_text(text)
+    random = np.random.default_rng(7)
+    np.savez(
+        tmp_path / "weights.npz",
+        hidden=random.normal(size=(3, 8)).astype("f4"),
+        out=random.normal(size=(8, 1)).astype("f4"),
+    )
+    (tmp_path / "requirements.lock").write_bytes(lock_of(downloaded("numpy", "1.26.4", tmp_path / "wheels")))
+    run_commands_of_the_page("init", tmp_path)
+    shop = tmp_path / "shop"
+    manifest = json.loads((shop / BUNDLE / "manifest.json").read_text())
+    assert manifest["python"] == {"module": "risk.py", "class_name": "Risk"}
+    shutil.rmtree(shop / "var")
+    [finding] = [each for each in check(shop).findings if "environment" in each.message]
+    assert "--build-environment" in finding.next_step
+    run_commands_of_the_page("bundle", tmp_path)
+    assert [each for each in check(shop).findings if "environment" in each.message] == []
+    second = json.loads((shop / BUNDLE.with_name("shop-2") / "manifest.json").read_text())
+    assert second["version"] == "2"
+    assert len(list((shop / "var" / "environments").glob("[!.]*"))) == 1
+    with serve_workspace(shop) as served:
+        answer = httpx.post(f"{served.url}/v1/shop/predict", json={"amounts": [1, 2, 3]}).json()
+    assert answer["decision"]["source"] == "model"
+    assert 0 < answer["prediction"]["risk"][0] < 1
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "told"),
+    [
+        ("nowhere.onnx", (), "nowhere.onnx"),
+        ("nowhere.py:Risk", (), "nowhere.py"),
+        ("{here}:Risk", ("nowhere.npz",), "nowhere.npz"),
+        ("{here}", ("{here}",), "a graph"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path, model, files, told):
+    """A file that is not there, or files beside a graph, are refused before anything is written."""
+    here = tmp_path / "risk.py"
+    here.write_text("")
+    with pytest.raises(DeclarationError, match=told):
+        read_brought(model.format(here=here), [Path(file.format(here=here)) for file in files])
+
+
+def test_a_bundle_is_made_for_an_integration(tmp_path):
+    """Elsewhere there is no contract to make it for, and no workspace to build its environment in."""
+    model = tmp_path / "risk.py"
+    model.write_text("")
+    with pytest.raises(DeclarationError, match="integrations/NAME/bundles"):
+        make_bundle(tmp_path / "bundle", read_brought(f"{model}:Risk"), version="1")
+    with pytest.raises(DeclarationError, match=r"brownfield\.yaml"):
+        environments_of(tmp_path)
+    init_empty(tmp_path / "shop")
+    assert environments_of(tmp_path / "shop" / "integrations")
