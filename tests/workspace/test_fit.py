@@ -51,6 +51,15 @@ def _bundle(shop):
     return open_bundle(spec.file(spec.model.path)), spec
 
 
+def _judged(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command again while the machine is too busy for a verdict: it goes on where it ended."""
+    for _ in range(5):
+        done = _fit(folder, *options)
+        if "INVALID" not in done.stdout:
+            break
+    return done
+
+
 def _fit(shop, *options):
     command = [sys.executable, "-m", "brownfield", "fit", str(shop), "--name", "shop", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -69,10 +78,11 @@ def _rows(tmp_path, **more):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(400)
 def test_what_fits_is_written_as_a_bundle_and_reported(shop, tmp_path) -> None:
     """Exit 0; the new bundle is probed sound and names its session, machine and cost curve; both reports are whole."""
     _declare(shop, 1000)
-    done = _fit(shop, "--rows", _rows(tmp_path), "--time-limit-s", "20", "--write-bundle", "--json")
+    done = _judged(shop, "--rows", _rows(tmp_path), "--time-limit-s", "30", "--write-bundle", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["fit"]["choice"]["verdict"] == "FITS"
@@ -95,6 +105,7 @@ def test_what_fits_is_written_as_a_bundle_and_reported(shop, tmp_path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(400)
 def test_what_does_not_fit_ends_with_exit_code_1_and_the_shortfall(shop) -> None:
     """Without rows nothing is quantised, and the note says so; ways out are priced from the book, for gates too."""
     _declare(shop, 0.001)
@@ -102,7 +113,7 @@ def test_what_does_not_fit_ends_with_exit_code_1_and_the_shortfall(shop) -> None
     (home / "prices.yaml").write_text("currency: EUR\nday_rate: 360\nbatch: {effort_days: 5}\n")
     with (home / "integration.yaml").open("a") as declaration:
         declaration.write("fit: {prices: prices.yaml}\n")
-    done = _fit(shop, "--time-limit-s", "20", "--write-bundle")
+    done = _judged(shop, "--time-limit-s", "30", "--write-bundle")
     assert done.returncode == 1, done.stderr
     assert "DOES_NOT_FIT" in done.stdout
     assert "short of latency_p99_ms: 0.001 declared" in done.stdout
