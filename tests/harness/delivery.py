@@ -26,23 +26,13 @@ from brownfield.data.pipeline import approve_write_back, current_digest, run_pip
 from brownfield.data.sinks import TableTarget, ledger_ddl
 from brownfield.integration import load_workspace
 from brownfield.store import OutboxState, Selection, open_store
+from harness.shop import head
 
 KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
 SERVER = Path(__file__).with_name("soak_server.py")
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: soak
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+CONTRACT = (
+    head(identifier="soak")
+    + """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
@@ -54,6 +44,7 @@ STAMP
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
       - {name: amount, logicalType: integer, required: true}
 """
+)
 STAMP = "      - {name: sold_at, logicalType: timestamp, required: true, logicalTypeOptions: {defaultTimezone: UTC}}\n"
 COLUMNS = ("line_id", "amount")
 TARGET = TableTarget("till", COLUMNS, ("line_id",))

@@ -6,6 +6,7 @@ from contextlib import closing
 from brownfield.data.pipeline import run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
+from harness.shop import head
 
 WORKSPACE = """
 workspace: shop
@@ -29,20 +30,9 @@ unified:
     join: [{source: products, on: product_id, take: [kind], exists: known}]
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: product_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+CONTRACT = (
+    head(request="product_id")
+    + """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
@@ -60,6 +50,7 @@ schema:
       - {name: kind, logicalType: string}
       - {name: known, logicalType: boolean}
 """
+)
 SNAPSHOT = "{snapshot: last_good, max_age_h: 24}"
 
 

@@ -9,6 +9,7 @@ from brownfield.data.pipeline import run_pipeline
 from brownfield.integration import load_workspace
 from brownfield.store import Selection, open_store
 from harness.queues import Legacy, LegacyMqtt, LegacyNats, LegacyRabbitmq, LegacyRedis
+from harness.shop import head
 
 WORKSPACE = """
 workspace: shop
@@ -33,20 +34,9 @@ unified:
   lines: {{from: sales}}
 fallback: {{chain: [{{constant: {{items: []}}}}]}}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+CONTRACT = (
+    head()
+    + """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, required: true}
@@ -57,6 +47,7 @@ schema:
       - {name: line_id, logicalType: integer, required: true}
       - {name: quantity, logicalType: integer, required: true}
 """
+)
 LEGACY = {"rabbitmq": LegacyRabbitmq, "mqtt": LegacyMqtt, "nats": LegacyNats, "redis": LegacyRedis}
 SERVERS = {"rabbitmq": "rabbitmq", "mqtt": "mosquitto", "nats": "nats", "redis": "redis_server"}
 

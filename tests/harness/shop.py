@@ -5,20 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 WORKSPACE = "workspace: shop\nconnections:\n  pos: {kind: sqlite, path: pos.db}\n  drop: {kind: folder, path: drop}\n"
-_CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+_TABLES = """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
@@ -38,11 +25,29 @@ LINES
 """
 
 
+def head(request: str = "store_id", identifier: str = "reco") -> str:
+    """Give the begin of a contract: a request of one whole number, a response of items."""
+    return f"""
+apiVersion: v3.2.0
+kind: DataContract
+id: {identifier}
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    properties: [{{name: {request}, logicalType: integer, required: true}}]
+  - name: response
+    logicalType: object
+    properties: [{{name: items, logicalType: array, required: true, items: {{logicalType: string}}}}]
+"""
+
+
 def contract(sales: str, lines: str = "") -> str:
     """Give the contract, with what a sale and a line of the unified table have of their own, one field a line."""
     own = {"SALES": sales, "LINES": lines}
     parts = []
-    for line in _CONTRACT.split("\n"):
+    for line in (head() + _TABLES).split("\n"):
         parts += [f"      - {field}" for field in own[line].split("\n") if field] if line in own else [line]
     return "\n".join(parts)
 

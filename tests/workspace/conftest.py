@@ -5,20 +5,11 @@ from contextlib import closing
 
 import pytest
 
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+from harness.shop import head
+
+CONTRACT = (
+    head()
+    + """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
@@ -27,6 +18,7 @@ schema:
     logicalType: object
     properties: [{name: line_id, logicalType: integer, required: true}]
 """
+)
 INTEGRATION = """
 integration: reco
 contract: contract.odcs.yaml

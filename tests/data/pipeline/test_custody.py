@@ -15,6 +15,7 @@ from brownfield.errors import DeclarationError, DecryptionFailed, QuarantineFull
 from brownfield.integration import load_workspace
 from brownfield.security import EncryptionKey, Keyring, Secret
 from brownfield.store import QuarantineState, open_store
+from harness.shop import head
 
 CANARY = "CANARY-Ann-Lee-4711"
 OTHER = "CANARY-Bob-Ray-0815"
@@ -34,20 +35,9 @@ unified:
   known: {from: people, join: [{source: names, on: nickname, take: [town]}]}
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: line, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: people
+CONTRACT = (
+    head(request="line")
+    + """  - name: people
     logicalType: object
     properties:
       - {name: line, logicalType: integer, primaryKey: true, required: true}
@@ -66,6 +56,7 @@ schema:
       - {name: age, logicalType: integer, required: true, logicalTypeOptions: {minimum: 18}}
       - {name: town, logicalType: string}
 """
+)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from brownfield.integration import load_workspace
 from brownfield.store import open_store
 from brownfield.workspace.check import check
 from harness.proxy import Proxy
+from harness.shop import head
 
 KILLS = int(os.environ.get("BROWNFIELD_KILLS", "20"))
 
@@ -36,20 +37,9 @@ unified:
   lines: {from: sales}
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - &sales
+CONTRACT = (
+    head()
+    + """  - &sales
     name: sales
     logicalType: object
     properties:
@@ -57,10 +47,11 @@ schema:
       - {name: price, logicalType: number, required: true, logicalTypeOptions: {maximum: 10}}
   - {<<: *sales, name: lines}
 """.replace("  - &sales\n", "  -\n").replace(
-    "  - {<<: *sales, name: lines}\n",
-    "  - name: lines\n    logicalType: object\n    properties:\n"
-    "      - {name: line_id, logicalType: integer, required: true}\n"
-    "      - {name: price, logicalType: number, required: true}\n",
+        "  - {<<: *sales, name: lines}\n",
+        "  - name: lines\n    logicalType: object\n    properties:\n"
+        "      - {name: line_id, logicalType: integer, required: true}\n"
+        "      - {name: price, logicalType: number, required: true}\n",
+    )
 )
 
 

@@ -24,6 +24,7 @@ from brownfield.errors import (
 from brownfield.integration import load_workspace
 from brownfield.security import EncryptionKey, Keyring, Secret
 from brownfield.store import open_store
+from harness.shop import head
 
 WORKSPACE = """
 workspace: shop
@@ -49,20 +50,9 @@ unified:
       - {source: coupons, on: product_id, exists: has_coupon}
 fallback: {chain: [{constant: {items: []}}]}
 """
-CONTRACT = """
-apiVersion: v3.2.0
-kind: DataContract
-id: reco
-version: 1.0.0
-status: active
-schema:
-  - name: request
-    logicalType: object
-    properties: [{name: store_id, logicalType: integer, required: true}]
-  - name: response
-    logicalType: object
-    properties: [{name: items, logicalType: array, required: true, items: {logicalType: string}}]
-  - name: sales
+CONTRACT = (
+    head()
+    + """  - name: sales
     logicalType: object
     properties:
       - {name: line_id, logicalType: integer, primaryKey: true, required: true}
@@ -98,6 +88,7 @@ schema:
       - {name: kind, logicalType: string}
       - {name: has_coupon, logicalType: boolean, required: true}
 """
+)
 COPYBOOK = "       01  P.\n           05  PRODUCT-ID  PIC 9(5) COMP-3.\n           05  KIND        PIC X(5).\n"
 AT = "2026-11-20 10:00:00"
 SALES = [

@@ -22,7 +22,7 @@ from brownfield.data.pipeline.running import Progress, Run, silent
 from brownfield.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from brownfield.integration import ConnectionSpec, IntegrationSpec
     from brownfield.store import Store
@@ -116,11 +116,7 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
                     keeps_copies=True,
                     custody=custody,
                 )
-                for name in order:
-                    if name in paused:
-                        run.pause(name, paused[name])
-                        continue
-                    run.read(name, run.binding(name, connections), progress or silent)
+                _read_all(run, order, connections, paused, progress or silent)
                 run.commit(actor)
         except BaseException:
             with suppress(StoreError):  # what went wrong first is what is told
@@ -139,3 +135,17 @@ def run_pipeline(  # noqa: PLR0913 (what a run is made of)
         write_back=merged(earlier, delivered),
         seconds=(clock.monotonic_ns() - started) / 1e9,
     )
+
+
+def _read_all(
+    run: Run,
+    order: "Sequence[str]",
+    connections: "Mapping[str, ConnectionSpec]",
+    paused: "Mapping[str, str]",
+    progress: Progress,
+) -> None:
+    for name in order:
+        if name in paused:
+            run.pause(name, paused[name])
+        else:
+            run.read(name, run.binding(name, connections), progress)

@@ -18,12 +18,15 @@ from brownfield.serving.gateway.handler import Handler
 from brownfield.serving.gateway.http_connection import Connection
 from brownfield.serving.gateway.http_heads import Heads
 from brownfield.serving.gateway.http_limits import HttpLimits
+from brownfield.serving.gateway.last_calls import begin_no_connection
 
 __all__ = ["Door"]
 
 _BACKLOG = 2048
 _MOST_SLACK = 64  # connections beyond the bound that are told so and waited for; further ones are told and closed
-_LAST_REQUESTS_S = 0.2  # for callers who connected at the last moment to send their request
+_LAST_REQUESTS_S = 0.2  # for handshakes under way, and for callers to send a request on a connection they kept
+_FIRST_REQUEST_S = 2.0  # for callers who connected at the last moment to send their request: a busy one takes a while
+_LOOK_EVERY_S = 0.02
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -113,10 +116,12 @@ class Door:
 
     async def drain(self, longest_s: float) -> None:
         """Accept no more, answer what is under way, and end; what takes longer than ``longest_s`` is cut off."""
+        with contextlib.suppress(OSError):  # without filters a caller who comes in this very moment is reset
+            begin_no_connection(self._listener)
+        if self.handler.draining:  # each answer ends its connection
+            await self._take_last_requests(longest_s)
         await self._accept_waiting()
         self._server.close()
-        if self._connections and self.handler.draining:
-            await asyncio.sleep(min(_LAST_REQUESTS_S, longest_s))  # each ends its connection
         self.draining = True
         for connection in tuple(self._connections):
             connection.drain()
@@ -127,6 +132,14 @@ class Door:
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.sleep(0)
+
+    async def _take_last_requests(self, longest_s: float) -> None:
+        """Wait for those who are just connected to ask what they came for."""
+        began_s = self._loop.time()
+        await asyncio.sleep(min(_LAST_REQUESTS_S, longest_s))
+        ends_s = began_s + min(_FIRST_REQUEST_S, longest_s)
+        while self._loop.time() < ends_s and any(each.asked_nothing for each in self._connections):
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _accept_waiting(self) -> None:
         """Take in those who are connected already: closing the listener would reset them."""

@@ -460,6 +460,11 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._respond(response)
 
+    @property
+    def asked_nothing(self) -> bool:
+        """Whether no request came yet, not even a part of one."""
+        return self._parsing == _NEW
+
     def drain(self) -> None:
         """End when nothing is under way; otherwise after the answer."""
         under_way = self._call is not None or self._unwritable or self._yielding or self._parsing > _IDLE
