@@ -138,7 +138,7 @@ class Door:
         began_s = self._loop.time()
         await asyncio.sleep(min(_LAST_REQUESTS_S, longest_s))
         ends_s = began_s + min(_FIRST_REQUEST_S, longest_s)
-        while self._loop.time() < ends_s and any(each.asked_nothing for each in self._connections):
+        while self._loop.time() < ends_s and any(each.asked_nothing for each in self._connections):  # noqa: ASYNC110 (at the end of a process: no connection is made dearer for it)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _accept_waiting(self) -> None:
