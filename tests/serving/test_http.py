@@ -722,6 +722,31 @@ def test_f_16_a_drain_finishes_what_is_under_way(make_running, handler, served, 
     running.close()
 
 
+@pytest.mark.full
+def test_f_16_who_connected_before_the_end_may_ask_and_nobody_connects_after(make_running, handler):
+    """F-16: a caller who connected and did not send yet is answered; one who comes later is never let in and reset."""
+    running = make_running(handler)
+    handler.draining = True
+    with running.connect() as slow:
+        running.loop.call_soon_threadsafe(running._end.set)
+        wait_until(lambda: not may_connect(running.address))
+        slow.sendall(LIVE)
+        [answer] = running.read(slow)
+        assert (answer.status, answer.fields[b"connection"]) == (200, b"close")
+    with pytest.raises(ConnectionRefusedError):
+        running.connect()
+    running.close()
+
+
+def may_connect(address):
+    """Whether a connection begins, rather than being left without an answer."""
+    try:
+        socket.create_connection(address, timeout=0.5).close()
+    except TimeoutError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
     """With a context of the caller's; a context that goes lower is refused."""
