@@ -22,6 +22,7 @@ from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.loading import BATCH_ROWS
 from brownfield.serving.previous import base_of, place_of
+from brownfield.serving.workers.budget import RetryBudget
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -152,9 +153,10 @@ class Board:
             _log.error("a gateway cannot read a bundle that is served", extra=extra)
             return None
         bundles[placement.digest] = bundle
-        pool = WorkerPool()
+        retries = RetryBudget()
+        pool = WorkerPool(retries)
         spec = self.declared.spec.integrations[base_of(placement.integration)]
-        return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement), pool)
+        return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement, retries), pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:
         for name in placement.sockets:
@@ -197,13 +199,15 @@ class Board:
         return suspect
 
 
-def _made(bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement") -> Version:
+def _made(
+    bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement", retries: RetryBudget
+) -> Version:
     """Make what the prediction path asks of a bundle."""
     shared = placement.shares_batches and bundle.features.fixed_width
     row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
     curve = curve_of(bundle.provenance)
     costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
-    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
+    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs, retries)
 
 
 def _priority(spec: "IntegrationSpec") -> Priority:

@@ -17,7 +17,7 @@ from brownfield.errors import (
     OutputRefused,
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
-from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
+from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
 from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
@@ -359,13 +359,15 @@ class Dataplane:
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
-        """Blame who is to blame and fall back; several asks are asked for one by one, for one alone may be at fault."""
+        """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
-            for ask in asks:
-                if not ask.over:
-                    version.admission.enter(ask.checked.rows)
-                    self._start(version, [ask])
-            return
+            halves = halved(asks)
+            asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
+            if not asked_before or version.retries.spend(len(halves)):
+                for half in halves:
+                    version.admission.enter(sum(ask.checked.rows for ask in half))
+                    self._start(version, half)
+                return
         if blames_model(error, fair=fair):
             version.breaker.failed(self.now_ns())
         else:
