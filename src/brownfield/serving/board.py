@@ -6,7 +6,9 @@ its connections, also over a reload: what does not concern it changes nothing fo
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Record
     from brownfield.serving.plan import Placement, Plan
+    from brownfield.serving.workers.poison import News
 
 __all__ = ["Board"]
 
@@ -59,7 +62,7 @@ class Board:
     runtime_folder
         Where the sockets of model processes lie.
     tell
-        Tells the manager: ``want`` an integration, ``suspect`` a socket.
+        Tells the manager: ``want`` an integration, ``suspect`` a socket, ``poison`` of what became of requests.
     record_for
         Gives the function that keeps an integration's decisions.
     enrichment_for
@@ -139,6 +142,23 @@ class Board:
         for name, one in self._asked.items():
             one.version.cache = _cache(self.declared.spec.integrations[base_of(name)])
 
+    def learn(self, name: str, fingerprint: str, news: "News", digests: Sequence[bytes]) -> None:
+        """Take in what became of requests of a version, at all gateways."""
+        one = self._asked.get(name)
+        if one is not None and one.fingerprint == fingerprint:
+            one.version.poison.learn(news, digests, time.monotonic_ns())
+
+    def blocked(self) -> dict[str, dict[bytes, int]]:
+        """Give what is blocked here, by fingerprint."""
+        now_ns = time.monotonic_ns()
+        found = {one.fingerprint: one.version.poison.blocked(now_ns) for one in self._asked.values()}
+        return {fingerprint: blocked for fingerprint, blocked in found.items() if blocked}
+
+    def block(self, blocked: Mapping[str, Mapping[bytes, int]]) -> None:
+        """Block what others do."""
+        for one in self._asked.values():
+            one.version.poison.block(blocked.get(one.fingerprint, {}))
+
     def _version(self, placement: "Placement") -> _Asked | None:
         if not placement.fingerprint:
             return None
@@ -155,8 +175,13 @@ class Board:
         bundles[placement.digest] = bundle
         retries = RetryBudget()
         pool = WorkerPool(retries)
+        name, fingerprint = placement.integration, placement.fingerprint
         spec = self.declared.spec.integrations[base_of(placement.integration)]
-        return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement, retries), pool)
+        version = _made(bundle, pool, spec, placement, retries)
+        version.poison.on_report = lambda report, digests: self._tell(
+            "poison", (os.getpid(), name, fingerprint, report, digests)
+        )
+        return _Asked(fingerprint, version, pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:
         for name in placement.sockets:
