@@ -126,7 +126,7 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
     total = sum(asked.answers.values())
     asked.until(lambda answers: sum(answers.values()) > total + 100)
     assert asked.end() == []
-    assert killed >= STORM_S / 2
+    assert killed >= 3  # later ones find it pausing, and then quarantined
     assert asked.answers["constant"] > 0
 
 

@@ -36,6 +36,7 @@ from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
+from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,7 @@ class Manager:
 
     async def _manage(self, control: socket.socket, life: int) -> int:
         loop = asyncio.get_running_loop()
+        Watchdog().watch()
         self._ended = asyncio.Event()
         self._reloads = asyncio.Lock()
         self._publishing = asyncio.Lock()
