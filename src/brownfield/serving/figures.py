@@ -59,6 +59,12 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
             "How often a model's process was replaced after its end.",
             lambda one: one.loaded.keeper.restarts if one.loaded.keeper else 0,
         ),
+        (
+            "brownfield_model_recycles_total",
+            "counter",
+            "How often a model's process was replaced because it kept taking memory.",
+            lambda one: one.recycles,
+        ),
         ("brownfield_model_loads_total", "counter", "How often a model was loaded.", lambda one: one.loads),
         (
             "brownfield_model_evictions_total",

@@ -345,6 +345,7 @@ class Manager:
         while True:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
+            await self._residence.replace_leaking()
 
     async def _keep_gateways(self) -> None:
         """End gateways that hang: the supervisor starts them again."""
