@@ -8,7 +8,17 @@ from msgspec import UNSET, UnsetType
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
-__all__ = ["DATATYPES", "DTYPES", "QUICK", "UNREAD", "InferRequest", "InputTensor", "decode_typed", "refuse"]
+__all__ = [
+    "DATATYPES",
+    "DTYPES",
+    "QUICK",
+    "UNREAD",
+    "InferRequest",
+    "InputTensor",
+    "decode_floats",
+    "decode_typed",
+    "refuse",
+]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code)
@@ -94,6 +104,16 @@ def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     raise InputRefused([Violation(field, rule, code)])
 
 
+class _FloatTensor(InputTensor):
+    data: list[float] | UnsetType = UNSET
+
+
+class _FloatRequest(InferRequest):
+    inputs: list[_FloatTensor]  # type: ignore[assignment]  # requests are read, and not changed
+
+
 decode_typed = msgspec.json.Decoder(InferRequest).decode
+decode_floats = msgspec.json.Decoder(_FloatRequest).decode
+"""As ``decode_typed``, where all data are floating-point numbers: whole numbers become such as well."""
 UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for what is not such a request."""
