@@ -67,6 +67,26 @@ def test_a_class_says_what_it_is_and_answers_a_batch(start_class):
     assert process.attempts == ()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_libraries_are_read_back_from_them(start_class, threads):
+    """Every BLAS that numpy brings would use as many as it was told, whatever the machine has."""
+    process = start_class("    def load(self, folder): pass\n", threads=threads)
+    assert process.hello.pools
+    assert set(process.hello.pools.values()) == {threads}
+
+
+def test_a_model_that_takes_more_threads_is_seen(start_class):
+    """What a library would really use is told, not what its settings say."""
+    process = start_class(
+        "    def load(self, folder):\n"
+        "        import ctypes, glob, numpy, os\n"
+        "        for path in glob.glob(os.path.dirname(numpy.__file__) + '.libs/*openblas*'):\n"
+        "            ctypes.CDLL(path).scipy_openblas_set_num_threads64_(2)\n",
+        threads=1,
+    )
+    assert process.hello.pools == {"openblas": 2}
+
+
 DEVICE = """
     def load(self, folder):
         import m_driver
