@@ -5,6 +5,7 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -471,11 +472,12 @@ class Dataplane:
 
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
-        for ask, decision in decided:
-            served, checked = ask.served, ask.checked
-            served.meter.observe(decision, ask.split, checked.rows)
+        for served, group in groupby(decided, _served):
+            one = list(group)
+            served.meter.observe(one)
             if served.record is not None:
-                served.record(decision, ask.split, checked.rows, checked.columns)
+                for ask, decision in one:
+                    served.record(decision, ask.split, ask.checked.rows, ask.checked.columns)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
@@ -487,6 +489,10 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _served(decided: tuple[Ask, Decision]) -> Served:
+    return decided[0].served
 
 
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:

@@ -7,7 +7,7 @@ a shared call wait in a line of their own, so the small ones of the same caller 
 
 from collections import deque
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
@@ -19,19 +19,27 @@ NEVER_NS = 2**63
 
 
 class Priority(IntEnum):
-    """What a request is for; a lower number goes first."""
+    """What a request is for; a lower number goes first.
 
-    INTERACTIVE = 0
-    BATCH = 1
-    SHADOW = 2
+    Attributes
+    ----------
+    share
+        Part of its deadline that a request of this priority may have to wait at most: what is less is shed first. Never
+        all: others may overtake, and the machine has other work.
+    """
 
-    @property
-    def share(self) -> float:
-        """Part of its deadline that a request of this priority may have to wait at most: what is less is shed first."""
-        return _SHARES[self]
+    INTERACTIVE = 0, 0.8
+    BATCH = 1, 0.5
+    SHADOW = 2, 0.25
 
+    share: float
 
-_SHARES = (0.8, 0.5, 0.25)  # never all: others may overtake, and the machine has other work
+    def __new__(cls, number: int, share: float) -> Self:
+        """Make a member that is its number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.share = share
+        return member
 
 
 class _Flow:
