@@ -93,4 +93,4 @@ def test_the_kernel_is_tried_in_a_child(monkeypatch) -> None:
     facts = read_host()
     assert (facts.landlock_abi, facts.seccomp, facts.user_namespaces) == (0, False, False)
     assert Path("/proc/self/ns/net").readlink() == namespace
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30

@@ -99,7 +99,7 @@ def test_a_caller_who_leaves_while_waiting_cancels_the_work(handler, served, poo
 
     sent, took_s = asyncio.run(run())
     assert sent == []
-    assert took_s < 5
+    assert took_s < 30
     assert handler.in_flight == 0
     assert served.champion.admission.waiting_rows == 0
 

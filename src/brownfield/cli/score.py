@@ -110,8 +110,10 @@ def _preview(folder: Path, integration: str | None, *, as_json: bool) -> None:
 
 
 def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: "list[Guard]", as_json: bool) -> None:
+    from brownfield.host import give_way
     from brownfield.workspace.pull import pull
 
+    give_way()
     with progress(quiet=as_json) as show:
         report = pull(folder, integration=integration, rebuild=rebuild, accept=accept, progress=show)
     if as_json:

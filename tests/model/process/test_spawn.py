@@ -81,7 +81,7 @@ def test_f06_a_stopped_process_is_killed_after_the_grace(start) -> None:
     os.kill(process.pid, signal.SIGSTOP)
     began = time.monotonic()
     assert process.stop(grace_s=0.2) == "SIGKILL"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_f26_a_model_that_does_not_load_is_refused(tmp_path) -> None:

@@ -23,9 +23,10 @@ from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Opening, check_head, too_large
 from brownfield.serving.gateway.origins import Origins
-from brownfield.serving.gateway.pressure import Pressure, busy
+from brownfield.serving.gateway.pressure import Pressure, Verdict
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
-from brownfield.serving.gateway.routes import ROUTES
+from brownfield.serving.gateway.routes import ROUTES, not_found, paths_of
+from brownfield.serving.gateway.shedding import refuse_unread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
+    from brownfield.serving.gateway.waiting import Priority
     from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["Authorize", "Call", "Handler", "Limits"]
@@ -66,14 +68,21 @@ class Authorize(Protocol):
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
+_ASK = Verdict.ASK
 _MOST_OPENINGS = 1024
 _NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
 
 
 class Call:
-    """One opened request: what its head means, for which integration, its latency split, who is told the answer."""
+    """One opened request: what its head means, for which integration, its latency split, who is told the answer.
 
-    __slots__ = ("ask", "caller", "opening", "reply", "request", "served", "split")
+    Attributes
+    ----------
+    shed
+        Whether the fallbacks are to answer, because the gateway has too much to do.
+    """
+
+    __slots__ = ("ask", "caller", "opening", "reply", "request", "served", "shed", "split")
 
     def __init__(self, opening: Opening, split: Split, caller: "Caller | None") -> None:
         self.caller = caller
@@ -83,6 +92,7 @@ class Call:
         self.reply: Reply
         self.request: v2.InferRequest | None = None
         self.ask: Ask | None = None
+        self.shed = False
 
     def cancel(self) -> None:
         """Give up: nobody is told, and the model is not asked when it has not been."""
@@ -153,7 +163,7 @@ class Handler:
         index: dict[bytes, dict[str, Bound]] = {}
         for route in ROUTES:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
-            for path, served in _paths(route.path, snapshot):
+            for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
         self.dataplane.snapshot = snapshot
         self._index = index
@@ -206,12 +216,23 @@ class Handler:
         bound = opening.bound
         if bound.permission == "predict" and bound.served is not None:
             priority = opening.priority(bound.served, caller)
-            if not self.pressure.admits(split.started_ns, bound.served.deadline_ns, priority):
-                bound.served.meter.shed(priority)
-                response = busy(v2=path.startswith(_V2))
-                self._finish(response, split)
-                return response
+            name = caller.name if caller is not None else ""
+            verdict = self.pressure.judge(split.started_ns, bound.served.deadline_ns, priority, name)
+            if verdict is not _ASK:
+                return self._shed(Call(opening, split, caller), verdict, priority)
         return Call(opening, split, caller)
+
+    def _shed(self, call: "Call", verdict: Verdict, priority: "Priority") -> "Call | Response":
+        """Leave a request to the fallbacks, or refuse it unread."""
+        served = _served(call)
+        served.meter.shed(priority)
+        if verdict is Verdict.SHED and served.fallbacks:
+            call.shed = True
+            return call
+        call.split.mark(Stage.ADMISSION, self.now_ns())
+        response = refuse_unread(served, call.split, v2=call.opening.path.startswith(_V2))
+        self._finish(response, call.split)
+        return response
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
         """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
@@ -276,7 +297,7 @@ class Handler:
             return Opening(bound, path, headers), caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
-        raise _not_found(path, self.dataplane.snapshot)
+        raise not_found(path, self.dataplane.snapshot)
 
     def _keep(self, head: object, opening: Opening) -> None:
         if len(self._openings) >= _MOST_OPENINGS:
@@ -354,7 +375,10 @@ class Handler:
             ask.caller = caller.name
         if opening.wishes or timeout_ns or priority:
             wishes.apply(ask, opening.headers, timeout_ns, priority)
-        self.dataplane.ask(ask)
+        if call.shed:
+            self.dataplane.shed(ask)
+        else:
+            self.dataplane.ask(ask)
 
     def _answered(self, ask: Ask, result: Answer | BrownfieldError) -> None:
         call: Call = ask.context
@@ -445,31 +469,5 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(status, [_JSON], msgspec.json.encode(value))
 
 
-def _paths(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":
-    """Every concrete path of a template: exact paths leave nothing to be tricked by."""
-    if "{integration}" not in template:
-        return [(template, None)]
-    paths: list[tuple[str, Served | None]] = []
-    for served in snapshot.integrations.values():
-        path = template.replace("{integration}", served.name)
-        versions = served.versions if "{version}" in path else [""]
-        paths += [(path.replace("{version}", version), served) for version in versions]
-    return paths
-
-
 def _allowed(methods: dict[str, Bound]) -> list[str]:
     return sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
-
-
-def _not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
-    """Say what is served when an integration or a version was named that is not."""
-    parts = path.split(b"/")
-    if parts[1:3] == [b"v2", b"models"] and len(parts) > 5 and parts[4] == b"versions":  # noqa: PLR2004
-        served = snapshot.integrations.get(parts[3].decode("latin-1"))
-        if served is not None:
-            return NotFound(
-                "this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}."
-            )
-    if parts[1:3] == [b"v2", b"models"] or parts[1:2] == [b"v1"]:
-        return NotFound("there is no integration of that name", next_step="The page /docs lists what is served.")
-    return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")
