@@ -117,7 +117,8 @@ class Dataplane:
         """Tell ``ask.done`` the answer, now or later, exactly once unless it is cancelled; see :meth:`predict`."""
         served, split = ask.served, ask.split
         declared_ns = split.started_ns + served.deadline_ns
-        ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
+        if not 0 < ask.deadline_ns < declared_ns:
+            ask.deadline_ns = declared_ns
         champion = served.champion
         if champion is None:
             self._fall_back(ask, "no_model")
@@ -221,9 +222,11 @@ class Dataplane:
             return
         ask.split.mark(Stage.ADMISSION, now_ns)
         champion.queue(ask, now_ns)
-        self._send_soon(champion)
+        if not champion.sending:
+            self._send_soon(champion)
 
     def _send_soon(self, version: Version) -> None:
+        """Look at who waits, once what is under way in this turn of the loop is done."""
         if not version.sending:
             version.sending = True
             asyncio.get_running_loop().call_soon(self._send, version)

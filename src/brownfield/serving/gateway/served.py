@@ -133,8 +133,7 @@ class Version:
         """Let an admitted ask wait."""
         ask.entered_ns = now_ns
         ask.queued = self
-        self.admission.enter(ask.checked.rows)
-        self.waiting.put(ask, self.row_cap)
+        self.admission.waiting_rows += self.waiting.put(ask, self.row_cap)
 
     def worker_joined(self, now_ns: int = 0) -> None:
         """Take in that a new worker can be asked."""

@@ -81,7 +81,7 @@ class _Line:
     def take(self, most_rows: int) -> "list[Ask]":
         group: list[Ask] = []
         left = most_rows
-        flows = self.flows
+        flows, served = self.flows, None
         while self.rows:
             key, flow = min(flows.items(), key=_had) if len(flows) > 1 else next(iter(flows.items()))
             asks, ask = flow.asks, flow.asks[0]
@@ -89,8 +89,9 @@ class _Line:
                 asks.popleft()
                 continue
             rows = ask.checked.rows
-            if group and (rows > left or ask.served is not group[0].served):
+            if group and (rows > left or ask.served is not served):
                 break
+            served = ask.served
             group.append(asks.popleft())
             left -= rows
             self.rows -= rows
@@ -130,14 +131,15 @@ class Waiting:
         self.rows = 0
         self.soonest_ns = NEVER_NS
 
-    def put(self, ask: "Ask", row_cap: int) -> None:
-        """Let an ask wait; ``row_cap`` is the most rows of a shared call."""
+    def put(self, ask: "Ask", row_cap: int) -> int:
+        """Let an ask wait; ``row_cap`` is the most rows of a shared call. Its own rows."""
         rows = ask.checked.rows
         ask.flow = (ask.caller, rows > row_cap)
         self._lines[ask.priority].put(ask.flow, ask, rows)
         self.rows += rows
         if ask.deadline_ns < self.soonest_ns:  # noqa: PLR1730 (a call would cost more)
             self.soonest_ns = ask.deadline_ns
+        return rows
 
     def ahead(self, ask: "Ask", row_cap: int) -> int:
         """Give the records that would be served before an ask that has not been put."""
