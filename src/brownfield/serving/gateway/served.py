@@ -136,8 +136,7 @@ class Version:
         """Let an admitted ask wait."""
         ask.entered_ns = now_ns
         ask.queued = self
-        self.admission.enter(ask.checked.rows)
-        self.waiting.put(ask, self.row_cap)
+        self.admission.waiting_rows += self.waiting.put(ask, self.row_cap)
 
     def share_less(self, rows: int) -> None:
         """Put together half as many rows from now on: a shared call of so many was too large for the memory."""
