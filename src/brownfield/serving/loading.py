@@ -31,7 +31,7 @@ __all__ = ["BATCH_ROWS", "LoadGate", "Loaded", "Loader", "build_chain"]
 
 _log = logging.getLogger(__name__)
 
-BATCH_ROWS = 32
+BATCH_ROWS = 512
 _USUAL_MIB = 128  # of a model of which nothing is known yet
 _LEAST_PATIENCE_S = 10.0
 

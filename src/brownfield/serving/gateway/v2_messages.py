@@ -8,7 +8,17 @@ from msgspec import UNSET, UnsetType
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 
-__all__ = ["DATATYPES", "DTYPES", "QUICK", "UNREAD", "InferRequest", "InputTensor", "decode_typed", "refuse"]
+__all__ = [
+    "DATATYPES",
+    "DTYPES",
+    "QUICK",
+    "UNREAD",
+    "InferRequest",
+    "InputTensor",
+    "decode_numbers",
+    "decode_typed",
+    "refuse",
+]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(code)
@@ -94,6 +104,19 @@ def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     raise InputRefused([Violation(field, rule, code)])
 
 
+class NumberTensor(InputTensor, forbid_unknown_fields=True):
+    """An entry of ``inputs`` whose data are numbers alone."""
+
+    data: list[int | float] | UnsetType = UNSET
+
+
+class NumberRequest(InferRequest, forbid_unknown_fields=True):
+    """An inference request all of whose data are numbers."""
+
+    inputs: list[NumberTensor]  # type: ignore[assignment]  # nobody writes to it
+
+
 decode_typed = msgspec.json.Decoder(InferRequest).decode
+decode_numbers = msgspec.json.Decoder(NumberRequest).decode
 UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for what is not such a request."""
