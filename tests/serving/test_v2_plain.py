@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from brownfield.errors import InputRefused
-from brownfield.serving.gateway import Served, v2
+from brownfield.serving.gateway import Served, v2, v2_plain
 
 FIELDS = [("x", "float32", [3]), ("who", "int64", []), ("w", "float64", [2, 1])]
 FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -17,8 +17,15 @@ WHO = {"name": "who", "shape": [1], "datatype": "INT64", "data": [7]}
 W = {"name": "w", "shape": [1, 2, 1], "datatype": "FP64", "data": [0.1, 1e300]}
 
 
+@pytest.fixture(params=["few values", "many values"])
+def as_if(request, monkeypatch):
+    """Read every body as one of few values, or as one of many."""
+    if request.param == "many values":
+        monkeypatch.setattr(v2_plain, "_MANY_BYTES", 0)
+
+
 @pytest.fixture(params=[1, 3], ids=["one tensor", "three tensors"])
-def served(request, make_contract, tensor_property):
+def served(request, as_if, make_contract, tensor_property):
     """An integration whose requests may be plain."""
     fields = [tensor_property(*each) for each in FIELDS[: request.param]]
     return Served("t", make_contract(fields, [tensor_property("y", "float32", [1])]), 100)
@@ -76,7 +83,7 @@ def changed(draw):  # noqa: C901 (one branch for each kind of change)
             del one["data"]
     body = {"inputs": inputs[: draw(st.sampled_from([1, 1, 3, 3, 2]))]}
     for key, values in (
-        ("id", ["7", "a:b", None, 7]),
+        ("id", ["7", "a:b", "a.b", None, 7]),
         ("parameters", [{}, None, {"timeout": 5}]),
         ("outputs", [[], None, [{"name": "y"}]]),
         ("model_name", ["t", "u", None]),
@@ -88,6 +95,10 @@ def changed(draw):  # noqa: C901 (one branch for each kind of change)
         ('"shape"', '"sh\\u0061pe"'),
         ('{"name"', '{"name": "x", "name"'),
         ('"data":', '"data":[1.0],"data":'),
+        ("0.5", "5e-1"),
+        ("2.25", "2"),
+        ("[7]", "[7.0]"),
+        ('"x"', '"x."'),
         ("NaN", "1e999"),
         ("[", "[ "),
     ):
@@ -105,6 +116,8 @@ def plain_body(**changes):
 @example(body=plain_body(data=[3e38, 3e38, 3e38]))
 @example(body=plain_body(data=[1.0, 2, 3.0]))
 @example(body=plain_body(shape=[3], data=[1.0, 2.0, 3.0]))
+@example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, {**WHO, "data": [7.5]}, W]}).encode())
+@example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, WHO, W], "id": "."}).encode())
 @example(body=b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1.0,2.0,3.0],"data":[1.0,2.0,3.0]}]}')
 @given(body=changed())
 def test_the_quick_reader_and_the_full_one_agree(served, body):

@@ -122,7 +122,8 @@ def _time_ns(points: list[tuple[float, float]], rows: int) -> float:
         return 0.0
     for (few, short), (many, long) in pairwise(points):
         if rows <= many:
-            return max(0.0, short + (long - short) * (rows - few) / (many - few))
+            line = short + (long - short) * (rows - few) / (many - few)
+            return line if rows >= few else max(line, short * rows / few)  # fewer are no quicker for a row
     last_rows, last_ns = points[-1]
     return last_ns * max(1.0, rows / last_rows)
 

@@ -107,9 +107,11 @@ class Version:
         if not self.pool.ready:
             return "worker"
         left_ns *= ask.priority.share
-        rows, cap = ask.checked.rows, self.call_rows
+        rows = ask.checked.rows
         # Where nobody is before it, what calls took beside the engine is no reason: nothing would be learned any more.
-        alone = not self.admission.waiting_rows and (rows <= self.row_cap or self.admission.engine_ns(rows) <= left_ns)
+        alone = not self.admission.waiting_rows and (
+            rows <= self.call_rows or self.admission.engine_ns(rows) <= left_ns
+        )
         if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"

@@ -78,12 +78,9 @@ class PlainReader:
         except UNREAD:
             return None
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
-        if (
-            body.count(b":") != self._colons + (request.id is not UNSET)
-            or (b"\\" in body and b"\\u" in body)
-            or (many and not _has_points(request, body))
-        ):
+        if body.count(b":") != self._colons + (request.id is not UNSET) or (b"\\" in body and b"\\u" in body):
             return None
+        known = many and _has_points(request, body)
         columns: dict[str, Any] = {}
         finite = 0.0
         rows = 0
@@ -94,7 +91,7 @@ class PlainReader:
                 return None
             _, size, kind, code, dtype = wanted
             rows = rows or shape[0]
-            if rows < 1 or shape[0] != rows or len(data) != rows * size or not (many or set(map(type, data)) == kind):
+            if rows < 1 or shape[0] != rows or len(data) != rows * size or not (known or set(map(type, data)) == kind):
                 return None
             try:
                 flat = np.frombuffer(struct.pack(f"{len(data)}{code}", *data), dtype)
