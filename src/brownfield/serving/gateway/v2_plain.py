@@ -118,4 +118,4 @@ def _has_points(request: "InferRequest", body: bytes) -> bool:
         points += tensor.name.count(".") + tensor.datatype.count(".")
         if tensor.datatype in _FLOATS:
             points += len(tensor.data or ())
-    return np.count_nonzero(np.frombuffer(body, np.uint8) == _POINT) == points
+    return bool(np.count_nonzero(np.frombuffer(body, np.uint8) == _POINT) == points)
