@@ -89,7 +89,33 @@ def test_i6_one_answer_out_of_contract_harms_no_other(served, pool, calls):
     given = answers(served, [record(size) for size in (1, 2, 13, 4)])
     assert [answer.decision.source for answer in given] == ["model", "model", "constant", "model"]
     assert given[2].decision.cause == "output"
-    assert calls == [4, 1, 1, 1, 1]
+    assert calls == [4, 2, 2, 1, 1]
+
+
+def test_f79_a_model_that_fails_for_all_is_not_asked_for_each(served, pool, calls):
+    """F-79, R-11: shared calls are made again by halves, out of the one budget; then the fallback answers."""
+    served.champion.row_cap = 32
+    shared = pool.function
+    pool.function = lambda tensors: {"y": shared(tensors)["y"] * np.nan}
+    given = answers(served, [record(1)] * 96)
+    assert [answer.decision.cause for answer in given] == ["output"] * 96
+    assert len(calls) == 3 + 10
+    assert served.champion.admission.waiting_rows == 0
+    for _ in range(20):
+        served.champion.retries.earn()
+    calls.clear()
+    answers(served, [record(1)] * 96)
+    assert len(calls) == 3 + 2
+
+
+def test_f79_one_at_fault_among_32_is_found_within_the_budget(served, pool, calls):
+    """F-79, I6: also in a quiet system, where nothing was earned."""
+    served.champion.row_cap = 32
+    shared = pool.function
+    pool.function = lambda tensors: {"y": np.where(tensors["x"] == 13, np.nan, shared(tensors)["y"])}
+    given = answers(served, [record(13 if n == 21 else 1) for n in range(32)])
+    assert [n for n, answer in enumerate(given) if answer.decision.source != "model"] == [21]
+    assert len(calls) == 1 + 10
 
 
 def test_i6_one_value_that_breaks_the_model_harms_no_other(served, pool, calls):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brownfield.errors import DeadlineExceeded
-from brownfield.serving.gateway import Dataplane, Snapshot, Split
+from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split, Version
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.costs import CostCurve
@@ -57,8 +57,8 @@ class Sent(NamedTuple):
 class Site:
     """The till behind a slow model, and a history of what was asked of it."""
 
-    def __init__(self, served, deadline_ms=500):
-        self.clock = VirtualClock()
+    def __init__(self, served, deadline_ms=500, clock=None):
+        self.clock = clock or VirtualClock()
         self.served = served
         self.pool = SlowPool(self.clock)
         self.history = []
@@ -243,6 +243,87 @@ def test_shadow_is_shed_before_batch_and_batch_before_interactive(served):
     assert 0.3 < shares[1] < 0.75
     assert shares[2] < 0.1
     assert site.served.meter.sheds[2] > site.served.meter.sheds[1] > site.served.meter.sheds[0]
+
+
+def test_f07_a_model_that_became_ten_times_slower_is_asked_for_less(site):
+    """F-07: within 2 s calls are smaller; after a pause of the breaker the model gives what it can in time."""
+    caps = []
+
+    async def slow():
+        await site.load(CAPACITY / 2, 10)
+        site.pool.slower = 10.0
+        caps.append(site.served.champion.call_rows)
+        await site.load(CAPACITY / 2, 2, seed=1)
+        caps.append(site.served.champion.call_rows)
+        await site.load(CAPACITY / 2, 40, seed=2)
+
+    began_s = site.clock.now_s
+    site.run(slow())
+    assert caps[1] < caps[0]
+    assert max(one.took_s for one in site.history) < 0.502
+    assert site.goodput(began_s + 22, began_s + 52) / 30 >= 0.6 / (10 * (CALL_S + ROW_S))
+
+
+def test_f07_a_model_that_is_too_slow_for_any_answer_is_left_alone(site):
+    """F-07: its breaker opens, so the fallback answers at once; when the model is quick again it is asked again."""
+
+    async def slow():
+        site.pool.slower = 100.0
+        await site.load(CAPACITY / 2, 20)
+        site.pool.slower = 1.0
+        await site.load(CAPACITY / 2, 80, seed=1)
+
+    began_s = site.clock.now_s
+    site.run(slow())
+    blocked = [one for one in site.history if one.cause == "breaker"]
+    assert site.served.champion.breaker.openings >= 1
+    assert len(blocked) >= 0.9 * len([one for one in site.history if began_s + 5 < one.at_s < began_s + 20])
+    assert max(one.took_s for one in blocked) < 0.001
+    assert {one.cause for one in site.history if one.at_s > began_s + 81} == {""}
+
+
+def test_f24_with_a_tenth_of_the_processor_interactive_goes_first_and_nobody_times_out(served):
+    """F-24: the cap on calls shrinks, batch gives way, and what cannot be answered is refused, not waited for."""
+    site = Site(served)
+    site.pool.slower = 10.0
+
+    async def throttled():
+        await asyncio.gather(
+            site.load(6, 60),
+            site.load(CAPACITY, 60, caller="night", priority=Priority.BATCH, seed=1),
+        )
+
+    began_s = site.clock.now_s
+    site.run(throttled())
+    settled = [one for one in site.history if one.at_s > began_s + 5]
+    interactive = [one for one in settled if one.priority is Priority.INTERACTIVE]
+    assert len(model(interactive)) >= 0.9 * len(interactive)
+    assert sum(one.cause == "deadline" for one in settled) <= 0.01 * len(settled)
+    assert max(one.took_s for one in site.history) < 0.502
+
+
+@pytest.mark.full
+def test_f25_two_models_at_twice_their_loads_keep_their_shares(served, retail):
+    """F-25: each has a queue and limits of its own, so beside the other it answers what it answers alone, as soon."""
+
+    def sites(count):
+        clock = VirtualClock()
+        made = []
+        for number in range(count):
+            champion = Version("3", served.champion.features, served.champion.pool)
+            own = Served(
+                name=f"till{number}", contract=retail, deadline_ms=500, champion=champion, fallbacks=served.fallbacks
+            )
+            made.append(Site(own, clock=clock))
+        return made
+
+    [alone], both = sites(1), sites(2)
+    alone.run(alone.load(2 * CAPACITY, 60))
+    both[1].plane = both[0].plane
+    both[0].run(*(site.load(2 * CAPACITY, 60, seed=seed) for seed, site in enumerate(both)))
+    for site in both:
+        assert site.goodput() == pytest.approx(alone.goodput(), rel=0.1)
+        assert p99(model(site.history)) <= 2 * p99(model(alone.history))
 
 
 def test_f65_deadlines_do_not_go_by_the_wall_clock(site, monkeypatch):

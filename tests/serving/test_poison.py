@@ -7,6 +7,7 @@ import pytest
 from brownfield.clock import SystemClock
 from brownfield.errors import DeadlineExceeded
 from brownfield.model.process import WorkerDied
+from brownfield.serving.deaths import Deaths
 from brownfield.serving.workers.base import Inference
 from brownfield.serving.workers.poison import Poison
 
@@ -168,3 +169,68 @@ def test_memory_is_bounded():
         poison.lost([b"x" + str(number).encode()] * 2, number, alone=True)
     assert len(poison._suspects) == 1024
     assert len(poison._blocked) == 4096
+
+
+class Gateways:
+    """Poisons of several gateways before the same workers, judged together."""
+
+    def __init__(self, count):
+        self.poisons = [Poison() for _ in range(count)]
+        self.deaths = Deaths(self.learn)
+        for number, one in enumerate(self.poisons):
+            one.on_report = lambda *report, number=number: self.deaths.take(number, "till", "1", *report)
+
+    def learn(self, news):
+        """Let all know."""
+        for one in self.poisons:
+            one.learn(*news[2:], 0)
+
+    def die(self, lost):
+        """A process ends, and takes these with it, by gateway."""
+        for number, digests in lost.items():
+            self.poisons[number].lost(digests, 0, alone=len(digests) == 1)
+        for version in tuple(self.deaths._reports):
+            self.deaths._judge(version)
+
+
+def test_f05_deaths_at_several_gateways_count_together():
+    """F-05: once in company, then tried at two gateways beside the traffic of a third: blocked on all of them."""
+
+    async def run():
+        both = Gateways(3)
+        first, _, third = both.poisons
+        both.die({0: [b"bad", b"good"]})
+        assert third.is_suspect(b"bad")
+        third.answered([b"good"])
+        assert not first.is_suspect(b"good")
+        both.die({1: [b"bad"], 2: [b"x", b"y"]})
+        both.die({0: [b"bad"], 2: [b"x", b"z"]})
+        assert all(each.is_blocked(b"bad", 3) for each in both.poisons)
+        assert not any(each.is_blocked(b"x", 3) for each in both.poisons)
+        assert [each.found for each in both.poisons] == [1, 1, 1]
+
+    asyncio.run(run())
+
+
+def test_f05_who_was_alone_at_each_of_several_gateways_was_not_alone():
+    """F-05: three gateways each hold the same harmless request when a process ends, again and again: never blocked."""
+
+    async def run():
+        gateways = Gateways(3)
+        for _ in range(10):
+            gateways.die({0: [b"a"], 1: [b"a"], 2: [b"a"]})
+            gateways.poisons[0].answered([b"a"])
+        assert not any(each.watching for each in gateways.poisons)
+
+    asyncio.run(run())
+
+
+def test_what_is_blocked_can_be_taken_over():
+    """A gateway that begins later blocks what the others do, for as long as they do."""
+    first, later = Poison(block_s=10), Poison()
+    for now_ns in (0, 1):
+        first.lost([b"bad"], now_ns, alone=True)
+    later.block(first.blocked(2))
+    assert later.is_blocked(b"bad", 9 * 10**9)
+    assert not later.is_blocked(b"bad", 11 * 10**9)
+    assert first.blocked(11 * 10**9) == {}

@@ -58,6 +58,12 @@ def events(running, name):
     return [line for line in map(json.loads, running.log.splitlines()) if line.get("event") == name]
 
 
+def gateways(running):
+    """How many gateways answer the manager; 0 while the one that is asked has just begun."""
+    text = httpx.get(f"{running.url}/metrics").text
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("brownfield_gateways ")), 0)
+
+
 def wait_until_back(running, callers):
     before = len(callers.history)
     callers.wait_for(lambda answer: by_model(answer) and len(callers.history) > before)
@@ -151,6 +157,32 @@ def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_wor
     assert callers.failures == []
     assert len(events(running, "BF-WRK-ENDED")) == deaths
     assert {answer["decision"]["source"] for *_, answer in callers.history[refused_from:]} == {"model"}
+
+
+def test_f05_a_poison_request_is_blocked_on_every_gateway(harmful_workspace, serving, traffic):
+    """F-05: with three gateways, asked on a new connection each time, and also on a gateway that began afterwards."""
+    folder = harmful_workspace()
+    (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 3}\n")
+    running = serving(folder)
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    poison, causes = [HARM["abort"], 0, 0, 0], []
+    while causes.count("poison") < 6 and len(causes) < 30:
+        causes.append(running.predict(poison)["decision"]["cause"])
+        if causes[-1] != "poison":
+            wait_until_back(running, callers)
+    assert causes.count("worker") <= 4, causes
+    assert causes[-6:] == ["poison"] * 6
+    deaths = len(events(running, "BF-WRK-ENDED"))
+    for name in ("bf-gateway-0", "bf-gateway-1", "bf-gateway-2"):
+        killed = running.pid_of(name)
+        os.kill(killed, signal.SIGKILL)
+        ends = time.monotonic() + 60
+        while running.pid_of(name) in (0, killed) or gateways(running) < 3:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    assert {running.predict(poison)["decision"]["cause"] for _ in range(12)} <= {"poison"}
+    assert len(events(running, "BF-WRK-ENDED")) == deaths
 
 
 def test_incompatible_locks_serve_side_by_side_built_offline(risk, serving, tmp_path):

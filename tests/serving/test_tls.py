@@ -51,7 +51,7 @@ def test_a_listener_is_encrypted_and_takes_a_new_certificate_on_reload(risk, ser
         status(running.url, before)
 
 
-@pytest.mark.parametrize("broken", ["no key", "another key", "no PEM"])
+@pytest.mark.parametrize("broken", ["no key", "another key", "no PEM"], ids=["F-64 no key", "another key", "no PEM"])
 def test_a_certificate_that_does_not_fit_ends_the_start_with_a_clear_error(risk, tmp_path, broken):
     """Before any model is loaded; the key is never shown."""
     make_certificate(tmp_path)

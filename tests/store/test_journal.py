@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -158,6 +159,18 @@ def test_fallbacks_and_refusals_are_always_kept(journal, folder):
     reasons = read_journal(folder)["reason"].to_pylist()
     assert (reasons.count("FALLBACK"), reasons.count("ERROR")) == (200, 200)
     assert reasons.count("STATIC") < 200
+
+
+def test_f77_what_an_overload_sheds_is_sampled(journal, folder):
+    """F-77: tens of thousands of refusals a second are a uniform sample, whose rate tells their number."""
+    kept = journal(JournalPolicy(envelopes_per_s=100, inputs_share=0))
+    for number in range(20_000):
+        kept.append(msgspec.structs.replace(decision(number, degraded=True), cause="overload"), {}, 0)
+    kept.close()
+    rates = read_journal(folder)["rate"].to_numpy()
+    assert len(rates) < 2000
+    assert 15_000 < (1 / rates).sum() < 25_000
+    assert kept.dropped == 0
 
 
 def test_the_rate_recovers_after_a_quiet_second(journal, clock):

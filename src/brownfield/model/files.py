@@ -41,12 +41,14 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     BundleRefused
-        ``bundle-file`` or ``bundle-file-missing``.
+        ``bundle-file``, ``bundle-file-denied`` or ``bundle-file-missing``.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise refused("bundle-file-missing", where=str(path)) from error
+    except PermissionError as error:
+        raise refused("bundle-file-denied", where=str(path)) from error
     except OSError as error:
         raise refused("bundle-file", where=str(path)) from error
     facts = os.fstat(descriptor)

@@ -12,6 +12,7 @@ RULES: Mapping[str, str] = {
     **ENVIRONMENT_RULES,
     **PROBE_RULES,
     "bundle-file": "A file of the bundle is a link, is linked twice, or is no regular file.",
+    "bundle-file-denied": "This user may not read a file of the bundle: look at its owner and mode.",
     "bundle-file-extra": "The folder holds a file that the manifest does not list.",
     "bundle-file-missing": "A file that belongs to the bundle is not there.",
     "bundle-file-name": "A file's name is more than letters, digits, dot, dash and underscore, or has a folder in it.",

@@ -6,7 +6,9 @@ its connections, also over a reload: what does not concern it changes nothing fo
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.loading import BATCH_ROWS
 from brownfield.serving.previous import base_of, place_of
+from brownfield.serving.workers.budget import RetryBudget
 from brownfield.serving.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Record
     from brownfield.serving.plan import Placement, Plan
+    from brownfield.serving.workers.poison import News
 
 __all__ = ["Board"]
 
@@ -58,7 +62,7 @@ class Board:
     runtime_folder
         Where the sockets of model processes lie.
     tell
-        Tells the manager: ``want`` an integration, ``suspect`` a socket.
+        Tells the manager: ``want`` an integration, ``suspect`` a socket, ``poison`` of what became of requests.
     record_for
         Gives the function that keeps an integration's decisions.
     enrichment_for
@@ -138,6 +142,23 @@ class Board:
         for name, one in self._asked.items():
             one.version.cache = _cache(self.declared.spec.integrations[base_of(name)])
 
+    def learn(self, name: str, fingerprint: str, news: "News", digests: Sequence[bytes]) -> None:
+        """Take in what became of requests of a version, at all gateways."""
+        one = self._asked.get(name)
+        if one is not None and one.fingerprint == fingerprint:
+            one.version.poison.learn(news, digests, time.monotonic_ns())
+
+    def blocked(self) -> dict[str, dict[bytes, int]]:
+        """Give what is blocked here, by fingerprint."""
+        now_ns = time.monotonic_ns()
+        found = {one.fingerprint: one.version.poison.blocked(now_ns) for one in self._asked.values()}
+        return {fingerprint: blocked for fingerprint, blocked in found.items() if blocked}
+
+    def block(self, blocked: Mapping[str, Mapping[bytes, int]]) -> None:
+        """Block what others do."""
+        for one in self._asked.values():
+            one.version.poison.block(blocked.get(one.fingerprint, {}))
+
     def _version(self, placement: "Placement") -> _Asked | None:
         if not placement.fingerprint:
             return None
@@ -152,9 +173,15 @@ class Board:
             _log.error("a gateway cannot read a bundle that is served", extra=extra)
             return None
         bundles[placement.digest] = bundle
-        pool = WorkerPool()
+        retries = RetryBudget()
+        pool = WorkerPool(retries)
+        name, fingerprint = placement.integration, placement.fingerprint
         spec = self.declared.spec.integrations[base_of(placement.integration)]
-        return _Asked(placement.fingerprint, _made(bundle, pool, spec, placement), pool)
+        version = _made(bundle, pool, spec, placement, retries)
+        version.poison.on_report = lambda report, digests: self._tell(
+            "poison", (os.getpid(), name, fingerprint, report, digests)
+        )
+        return _Asked(fingerprint, version, pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:
         for name in placement.sockets:
@@ -197,13 +224,15 @@ class Board:
         return suspect
 
 
-def _made(bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement") -> Version:
+def _made(
+    bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement", retries: RetryBudget
+) -> Version:
     """Make what the prediction path asks of a bundle."""
     shared = placement.shares_batches and bundle.features.fixed_width
     row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
     curve = curve_of(bundle.provenance)
     costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
-    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs)
+    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs, retries)
 
 
 def _priority(spec: "IntegrationSpec") -> Priority:

@@ -75,6 +75,11 @@ class Fleet:
         await link.run()
         self.gateways = [each for each in self.gateways if each not in here]
 
+    def announce(self, subject: str, content: Any) -> None:
+        """Say something to every gateway that needs no answer."""
+        for each in self.gateways:
+            each.link.tell(subject, content)
+
     async def tell_all(self, subject: str, content: Any = None) -> None:
         """Have every gateway do something, and wait until it is done; one that has gone has nothing to do."""
         await asyncio.gather(*(self.tell(each, subject, content) for each in self.gateways))

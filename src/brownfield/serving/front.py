@@ -185,7 +185,7 @@ class Front:
             except OSError:
                 await asyncio.sleep(_CONNECT_EVERY_S)
                 continue
-            self._link = link = Link(reader, writer, on_told=_nothing, on_asked=self._asked)
+            self._link = link = Link(reader, writer, on_told=self._told, on_asked=self._asked)
             self._board.want_anew()
             link.tell("here", {"gateway": self._index, "pid": os.getpid(), "declaration": self._declared.digest})
             await link.run()
@@ -202,6 +202,10 @@ class Front:
             raise Unavailable("the manager is being started again", next_step="Try again in a moment.")
         return await self._link.ask(subject, content, timeout_s=timeout_s)
 
+    def _told(self, subject: str, content: Any) -> None:
+        if subject == "poison":
+            self._board.learn(*content)
+
     async def _asked(self, subject: str, content: Any) -> Any:
         match subject:
             case "plan":
@@ -216,6 +220,10 @@ class Front:
                 return self.handler.own_metrics()
             case "statistics":
                 return model_statistics(self.handler.dataplane.snapshot.integrations.values())
+            case "blocked":
+                return self._board.blocked()
+            case "block":
+                self._board.block(content)
             case "ping":
                 return None
             case _:
@@ -347,7 +355,3 @@ def http_limits(spec: "WorkspaceSpec") -> HttpLimits:
         idle_s=declared.idle_s,
         slowest_bytes_per_s=round(declared.slowest_kib_per_s * 1024),
     )
-
-
-def _nothing(subject: str, content: Any) -> None:
-    """Take nothing in: a gateway is only asked."""

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from brownfield.errors import DeclarationError
+
 __all__ = ["CONTROL", "listen_locally", "local_address", "run_folder"]
 
 CONTROL = "control.sock"
@@ -14,13 +16,34 @@ _MAX_ADDRESS_BYTES = 107
 
 
 def run_folder(workspace: Path) -> Path:
-    """Make the folder of the sockets, with mode 0700; sockets that were left by a killed supervisor are removed."""
+    """Make the folder of the sockets, with mode 0700; sockets that were left by a killed supervisor are removed.
+
+    Raises
+    ------
+    DeclarationError
+        It cannot be made, or it is another user's.
+    """
     folder = workspace / "var" / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    for left in folder.glob("*.sock"):
-        left.unlink(missing_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.stat().st_uid
+        if owner != os.geteuid():
+            raise _refusal(folder, f"one of user {owner}")
+        folder.chmod(0o700)
+        for left in folder.glob("*.sock"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refusal(folder, error.strerror or type(error).__name__) from error
     return folder
+
+
+def _refusal(folder: Path, got: str) -> DeclarationError:
+    return DeclarationError(
+        where=str(folder),
+        expected="a folder of this user, in which processes meet",
+        got=got,
+        next_step="Serve as the user to whom the workspace belongs, or give the folder to this one.",
+    )
 
 
 def listen_locally(path: Path) -> socket.socket:

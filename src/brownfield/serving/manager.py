@@ -22,6 +22,7 @@ from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.model import Environments
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.deaths import Deaths
 from brownfield.serving.declared import Declared, digest_of
 from brownfield.serving.figures import manager_lines
 from brownfield.serving.fleet import Fleet, Gateway
@@ -103,6 +104,7 @@ class Manager:
         self._pipelines = Pipelines(self._clock)
         self._lookups = Lookups(self._spec, self._clock)
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
+        self._deaths = Deaths(lambda news: self._fleet.announce("poison", news))
         self._loader = Loader(
             self._var / "run",
             environments=Environments(self._var / "environments"),
@@ -237,6 +239,12 @@ class Manager:
                 await self._fleet.tell(gateway, "prepare", plan)
                 await self._fleet.tell(gateway, "commit")
             await self._fleet.tell(gateway, "plan", plan)
+        blocked: dict[str, dict[bytes, int]] = {}
+        for each in await self._fleet.gather("blocked"):
+            for fingerprint, digests in each.items():
+                blocked.setdefault(fingerprint, {}).update(digests)
+        if blocked:
+            await self._fleet.tell(gateway, "block", blocked)
 
     def _plan(self) -> Plan:
         placements = (*self._residence.placements(), *self._loading)
@@ -255,6 +263,8 @@ class Manager:
             self._residence.want(content)
         elif subject == "counted":
             self._residence.count(content)
+        elif subject == "poison":
+            self._deaths.take(*content)
         elif subject == "suspect":
             for one in self._residence.models.values():
                 keeper = one.loaded.keeper

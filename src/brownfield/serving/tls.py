@@ -34,6 +34,8 @@ def load_certificate(context: ssl.SSLContext, spec: ServingTlsSpec, folder: Path
         As :func:`server_context`; the context keeps what it had.
     """
     certificate, key = (_path(each, folder) for each in (spec.certificate_file, spec.key_file))
+    _check_readable("certificate_file", certificate)
+    _check_readable("key_file", key)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
         context.load_cert_chain(certificate, key, password=_no_password)
@@ -49,6 +51,20 @@ def load_certificate(context: ssl.SSLContext, spec: ServingTlsSpec, folder: Path
 
 def _path(declared: str | Reference, folder: Path) -> Path:
     return folder / (read_reference(declared, folder) if isinstance(declared, Reference) else declared)
+
+
+def _check_readable(name: str, path: Path) -> None:
+    """Say which of the two files it is that cannot be read: OpenSSL would not."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DeclarationError(
+            where="brownfield.yaml",
+            path=f"serving.tls.{name}",
+            expected="a file that this user may read",
+            got=error.strerror or type(error).__name__,
+            next_step="Look at its owner and mode.",
+        ) from error
 
 
 def _no_password() -> str:

@@ -53,6 +53,7 @@ _SCHEMA = pa.schema(
 )
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
+_OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
@@ -139,7 +140,7 @@ class Journal:
             The checked request columns; of the sampled share the first 16 rows are kept, masked.
         """
         rate = self._keep_rate()
-        if decision.degraded or decision.reason is Reason.ERROR:
+        if (decision.degraded or decision.reason is Reason.ERROR) and decision.cause != _OVERLOAD:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return

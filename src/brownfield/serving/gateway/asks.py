@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
-__all__ = ["Ask", "Done", "ModelCall", "merged", "own_rows"]
+__all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows"]
 
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
@@ -189,6 +189,13 @@ class ModelCall:
             return
         future._asyncio_future_blocking = False  # noqa: SLF001 (the protocol between futures and their drivers)
         future.add_done_callback(self._step)
+
+
+def halved(asks: Sequence[Ask]) -> list[list[Ask]]:
+    """Give those who still wait in two groups, or fewer where fewer wait."""
+    waiting = [ask for ask in asks if not ask.over]
+    middle = (len(waiting) + 1) // 2
+    return [half for half in (waiting[:middle], waiting[middle:]) if half]
 
 
 _ARRAYS = {np.ndarray}

@@ -10,6 +10,7 @@ from brownfield.errors import (
     ModelFailed,
     OutputRefused,
     Overloaded,
+    Unavailable,
     WorkerUnavailable,
 )
 from brownfield.model.process import WorkerDied
@@ -17,10 +18,33 @@ from brownfield.serving.gateway.enrich import LookupUnanswered
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
+    from brownfield.types import Decision
 
-__all__ = ["CAUSES", "as_ours", "blames_model", "cause_of"]
+__all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of"]
 
 _log = logging.getLogger(__name__)
+
+
+class Unanswered(Unavailable):
+    """The model could not answer and no declared fallback did: a typed refusal, to be tried again later.
+
+    Parameters
+    ----------
+    decision
+        The decision not to answer, with its cause.
+    message, next_step
+        In other words than the usual ones.
+    """
+
+    code = "BF-ERR-UNANSWERED"
+
+    def __init__(self, decision: "Decision", message: str = "", next_step: str = "") -> None:
+        super().__init__(
+            message or f"no answer from the model ({decision.cause}), and no fallback that answers",
+            next_step=next_step
+            or "Try again later; declare a constant at the end of the fallback chain to never see this.",
+        )
+        self.decision = decision
 
 
 def as_ours(error: Exception, served: "Served") -> BrownfieldError:

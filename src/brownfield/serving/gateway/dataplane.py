@@ -15,11 +15,10 @@ from brownfield.errors import (
     InputRefused,
     ModelFailed,
     OutputRefused,
-    Unavailable,
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
-from brownfield.serving.gateway.asks import Ask, ModelCall, merged, own_rows
-from brownfield.serving.gateway.causes import as_ours, blames_model, cause_of
+from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
+from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
 
-__all__ = ["Answer", "Dataplane", "Unanswered"]
+__all__ = ["Answer", "Dataplane"]
 
 
 class Answer(NamedTuple):
@@ -57,25 +56,6 @@ class Answer(NamedTuple):
     split: Split
     age_s: int | None = None
     lookups: tuple[LookupNote, ...] = ()
-
-
-class Unanswered(Unavailable):
-    """The model could not answer and no declared fallback did: a typed refusal, to be tried again later.
-
-    Parameters
-    ----------
-    decision
-        The decision not to answer, with its cause.
-    """
-
-    code = "BF-ERR-UNANSWERED"
-
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(
-            f"no answer from the model ({decision.cause}), and no fallback that answers",
-            next_step="Try again later; declare a constant at the end of the fallback chain to never see this.",
-        )
-        self.decision = decision
 
 
 class Dataplane:
@@ -145,6 +125,10 @@ class Dataplane:
             ask.model_call.begin(self._enrich(ask, served.enrichment, champion))
         else:
             self._ask_champion(ask, champion)
+
+    def shed(self, ask: Ask) -> None:
+        """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
+        self._fall_back(ask, "overload")
 
     async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version) -> None:
         """Ask with what lookups add; where they lack what must be there, the fallbacks answer."""
@@ -375,13 +359,15 @@ class Dataplane:
                 self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
-        """Blame who is to blame and fall back; several asks are asked for one by one, for one alone may be at fault."""
+        """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
-            for ask in asks:
-                if not ask.over:
-                    version.admission.enter(ask.checked.rows)
-                    self._start(version, [ask])
-            return
+            halves = halved(asks)
+            asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
+            if not asked_before or version.retries.spend(len(halves)):
+                for half in halves:
+                    version.admission.enter(sum(ask.checked.rows for ask in half))
+                    self._start(version, half)
+                return
         if blames_model(error, fair=fair):
             version.breaker.failed(self.now_ns())
         else:

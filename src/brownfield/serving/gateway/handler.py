@@ -22,9 +22,10 @@ from brownfield.serving.gateway.management import Management
 from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.origins import Origins
-from brownfield.serving.gateway.pressure import Pressure, busy
+from brownfield.serving.gateway.pressure import Pressure, Verdict
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
-from brownfield.serving.gateway.routes import ROUTES
+from brownfield.serving.gateway.routes import ROUTES, not_found, paths_of
+from brownfield.serving.gateway.shedding import refuse_unread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
+    from brownfield.serving.gateway.waiting import Priority
     from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["Authorize", "Call", "Handler", "Limits"]
@@ -65,13 +67,20 @@ class Authorize(Protocol):
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
+_ASK = Verdict.ASK
 _NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
 
 
 class Call:
-    """One opened request: who answers it, for which integration, its latency split, and who is told the answer."""
+    """One opened request: who answers it, for which integration, its latency split, and who is told the answer.
 
-    __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "split")
+    Attributes
+    ----------
+    shed
+        Whether the fallbacks are to answer, because the gateway has too much to do.
+    """
+
+    __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "shed", "split")
 
     def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: "Caller | None") -> None:
         self.caller = caller
@@ -83,6 +92,7 @@ class Call:
         self.reply: Reply
         self.request: v2.InferRequest | None = None
         self.ask: Ask | None = None
+        self.shed = False
 
     def cancel(self) -> None:
         """Give up: nobody is told, and the model is not asked when it has not been."""
@@ -163,7 +173,7 @@ class Handler:
         index: dict[bytes, dict[str, _Bound]] = {}
         for route in ROUTES:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
-            for path, served in _paths(route.path, snapshot):
+            for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = _Bound(route.permission, function, served)
         self.dataplane.snapshot = snapshot
         self._index = index
@@ -201,12 +211,23 @@ class Handler:
             return self._refusal(error, path, split)
         if bound.permission == "predict" and bound.served is not None:
             priority = wishes.known(bound.served, headers, caller)
-            if not self.pressure.admits(split.started_ns, bound.served.deadline_ns, priority):
-                bound.served.meter.shed(priority)
-                response = busy(v2=path.startswith(_V2))
-                self._finish(response, split)
-                return response
+            name = caller.name if caller is not None else ""
+            verdict = self.pressure.judge(split.started_ns, bound.served.deadline_ns, priority, name)
+            if verdict is not _ASK:
+                return self._shed(Call(bound, headers, path, split, caller), verdict, priority)
         return Call(bound, headers, path, split, caller)
+
+    def _shed(self, call: "Call", verdict: Verdict, priority: "Priority") -> "Call | Response":
+        """Leave a request to the fallbacks, or refuse it unread."""
+        served = _served(call)
+        served.meter.shed(priority)
+        if verdict is Verdict.SHED and served.fallbacks:
+            call.shed = True
+            return call
+        call.split.mark(Stage.ADMISSION, self.now_ns())
+        response = refuse_unread(served, call.split, v2=call.path.startswith(_V2))
+        self._finish(response, call.split)
+        return response
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
         """Answer an admitted request with its body: ``reply`` is told once, now or later, unless it is cancelled."""
@@ -268,7 +289,7 @@ class Handler:
             return bound, caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
-        raise _not_found(path, self.dataplane.snapshot)
+        raise not_found(path, self.dataplane.snapshot)
 
     def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
         response = v2_error(error) if path.startswith(_V2) else problem(error)
@@ -337,7 +358,10 @@ class Handler:
         wishes.apply(ask, call.headers, call.caller, timeout_ns, priority)
         control = call.headers.get(b"cache-control")
         ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
-        self.dataplane.ask(ask)
+        if call.shed:
+            self.dataplane.shed(ask)
+        else:
+            self.dataplane.ask(ask)
 
     def _answered(self, ask: Ask, result: Answer | BrownfieldError) -> None:
         call: Call = ask.context
@@ -428,34 +452,8 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(status, [_JSON], msgspec.json.encode(value))
 
 
-def _paths(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":
-    """Every concrete path of a template: exact paths leave nothing to be tricked by."""
-    if "{integration}" not in template:
-        return [(template, None)]
-    paths: list[tuple[str, Served | None]] = []
-    for served in snapshot.integrations.values():
-        path = template.replace("{integration}", served.name)
-        versions = served.versions if "{version}" in path else [""]
-        paths += [(path.replace("{version}", version), served) for version in versions]
-    return paths
-
-
 def _allowed(methods: dict[str, _Bound]) -> list[str]:
     return sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
-
-
-def _not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
-    """Say what is served when an integration or a version was named that is not."""
-    parts = path.split(b"/")
-    if parts[1:3] == [b"v2", b"models"] and len(parts) > 5 and parts[4] == b"versions":  # noqa: PLR2004
-        served = snapshot.integrations.get(parts[3].decode("latin-1"))
-        if served is not None:
-            return NotFound(
-                "this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}."
-            )
-    if parts[1:3] == [b"v2", b"models"] or parts[1:2] == [b"v1"]:
-        return NotFound("there is no integration of that name", next_step="The page /docs lists what is served.")
-    return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")
 
 
 def _check_head(headers: Headers, cap_bytes: int) -> None:

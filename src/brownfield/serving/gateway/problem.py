@@ -166,5 +166,7 @@ def _extra_headers(error: BrownfieldError, status: int) -> list[tuple[bytes, byt
     if isinstance(error, MethodNotAllowed):
         return [(b"allow", error.allowed.encode())]
     if status == 503:  # noqa: PLR2004 (an HTTP status)
-        return [(b"retry-after", str(RETRY_AFTER_S).encode())]
+        decision = getattr(error, "decision", None)
+        decided = [(b"brownfield-decision", decision.id.encode())] if isinstance(decision, Decision) else []
+        return [(b"retry-after", str(RETRY_AFTER_S).encode()), *decided]
     return []

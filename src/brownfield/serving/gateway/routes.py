@@ -1,8 +1,13 @@
 """Every path that is answered, with its method, the permission that it takes, and the function that answers."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["ROUTES", "Route"]
+from brownfield.errors import NotFound
+
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.served import Served, Snapshot
+
+__all__ = ["ROUTES", "Route", "not_found", "paths_of"]
 
 
 class Route(NamedTuple):
@@ -49,3 +54,29 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "read", "metrics"),
     Route("GET", "/", "read", "_home"),
 )
+
+
+def paths_of(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":
+    """Every concrete path of a template: exact paths leave nothing to be tricked by."""
+    if "{integration}" not in template:
+        return [(template, None)]
+    paths: list[tuple[str, Served | None]] = []
+    for served in snapshot.integrations.values():
+        path = template.replace("{integration}", served.name)
+        versions = served.versions if "{version}" in path else [""]
+        paths += [(path.replace("{version}", version), served) for version in versions]
+    return paths
+
+
+def not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
+    """Say what is served when an integration or a version was named that is not."""
+    parts = path.split(b"/")
+    if parts[1:3] == [b"v2", b"models"] and len(parts) > 5 and parts[4] == b"versions":  # noqa: PLR2004
+        served = snapshot.integrations.get(parts[3].decode("latin-1"))
+        if served is not None:
+            return NotFound(
+                "this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}."
+            )
+    if parts[1:3] == [b"v2", b"models"] or parts[1:2] == [b"v1"]:
+        return NotFound("there is no integration of that name", next_step="The page /docs lists what is served.")
+    return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")

@@ -12,6 +12,7 @@ from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.waiting import Priority, Waiting
+from brownfield.serving.workers.budget import RetryBudget
 from brownfield.serving.workers.poison import Poison
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Version:
         Answers that may be given again; None where that is not declared.
     costs
         What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
+    retries
+        How often calls may be made again, those of the pool included.
 
     Attributes
     ----------
@@ -74,6 +77,7 @@ class Version:
     row_cap: int = 1
     cache: "Cache | None" = None
     costs: CostCurve | None = None
+    retries: RetryBudget = field(default_factory=RetryBudget)
     breaker: Breaker = field(default_factory=Breaker)
     admission: Admission = field(init=False)
     poison: Poison = field(init=False)

@@ -31,6 +31,11 @@ class _Member:
 class WorkerPool:
     """A pool over :class:`~brownfield.model.process.ModelChannel` connections.
 
+    Parameters
+    ----------
+    retries
+        How often a call may be made again; a budget of its own by default.
+
     Attributes
     ----------
     on_demand
@@ -39,12 +44,12 @@ class WorkerPool:
         How long loading takes, as far as is known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retries: RetryBudget | None = None) -> None:
         self.on_demand: Callable[[], None] | None = None
         self.load_s = 0.0
         self._members: list[_Member] = []
         self._arrival: asyncio.Future[None] | None = None
-        self._retries = RetryBudget()
+        self._retries = retries or RetryBudget()
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,129 @@
+"""What the gateway has no time for: the fallbacks answer, or it is refused unread; either is decided and kept."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from brownfield.serving.gateway.latency import Split
+from brownfield.serving.gateway.pressure import Verdict
+from brownfield.serving.gateway.shedding import refuse_unread
+
+GOOD = {"store_id": 1, "items": ["MILK"]}
+V2 = {
+    "id": "7",
+    "inputs": [
+        {"name": "store_id", "shape": [1], "datatype": "INT64", "data": [1]},
+        {"name": "items", "shape": [1, 1], "datatype": "BYTES", "data": ["MILK"]},
+    ],
+}
+PATHS = {"named": ("/v1/till/predict", GOOD), "V2": ("/v2/models/till/infer", V2)}
+
+
+@pytest.fixture
+def kept(served):
+    """What the journal is given."""
+    found = []
+    served.record = lambda decision, _split, rows, columns: found.append((decision, rows, columns))
+    return found
+
+
+@pytest.fixture
+def under(handler, monkeypatch):
+    """Puts the gateway under pressure, with this verdict on whatever comes."""
+    return lambda verdict: monkeypatch.setattr(handler.pressure, "judge", lambda *_: verdict)
+
+
+def ask(client, path, body):
+    """Status, header fields and body, once what comes after the answer is done as well."""
+
+    async def run():
+        response = await client.ask("POST", path, body)
+        await asyncio.sleep(0)
+        return response.status, dict(response.headers), json.loads(response.body)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def loose(handler):
+    """Without slots, so that the verdict can be set."""
+    handler.pressure = SimpleNamespace(judge=handler.pressure.judge)
+
+
+@pytest.mark.parametrize("form", PATHS)
+def test_f77_what_is_shed_is_answered_by_the_fallback(client, served, pool, kept, under, form):
+    """F-77: the model is not asked; the answer says who gave it and why; it is counted and journalled."""
+    under(Verdict.SHED)
+    asked = []
+    pool.function = asked.append
+    status, fields, answer = ask(client, *PATHS[form])
+    [(decision, rows, columns)] = kept
+    assert (status, fields[b"brownfield-decision"].decode()) == (200, decision.id)
+    assert (decision.source, decision.cause, decision.degraded, rows) == ("constant", "overload", True, 1)
+    assert list(columns["store_id"]) == [1]
+    assert asked == []
+    assert (answer.get("id"), answer["outputs"][0]["data"]) == ("7", ["BREAD"]) if form == "V2" else True
+    assert answer["prediction"]["items"] == ["BREAD"] if form == "named" else True
+    assert served.meter.answers == {("", "constant", "FALLBACK", "overload"): 1}
+    assert served.meter.sheds == [1, 0, 0]
+
+
+@pytest.mark.parametrize("form", PATHS)
+@pytest.mark.parametrize("why", ["no time to read it", "no fallback"])
+def test_f77_what_is_refused_unread_is_decided_and_kept(client, served, kept, under, form, why):
+    """F-77: 503 with Retry-After and a decision of its own, counted and journalled, and no answer is like another's."""
+    under(Verdict.REFUSE if why == "no time to read it" else Verdict.SHED)
+    if why == "no fallback":
+        served.fallbacks = ()
+    replies = [ask(client, *PATHS[form]) for _ in range(2)]
+    assert [decision.id.encode() for decision, *_ in kept] == [
+        fields[b"brownfield-decision"] for _, fields, _ in replies
+    ]
+    assert kept[0][0].id != kept[1][0].id
+    for (status, fields, answer), (decision, rows, columns) in zip(replies, kept, strict=True):
+        assert (status, fields[b"retry-after"]) == (503, b"1")
+        assert b"total;dur=" in fields[b"server-timing"]
+        assert (decision.source, decision.cause, decision.reason, rows, columns) == (
+            "none",
+            "overload",
+            "ERROR",
+            0,
+            None,
+        )
+        if form == "V2":
+            assert answer == {"error": "more is asked for than can be answered in time. Try again in a moment."}
+        else:
+            assert (answer["code"], answer["decision"]["id"]) == ("BF-ERR-UNANSWERED", decision.id)
+    assert served.meter.answers == {("3", "none", "ERROR", "overload"): 2}
+    assert served.meter.sheds == [2, 0, 0]
+
+
+def test_a_shed_request_is_held_to_its_contract_still(client, kept, under):
+    """Who sends nonsense is told so, whatever else there is to do."""
+    under(Verdict.SHED)
+    assert ask(client, "/v1/till/predict", {"store_id": 0, "items": []})[0] == 422
+    assert kept == []
+
+
+def test_a_refusal_names_the_version_that_would_have_answered(served):
+    """Also after a promotion, though its text is made once."""
+    first = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    served.champion.name = "4"
+    second = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    assert [each["decision"]["version"] for each in (first, second)] == ["3", "4"]
+
+
+def test_callers_are_known_to_it(make_client, served):
+    """By the name of their token, so that one cannot take the share of another."""
+    names = []
+
+    def judge(_now, _deadline, _priority, caller):
+        names.append(caller)
+        return Verdict.ASK
+
+    client = make_client(served, authorize=lambda *_, **__: SimpleNamespace(name="till 7", priority="interactive"))
+    client.handler.pressure = SimpleNamespace(judge=judge)
+    assert ask(client, "/v1/till/predict", GOOD)[0] == 200
+    assert names == ["till 7"]
