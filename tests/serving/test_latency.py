@@ -65,3 +65,12 @@ def test_every_duration_falls_into_the_bucket_below_its_bound(durations_s):
         expected = sum(round(each * 1e9) <= round(bound_s * 1e9) for each in durations_s)
         assert sum(histogram.counts[: index + 1]) == expected
     assert histogram.count == len(durations_s)
+
+
+@given(st.lists(st.integers(1, 3_000_000), min_size=8, max_size=8))
+def test_the_header_of_a_model_s_answer_is_written_as_any_other(parts_ns):
+    """The quick text of the most usual answers is that of all: names, order, rounding and total."""
+    split = Split(0)
+    split.parts_ns = [*parts_ns[:7], 0, parts_ns[7]]
+    assert split.header() == split._header_of_some()
+    assert split.header().count(b";dur=") == 9

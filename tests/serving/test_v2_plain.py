@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from brownfield.errors import InputRefused
-from brownfield.serving.gateway import Served, v2, v2_plain
+from brownfield.serving.gateway import Served, v2
 
 FIELDS = [("x", "float32", [3]), ("who", "int64", []), ("w", "float64", [2, 1])]
 FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -17,15 +17,8 @@ WHO = {"name": "who", "shape": [1], "datatype": "INT64", "data": [7]}
 W = {"name": "w", "shape": [1, 2, 1], "datatype": "FP64", "data": [0.1, 1e300]}
 
 
-@pytest.fixture(params=["few values", "many values"])
-def as_if(request, monkeypatch):
-    """Read every body as one of few values, or as one of many."""
-    if request.param == "many values":
-        monkeypatch.setattr(v2_plain, "_MANY_BYTES", 0)
-
-
 @pytest.fixture(params=[1, 3], ids=["one tensor", "three tensors"])
-def served(request, as_if, make_contract, tensor_property):
+def served(request, make_contract, tensor_property):
     """An integration whose requests may be plain."""
     fields = [tensor_property(*each) for each in FIELDS[: request.param]]
     return Served("t", make_contract(fields, [tensor_property("y", "float32", [1])]), 100)

@@ -21,6 +21,7 @@ from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.management import Management
 from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
+from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Opening, check_head, too_large
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pressure import Pressure, Verdict
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
@@ -68,11 +69,12 @@ _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _V2 = b"/v2"
 _ASK = Verdict.ASK
+_MOST_OPENINGS = 1024
 _NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
 
 
 class Call:
-    """One opened request: who answers it, for which integration, its latency split, and who is told the answer.
+    """One opened request: what its head means, for which integration, its latency split, who is told the answer.
 
     Attributes
     ----------
@@ -80,14 +82,12 @@ class Call:
         Whether the fallbacks are to answer, because the gateway has too much to do.
     """
 
-    __slots__ = ("ask", "caller", "headers", "path", "reply", "request", "route", "served", "shed", "split")
+    __slots__ = ("ask", "caller", "opening", "reply", "request", "served", "shed", "split")
 
-    def __init__(self, route: "_Bound", headers: Headers, path: bytes, split: Split, caller: "Caller | None") -> None:
+    def __init__(self, opening: Opening, split: Split, caller: "Caller | None") -> None:
         self.caller = caller
-        self.route = route.function
-        self.served = route.served
-        self.headers = headers
-        self.path = path
+        self.opening = opening
+        self.served = opening.bound.served
         self.split = split
         self.reply: Reply
         self.request: v2.InferRequest | None = None
@@ -103,17 +103,6 @@ class Call:
 
 Reply = Callable[[Response], None]
 """Told the answer of a call."""
-
-Function = Callable[[Call, bytes], Response | None]
-"""Answers a call at once, or gives None and replies later."""
-
-
-class _Bound(NamedTuple):
-    """A route for one integration and version."""
-
-    permission: str | None
-    function: Function
-    served: "Served | None"
 
 
 class Handler:
@@ -163,23 +152,32 @@ class Handler:
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self.pressure = Pressure()
-        self._index: dict[bytes, dict[str, _Bound]] = {}
+        self._index: dict[bytes, dict[str, Bound]] = {}
+        self._openings: dict[object, Opening] = {}
         self._management = Management(self)
         self._late: set[asyncio.Task[None]] = set()
         self.publish(dataplane.snapshot)
 
     def publish(self, snapshot: "Snapshot") -> None:
         """Serve another snapshot from the next request on; running ones end on the one they began with."""
-        index: dict[bytes, dict[str, _Bound]] = {}
+        index: dict[bytes, dict[str, Bound]] = {}
         for route in ROUTES:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in paths_of(route.path, snapshot):
-                index.setdefault(path.encode(), {})[route.method] = _Bound(route.permission, function, served)
+                index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
         self.dataplane.snapshot = snapshot
         self._index = index
+        self._openings = {}
 
     def open(
-        self, method: str, path: bytes, headers: Headers, *, peer: str | None = None, started_ns: int = 0
+        self,
+        method: str,
+        path: bytes,
+        headers: Headers,
+        *,
+        peer: str | None = None,
+        started_ns: int = 0,
+        head: object = None,
     ) -> Call | Response:
         """Admit a request by its header fields alone.
 
@@ -195,6 +193,8 @@ class Handler:
             Address of the caller, where it is known: guessing tokens is bounded by it.
         started_ns
             Monotonic time of the first byte; now by default.
+        head
+            Stands for method, path and headers, where they are those of an earlier request: the same object for each.
 
         Returns
         -------
@@ -202,20 +202,25 @@ class Handler:
             A call to be answered with the body, or the refusal.
         """
         split = Split(started_ns or self.now_ns())
+        opening = self._openings.get(head)
+        caller = None
         try:
-            if self.origins is not None:
-                self.origins.check(headers)
-            bound, caller = self._find(method, path, headers, peer)
-            _check_head(headers, self.limits.body_bytes)
+            if opening is None:
+                opening, caller = self._opening(method, path, headers, peer)
+                if head is not None:
+                    self._keep(head, opening)
+            elif opening.bound.permission is not None and self.authorize is not None:
+                caller = self.authorize(opening.authorization, opening.bound.permission, peer=peer)
         except BrownfieldError as error:
             return self._refusal(error, path, split)
+        bound = opening.bound
         if bound.permission == "predict" and bound.served is not None:
-            priority = wishes.known(bound.served, headers, caller)
+            priority = opening.priority(bound.served, caller)
             name = caller.name if caller is not None else ""
             verdict = self.pressure.judge(split.started_ns, bound.served.deadline_ns, priority, name)
             if verdict is not _ASK:
-                return self._shed(Call(bound, headers, path, split, caller), verdict, priority)
-        return Call(bound, headers, path, split, caller)
+                return self._shed(Call(opening, split, caller), verdict, priority)
+        return Call(opening, split, caller)
 
     def _shed(self, call: "Call", verdict: Verdict, priority: "Priority") -> "Call | Response":
         """Leave a request to the fallbacks, or refuse it unread."""
@@ -225,7 +230,7 @@ class Handler:
             call.shed = True
             return call
         call.split.mark(Stage.ADMISSION, self.now_ns())
-        response = refuse_unread(served, call.split, v2=call.path.startswith(_V2))
+        response = refuse_unread(served, call.split, v2=call.opening.path.startswith(_V2))
         self._finish(response, call.split)
         return response
 
@@ -237,7 +242,7 @@ class Handler:
         split.last_ns = now_ns
         self.in_flight += 1
         try:
-            response = call.route(call, body)
+            response = call.opening.bound.function(call, body)
         except Exception as error:  # noqa: BLE001 (the last barrier)
             self._fail(call, error)
         else:
@@ -275,10 +280,12 @@ class Handler:
 
     def too_large(self, call: Call) -> Response:
         """Refuse a call whose body turned out longer than the cap."""
-        return self._refusal(_too_large(self.limits.body_bytes), call.path, call.split)
+        return self._refusal(too_large(self.limits.body_bytes), call.opening.path, call.split)
 
-    def _find(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[_Bound, Caller | None]":
+    def _opening(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[Opening, Caller | None]":
         """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
+        if self.origins is not None:
+            self.origins.check(headers)
         methods = self._index.get(path)
         bound = methods.get("GET" if method == "HEAD" else method) if methods else None
         permission = bound.permission if bound else "read"
@@ -286,10 +293,16 @@ class Handler:
         if permission is not None and self.authorize is not None:
             caller = self.authorize(headers.get(b"authorization"), permission, peer=peer)
         if bound is not None:
-            return bound, caller
+            check_head(headers, self.limits.body_bytes)
+            return Opening(bound, path, headers), caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
         raise not_found(path, self.dataplane.snapshot)
+
+    def _keep(self, head: object, opening: Opening) -> None:
+        if len(self._openings) >= _MOST_OPENINGS:
+            self._openings.clear()
+        self._openings[head] = opening
 
     def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
         response = v2_error(error) if path.startswith(_V2) else problem(error)
@@ -313,7 +326,7 @@ class Handler:
             _log.error("a request failed", exc_info=error, extra={"event": "BF-GTW-REQUEST-FAILED"})
             error = BrownfieldError(type(error).__name__)
         self.in_flight -= 1
-        call.reply(self._refusal(error, call.path, call.split))
+        call.reply(self._refusal(error, call.opening.path, call.split))
 
     def later(self, call: Call, answer: "Coroutine[Any, Any, Response]") -> None:
         """Reply when a coroutine has the answer; callers of the prediction path do not wait for it."""
@@ -337,11 +350,11 @@ class Handler:
 
     def _predict(self, call: Call, body: bytes) -> None:
         served = _served(call)
-        checked = named.decode(served, call.headers, body)
+        checked = named.decode(served, call.opening.headers, body)
         self._ask(call, checked)
 
     def _infer(self, call: Call, body: bytes) -> None:
-        request, checked = v2.decode(_served(call), call.headers.get(v2.JSON_LENGTH_HEADER), body)
+        request, checked = v2.decode(_served(call), call.opening.json_length, body)
         call.request = request
         if request.parameters:
             self._ask(call, checked, request.timeout_us * 1000, request.priority)
@@ -354,10 +367,14 @@ class Handler:
         split, now_ns = call.split, self.now_ns()
         split.parts_ns[_VALIDATE] = now_ns - split.last_ns
         split.last_ns = now_ns
-        call.ask = ask = Ask(_served(call), checked, split, 0, self._answered, call)
-        wishes.apply(ask, call.headers, call.caller, timeout_ns, priority)
-        control = call.headers.get(b"cache-control")
-        ask.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
+        served, opening, caller = _served(call), call.opening, call.caller
+        call.ask = ask = Ask(served, checked, split, 0, self._answered, call)
+        ask.fresh = opening.fresh
+        ask.priority = opening.priority(served, caller)
+        if caller is not None:
+            ask.caller = caller.name
+        if opening.wishes or timeout_ns or priority:
+            wishes.apply(ask, opening.headers, timeout_ns, priority)
         if call.shed:
             self.dataplane.shed(ask)
         else:
@@ -411,7 +428,7 @@ class Handler:
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
     def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        page = pages.docs_page(self.title, self.dataplane.snapshot, call.headers.get(b"host", b""))
+        page = pages.docs_page(self.title, self.dataplane.snapshot, call.opening.headers.get(b"host", b""))
         return Response(200, list(pages.PAGE_HEADERS), page.encode())
 
     def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
@@ -434,7 +451,7 @@ def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
     payload, json_length = v2_answers.encode(ask.served, call.request, answer)
     if json_length != len(payload):
         headers[0] = _BINARY
-        headers.append((v2.JSON_LENGTH_HEADER, b"%d" % json_length))
+        headers.append((JSON_LENGTH_HEADER, b"%d" % json_length))
     return Response(200, headers, payload)
 
 
@@ -452,25 +469,5 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(status, [_JSON], msgspec.json.encode(value))
 
 
-def _allowed(methods: dict[str, _Bound]) -> list[str]:
+def _allowed(methods: dict[str, Bound]) -> list[str]:
     return sorted({*methods, *(["HEAD"] if "GET" in methods else [])})
-
-
-def _check_head(headers: Headers, cap_bytes: int) -> None:
-    """Refuse by the header fields what need not be read: compressed bodies, and longer ones than the cap."""
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.strip().lower() not in {b"", b"identity"}:
-        raise InputRefused(
-            [Violation("", "content_encoding", RejectionCode.REQUEST_MEDIA_TYPE)],
-            next_step="Send the body without Content-Encoding.",
-        )
-    length = headers.get(b"content-length")
-    if length is not None and not (length.strip().isdigit() and int(length) <= cap_bytes):
-        raise _too_large(cap_bytes)
-
-
-def _too_large(cap_bytes: int) -> InputRefused:
-    return InputRefused(
-        [Violation("", "body_bytes", RejectionCode.REQUEST_TOO_LARGE)],
-        next_step=f"The longest body taken is {cap_bytes} bytes.",
-    )

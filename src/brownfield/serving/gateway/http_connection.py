@@ -188,9 +188,7 @@ class Connection(asyncio.Protocol):
         """Answer a whole request whose head was parsed before: the parser, between two requests, need not see it."""
         self._parsing = _IDLE
         self._since = self._door.ticks
-        opened = self._handler.open(
-            head.method, head.path, head.headers, peer=self._peer, started_ns=self._handler.now_ns()
-        )
+        opened = self._handler.open(head.method, head.path, head.headers, peer=self._peer, head=head)
         self._pumping = True
         try:
             self._begin(opened, data[begin:], True, False, False)

@@ -4,8 +4,6 @@ A head is known by all its bytes, from the method to the empty line, so what it 
 and what is served, is decided anew for every request.
 """
 
-from typing import NamedTuple
-
 import httptools
 
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
@@ -21,7 +19,7 @@ _MOST = 1024
 _UNUSUAL = {b"expect", b"transfer-encoding", b"upgrade"}
 
 
-class Head(NamedTuple):
+class Head:
     """What the bytes of a head mean.
 
     Parameters
@@ -32,10 +30,13 @@ class Head(NamedTuple):
         Length of the request, head and body.
     """
 
-    method: str
-    path: bytes
-    headers: dict[bytes, bytes]
-    whole_bytes: int
+    __slots__ = ("headers", "method", "path", "whole_bytes")
+
+    def __init__(self, method: str, path: bytes, headers: dict[bytes, bytes], whole_bytes: int) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.whole_bytes = whole_bytes
 
 
 class Heads:

@@ -33,17 +33,18 @@ BOUNDS_S: tuple[float, ...] = (
 )
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
-_KNOWN_US = 500  # most parts are shorter, and their texts are made once
-_LABELS = tuple(f"{name};dur=".encode() for name in (*STAGE_NAMES, "total"))
-
-
-def _text(label: bytes, part_us: int) -> bytes:
-    return b"%b%d.%03d" % (label, part_us // 1000, part_us % 1000)
-
-
-_KNOWN = tuple(tuple(_text(label, part_us) for part_us in range(_KNOWN_US)) for label in _LABELS)
+_KNOWN_US = 5000  # most times are shorter, and their texts are made once
+_KNOWN = tuple(b"%d.%03d" % divmod(time_us, 1000) for time_us in range(_KNOWN_US))
+_LABELS = tuple(name.encode() + b";dur=%b" for name in STAGE_NAMES)
+_TOTAL = b"total;dur=%b"
+_BY_THE_MODEL = b", ".join([*(label for label in _LABELS if not label.startswith(b"fallback")), _TOTAL])
 _FEATURES, _QUEUE, _INFER, _OUTPUT_CHECK = map(int, (Stage.FEATURES, Stage.QUEUE, Stage.INFER, Stage.OUTPUT_CHECK))
+_FALLBACK = int(Stage.FALLBACK)
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+
+
+def _text(time_us: int) -> bytes:
+    return _KNOWN[time_us] if time_us < _KNOWN_US else b"%d.%03d" % divmod(time_us, 1000)
 
 
 class Split:
@@ -100,14 +101,32 @@ class Split:
 
     def header(self) -> bytes:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
-        shown = []
-        total_us = 0
-        for known, part_ns in zip(_KNOWN, self.parts_ns, strict=False):  # the last of the known is the total
+        parts_ns = self.parts_ns
+        if parts_ns[_FALLBACK] or parts_ns.count(0) > 1:
+            return self._header_of_some()
+        # As nearly all are. One by one, because this is as long as any step of a request.
+        network_in, validate, admission, features, queue, infer, output_check, _, serialize = parts_ns
+        network_in, validate = (network_in + 500) // 1000, (validate + 500) // 1000
+        admission, features = (admission + 500) // 1000, (features + 500) // 1000
+        queue, infer = (queue + 500) // 1000, (infer + 500) // 1000
+        output_check, serialize = (output_check + 500) // 1000, (serialize + 500) // 1000
+        total = network_in + validate + admission + features + queue + infer + output_check + serialize
+        if total >= _KNOWN_US:
+            return self._header_of_some()
+        known = _KNOWN
+        return _BY_THE_MODEL % (
+            known[network_in], known[validate], known[admission], known[features], known[queue], known[infer],
+            known[output_check], known[serialize], known[total],
+        )  # fmt: skip
+
+    def _header_of_some(self) -> bytes:
+        shown, total_us = [], 0
+        for label, part_ns in zip(_LABELS, self.parts_ns, strict=True):
             if part_ns:
                 part_us = (part_ns + 500) // 1000
                 total_us += part_us
-                shown.append(known[part_us] if part_us < _KNOWN_US else _text(_LABELS[_KNOWN.index(known)], part_us))
-        shown.append(_KNOWN[-1][total_us] if total_us < _KNOWN_US else _text(_LABELS[-1], total_us))
+                shown.append(label % _text(part_us))
+        shown.append(_TOTAL % _text(total_us))
         return b", ".join(shown)
 
     def in_us(self) -> dict[str, int]:

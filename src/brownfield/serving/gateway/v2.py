@@ -38,8 +38,6 @@ __all__ = ["EXTENSIONS", "InferRequest", "Plan", "datatype_of", "decode", "is_bi
 EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy", "statistics")
 """What the server metadata advertises: what is implemented."""
 
-JSON_LENGTH_HEADER = b"inference-header-content-length"
-
 _INTEGERS = frozenset(name for name, dtype in DTYPES.items() if dtype.kind in "iu")
 _ACCEPTED: dict[str, frozenset[str]] = {
     "boolean": frozenset({"BOOL"}),

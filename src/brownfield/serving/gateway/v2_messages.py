@@ -15,7 +15,7 @@ __all__ = [
     "UNREAD",
     "InferRequest",
     "InputTensor",
-    "decode_numbers",
+    "decode_floats",
     "decode_typed",
     "refuse",
 ]
@@ -104,19 +104,16 @@ def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     raise InputRefused([Violation(field, rule, code)])
 
 
-class NumberTensor(InputTensor, forbid_unknown_fields=True):
-    """An entry of ``inputs`` whose data are numbers alone."""
-
-    data: list[int | float] | UnsetType = UNSET
+class _FloatTensor(InputTensor):
+    data: list[float] | UnsetType = UNSET
 
 
-class NumberRequest(InferRequest, forbid_unknown_fields=True):
-    """An inference request all of whose data are numbers."""
-
-    inputs: list[NumberTensor]  # type: ignore[assignment]  # nobody writes to it
+class _FloatRequest(InferRequest):
+    inputs: list[_FloatTensor]  # type: ignore[assignment]  # requests are read, and not changed
 
 
 decode_typed = msgspec.json.Decoder(InferRequest).decode
-decode_numbers = msgspec.json.Decoder(NumberRequest).decode
+decode_floats = msgspec.json.Decoder(_FloatRequest).decode
+"""As ``decode_typed``, where all data are floating-point numbers: whole numbers become such as well."""
 UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for what is not such a request."""

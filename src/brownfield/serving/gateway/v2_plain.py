@@ -12,17 +12,13 @@ import numpy as np
 from msgspec import UNSET
 
 from brownfield.contract import Checked
-from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_numbers, decode_typed
+from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_floats, decode_typed
 
 if TYPE_CHECKING:
     from brownfield.contract import RowChecker, Schema
     from brownfield.serving.gateway.v2_messages import InferRequest
 
 __all__ = ["PlainReader"]
-
-_FLOATS = frozenset(name for name, quick in QUICK.items() if quick.kind == {float})
-_POINT = ord(".")
-_MANY_BYTES = 2048  # from about here on bytes are counted quicker by NumPy than types are looked at one by one
 
 
 class _Input(NamedTuple):
@@ -33,6 +29,12 @@ class _Input(NamedTuple):
     kind: set[type]
     code: str
     dtype: np.dtype[Any]
+    one: struct.Struct
+    below: float
+
+
+_FINITE = {"FP32": 2.0**127, "FP64": math.inf}
+_EXACT = {"FP32": 2.0**24, "FP64": 2.0**53}  # smaller whole numbers are themselves in the type
 
 
 class PlainReader:
@@ -44,18 +46,23 @@ class PlainReader:
         The request side of a contract.
     """
 
-    __slots__ = ("_colons", "_inputs", "_only_finite", "_rows")
+    __slots__ = ("_colons", "_decode", "_floats", "_inputs", "_only_finite", "_rows")
 
     def __init__(self, schema: "Schema") -> None:
         self._rows: RowChecker = schema.rows
         self._only_finite = schema.rows.only_finite
         self._colons = 1 + 4 * len(schema.fields)
         self._inputs: dict[tuple[str, str], _Input] = {}
+        self._floats = all(DATATYPES.get(field.dtype) in _EXACT for field in schema.fields)
+        self._decode = decode_floats if self._floats else decode_typed
+        below = _EXACT if self._floats else _FINITE
         for field in schema.fields:
             quick = QUICK.get(DATATYPES[field.dtype]) if field.kind == "tensor" else None
             if quick is not None and None not in field.shape and schema.batched:
                 inner = [size for size in field.shape if size is not None]
-                self._inputs[field.name, DATATYPES[field.dtype]] = _Input(inner, math.prod(inner), *quick)
+                size, name = math.prod(inner), DATATYPES[field.dtype]
+                one = struct.Struct(f"<{size}{quick.code}")
+                self._inputs[field.name, name] = _Input(inner, size, *quick, one, below.get(name, 0.0))
 
     @property
     def reads_any(self) -> bool:
@@ -72,50 +79,42 @@ class PlainReader:
         InputRefused
             With the codes of the contract.
         """
-        many = len(body) > _MANY_BYTES
         try:
-            request: InferRequest = decode_numbers(body) if many else decode_typed(body)
+            request = self._decode(body)
         except UNREAD:
             return None
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
-        if body.count(b":") != self._colons + (request.id is not UNSET) or (b"\\" in body and b"\\u" in body):
+        if body.count(b":") != self._colons + (request.id is not UNSET) or _BACKSLASH in body:
             return None
-        known = many and _has_points(request, body)
         columns: dict[str, Any] = {}
-        finite = 0.0
         rows = 0
         for tensor in request.inputs:
             wanted = self._inputs.get((tensor.name, tensor.datatype))
             shape, data = tensor.shape, tensor.data
             if wanted is None or data is UNSET or not shape or shape[1:] != wanted.inner:
                 return None
-            _, size, kind, code, dtype = wanted
             rows = rows or shape[0]
-            if rows < 1 or shape[0] != rows or len(data) != rows * size or not (known or set(map(type, data)) == kind):
+            if rows < 1 or shape[0] != rows or len(data) != rows * wanted.size or not self._are_plain(data, wanted):
                 return None
             try:
-                flat = np.frombuffer(struct.pack(f"{len(data)}{code}", *data), dtype)
-            except struct.error:  # out of the type's range, or no whole number
+                held = wanted.one.pack(*data) if rows == 1 else struct.pack(f"<{len(data)}{wanted.code}", *data)
+            except struct.error:  # out of the type's range
                 return None
-            if self._only_finite:
-                finite += np.vdot(flat, flat)  # unlike dot(), it does not warn where the sum overflows
-            columns[tensor.name] = flat.reshape(shape)
+            columns[tensor.name] = np.ndarray(shape, wanted.dtype, held)
         if len(columns) != len(self._inputs):
             return None
-        if self._only_finite and math.isfinite(finite):
+        if self._only_finite:
             return request, Checked(rows, columns)
         return request, self._rows.check_columns(columns, rows)
 
+    def _are_plain(self, data: list[Any], wanted: _Input) -> bool:
+        """Whether each value is of the type, finite, and the same in it.
 
-def _has_points(request: "InferRequest", body: bytes) -> bool:
-    """Whether there are as many decimal points as floating-point numbers are to come.
+        Where all are floats, whole numbers were read as such: there may be none beyond what the type holds exactly.
+        """
+        if not self._floats and set(map(type, data)) != wanted.kind:
+            return False
+        return not wanted.below or math.hypot(*data) < wanted.below
 
-    A number has one at most and a whole number none: what is packed as whole numbers has none either, so all the others
-    are written as floating-point numbers.
-    """
-    points = request.id.count(".") if request.id else 0
-    for tensor in request.inputs:
-        points += tensor.name.count(".") + tensor.datatype.count(".")
-        if tensor.datatype in _FLOATS:
-            points += len(tensor.data or ())
-    return bool(np.count_nonzero(np.frombuffer(body, np.uint8) == _POINT) == points)
+
+_BACKSLASH = 0x5C

@@ -41,17 +41,15 @@ _BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
 _BY_HEADER = {name.encode(): priority for name, priority in _BY_NAME.items()}
 
 
-def apply(ask: "Ask", headers: "Headers", caller: "Caller | None", timeout_ns: int = 0, priority: int = 0) -> None:
-    """Enter deadline, priority and caller into an ask.
+def apply(ask: "Ask", headers: "Headers", timeout_ns: int = 0, priority: int = 0) -> None:
+    """Enter what is wished for into an ask.
 
     Parameters
     ----------
     ask
-        Of this request.
+        Of this request, with the priority that its head gives it.
     headers
         ``Brownfield-Timeout-Ms`` and ``Brownfield-Priority`` are looked at.
-    caller
-        Who asks; None where nobody is told from another.
     timeout_ns, priority
         The same wishes as V2 parameters: nanoseconds, and Triton's number of a priority (1 is the highest, 2 is batch,
         from 3 on shadow); 0 where there is none.
@@ -67,15 +65,11 @@ def apply(ask: "Ask", headers: "Headers", caller: "Caller | None", timeout_ns: i
         timeout_ns = min(timeout_ns, header_ns) if timeout_ns else header_ns
     if timeout_ns:
         ask.deadline_ns = ask.split.started_ns + timeout_ns
-    if caller is not None:
-        ask.caller = caller.name
     named = headers.get(PRIORITY_HEADER)
     if named is not None and named not in _BY_HEADER:
         _refuse("header.brownfield_priority")
-    highest = known(ask.served, headers, caller)
     if priority:
-        highest = max(highest, _BY_NUMBER[min(priority, len(_BY_NUMBER)) - 1])
-    ask.priority = highest
+        ask.priority = max(ask.priority, _BY_NUMBER[min(priority, len(_BY_NUMBER)) - 1])
 
 
 def known(served: "Served", headers: "Headers", caller: "Caller | None") -> Priority:
