@@ -24,7 +24,7 @@ from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
 from brownfield.model.process.hearing import Attempts, Complaints
-from brownfield.model.process.zygote import Forked, Zygote
+from brownfield.model.process.zygote import Forked, Zygote, process_environment
 
 __all__ = ["Hello", "ModelProcess", "ModelTensor", "Program", "StartFailed", "parse_hello"]
 
@@ -146,7 +146,7 @@ class ModelProcess:
         What it said when it was ready.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes] | Forked", socket_path: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, socket_path: Path) -> None:
         self._process = process
         self._complaints = Complaints(process)
         self._attempts = Attempts(process)
@@ -347,7 +347,8 @@ def _forked(zygote: Zygote | None, options: str) -> Forked | None:
         return zygote.fork(options) if zygote is not None else None
     except OSError as error:
         _log.warning(
-            "a model's process is started by itself", extra={"event": "BF-MDL-NO-ZYGOTE", "reason": type(error).__name__}
+            "a model's process is started by itself",
+            extra={"event": "BF-MDL-NO-ZYGOTE", "reason": type(error).__name__},
         )
         return None
 
@@ -376,15 +377,3 @@ def _make_private(folder: Path) -> None:
             got=f"mode {stat.S_IMODE(status.st_mode):04o}",
             next_step="Remove it, or name another folder.",
         )
-
-
-def process_environment(threads: int) -> dict[str, str]:
-    """All that the child inherits: numbers of threads, few heaps so that memory comes back, and no telemetry.
-
-    ONNX Runtime's Linux builds since 1.31 send events to their maker unless told not to (measured: a cache in the home
-    folder and a name look-up within seconds); the sandbox would stop it as well, after a thread has been spent on it.
-    """
-    count = str(threads)
-    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    fixed = {"MALLOC_ARENA_MAX": "2", "LC_ALL": "C.UTF-8", "ORT_DISABLE_TELEMETRY": "1"}
-    return {**dict.fromkeys(libraries, count), **fixed}

@@ -5,6 +5,7 @@ on which is told how it ended. The answer is a packet with its identifier and it
 any more; what it forked ends with its own stdin.
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -54,7 +55,7 @@ def main(control: socket.socket) -> int:
 
 
 def _warm() -> types.ModuleType:
-    """Import what a model's process needs before its model; what lives now lives for good and is not looked at again."""
+    """Import what a model's process needs before its model; what lives by then is collected no more."""
     process = Path(__file__).resolve().parent.parent
     package = types.ModuleType(_PACKAGE)
     package.__path__ = [str(process), str(process.parents[1])]  # as in __main__.py
@@ -73,7 +74,8 @@ def _tell(ended: dict[int, int]) -> None:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             pipe = ended.pop(pid)
-            os.write(pipe, b"%d" % os.waitstatus_to_exitcode(status))
+            with contextlib.suppress(OSError):  # nobody wants to know
+                os.write(pipe, b"%d" % os.waitstatus_to_exitcode(status))
             os.close(pipe)
 
 
