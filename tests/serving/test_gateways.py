@@ -95,7 +95,7 @@ def test_f15_a_killed_supervisor_leaves_nothing_running(two):
     """F-15: gateways, manager and models see the end of its pipe."""
     running, folder = two
     left = psutil.Process(running.pid).children(recursive=True)
-    assert len(left) == 4
+    assert len(left) == 5  # two gateways, the manager, the zygote, the model
     os.kill(running.pid, signal.SIGKILL)
     running.process.wait(10)
     _, alive = psutil.wait_procs(left, timeout=20)
@@ -155,3 +155,14 @@ def test_figures_are_those_of_all_gateways(two):
     until(lambda: count(running, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
     assert count(running, r'brownfield_model_threads\{integration="risk"\}') >= 1
     assert count(running, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
+
+
+def test_a_gateway_imports_no_pandas(two, traffic):
+    """Arrow would, where it is installed, when the first decisions are written: memory and a pause for nothing."""
+    running, folder = two
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    until(lambda: any(folder.rglob("*.arrows*")))
+    callers.end()
+    for name in ("bf-gateway-0", "bf-gateway-1"):
+        assert "pandas" not in Path(f"/proc/{running.pid_of(name)}/maps").read_text(encoding="utf-8")

@@ -102,6 +102,8 @@ class Front:
         life
             Descriptor of a pipe that closes when the supervisor has gone.
         """
+        # Where pandas is installed Arrow imports it with its first column: 45 MiB, and half a second of all callers.
+        sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None is how an import is forbidden
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._serve(listener, life))
 
