@@ -5,12 +5,14 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
 from brownfield.serving import serve_workspace
+from brownfield.store import read_journal
 
 pytestmark = pytest.mark.full
 
@@ -162,7 +164,8 @@ def test_a_gateway_imports_no_pandas(two, traffic):
     running, folder = two
     callers = traffic(running)
     callers.wait_for(by_model)
-    until(lambda: any(folder.rglob("*.arrows*")))
+    until(lambda: any((folder / "var" / "journal").rglob("*.arrows*")))
     callers.end()
     for name in ("bf-gateway-0", "bf-gateway-1"):
         assert "pandas" not in Path(f"/proc/{running.pid_of(name)}/maps").read_text(encoding="utf-8")
+    until(lambda: read_journal(folder / "var" / "journal" / "risk").num_rows)
