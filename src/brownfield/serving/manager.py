@@ -136,6 +136,7 @@ class Manager:
             await self._pipelines.end(self._drain_s)
             await asyncio.to_thread(self._lookups.end)
             await self._end_all()
+            self._loader.close()
         return 0
 
     async def _start(self) -> None:

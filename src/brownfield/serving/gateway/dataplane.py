@@ -5,6 +5,8 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -30,6 +32,7 @@ from brownfield.types import Decision, Reason
 if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
+    from brownfield.serving.gateway.served import Kept
 
 __all__ = ["Answer", "Dataplane"]
 
@@ -72,7 +75,7 @@ class Dataplane:
     def __init__(self, snapshot: Snapshot, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self._decided: list[tuple[Ask, Decision]] = []
+        self._decided: list[tuple[Served, Kept]] = []
 
     async def predict(
         self, served: Served, checked: "Checked", split: Split | None = None, deadline_ns: int = 0
@@ -116,7 +119,8 @@ class Dataplane:
         """Tell ``ask.done`` the answer, now or later, exactly once unless it is cancelled; see :meth:`predict`."""
         served, split = ask.served, ask.split
         declared_ns = split.started_ns + served.deadline_ns
-        ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
+        if not 0 < ask.deadline_ns < declared_ns:
+            ask.deadline_ns = declared_ns
         champion = served.champion
         if champion is None:
             self._fall_back(ask, "no_model")
@@ -220,9 +224,11 @@ class Dataplane:
             return
         ask.split.mark(Stage.ADMISSION, now_ns)
         champion.queue(ask, now_ns)
-        self._send_soon(champion)
+        if not champion.sending:
+            self._send_soon(champion)
 
     def _send_soon(self, version: Version) -> None:
+        """Look at who waits, once what is under way in this turn of the loop is done."""
         if not version.sending:
             version.sending = True
             asyncio.get_running_loop().call_soon(self._send, version)
@@ -315,7 +321,7 @@ class Dataplane:
         now_ns = self.now_ns
         first = asks[0]
         served = first.served
-        checked = first.known if len(asks) == 1 else merged(asks)
+        checked = first.known if len(asks) == 1 else merged(asks, call.rows)
         call.sent_ns = now_ns()
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
@@ -453,17 +459,19 @@ class Dataplane:
         ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
         ask.done(ask, result)
         if decision is not None and ask.counted:
-            self._decided.append((ask, decision))
+            checked = ask.checked
+            self._decided.append((ask.served, (decision, ask.split, checked.rows, checked.columns)))
             if len(self._decided) == 1:
                 asyncio.get_running_loop().call_soon(self._keep)
 
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
-        for ask, decision in decided:
-            served, checked = ask.served, ask.checked
-            served.meter.observe(decision, ask.split, checked.rows)
+        for served, group in groupby(decided, itemgetter(0)):
+            kept = [each for _, each in group]
+            served.meter.observe(kept)
             if served.record is not None:
-                served.record(decision, ask.split, checked.rows, checked.columns)
+                for each in kept:
+                    served.record(*each)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:

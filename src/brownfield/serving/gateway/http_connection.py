@@ -174,13 +174,15 @@ class Connection(asyncio.Protocol):
             if known is not None:
                 self._begin_known(*known, data)
                 return
+        self._whole = data if self._parsing <= _IDLE else b""
         if len(data) > _SLICE_BYTES and not (self._parsing == _BODY and len(data) <= self._left - self._received):
             self._held += data
+            self._pump()
+            self._whole = b""
         else:
-            self._whole = data if self._parsing <= _IDLE else b""
             self._feed(data)
             self._whole = b""
-        self._pump()
+            self._pump()
 
     def _begin_known(self, head: "Head", begin: int, data: bytes) -> None:
         """Answer a whole request whose head was parsed before: the parser, between two requests, need not see it."""
@@ -189,7 +191,12 @@ class Connection(asyncio.Protocol):
         opened = self._handler.open(head.method, head.path, head.headers, peer=self._peer, head=head)
         self._pumping = True
         try:
-            self._begin(opened, data[begin:], True, False, False)
+            self._keep, self._head_only, self._old = True, False, False
+            if isinstance(opened, Response):
+                self._respond(opened)
+            else:
+                self._call = opened
+                self._handler.answer(opened, data[begin:], self._answered)
         finally:
             self._pumping = False
         if self._call is None:
