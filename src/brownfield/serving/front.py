@@ -235,7 +235,8 @@ class Front:
             case "blocked":
                 return self._board.blocked()
             case "block":
-                self._board.block(content)
+                for each in content:
+                    self._board.block(*each)
             case "ping":
                 return None
             case _:

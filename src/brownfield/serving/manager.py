@@ -244,10 +244,7 @@ class Manager:
                 await self._fleet.tell(gateway, "prepare", plan)
                 await self._fleet.tell(gateway, "commit")
             await self._fleet.tell(gateway, "plan", plan)
-        blocked: dict[str, dict[bytes, int]] = {}
-        for each in await self._fleet.gather("blocked"):
-            for fingerprint, digests in each.items():
-                blocked.setdefault(fingerprint, {}).update(digests)
+        blocked = [each for known in await self._fleet.gather("blocked") for each in known]
         if blocked:
             await self._fleet.tell(gateway, "block", blocked)
 
