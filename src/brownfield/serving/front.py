@@ -235,8 +235,7 @@ class Front:
             case "blocked":
                 return self._board.blocked()
             case "block":
-                for each in content:
-                    self._board.block(*each)
+                self._board.block(*content)
             case "ping":
                 return None
             case _:
