@@ -36,7 +36,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 # What is no benchmark by itself, or takes its own command.
-SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py bench_serving.py bench_fit.py)
+SHARED := $(addprefix benchmarks/,served_mlp.py serving_models.py openloop.py many_rows.py bench_serving.py bench_fit.py)
 bench: .venv/dev
 	for script in $(filter-out $(SHARED),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 

@@ -6,7 +6,7 @@ loaded in turns, so the ratios hold although the figures move. Load generator an
 
 ``closed``: wrk, 16 connections and 1, for M1 and M2, 16 for M3 (see ``serving_models.py``); median requests per second,
 p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
-``rows``: 100 rows a request beside ONNX Runtime in process.
+``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
 reached, ours and the peers; goodput, latencies of answers and of refusals, memory.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.
@@ -20,6 +20,7 @@ in pieces.
 import argparse
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import statistics
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ import numpy as np
 import psutil
 
 from http_door import BARE
+from many_rows import rows
 from openloop import Load, own_limit
 from openloop import run as open_loop
 from served_mlp import SCRIPT, free_port, load
@@ -126,6 +129,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.absent: dict[str, str] = {}
 
     def measured(self, key: str, measure: Callable[[], Any]) -> Any:
         """Give the entry of a key, measured now unless it is there."""
@@ -163,7 +167,7 @@ def main() -> None:
         except ImportError as missing:
             print(f"{name} is left out: {missing}")
             continue
-        with tempfile.TemporaryDirectory() as folder, running(model, Path(folder), options) as servers:
+        with tempfile.TemporaryDirectory() as folder, running(model, Path(folder), options, results) as servers:
             for section in options.only:
                 SECTIONS[section](model, servers, options, results)
 
@@ -172,18 +176,19 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def running(model: Model, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Server]]:
+def running(model: Model, folder: Path, options: argparse.Namespace, results: Results) -> Iterator[dict[str, Server]]:
     """Start everything that is asked for, and end it."""
     servers: dict[str, Server] = {}
     (folder / "model.onnx").write_bytes(model.onnx)
     with contextlib.ExitStack() as stack:
-        for name in options.servers:
+        for name in options.servers if options.only != ["rows"] else ():
             if name == "bare" and model.name != "m1":
                 continue
             try:
                 servers[name] = _started(name, model, folder, options.peers)
-            except (OSError, subprocess.CalledProcessError, TimeoutError, RuntimeError) as error:
-                print(f"{name} is left out: {type(error).__name__} {error}", flush=True)
+            except (OSError, subprocess.CalledProcessError, TimeoutError, RuntimeError, ValueError) as error:
+                results.absent[name] = f"{type(error).__name__} {error}"
+                print(f"{name} is left out: {results.absent[name]}", flush=True)
                 continue
             stack.callback(_end, servers[name].process)
         yield servers
@@ -221,7 +226,7 @@ def _started(name: str, model: Model, folder: Path, cache: Path) -> Server:
         process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)
     server = Server(name, process, f"http://127.0.0.1:{port}{path}", body)
     try:
-        _until_it_answers(server, start_s)
+        _check(name, model, _first_answer(server, start_s))
     except BaseException:
         _end(process)
         print((folder / f"{name}.log").read_text(errors="replace")[-600:])
@@ -240,18 +245,35 @@ def environment_of(name: str, peer: Peer, cache: Path) -> Path:
     return python
 
 
-def _until_it_answers(server: Server, longest_s: float) -> None:
+def _first_answer(server: Server, longest_s: float) -> Any:
+    """Wait until the server answers a request, and give what it said."""
     until = time.monotonic() + longest_s
-    figures: dict[str, Any] = {}
+    said = "nobody listens"
     while time.monotonic() < until:
         if server.process.poll() is not None:
             raise RuntimeError(f"it ended with {server.process.returncode}")
-        with contextlib.suppress(RuntimeError, OSError):
-            figures = open_loop(Load(server.url, server.body, 20, 0.25, 1, timeout_s=2))
-            if figures["rates"]["model"] > 0:
-                return
+        request = urllib.request.Request(server.url, server.body, {"Content-Type": "application/json"})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (a server of this benchmark)
+                return json.load(answer)
+        except (OSError, http.client.HTTPException) as error:
+            said = str(error)
         time.sleep(0.3)
-    raise TimeoutError(f"no answer within {longest_s:g} s: {figures.get('rates')}")
+    raise TimeoutError(f"no answer within {longest_s:g} s: {said}")
+
+
+def _check(name: str, model: Model, answer: Any) -> None:
+    """Hold the answer of a server to the engine's own."""
+    import onnxruntime  # only to know the answer
+
+    inputs = {
+        tensor["name"]: np.array(tensor["data"], model.inputs[tensor["name"]].dtype).reshape(tensor["shape"])
+        for tensor in model.request()["inputs"]
+    }
+    known = onnxruntime.InferenceSession(model.onnx).run(None, inputs)[0]
+    given = answer["outputs"][0]["data"] if isinstance(answer, dict) else answer
+    if not np.allclose(np.ravel(given), known.ravel(), rtol=0, atol=1e-4):
+        raise ValueError(f"{name} gives another answer than the engine")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -283,7 +305,7 @@ def closed(model: Model, servers: dict[str, Server], options: argparse.Namespace
                 key = f"closed {model.name} c{connections} {name} {turn}"
                 with _told(key):
                     runs[name].append(results.measured(key, partial(_wrk, server, connections, options)))
-        _table(model, {name: those for name, those in runs.items() if those})
+        _table(model, {name: those for name, those in runs.items() if those}, results.absent)
 
 
 @contextlib.contextmanager
@@ -302,7 +324,7 @@ def _wrk(server: Server, connections: int, options: argparse.Namespace) -> dict[
         return load(server.url, Path(script.name), server.process.pid, connections, max(1, round(options.seconds)))
 
 
-def _table(model: Model, runs: dict[str, list[dict[str, float]]]) -> None:
+def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[str, str]) -> None:
     medians = {
         name: {key: statistics.median(each[key] for each in those) for key in those[0]} for name, those in runs.items()
     }
@@ -313,39 +335,8 @@ def _table(model: Model, runs: dict[str, list[dict[str, float]]]) -> None:
         goal = f"{GOALS[name]:g}x" if name in GOALS and model.name == "m1" else ""
         line = f"{figures['rps']:>12,.0f}{figures['p99_ms']:>9.2f}{figures['cpu_us']:>9.1f}"
         print(f"{name:12}{line}{ratio:>9}{goal:>7}")
-
-
-def rows(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
-    """Send 100 rows a request, beside the engine in process."""
-    if OURS not in servers or model.name == "m3":
-        return
-    server = servers[OURS]
-    wide = Server(OURS, server.process, server.url, model.body(100))
-    shares = []
-    for turn in range(options.rounds):
-        asked = results.measured(f"rows {model.name} {turn}", lambda: _wrk(wide, 4, options))
-        raw = results.measured(f"rows-raw {model.name} {turn}", lambda: {"rows_per_s": _engine_alone(model, 100)})
-        shares.append(asked["rps"] * 100 / raw["rows_per_s"])
-    print(f"\n{model.name}, 100 rows a request: {statistics.median(shares):.3f} of the engine in process (goal 0.5)")
-
-
-def _engine_alone(model: Model, count: int) -> float:
-    """Rows a second of ONNX Runtime in a process of its own, one call after another."""
-    code = (
-        "import sys,time,json,numpy,onnxruntime as o\n"
-        "s=o.SessionOptions();s.intra_op_num_threads=int(sys.argv[2])\n"
-        "m=o.InferenceSession(sys.argv[1],s);n=int(sys.argv[3])\n"
-        "k={'tensor(float)':'f4','tensor(int64)':'i8'}\n"
-        "x={i.name:numpy.ones((n,i.shape[1]),k[i.type]) for i in m.get_inputs()}\n"
-        "b=time.perf_counter();c=0\n"
-        "while time.perf_counter()-b<1: m.run(None,x);c+=1\n"
-        "print(c*n/(time.perf_counter()-b))"
-    )
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(model.onnx)
-        file.flush()
-        command = [sys.executable, "-c", code, file.name, str(model.threads), str(count)]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    for name, reason in absent.items():
+        print(f"{name:12} was not measured: {reason}")
 
 
 def overload(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:

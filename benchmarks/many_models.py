@@ -50,6 +50,12 @@ def tree_pss_mib(*pids: int) -> float:
     return sum(pss_mib(each.pid) for pid in pids for each in tree(pid))
 
 
+def role(process: psutil.Process) -> str:
+    """Tell what a process of a workspace is for."""
+    command = " ".join(process.cmdline())
+    return "model" if "__main__.py" in command else "zygote" if "__warm__.py" in command else process.name()
+
+
 def shelf(folder: Path, copies: int, *, keep_loaded: bool = True, gateways: int = 1) -> Path:
     """Write a workspace of so many integrations with M1."""
     lay_out(folder, MODELS["m1"]())
@@ -87,10 +93,10 @@ def memory(folder: Path, _: argparse.Namespace) -> None:
     """Print what one served model takes."""
     with serve_workspace(shelf(folder / "one", 1)) as served:
         warmed(served, "m1")
-        names = ("supervisor", "gateway", "manager", "M1")
-        parts = [pss_mib(each.pid) for each in tree(served.process.pid)]
-        named = ", ".join(f"{name} {mib:.0f}" for name, mib in zip(names, parts, strict=True))
-        print(f"gateway + M1 worker, with supervisor and manager: {sum(parts):.0f} MiB PSS of 150 ({named})")
+        parts = [(role(each), pss_mib(each.pid)) for each in tree(served.process.pid)]
+        named = ", ".join(f"{name} {mib:.0f}" for name, mib in parts)
+        total = sum(mib for _, mib in parts)
+        print(f"gateway + M1 worker, with what stands behind them: {total:.0f} MiB PSS of 150 ({named})")
 
 
 def ready(folder: Path, _: argparse.Namespace) -> None:
@@ -132,7 +138,7 @@ def cycles(folder: Path, options: argparse.Namespace) -> None:
         processes = len(tree(served.process.pid))
     print(
         f"{options.cycles} load/unload cycles: {before:.1f} MiB before, {after:.1f} after,"
-        f" {100 * (after / before - 1):+.1f} % of 2; {processes} processes are left (3 are ours)"
+        f" {100 * (after / before - 1):+.1f} % of 2; {processes} processes are left (4 are ours)"
     )
 
 
@@ -146,6 +152,7 @@ def beside_peers(folder: Path, options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(serve_workspace(shelf(folder / "five", 5), ready_timeout_s=120))
         warmed(served, *(f"m1-{number}" for number in range(5)))
+        parts = [f"{role(each)} {pss_mib(each.pid):.0f}" for each in tree(served.process.pid)]
         ours = tree_pss_mib(served.process.pid)
     with contextlib.ExitStack() as stack:
         pids = []
@@ -162,6 +169,7 @@ def beside_peers(folder: Path, options: argparse.Namespace) -> None:
             pids.append(started.pid)
         theirs = tree_pss_mib(*pids)
     print(f"five models: {ours:.0f} MiB PSS, five FastAPI servers {theirs:.0f} MiB: {ours / theirs:.2f} of 0.5")
+    print("  ours: " + ", ".join(parts))
 
 
 @contextlib.contextmanager

@@ -72,6 +72,16 @@ class Model:
         """Encode such a request."""
         return json.dumps(self.request(rows, seed)).encode()
 
+    def binary(self, rows: int = 1, seed: int = 0) -> tuple[int, bytes]:
+        """Encode the same values as binary tensors, with outputs asked for likewise; the length of the JSON part."""
+        request, parts = self.request(rows, seed), []
+        for tensor in request["inputs"]:
+            parts.append(np.array(tensor.pop("data"), self.inputs[tensor["name"]].dtype).tobytes())
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
+        request["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in self.outputs]
+        head = json.dumps(request).encode()
+        return len(head), b"".join([head, *parts])
+
 
 def m1() -> Model:
     """Make the perceptron 32-128-64-1."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brownfield.serving.gateway import costs
 from brownfield.serving.gateway.costs import CostCurve
 
 
@@ -60,3 +61,23 @@ def test_the_cap_stays_between_one_and_its_bound(curve_us, calls, deadline_ns):
         curve.observe(rows, run_ns)
         assert 1 <= curve.cap <= 32
         assert curve.time_ns(rows) >= 0
+
+
+@given(st.floats(1, 1e4), st.floats(0.01, 1e3))
+def test_the_cap_is_near_the_fewest_rows_that_pay(call_us, row_us):
+    """Against a look at every number of rows: no smaller, and larger by a quarter at most; or it tries out more."""
+    curve = CostCurve({rows: call_us + row_us * rows for rows in (1, 8, 40, 200)}, most_rows=512)
+    rates = [rows / (call_us + row_us * rows) for rows in range(1, 201)]
+    fewest = next(rows for rows, rate in enumerate(rates, 1) if rate >= 0.95 * rates[-1] * (1 - 1e-9))
+    assert fewest <= curve.cap
+    assert curve.cap <= 1.25 * fewest or curve.cap == 400
+
+
+def test_a_request_of_thousands_of_rows_is_not_looked_at_row_by_row(monkeypatch):
+    """What the loop pays for a curve does not grow with the largest call that was seen."""
+    curve = CostCurve(most_rows=512)
+    curve.observe(1, 10_000)
+    looked = []
+    monkeypatch.setattr(costs, "_time_ns", lambda _, rows: looked.append(rows) or 1000.0 * rows)
+    curve.observe(10_000, 5_000_000)
+    assert 0 < len(looked) < 100

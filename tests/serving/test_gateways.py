@@ -5,12 +5,14 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
 from brownfield.serving import serve_workspace
+from brownfield.store import read_journal
 
 pytestmark = pytest.mark.full
 
@@ -95,7 +97,7 @@ def test_f15_a_killed_supervisor_leaves_nothing_running(two):
     """F-15: gateways, manager and models see the end of its pipe."""
     running, folder = two
     left = psutil.Process(running.pid).children(recursive=True)
-    assert len(left) == 4
+    assert len(left) == 5  # two gateways, the manager, the zygote, the model
     os.kill(running.pid, signal.SIGKILL)
     running.process.wait(10)
     _, alive = psutil.wait_procs(left, timeout=20)
@@ -154,4 +156,17 @@ def test_figures_are_those_of_all_gateways(two):
     assert told["inference_stats"]["success"]["ns"] > 0
     until(lambda: count(running, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
     assert count(running, r'brownfield_model_threads\{integration="risk"\}') >= 1
+    assert count(running, r'brownfield_model_pool_threads\{integration="risk",pool="onnxruntime"\}') == 1
     assert count(running, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
+
+
+def test_a_gateway_imports_no_pandas(two, traffic):
+    """Arrow would, where it is installed, when the first decisions are written: memory and a pause for nothing."""
+    running, folder = two
+    callers = traffic(running)
+    callers.wait_for(by_model)
+    until(lambda: any((folder / "var" / "journal").rglob("*.arrows*")))
+    callers.end()
+    for name in ("bf-gateway-0", "bf-gateway-1"):
+        assert "pandas" not in Path(f"/proc/{running.pid_of(name)}/maps").read_text(encoding="utf-8")
+    until(lambda: read_journal(folder / "var" / "journal" / "risk").num_rows)

@@ -202,6 +202,15 @@ def test_f82_large_requests_among_small_ones(served):
     assert max(one.took_s for one in site.history) < 0.502
 
 
+def test_f82_a_large_request_is_one_call_and_a_stall_does_not_lock_it_out(site):
+    """F-82: behind nobody the engine's own time decides, so one that could be answered is asked and learned from."""
+    champion = site.served.champion
+    champion.admission.row_ns, champion.admission.call_ns = ROW_S * 1e9, 3e8  # a stall of the machine
+    site.run(site.load(2, 10, rows=40))
+    assert len(model(site.history)) >= 0.6 * len(site.history)
+    assert champion.admission.call_ns < 3e8
+
+
 @pytest.mark.full
 def test_f83_a_batch_backlog_yields_to_an_interactive_peak_and_resumes(served):
     """F-83: batch has the whole model, gives it up while interactive requests need it, and has it back afterwards."""

@@ -76,7 +76,7 @@ def changed(draw):  # noqa: C901 (one branch for each kind of change)
             del one["data"]
     body = {"inputs": inputs[: draw(st.sampled_from([1, 1, 3, 3, 2]))]}
     for key, values in (
-        ("id", ["7", "a:b", None, 7]),
+        ("id", ["7", "a:b", "a.b", None, 7]),
         ("parameters", [{}, None, {"timeout": 5}]),
         ("outputs", [[], None, [{"name": "y"}]]),
         ("model_name", ["t", "u", None]),
@@ -88,6 +88,10 @@ def changed(draw):  # noqa: C901 (one branch for each kind of change)
         ('"shape"', '"sh\\u0061pe"'),
         ('{"name"', '{"name": "x", "name"'),
         ('"data":', '"data":[1.0],"data":'),
+        ("0.5", "5e-1"),
+        ("2.25", "2"),
+        ("[7]", "[7.0]"),
+        ('"x"', '"x."'),
         ("NaN", "1e999"),
         ("[", "[ "),
     ):
@@ -105,6 +109,8 @@ def plain_body(**changes):
 @example(body=plain_body(data=[3e38, 3e38, 3e38]))
 @example(body=plain_body(data=[1.0, 2, 3.0]))
 @example(body=plain_body(shape=[3], data=[1.0, 2.0, 3.0]))
+@example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, {**WHO, "data": [7.5]}, W]}).encode())
+@example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, WHO, W], "id": "."}).encode())
 @example(body=b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1.0,2.0,3.0],"data":[1.0,2.0,3.0]}]}')
 @given(body=changed())
 def test_the_quick_reader_and_the_full_one_agree(served, body):

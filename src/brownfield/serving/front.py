@@ -33,6 +33,7 @@ from brownfield.serving.local import CONTROL, local_address
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
 from brownfield.serving.tls import load_certificate
+from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from brownfield.integration import WorkspaceSpec
@@ -48,6 +49,15 @@ _CONNECT_EVERY_S = 0.2
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
+
+
+class _NoPandas:
+    """Lets nobody import pandas: where it is installed Arrow would, with its first column; 45 MiB, half a second."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name, name=name)
 
 
 class Front:
@@ -102,6 +112,7 @@ class Front:
         life
             Descriptor of a pipe that closes when the supervisor has gone.
         """
+        sys.meta_path.insert(0, _NoPandas())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(self._serve(listener, life))
 
@@ -125,6 +136,7 @@ class Front:
         loop.add_signal_handler(signal.SIGTERM, self._end)
         kept = (self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling())
         tasks = [loop.create_task(each) for each in kept]
+        Watchdog().watch()
         sys.setswitchinterval(_SWITCH_S)
         gc.set_threshold(_GC_OBJECTS)
         try:

@@ -17,7 +17,7 @@ from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import available_mib
 from brownfield.model import Bundle, Environments, open_bundle
 from brownfield.model.probe import ProbeReport, probe, warm_up
-from brownfield.model.process import ModelProcess
+from brownfield.model.process import ModelProcess, Zygote
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.previous_version import PreviousVersion
@@ -31,7 +31,7 @@ __all__ = ["BATCH_ROWS", "LoadGate", "Loaded", "Loader", "build_chain"]
 
 _log = logging.getLogger(__name__)
 
-BATCH_ROWS = 32
+BATCH_ROWS = 512
 _USUAL_MIB = 128  # of a model of which nothing is known yet
 _LEAST_PATIENCE_S = 10.0
 
@@ -139,6 +139,11 @@ class Loader:
         self._on_change = on_change
         self._clock = clock or SystemClock()
         self._gate = LoadGate()
+        self._zygote = Zygote()
+
+    def close(self) -> None:
+        """End what processes are forked from; those themselves are their keepers' to end."""
+        self._zygote.close()
 
     async def load(self, spec: "IntegrationSpec", earlier: Loaded | None = None, *, strict: bool = False) -> Loaded:
         """Open and try the model of one integration; a process of ``earlier`` that fits is used again.
@@ -215,8 +220,10 @@ class Loader:
                 threads=loaded.threads,
                 memory_mib=loaded.memory_mib,
                 max_batch_rows=bundle.session.rows_within(BATCH_ROWS) if shared else 1,
+                zygote=self._zygote,
                 **bundle.session.started_with,
             )
+            _warn_of_threads(loaded, process.hello.pools)
             try:
                 warm_up(bundle, process)
             except BaseException:
@@ -232,6 +239,14 @@ class Loader:
             patience_s=max(_LEAST_PATIENCE_S, 10 * report.answer_s),
             clock=self._clock,
         )
+
+
+def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
+    """Say that a library was not left with the threads it was told: models then take each other's cores."""
+    for pool, threads in pools.items():
+        if threads > loaded.threads:
+            extra = {"event": "BF-SRV-THREADS", "integration": loaded.integration, "pool": pool, "threads": threads}
+            _log.warning("a library of the model would use more threads than are declared", extra=extra)
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:

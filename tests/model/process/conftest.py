@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from brownfield.model.process import ModelProcess
+from brownfield.model.process import ModelProcess, Zygote
 
 GRAPHS = {
     # Ten times the input plus one: every answer tells which question it belongs to.
@@ -49,13 +49,26 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     return write
 
 
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """What processes are forked from."""
+    with Zygote() as one:
+        yield one
+
+
+@pytest.fixture(params=["by itself", "forked"])
+def how(request, zygote) -> dict[str, Zygote]:
+    """Both ways in which a process comes to be: a test that takes this holds for both."""
+    return {"zygote": zygote} if request.param == "forked" else {}
+
+
 @pytest.fixture
-def start(model_folder, tmp_path) -> Iterator[Callable[..., ModelProcess]]:
-    """Start a process for a model of the name; it is ended after the test."""
+def start(model_folder, tmp_path, how) -> Iterator[Callable[..., ModelProcess]]:
+    """Start a process for a model of the name, in both ways; it is ended after the test."""
     started: list[ModelProcess] = []
 
     def start_model(name: str, **limits) -> ModelProcess:
-        process = ModelProcess.start(model_folder(name), runtime_folder=tmp_path / "run", **limits)
+        process = ModelProcess.start(model_folder(name), runtime_folder=tmp_path / "run", **how, **limits)
         started.append(process)
         return process
 

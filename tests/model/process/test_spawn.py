@@ -84,11 +84,11 @@ def test_f06_a_stopped_process_is_killed_after_the_grace(start) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_f26_a_model_that_does_not_load_is_refused(tmp_path) -> None:
+def test_f26_a_model_that_does_not_load_is_refused(tmp_path, how) -> None:
     """F-26: a file that is no model gives a typed refusal with the engine's reason, and no process is left."""
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(StartFailed) as refusal:
-        ModelProcess.start(tmp_path, runtime_folder=tmp_path / "run")
+        ModelProcess.start(tmp_path, runtime_folder=tmp_path / "run", **how)
     assert refusal.value.cause == "load"
     assert "INVALID_PROTOBUF" in str(refusal.value)
     assert isinstance(refusal.value, WorkerUnavailable)
@@ -97,18 +97,18 @@ def test_f26_a_model_that_does_not_load_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("memory_mib", [8, 25, 45])
-def test_f12_too_little_memory_ends_only_the_child(memory_mib, tmp_path, model_folder) -> None:
+def test_f12_too_little_memory_ends_only_the_child(memory_mib, tmp_path, model_folder, how) -> None:
     """F-12: a model that does not fit its memory gives a typed refusal; this process is not touched."""
     with pytest.raises(StartFailed) as refusal:
-        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", memory_mib=memory_mib)
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", memory_mib=memory_mib, **how)
     assert refusal.value.cause == "memory"
     assert _children() == []
 
 
-def test_a_model_that_takes_too_long_to_load_is_refused(tmp_path, model_folder) -> None:
+def test_a_model_that_takes_too_long_to_load_is_refused(tmp_path, model_folder, how) -> None:
     """The time to become ready is bounded, and the process is gone when it is over."""
     with pytest.raises(StartFailed) as refusal:
-        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", ready_timeout_s=0.001)
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", ready_timeout_s=0.001, **how)
     assert refusal.value.cause == "timeout"
     assert _children() == []
 
@@ -127,12 +127,13 @@ def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> N
     assert (refusal.value.cause, refusal.value.ended) == ("crash", "SIGABRT")
 
 
-def test_a_strict_policy_is_kept_by_the_process(tmp_path, model_folder, monkeypatch) -> None:
+def test_a_strict_policy_is_kept_by_the_process(tmp_path, model_folder, how) -> None:
     """A strict policy starts where every layer holds, and the greeting carries no warning."""
     if sandbox_module.landlock_abi() == 0:
         pytest.skip("this kernel lacks Landlock, so that a strict policy refuses")
     folder = model_folder("batched")
-    with ModelProcess.start(folder, runtime_folder=tmp_path / "run", sandbox=SandboxPolicy(strict=True)) as process:
+    policy = SandboxPolicy(strict=True)
+    with ModelProcess.start(folder, runtime_folder=tmp_path / "run", sandbox=policy, **how) as process:
         assert process.hello.sandbox["warnings"] == []
     assert not process.alive
 
@@ -147,10 +148,10 @@ def test_paths_longer_than_an_address_work(tmp_path, model_folder) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["batched", "slow"], ids=["idle", "in native code"])
-def test_f15_no_orphan_outlives_its_parent(name, tmp_path, model_folder) -> None:
+def test_f15_no_orphan_outlives_its_parent(name, how, tmp_path, model_folder) -> None:
     """F-15: when the parent is killed, the process ends at once, even in the middle of a call."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PARENT), str(model_folder(name)), str(tmp_path / "run"), name],
+        [sys.executable, "-c", textwrap.dedent(PARENT), str(model_folder(name)), str(tmp_path / "run"), name, *how],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -166,9 +167,10 @@ PARENT = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from brownfield.model.process import ModelProcess
+    from brownfield.model.process import ModelProcess, Zygote
     from brownfield.model.process import channel
-    process = ModelProcess.start(Path(sys.argv[1]), runtime_folder=Path(sys.argv[2]))
+    zygote = Zygote() if "zygote" in sys.argv else None
+    process = ModelProcess.start(Path(sys.argv[1]), runtime_folder=Path(sys.argv[2]), zygote=zygote)
     if sys.argv[3] == "slow":
         import threading
         endless = {"times": np.array([10**12])}
@@ -199,4 +201,5 @@ def test_complaints_keep_the_end_only(start) -> None:
 
 
 def _children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "child/__main__.py" in " ".join(child.cmdline())]
+    found = psutil.Process().children(recursive=True)
+    return [child for child in found if "child/__main__.py" in " ".join(child.cmdline())]

@@ -7,6 +7,7 @@ from brownfield.confinement import SandboxPolicy
 from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, WorkerDied, call
 from brownfield.model.process.environment import ENVIRONMENT_RULES, Environments, locked_packages
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
+from brownfield.model.process.zygote import Zygote
 
 __all__ = [
     "ENVIRONMENT_RULES",
@@ -22,6 +23,7 @@ __all__ = [
     "SandboxPolicy",
     "StartFailed",
     "WorkerDied",
+    "Zygote",
     "call",
     "locked_packages",
 ]

@@ -12,6 +12,7 @@ import threading
 from typing import Final
 
 from brownfield.model.process.frames import Decoder, Frame, FrameError
+from brownfield.model.process.zygote import Forked
 
 __all__ = ["ATTEMPTS", "Attempts", "Complaints"]
 
@@ -34,7 +35,7 @@ ATTEMPTS: Final = {
 class Complaints:
     """Reads a process's stderr for as long as it lives, and keeps the end of it."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
         self._stream = process.stderr
         self._kept = b""
         self._thread = threading.Thread(target=self._read, name=f"stderr-{process.pid}", daemon=True)
@@ -60,7 +61,7 @@ class Complaints:
 class Attempts:
     """Hears, after the greeting, what a model tries that its process may not do; what it may say is a closed list."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
         self.seen: tuple[str, ...] = ()
         self._process = process
         self._thread: threading.Thread | None = None

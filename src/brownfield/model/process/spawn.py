@@ -8,6 +8,7 @@ cannot be loaded within the limits.
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import secrets
 import select
@@ -23,8 +24,11 @@ from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
 from brownfield.model.process.hearing import Attempts, Complaints
+from brownfield.model.process.zygote import Forked, Zygote, process_environment
 
 __all__ = ["Hello", "ModelProcess", "ModelTensor", "Program", "StartFailed", "parse_hello"]
+
+_log = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).parent / "child" / "__main__.py"
 _MAX_HELLO_BYTES = 2**20
@@ -101,6 +105,9 @@ class Hello:
         ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
     precision
         In what the engine computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
+    pools
+        Threads of the BLAS and OpenMP libraries that it loaded, as read back from them: by ``openblas``, ``openmp``,
+        ``mkl`` or ``blis``.
     """
 
     inputs: tuple[ModelTensor, ...]
@@ -114,6 +121,7 @@ class Hello:
     resident_mib: float
     sandbox: dict[str, Any]
     precision: str = "fp32"
+    pools: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def parse_hello(frame: Frame) -> Hello:
@@ -142,7 +150,7 @@ class ModelProcess:
         What it said when it was ready.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], socket_path: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, socket_path: Path) -> None:
         self._process = process
         self._complaints = Complaints(process)
         self._attempts = Attempts(process)
@@ -164,6 +172,7 @@ class ModelProcess:
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
         ready_timeout_s: float = 30.0,
+        zygote: Zygote | None = None,
     ) -> Self:
         """Start the process and wait until the model is loaded.
 
@@ -189,6 +198,9 @@ class ModelProcess:
             How it is confined.
         ready_timeout_s
             How long loading may take.
+        zygote
+            What it is forked from where onnxruntime beside this very Python runs it; by default it is started by
+            itself.
 
         Raises
         ------
@@ -210,15 +222,9 @@ class ModelProcess:
             "max_batch_rows": max_batch_rows,
             "sandbox": dataclasses.asdict(sandbox),
         }
-        process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-            [str(program.python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(threads),
-            cwd="/",
-            start_new_session=True,
-        )
+        text = json.dumps(options)
+        forks = zygote is not None and program == Program() and engine == "onnxruntime"
+        process = (_forked(zygote, text) if forks else None) or _started(program, text, threads)
         model = cls(process, runtime_folder / str(options["socket"]))
         try:
             model.hello = model._greet(ready_timeout_s, bundle_folder.name if program.module else "")
@@ -339,6 +345,30 @@ class ModelProcess:
         )
 
 
+def _forked(zygote: Zygote | None, options: str) -> Forked | None:
+    """Fork a process; None where that cannot be done."""
+    try:
+        return zygote.fork(options) if zygote is not None else None
+    except OSError as error:
+        _log.warning(
+            "a model's process is started by itself",
+            extra={"event": "BF-MDL-NO-ZYGOTE", "reason": type(error).__name__},
+        )
+        return None
+
+
+def _started(program: Program, options: str, threads: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 (our own program, no shell)
+        [str(program.python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=process_environment(threads),
+        cwd="/",
+        start_new_session=True,
+    )
+
+
 def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
@@ -351,15 +381,3 @@ def _make_private(folder: Path) -> None:
             got=f"mode {stat.S_IMODE(status.st_mode):04o}",
             next_step="Remove it, or name another folder.",
         )
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """All that the child inherits: numbers of threads, few heaps so that memory comes back, and no telemetry.
-
-    ONNX Runtime's Linux builds since 1.31 send events to their maker unless told not to (measured: a cache in the home
-    folder and a name look-up within seconds); the sandbox would stop it as well, after a thread has been spent on it.
-    """
-    count = str(threads)
-    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    fixed = {"MALLOC_ARENA_MAX": "2", "LC_ALL": "C.UTF-8", "ORT_DISABLE_TELEMETRY": "1"}
-    return {**dict.fromkeys(libraries, count), **fixed}

@@ -74,13 +74,18 @@ class Admission:
             engine_ns = self.row_ns * (rows + sent_rows)
         return engine_ns + self.call_ns * (queued + calls)
 
-    def window(self, cap: int) -> int:
+    def engine_ns(self, rows: int) -> float:
+        """Give what one call of so many rows takes in the engine, as far as is known."""
+        return self.costs.time_ns(rows) if self.costs is not None else self.row_ns * rows
+
+    def window(self, cap: int, full: bool = False) -> int:  # noqa: FBT001, FBT002 (on the path of every request)
         """Give how many calls keep the model busy while an answer is on its way.
 
         A model that needs less for a record than the gateway itself is not what callers wait for: what comes while it
-        computes makes its next call larger, and each call costs the gateway as much as several requests.
+        computes makes its next call larger, and each call costs the gateway as much as several requests. That ends
+        where what waits fills a call (``full``).
         """
-        if 0 < self.row_ns < _GATEWAY_NS:
+        if 0 < self.row_ns < _GATEWAY_NS and not full:
             return 1
         engine_ns = self.full_ns(cap)
         if not engine_ns:
@@ -129,6 +134,6 @@ class Admission:
         """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""
         self.waiting_rows -= rows
         waited_ns = now_ns - max(self._last_answer_ns, sent_ns)
-        engine_ns = self.costs.time_ns(rows) if self.costs is not None else self.row_ns * rows
+        engine_ns = self.engine_ns(rows)
         if waited_ns - engine_ns > self.call_ns:
             self.call_ns += _WEIGHT * (waited_ns - engine_ns - self.call_ns)

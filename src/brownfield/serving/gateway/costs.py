@@ -9,7 +9,8 @@ from typing import Any
 
 __all__ = ["CostCurve", "curve_of"]
 
-_SIZES = 8  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
+_SIZES = 10  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
+_TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for step in range(4)))
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
 _RELEARN_CALLS = 16
 _ENOUGH = 0.95  # of the best rate that was seen
@@ -86,14 +87,7 @@ class CostCurve:
         >>> CostCurve({1: 10, 8: 24}).time_ns(4)
         16000.0
         """
-        points = self._points()
-        if not points:
-            return 0.0
-        for (few, short), (many, long) in pairwise(points):
-            if rows <= many:
-                return max(0.0, short + (long - short) * (rows - few) / (many - few))
-        last_rows, last_ns = points[-1]
-        return last_ns * max(1.0, rows / last_rows)
+        return _time_ns(self._points(), rows)
 
     def _points(self) -> list[tuple[float, float]]:
         return [(known[0], known[1]) for known in self._sizes if known is not None]
@@ -105,8 +99,11 @@ class CostCurve:
     def _best_cap(self) -> int:
         points = self._points()
         largest = max(1, int(points[-1][0])) if points else 1
-        rates = [rows / max(1.0, self.time_ns(rows)) for rows in range(1, largest + 1)]
-        cap = next(rows for rows, rate in enumerate(rates, 1) if rate >= _ENOUGH * max(rates))
+        # Between two points the rate only rises or only falls, so the best of all rows lies beside a point.
+        beside = [rows for few, _ in points for rows in (int(few), int(few) + 1) if 0 < rows <= largest]
+        enough = _ENOUGH * max([_rate(points, rows) for rows in (1, *beside)])
+        tried = [rows for rows in _TRIED if rows < largest]
+        cap = next((rows for rows in tried if _rate(points, rows) >= enough), largest)
         if 2 * cap > largest:  # the rate may rise further: try it out
             cap = 2 * largest
         cap = min(cap, self._most_rows)
@@ -114,6 +111,21 @@ class CostCurve:
             while cap > 1 and self.time_ns(cap) * _SHARE_OF_DEADLINE > self._deadline_ns:
                 cap -= 1
         return cap
+
+
+def _rate(points: list[tuple[float, float]], rows: int) -> float:
+    return rows / max(1.0, _time_ns(points, rows))
+
+
+def _time_ns(points: list[tuple[float, float]], rows: int) -> float:
+    if not points:
+        return 0.0
+    for (few, short), (many, long) in pairwise(points):
+        if rows <= many:
+            line = short + (long - short) * (rows - few) / (many - few)
+            return line if rows >= few else max(line, short * rows / few)  # fewer are no quicker for a row
+    last_rows, last_ns = points[-1]
+    return last_ns * max(1.0, rows / last_rows)
 
 
 def _size(rows: float) -> int:

@@ -20,7 +20,7 @@ from brownfield.errors import (
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
-from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of
+from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
@@ -367,6 +367,8 @@ class Dataplane:
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
+            if had_no_memory(error):
+                version.share_less(sum(ask.checked.rows for ask in asks))
             halves = halved(asks)
             asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
             if not asked_before or version.retries.spend(len(halves)):

@@ -142,13 +142,15 @@ class Connection(asyncio.Protocol):
             if known is not None:
                 self._begin_known(*known, data)
                 return
+        self._whole = data if self._parsing <= _IDLE else b""
         if len(data) > _SLICE_BYTES and not (self._parsing == _BODY and len(data) <= self._left - self._received):
             self._held += data
+            self._pump()
+            self._whole = b""
         else:
-            self._whole = data if self._parsing <= _IDLE else b""
             self._feed(data)
             self._whole = b""
-        self._pump()
+            self._pump()
 
     def _begin_known(self, head: "Head", begin: int, data: bytes) -> None:
         """Answer a whole request whose head was parsed before: the parser, between two requests, need not see it."""

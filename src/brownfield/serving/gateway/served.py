@@ -1,5 +1,6 @@
 """What is served now: one frozen snapshot per integration, swapped as a whole when the declaration changes."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ __all__ = ["Kept", "Record", "Served", "Snapshot", "Version", "in_contract"]
 
 Kept = tuple["Decision", "Split", int, "Columns | None"]
 """What is kept of one answer: the decision, its latency split, the number of rows, the checked inputs."""
+
+_log = logging.getLogger(__name__)
 
 Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision; called with the parts of :data:`Kept`."""
@@ -103,7 +106,8 @@ class Version:
     @property
     def window(self) -> int:
         """Most calls that are with the workers at a time; the rest waits here, where it can be ordered and shed."""
-        return self.admission.window(self.call_rows)
+        cap = self.call_rows
+        return self.admission.window(cap, self.waiting.rows >= cap)
 
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
@@ -113,7 +117,11 @@ class Version:
         if not self.pool.ready:
             return "worker"
         left_ns *= ask.priority.share
-        alone = not self.admission.waiting_rows and ask.checked.rows <= self.row_cap
+        rows = ask.checked.rows
+        # Where nobody is before it, what calls took beside the engine is no reason: nothing would be learned any more.
+        alone = not self.admission.waiting_rows and (
+            rows <= self.call_rows or self.admission.engine_ns(rows) <= left_ns
+        )
         if not alone and not self._in_time(ask, left_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
@@ -127,16 +135,25 @@ class Version:
     def _in_time(self, ask: "Ask", left_ns: float) -> bool:
         """Whether an answer may be hoped for: of a large request also where nobody is before it."""
         rows, waiting, admission, cap = ask.checked.rows, self.waiting, self.admission, self.call_rows
+        left_ns += (-(-rows // cap) - 1) * admission.call_ns  # a large one is one call, not as many as fill the cap
         calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
         if admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows) <= left_ns:
             return True  # even behind everybody
-        return admission.wait_ns(rows + waiting.ahead(ask, self.row_cap), cap, calls, sent_rows) <= left_ns
+        return admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows) <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
         ask.entered_ns = now_ns
         ask.queued = self
-        self.admission.waiting_rows += self.waiting.put(ask, self.row_cap)
+        self.admission.waiting_rows += self.waiting.put(ask, self.call_rows)
+
+    def share_less(self, rows: int) -> None:
+        """Put together half as many rows from now on: a shared call of so many was too large for the memory."""
+        smaller = max(1, rows // 2)
+        if smaller < self.row_cap:
+            self.row_cap = smaller
+            extra = {"event": "BF-GTW-CALLS-HALVED", "version": self.name, "rows": smaller}
+            _log.warning("a shared call was too large for the model's memory: further ones are smaller", extra=extra)
 
     def worker_joined(self, now_ns: int = 0) -> None:
         """Take in that a new worker can be asked."""

@@ -7,7 +7,6 @@ Tensor fields travel as they are. Refused: whatever the protocol or the contract
 
 import math
 import struct
-from array import array as packed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -244,8 +243,8 @@ def _from_json(tensor: InputTensor, elements: int) -> np.ndarray[Any, Any]:
     quick = QUICK.get(datatype)
     if quick is not None and set(map(type, flat)) == quick.kind:
         try:
-            return np.frombuffer(packed(quick.code, flat), quick.dtype).reshape(tensor.shape)
-        except OverflowError:
+            return np.frombuffer(struct.pack(f"{len(flat)}{quick.code}", *flat), quick.dtype).reshape(tensor.shape)
+        except struct.error:  # out of the type's range
             pass
     if datatype == "FP16":
         refuse(tensor.name, "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)

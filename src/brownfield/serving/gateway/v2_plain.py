@@ -6,7 +6,6 @@ or may not be, such a request. Refused here: only what the contract refuses.
 
 import math
 import struct
-from array import array as packed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -98,8 +97,8 @@ class PlainReader:
             if rows < 1 or shape[0] != rows or len(data) != rows * wanted.size or not self._are_plain(data, wanted):
                 return None
             try:
-                held = wanted.one.pack(*data) if rows == 1 else packed(wanted.code, data)
-            except (OverflowError, struct.error):
+                held = wanted.one.pack(*data) if rows == 1 else struct.pack(f"<{len(data)}{wanted.code}", *data)
+            except struct.error:  # out of the type's range
                 return None
             columns[tensor.name] = np.ndarray(shape, wanted.dtype, held)
         if len(columns) != len(self._inputs):

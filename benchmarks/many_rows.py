@@ -1,0 +1,126 @@
+"""100 rows a request, in JSON and as binary tensors, beside ONNX Runtime in a process of its own with the same batch.
+
+Everything on, as in ``bench_serving.py``, whose section ``rows`` this is. Engine and server take turns within a round,
+so the ratios hold although the figures move. A deadline of 20 s lets requests of a slow model live; that every answer
+is the model's own is read from the metrics.
+
+    python benchmarks/bench_serving.py --only rows
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from brownfield.serving import Background, serve_workspace
+from served_mlp import load
+from serving_models import Model, lay_out
+
+__all__ = ["rows"]
+
+ROWS, CONNECTIONS = 100, 4
+LUA = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "%s"
+%s
+local file = io.open("%s", "rb")
+wrk.body = file:read("*a")
+file:close()
+function done(summary, latency)
+  local errors = summary.errors
+  local wrong = errors.connect + errors.read + errors.write + errors.timeout + errors.status
+  local p99 = latency:percentile(99)
+  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p99))
+end
+"""
+ENGINE = """
+import sys, time, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, rows = int(sys.argv[2]), int(sys.argv[3])
+options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+model = onnxruntime.InferenceSession(sys.argv[1], options)
+kinds = {"tensor(float)": "f4", "tensor(int64)": "i8"}
+inputs = {node.name: numpy.ones((rows, node.shape[1]), kinds[node.type]) for node in model.get_inputs()}
+model.run(None, inputs)
+began, calls = time.perf_counter(), 0
+while time.perf_counter() - began < float(sys.argv[4]):
+    model.run(None, inputs)
+    calls += 1
+print(calls * rows / (time.perf_counter() - began))
+"""
+
+
+def rows(model: Model, _: Any, options: Any, results: Any) -> None:
+    """Measure and print the shares of the engine's rate."""
+    with tempfile.TemporaryDirectory() as place, _served(model, Path(place)) as served:
+        scripts = _scripts(model, Path(place))
+        found: dict[str, list[dict[str, float]]] = {kind: [] for kind in scripts}
+        shares: dict[str, list[float]] = {kind: [] for kind in scripts}
+        for turn in range(options.rounds):
+            for kind, script in scripts.items():
+                alone = results.measured(
+                    f"rows-engine {model.name} {kind} {turn}", lambda: {"rows_per_s": _engine(model, options.seconds)}
+                )
+                asked = results.measured(
+                    f"rows {model.name} {kind} {turn}",
+                    lambda script=script: _asked(served, model, script, options.seconds),
+                )
+                found[kind].append(asked)
+                shares[kind].append(asked["rps"] * ROWS / alone["rows_per_s"])
+    for kind, runs in found.items():
+        middle = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
+        share, low, high = statistics.median(shares[kind]), min(shares[kind]), max(shares[kind])
+        print(
+            f"{model.name}, {ROWS} rows a request, {kind}: {share:.2f} of the engine alone ({low:.2f} to {high:.2f};"
+            f" goal 0.5), {middle['rps'] * ROWS:,.0f} rows/s, {middle['cpu_us']:.0f} us of CPU a request"
+        )
+
+
+@contextmanager
+def _served(model: Model, folder: Path) -> Iterator[Background]:
+    lay_out(folder / "workspace", model, deadline_ms=20_000)
+    with serve_workspace(folder / "workspace", ready_timeout_s=120) as served:
+        yield served
+        metrics = urllib.request.urlopen(f"{served.url}/metrics").read().decode()  # noqa: S310 (our own server)
+    answers = re.findall(r'brownfield_answers_total\{.*source="(\w+)".*\} (\d+)', metrics)
+    fallen = sum(int(count) for source, count in answers if source != "model")
+    assert answers, "no metrics"
+    assert not fallen, f"{fallen} answers are fallbacks"
+
+
+def _scripts(model: Model, folder: Path) -> dict[str, Path]:
+    json_bytes, binary = model.binary(ROWS)
+    kinds = {
+        "JSON": (model.body(ROWS), "application/json", ""),
+        "binary": (
+            binary,
+            "application/octet-stream",
+            f'wrk.headers["Inference-Header-Content-Length"] = "{json_bytes}"',
+        ),
+    }
+    scripts = {}
+    for kind, (body, media_type, header) in kinds.items():
+        (folder / f"{kind}.body").write_bytes(body)
+        scripts[kind] = folder / f"{kind}.lua"
+        scripts[kind].write_text(LUA % (media_type, header, folder / f"{kind}.body"), encoding="utf-8")
+    return scripts
+
+
+def _asked(served: Background, model: Model, script: Path, seconds: float) -> dict[str, float]:
+    url = f"{served.url}/v2/models/{model.name}/infer"
+    return load(url, script, served.process.pid, CONNECTIONS, max(1, round(seconds)))
+
+
+def _engine(model: Model, seconds: float) -> float:
+    """Rows a second of ONNX Runtime alone, one call after another, with the threads that the server declares."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(model.onnx)
+        file.flush()
+        command = [sys.executable, "-c", ENGINE, file.name, str(model.threads), str(ROWS), str(seconds)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
