@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "available_mib", "give_way", "pss_mib", "read_host"]
+__all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "pss_mib", "read_host"]
 
 _MIB = 2**20
 _FLAGS = frozenset(
@@ -155,6 +155,25 @@ def pss_mib(pid: int, root: Path = Path("/")) -> float:
     """
     for line in _text(root / f"proc/{pid}/smaps_rollup").splitlines():
         if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def data_mib(pid: int, root: Path = Path("/")) -> float:
+    """Private writable memory of a process in MiB, as ``RLIMIT_DATA`` counts it; 0.0 when it has gone.
+
+    Parameters
+    ----------
+    pid, root
+        As in :func:`pss_mib`.
+
+    Examples
+    --------
+    >>> data_mib(os.getpid()) > 1
+    True
+    """
+    for line in _text(root / f"proc/{pid}/status").splitlines():
+        if line.startswith("VmData:"):
             return int(line.split()[1]) / 1024
     return 0.0
 

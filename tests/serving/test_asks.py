@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
+from brownfield.model.process import RunFailed
 from brownfield.serving.gateway import Dataplane, Snapshot, Split
 from brownfield.serving.gateway.asks import Ask
 
@@ -106,6 +107,26 @@ def test_f79_a_model_that_fails_for_all_is_not_asked_for_each(served, pool, call
     calls.clear()
     answers(served, [record(1)] * 96)
     assert len(calls) == 3 + 2
+
+
+def test_f23_calls_that_are_too_large_for_the_memory_become_smaller_and_stay_so(served, pool, calls):
+    """F-23: everybody is answered by the model, the size is halved until it fits, and it is remembered."""
+    served.champion.row_cap = 32
+    shared = pool.function
+
+    def small(tensors):
+        outputs = shared(tensors)
+        if len(tensors["x"]) > 8:
+            raise RunFailed("no memory", cause="memory")
+        return outputs
+
+    pool.function = small
+    given = answers(served, [record(1)] * 32)
+    assert {answer.decision.source for answer in given} == {"model"}
+    assert sorted(calls) == [8, 8, 8, 8, 16, 16, 32]
+    calls.clear()
+    answers(served, [record(1)] * 32)
+    assert calls == [8, 8, 8, 8]
 
 
 def test_f79_one_at_fault_among_32_is_found_within_the_budget(served, pool, calls):

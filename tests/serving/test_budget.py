@@ -33,6 +33,23 @@ def workspace(risk, tmp_path):
     return make
 
 
+@pytest.mark.parametrize("keep", [True, False], ids=["kept loaded", "on demand"])
+@pytest.mark.parametrize(("memory_mib", "fits"), [(430, True), (460, False)])
+def test_the_version_before_takes_memory_as_well(workspace, tmp_path, memory_mib, fits, keep):
+    """Where a chain asks for it its process stays beside the model's, so both must fit; it takes no further core."""
+    workspace((f"{{memory_mib: {memory_mib}, cpu_cores: 2}}", keep))
+    declaration = tmp_path / "integrations" / "m0" / "integration.yaml"
+    declaration.write_text(
+        declaration.read_text().replace("deadline_ms: 50", "deadline_ms: 50, chain: [previous_version]")
+    )
+    spec = load_workspace(tmp_path)
+    if fits or not keep:
+        check_budgets(spec, HOST)
+    else:
+        with pytest.raises(DeclarationError, match=r"m0 460, m0 \(previous version\) 460"):
+            check_budgets(spec, HOST)
+
+
 @pytest.mark.parametrize(
     ("models", "serving", "host"),
     [

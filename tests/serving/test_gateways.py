@@ -156,6 +156,7 @@ def test_figures_are_those_of_all_gateways(two):
     assert told["inference_stats"]["success"]["ns"] > 0
     until(lambda: count(running, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
     assert count(running, r'brownfield_model_threads\{integration="risk"\}') >= 1
+    assert count(running, r'brownfield_model_pool_threads\{integration="risk",pool="onnxruntime"\}') == 1
     assert count(running, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
 
 

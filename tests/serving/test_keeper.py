@@ -198,6 +198,26 @@ def test_f06_a_silent_process_is_replaced_and_a_slow_one_is_not(channels, monkey
     assert (len(starts) == 2) is replaced
 
 
+@pytest.mark.parametrize(("late", "greets"), [(True, True), (False, False)], ids=["own loop was late", "no greeting"])
+def test_f18_a_loop_that_was_blocked_ends_no_process_by_mistake(monkeypatch, late, greets):
+    """F-18: when this loop itself did not listen in time, the process is asked once more before it is called hung."""
+    asked = []
+
+    class Connect:
+        @staticmethod
+        async def connect(_path, *, timeout_s):
+            asked.append(timeout_s)
+            if len(asked) == 1:
+                if late:
+                    time.sleep(2 * timeout_s)  # noqa: ASYNC251 (the loop is blocked)
+                raise WorkerUnavailable("no greeting")
+            return Channel(lambda: None)
+
+    monkeypatch.setattr(keeper_module, "ModelChannel", Connect)
+    assert asyncio.run(keeper_module._greets(Process(), 0.02)) is greets
+    assert len(asked) == 1 + late
+
+
 def test_a_keeper_begins_again_after_its_end(channels):
     """Unloaded and loaded again: another process, and the first is gone."""
     processes = []

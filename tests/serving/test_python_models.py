@@ -131,6 +131,22 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
     assert "4711" not in running.log
 
 
+def test_f11_a_model_that_leaks_is_replaced_and_nobody_fails(harmful_workspace, serving):
+    """F-11: 10 MiB for each request, until its process has taken nearly all it may; then another takes its place."""
+    running = serving(harmful_workspace())
+    [before] = running.model_pids()
+    ends = time.monotonic() + 120
+    while not events(running, "BF-SRV-RECYCLED"):
+        assert time.monotonic() < ends
+        assert running.predict([HARM["leak"], 0, 0, 0])["prediction"]["y"] in ([915.0], [0.5])
+        time.sleep(0.1)
+    while not by_model(running.predict([1, 2, 3, 4])):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    assert running.model_pids() != [before]
+    assert events(running, "BF-WRK-QUARANTINED") == []
+
+
 @pytest.mark.parametrize("harm", ["abort", "loop"], ids=["F-05-crash", "F-05-hang"])
 def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_workspace, serving, traffic, harm):
     """F-05: sent again and again it ends a process once in company and twice alone, then it is refused unasked."""

@@ -104,6 +104,35 @@ async def wanted(made, *names):
             await made.models[name].loading
 
 
+@pytest.mark.parametrize(
+    ("first_mib", "now_mib", "limit_mib", "replaced"),
+    [(100, 280, 300, True), (100, 260, 300, False), (280, 290, 300, False), (100, 900, None, False)],
+    ids=["F-11 grown to the bound", "below it", "large from the start", "no bound"],
+)
+def test_f11_a_process_that_keeps_taking_memory_is_replaced(
+    clock, monkeypatch, first_mib, now_mib, limit_mib, replaced
+):
+    """F-11: only one that has grown, to what it may take; the gateways stop asking it before it is ended."""
+
+    async def run():
+        leaky = model("a", keep=True)
+        leaky.memory_mib = limit_mib
+        made = residence(clock, leaky)
+        await made.load("a")
+        leaky.keeper.process = SimpleNamespace(pid=4711)
+        for mib in (first_mib, now_mib):
+            monkeypatch.setattr(residence_module, "data_mib", lambda _, mib=mib: mib)
+            made.measure()
+        made.told.clear()
+        await made.replace_leaking()
+        return made
+
+    made = asyncio.run(run())
+    assert [each["a"] for each in made.told] == (["unloaded", "ready"] if replaced else [])
+    assert made.models["a"].recycles == replaced
+    assert up(made) == {"a"}
+
+
 def test_a_model_is_loaded_once_however_many_ask(clock):
     """And the gateways are told."""
     made = residence(clock, model("a"))

@@ -1,4 +1,8 @@
-"""A served workspace in storms of faults: real processes and signals, distinct questions whose answers are known."""
+"""A served workspace in storms of faults: real processes and signals, distinct questions whose answers are known.
+
+``BROWNFIELD_ANSWERS`` and ``BROWNFIELD_STORM_S`` say how many answers are held against what is known, and for how long
+processes are killed; the figures of the documents are of 100,000 and 20 s.
+"""
 
 import asyncio
 import contextlib
@@ -16,6 +20,9 @@ import pytest
 from brownfield.store import open_store, read_journal
 
 pytestmark = pytest.mark.full
+
+ANSWERS = int(os.environ.get("BROWNFIELD_ANSWERS", "6000"))
+STORM_S = float(os.environ.get("BROWNFIELD_STORM_S", "6"))
 
 
 class Askers(threading.Thread):
@@ -97,7 +104,7 @@ def askers():
 def test_i6_no_reply_is_another_ones(risk, serving, askers, tmp_path):
     """I6: of thousands of distinct questions by 64 callers, shared calls and all, each answer is its own."""
     asked = askers(serving(risk.workspace(tmp_path, deadline_ms=60_000)), 64)
-    asked.until(lambda answers: answers["model"] >= 6000)
+    asked.until(lambda answers: answers["model"] >= ANSWERS, 60 + ANSWERS / 50)
     assert asked.end() == []
     assert asked.answers["constant"] == 0
 
@@ -109,7 +116,7 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
     asked.until(lambda answers: answers["model"] > 100)
     draw = np.random.default_rng(7)
     killed = 0
-    for _ in range(12):
+    for _ in range(round(2 * STORM_S)):
         workers = running.model_pids()
         if workers:
             with contextlib.suppress(ProcessLookupError):
@@ -119,7 +126,7 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
     total = sum(asked.answers.values())
     asked.until(lambda answers: sum(answers.values()) > total + 100)
     assert asked.end() == []
-    assert killed >= 3
+    assert killed >= 3  # later ones find it pausing, and then quarantined
     assert asked.answers["constant"] > 0
 
 

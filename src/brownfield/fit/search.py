@@ -52,6 +52,7 @@ _MOST_SCREENED, _MOST_REFINED, _MOST_FINAL = 5, 1, 4
 _GLANCED_ROWS = 20
 _UNKNOWN = "the most harmful one"
 _FINAL_SHARE = 0.4
+_LEAST_FINAL_S = 15.0
 _MODEL = "model.onnx"
 
 
@@ -231,6 +232,7 @@ class _Search:
             try:
                 known = rank(recipe, self._source, **self._inputs(recipe))
             except BuildFailed as error:
+                self._check_time(_FINAL_SHARE)  # it may be the time that was too short
                 candidate = Candidate(recipe=msgspec.structs.replace(recipe, left_out=(_UNKNOWN,)))
                 self._table[candidate.name] = _failed(candidate, "build", error)
                 return []
@@ -243,7 +245,7 @@ class _Search:
         return {
             "calibration": self._calibration,
             "ranges": self._models / f"ranges-{recipe.calibrator}-{tensors}.json",
-            "timeout_s": max(5.0, self._limit_s / 4),
+            "timeout_s": max(5.0, min(self._limit_s / 4, self._left_s(_FINAL_SHARE))),
         }
 
     def _brought(self) -> list[Recipe]:
@@ -294,6 +296,7 @@ class _Search:
                 return None
             build(candidate.recipe, self._source, self._path(candidate.recipe), **self._inputs(candidate.recipe))
         except BuildFailed as error:
+            self._check_time(_FINAL_SHARE)
             return _failed(candidate, "build", error)
         return None
 
@@ -334,7 +337,7 @@ class _Search:
             if row is None or (last and not decided(row, self._wanted)):
                 self._check_time(0.0 if last else _FINAL_SHARE)
                 self._show(f"{stage} {candidate.name}", number, len(candidates))
-                self._share_s = (self._limit_s - (time.monotonic() - self._began)) / (len(candidates) - number) / 2
+                self._share_s = self._left_s() / (len(candidates) - number) / 2
                 row = self._try(stage, candidate)
                 self._journal.add(stage, candidate.name, row)
             self._table[candidate.name] = row
@@ -386,9 +389,9 @@ class _Search:
         )
 
     def _seconds(self, stage: str) -> float:
-        """How long to time a candidate; in the last stage up to half its share of what is left, for the answers."""
+        """How long to time a candidate; in the last stage half its share of what is left, for there are answers too."""
         scaled = _SECONDS[stage] * min(1.0, self._limit_s / 600.0)
-        return max(scaled, min(_SECONDS[stage], self._share_s)) if stage == "final" else scaled
+        return max(min(scaled, _LEAST_FINAL_S), min(_SECONDS[stage], self._share_s)) if stage == "final" else scaled
 
     def _reference_answers(self, final: bool, part: Rows) -> Answers:  # noqa: FBT001 (one of two parts)
         name = "final" if final else "selection"
@@ -410,8 +413,11 @@ class _Search:
         return known["memory_mib"]
 
     def _check_time(self, kept_share: float) -> None:
-        if time.monotonic() - self._began > self._limit_s * (1 - kept_share):
+        if self._left_s(kept_share) < 0:
             raise _TimeUp
+
+    def _left_s(self, kept_share: float = 0.0) -> float:
+        return self._limit_s * (1 - kept_share) - (time.monotonic() - self._began)
 
     def _show(self, what: str, done: int = 0, total: int | None = None) -> None:
         self._progress(what, done, total)

@@ -28,7 +28,7 @@ class Want(NamedTuple):
     Parameters
     ----------
     integration
-        Whose model.
+        Whose model, and whether it is that of the version before.
     cpu_cores, memory_mib
         As declared; None where nothing is.
     keep_loaded
@@ -42,14 +42,20 @@ class Want(NamedTuple):
 
 
 def wants(spec: "WorkspaceSpec") -> list[Want]:
-    """Give what each integration with a model declares for it."""
+    """Give what each integration with a model declares for it, and for the version before where a chain asks for it.
+
+    That one answers instead of the model, so it needs no core of its own; but its process is there beside the other.
+    """
     found = []
     for name, one in spec.integrations.items():
         if one.model is None:
             continue
         declared = one.document.data.get("constraints") or {}
         cores = one.constraints.cpu_cores if "cpu_cores" in declared else None
-        found.append(Want(name, cores, one.constraints.memory_mib, one.model.keep_loaded))
+        memory_mib, keep = one.constraints.memory_mib, one.model.keep_loaded
+        found.append(Want(name, cores, memory_mib, keep))
+        if any(step.previous_version for step in one.fallback.chain):
+            found.append(Want(f"{name} (previous version)", None, memory_mib, keep))
     return found
 
 

@@ -59,6 +59,12 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
             "How often a model's process was replaced after its end.",
             lambda one: one.loaded.keeper.restarts if one.loaded.keeper else 0,
         ),
+        (
+            "brownfield_model_recycles_total",
+            "counter",
+            "How often a model's process was replaced because it kept taking memory.",
+            lambda one: one.recycles,
+        ),
         ("brownfield_model_loads_total", "counter", "How often a model was loaded.", lambda one: one.loads),
         (
             "brownfield_model_evictions_total",
@@ -71,6 +77,11 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
         yield from family(name, kind, meaning)
         for integration, one in models:
             yield f"{name}{{{labelled(integration=integration)}}} {read(one)}"
+    name = "brownfield_model_pool_threads"
+    yield from family(name, "gauge", "Threads of the engine and of the BLAS and OpenMP libraries, as they say.")
+    for integration, one in models:
+        for pool, n in sorted(_pools(one).items()):
+            yield f"{name}{{{labelled(integration=integration, pool=pool)}}} {n}"
     name = "brownfield_model_state"
     yield from family(name, "gauge", "1 for the state in which a model is.")
     for integration, one in models:
@@ -92,6 +103,14 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
 def _alone(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:
     yield from family(name, kind, meaning)
     yield f"{name} {value}"
+
+
+def _pools(one: "Resident") -> dict[str, int]:
+    """Threads that the libraries of a process were left with, by what its greeting said."""
+    process = one.loaded.keeper.process if one.loaded.keeper else None
+    if process is None or not one.is_up:
+        return {}
+    return {process.hello.engine: process.hello.threads, **process.hello.pools}
 
 
 def _threads(one: "Resident") -> int:

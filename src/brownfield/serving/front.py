@@ -33,6 +33,7 @@ from brownfield.serving.local import CONTROL, local_address
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
 from brownfield.serving.tls import load_certificate
+from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from brownfield.integration import WorkspaceSpec
@@ -135,6 +136,7 @@ class Front:
         loop.add_signal_handler(signal.SIGTERM, self._end)
         kept = (self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling())
         tasks = [loop.create_task(each) for each in kept]
+        Watchdog().watch()
         sys.setswitchinterval(_SWITCH_S)
         gc.set_threshold(_GC_OBJECTS)
         try:

@@ -7,7 +7,7 @@ A store that cannot be written is told in the log and does not keep the workspac
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock
 from brownfield.errors import StoreError
@@ -17,7 +17,7 @@ from brownfield.store import Store, open_store
 if TYPE_CHECKING:
     from brownfield.integration import WorkspaceSpec
 
-__all__ = ["enter_history", "enter_move"]
+__all__ = ["enter_clock", "enter_history", "enter_move"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +68,18 @@ def enter_move(path: Path, action: str, integration: str, who: str, clock: Clock
     clock
         Stamps the entry.
     """
+    _append(path, clock, actor=who or "anonymous", action=action, subject=integration, detail={})
+
+
+def enter_clock(path: Path, set_s: float, clock: Clock) -> None:
+    """Enter that the machine's clock was set, by so many seconds: stamps before and after it are not one scale."""
+    _append(path, clock, actor=_ACTOR, action="clock.set", subject="workspace", detail={"seconds": round(set_s)})
+
+
+def _append(path: Path, clock: Clock, **entry: Any) -> None:
     try:
         with open_store(path, clock=clock) as store:
-            store.audit.append(actor=who or "anonymous", action=action, subject=integration, detail={})
+            store.audit.append(**entry)
     except (StoreError, OSError) as error:
         _log.error(
             "the store cannot be written: what was done is not entered",

@@ -230,6 +230,7 @@ class Loader:
                 zygote=self._zygote,
                 **bundle.session.started_with,
             )
+            _warn_of_threads(loaded, process.hello.pools)
             try:
                 warm_up(bundle, process)
             except BaseException:
@@ -245,6 +246,14 @@ class Loader:
             patience_s=max(_LEAST_PATIENCE_S, 10 * report.answer_s),
             clock=self._clock,
         )
+
+
+def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
+    """Say that a library was not left with the threads it was told: models then take each other's cores."""
+    for pool, threads in pools.items():
+        if threads > loaded.threads:
+            extra = {"event": "BF-SRV-THREADS", "integration": loaded.integration, "pool": pool, "threads": threads}
+            _log.warning("a library of the model would use more threads than are declared", extra=extra)
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:

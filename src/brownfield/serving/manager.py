@@ -22,6 +22,7 @@ from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.model import Environments
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.clock_jumps import ClockJumps
 from brownfield.serving.deaths import Deaths
 from brownfield.serving.declared import Declared, digest_of
 from brownfield.serving.figures import manager_lines
@@ -29,13 +30,14 @@ from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.gateway import PipelineStatus
 from brownfield.serving.gateway.pipeline import pipeline_lines
 from brownfield.serving.gateway.summing import merged_exposition, merged_statistics
-from brownfield.serving.history import enter_history, enter_move
+from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
+from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,7 @@ class Manager:
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
         self._var = declared.spec.folder / "var"
+        self._jumps = ClockJumps(self._clock)
         self._started = False
         self._supervisor = os.getppid()
 
@@ -97,6 +100,7 @@ class Manager:
 
     async def _manage(self, control: socket.socket, life: int) -> int:
         loop = asyncio.get_running_loop()
+        Watchdog().watch()
         self._ended = asyncio.Event()
         self._reloads = asyncio.Lock()
         self._publishing = asyncio.Lock()
@@ -345,6 +349,16 @@ class Manager:
         while True:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
+            await self._residence.replace_leaking()
+            await self._look_at_clock()
+
+    async def _look_at_clock(self) -> None:
+        """Tell and enter that somebody set the machine's clock."""
+        set_s = self._jumps.look()
+        if set_s:
+            extra = {"event": "BF-SRV-CLOCK-SET", "seconds": round(set_s)}
+            _log.warning("the machine's clock was set: times before and after are not one scale", extra=extra)
+            await asyncio.to_thread(enter_clock, self._var / "brownfield.db", set_s, self._clock)
 
     async def _keep_gateways(self) -> None:
         """End gateways that hang: the supervisor starts them again."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, NotFound, Unavailable
-from brownfield.host import available_mib, pss_mib
+from brownfield.host import available_mib, data_mib, pss_mib
 from brownfield.serving.loading import Loaded
 from brownfield.serving.plan import Placement, State
 from brownfield.serving.workers.keeper import WorkerState
@@ -28,6 +28,8 @@ _THRASH_COUNT = 3
 _FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
 _LONGEST_PAUSE_S = 300.0
 _SPARE_SHARE = 0.05  # of what is free stays free
+_LEAK_SHARE = 0.9  # of its memory that a process may take before it is replaced, where it began with notably less
+_LEAK_GROWTH_SHARE = 0.1
 _STATES: Mapping[WorkerState, State] = {
     WorkerState.STARTING: "loading",
     WorkerState.READY: "ready",
@@ -63,6 +65,10 @@ class Resident:
         How often it was loaded and evicted.
     pss_mib
         Memory of its process as last measured; what it took is remembered after its end.
+    data_mib, first_data_mib
+        What its declared bound counts of it, and what that was when it was first measured.
+    recycles
+        How often its process was replaced because it kept taking memory.
     """
 
     loaded: Loaded
@@ -74,8 +80,12 @@ class Resident:
     loads: int = 0
     evictions: int = 0
     pss_mib: float = 0.0
+    data_mib: float = 0.0
+    first_data_mib: float = 0.0
+    recycles: int = 0
     evicted_at_s: float = -math.inf
     counted_at_s: float = 0.0
+    measured_pid: int = 0
     loading: "asyncio.Task[None] | None" = field(default=None, repr=False)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
@@ -95,6 +105,15 @@ class Resident:
     def need_mib(self) -> float:
         """Memory that loading it will take: as measured before, else as when it was tried."""
         return self.pss_mib or self.loaded.need_mib
+
+    @property
+    def leaks(self) -> bool:
+        """Whether its process has taken nearly all the memory it may, and not at its start."""
+        limit_mib = self.loaded.memory_mib
+        if limit_mib is None or self.placement.state != "ready":
+            return False
+        grown_mib = self.data_mib - self.first_data_mib
+        return self.data_mib >= _LEAK_SHARE * limit_mib and grown_mib >= _LEAK_GROWTH_SHARE * limit_mib
 
     @property
     def placement(self) -> Placement:
@@ -238,7 +257,22 @@ class Residence:
         for one in tuple(self.models.values()):
             keeper = one.loaded.keeper
             if keeper is not None and keeper.process is not None and keeper.state is WorkerState.READY:
-                one.pss_mib = pss_mib(keeper.process.pid) or one.pss_mib
+                pid = keeper.process.pid
+                one.pss_mib, one.data_mib = pss_mib(pid) or one.pss_mib, data_mib(pid)
+                if pid != one.measured_pid:
+                    one.measured_pid, one.first_data_mib = pid, one.data_mib
+
+    async def replace_leaking(self) -> None:
+        """Begin anew with processes that keep taking memory: what they were asked is answered first, then fallbacks."""
+        for one in tuple(self.models.values()):
+            if not one.leaks:
+                continue
+            extra = {"event": "BF-SRV-RECYCLED", "integration": one.loaded.integration, "data_mib": round(one.data_mib)}
+            _log.warning("a model's process keeps taking memory and is replaced", extra=extra)
+            one.recycles += 1
+            one.reason = "its process kept taking memory and is replaced"
+            await self._end(one)
+            await self._load_wanted(one)
 
     async def _load_wanted(self, one: Resident) -> None:
         try:

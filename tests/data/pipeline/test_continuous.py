@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from brownfield.data.pipeline.continuous import next_pause_s
+from brownfield.data.pipeline.continuous import _Loop, next_pause_s
+from brownfield.testing import FakeClock
 from harness.delivery import Soak, SqliteSink, SqliteSource
 
 pytestmark = pytest.mark.full
@@ -85,6 +86,24 @@ def test_a_run_by_hand_beside_it_is_waited_for(shop):
     with one_run(shop.folder / "var/data/soak"), started(shop) as (_, told):
         line = told()
     assert (line["state"], "another run" in line["reason"]) == ("waiting", True)
+
+
+def test_f66_runs_do_not_go_by_the_time_of_day(shop, monkeypatch):
+    """F-66: while the clock of the machine is set back and forth, a pause is as long as declared, and ends once."""
+    loop = _Loop(shop.folder, "soak")
+    loop._clock = clock = FakeClock()
+    waits = []
+
+    def wait(seconds):
+        waits.append(seconds)
+        clock.advance(seconds)
+        clock.jump(3600 if len(waits) % 2 else -7200)
+        return False
+
+    monkeypatch.setattr(loop._wake, "wait", wait)
+    monkeypatch.setattr(loop, "_tell", lambda *_: None)
+    loop._wait(3600.0)
+    assert sum(waits) == pytest.approx(3600)
 
 
 def test_pauses_grow_with_failures_and_stay_within_bounds():

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -207,3 +207,18 @@ def test_quiet_hours_are_heeded_in_their_zone(budget, time, at, quiet):
         pass
     with pytest.raises(SourceUnavailable, match="left alone"), made.rows(1):
         pass
+
+
+@pytest.mark.parametrize(
+    ("day", "minutes"),
+    [((2026, 3, 28), [30, 0]), ((2026, 10, 24), [30, 60]), ((2016, 12, 31), [30, 30])],
+    ids=["F-66 spring", "F-66 autumn", "F-66 leap second"],
+)
+def test_f66_quiet_hours_hold_where_the_clock_is_changed(day, minutes):
+    """F-66: an hour that is left out is not quiet, one that comes twice is quiet twice, and no minute more."""
+    quiet = Quiet.parse("Europe/Berlin", ["02:15-02:45"])
+    noon = datetime(*day, 11, tzinfo=UTC)
+    for number, expected in enumerate(minutes):
+        begin = noon + timedelta(days=number - 1)
+        found = sum(quiet.until(begin + timedelta(minutes=n)) is not None for n in range(24 * 60))
+        assert found == expected

@@ -67,6 +67,60 @@ def test_a_class_says_what_it_is_and_answers_a_batch(start_class):
     assert process.attempts == ()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_libraries_are_read_back_from_them(start_class, threads):
+    """Every BLAS that numpy brings would use as many as it was told, whatever the machine has."""
+    process = start_class("    def load(self, folder): pass\n", threads=threads)
+    assert process.hello.pools
+    assert set(process.hello.pools.values()) == {threads}
+
+
+def test_a_model_that_takes_more_threads_is_seen(start_class):
+    """What a library would really use is told, not what its settings say."""
+    process = start_class(
+        "    def load(self, folder):\n"
+        "        import ctypes, glob, numpy, os\n"
+        "        for path in glob.glob(os.path.dirname(numpy.__file__) + '.libs/*openblas*'):\n"
+        "            ctypes.CDLL(path).scipy_openblas_set_num_threads64_(2)\n",
+        threads=1,
+    )
+    assert process.hello.pools == {"openblas": 2}
+
+
+DEVICE = """
+    def load(self, folder):
+        import m_driver
+        self.device = m_driver.probe()
+
+    def predict(self, inputs):
+        class OutOfMemoryError(RuntimeError):
+            pass
+        if self.device == "device" and len(inputs["x"]) > 4:
+            raise OutOfMemoryError("tried to allocate")
+        return {"y": inputs["x"]}
+"""
+
+
+@pytest.mark.parametrize("probe", ["device", "cpu", "lost"], ids=["F-23 memory", "F-23 cpu instead", "F-23 lost"])
+def test_f23_a_device_that_is_small_or_lost(start_class, tmp_path, probe):
+    """F-23: a batch too large for it is an error of its own kind; without it the class chooses, or does not start."""
+    driver = "def probe():\n" + ("    raise RuntimeError('no device')" if probe == "lost" else f"    return {probe!r}")
+    write_class(tmp_path / "m", DEVICE)
+    (tmp_path / "m" / "m_driver.py").write_text(driver)
+    if probe == "lost":
+        with pytest.raises(StartFailed, match="no device"):
+            start_class(DEVICE)
+        return
+    process = start_class(DEVICE)
+    assert call(process.socket_path, {"x": np.ones((4, 2), "f4")})["y"].tolist() == [[1, 1]] * 4
+    if probe == "cpu":
+        assert len(call(process.socket_path, {"x": np.ones((8, 2), "f4")})["y"]) == 8
+        return
+    with pytest.raises(RunFailed) as error:
+        call(process.socket_path, {"x": np.ones((8, 2), "f4")})
+    assert error.value.cause == "memory"
+
+
 def test_a_module_takes_no_other_modules_place(tmp_path):
     """A file called ``numpy.py`` is the model, and numpy stays what it was."""
     write_class(tmp_path / "m", "    def load(self, folder): import numpy; numpy.zeros(1)\n").joinpath("m.py").rename(

@@ -105,6 +105,9 @@ class Hello:
         ``layers``: what the kernel enforces, by name; ``warnings``: what the host lacks.
     precision
         In what the engine computes: ``fp32`` or ``bf16``; ``own`` for a Python class.
+    pools
+        Threads of the BLAS and OpenMP libraries that it loaded, as read back from them: by ``openblas``, ``openmp``,
+        ``mkl`` or ``blis``.
     """
 
     inputs: tuple[ModelTensor, ...]
@@ -118,6 +121,7 @@ class Hello:
     resident_mib: float
     sandbox: dict[str, Any]
     precision: str = "fp32"
+    pools: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def parse_hello(frame: Frame) -> Hello:

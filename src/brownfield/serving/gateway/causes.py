@@ -13,14 +13,14 @@ from brownfield.errors import (
     Unavailable,
     WorkerUnavailable,
 )
-from brownfield.model.process import WorkerDied
+from brownfield.model.process import RunFailed, WorkerDied
 from brownfield.serving.gateway.enrich import LookupUnanswered
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 
-__all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of"]
+__all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of", "had_no_memory"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,11 @@ CAUSES: dict[type[BrownfieldError], str] = {
 def cause_of(error: BrownfieldError) -> str:
     """Say in a word of :data:`CAUSES` why the model did not answer."""
     return CAUSES.get(type(error), "model")
+
+
+def had_no_memory(error: BrownfieldError) -> bool:
+    """Whether a call was too large for the memory of the model's process, or of its device."""
+    return isinstance(error, RunFailed) and error.cause == "memory"
 
 
 def blames_model(error: BaseException, *, fair: bool) -> bool:

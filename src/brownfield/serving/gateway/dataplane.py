@@ -5,6 +5,7 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -18,7 +19,7 @@ from brownfield.errors import (
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
-from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of
+from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import LookupNote
 from brownfield.serving.gateway.latency import Split, Stage
@@ -116,7 +117,8 @@ class Dataplane:
         """Tell ``ask.done`` the answer, now or later, exactly once unless it is cancelled; see :meth:`predict`."""
         served, split = ask.served, ask.split
         declared_ns = split.started_ns + served.deadline_ns
-        ask.deadline_ns = min(ask.deadline_ns, declared_ns) if ask.deadline_ns else declared_ns
+        if not 0 < ask.deadline_ns < declared_ns:
+            ask.deadline_ns = declared_ns
         champion = served.champion
         if champion is None:
             self._fall_back(ask, "no_model")
@@ -220,9 +222,11 @@ class Dataplane:
             return
         ask.split.mark(Stage.ADMISSION, now_ns)
         champion.queue(ask, now_ns)
-        self._send_soon(champion)
+        if not champion.sending:
+            self._send_soon(champion)
 
     def _send_soon(self, version: Version) -> None:
+        """Look at who waits, once what is under way in this turn of the loop is done."""
         if not version.sending:
             version.sending = True
             asyncio.get_running_loop().call_soon(self._send, version)
@@ -361,6 +365,8 @@ class Dataplane:
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
+            if had_no_memory(error):
+                version.share_less(sum(ask.checked.rows for ask in asks))
             halves = halved(asks)
             asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
             if not asked_before or version.retries.spend(len(halves)):
@@ -457,11 +463,12 @@ class Dataplane:
 
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
-        for ask, decision in decided:
-            served, checked = ask.served, ask.checked
-            served.meter.observe(decision, ask.split, checked.rows)
+        for served, group in groupby(decided, _served):
+            one = list(group)
+            served.meter.observe(one)
             if served.record is not None:
-                served.record(decision, ask.split, checked.rows, checked.columns)
+                for ask, decision in one:
+                    served.record(decision, ask.split, ask.checked.rows, ask.checked.columns)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
@@ -473,6 +480,10 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _served(decided: tuple[Ask, Decision]) -> Served:
+    return decided[0].served
 
 
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:

@@ -314,7 +314,8 @@ class Handler:
         split, now_ns = call.split, self.now_ns()
         split.parts_ns[_SERIALIZE] += now_ns - split.last_ns
         split.last_ns = now_ns
-        self._finish(response, split)
+        response.headers.append((b"server-timing", split.header()))
+        self.http.observe(response.status)
         self.in_flight -= 1
         call.reply(response)
 
@@ -351,23 +352,24 @@ class Handler:
     def _predict(self, call: Call, body: bytes) -> None:
         served = _served(call)
         checked = named.decode(served, call.opening.headers, body)
-        self._ask(call, checked)
+        self._ask(call, served, checked)
 
     def _infer(self, call: Call, body: bytes) -> None:
-        request, checked = v2.decode(_served(call), call.opening.json_length, body)
+        served = _served(call)
+        request, checked = v2.decode(served, call.opening.json_length, body)
         call.request = request
         if request.parameters:
-            self._ask(call, checked, request.timeout_us * 1000, request.priority)
+            self._ask(call, served, checked, request.timeout_us * 1000, request.priority)
         else:
-            self._ask(call, checked)
+            self._ask(call, served, checked)
 
-    def _ask(self, call: Call, checked: "Checked", timeout_ns: int = 0, priority: int = 0) -> None:
+    def _ask(self, call: Call, served: "Served", checked: "Checked", timeout_ns: int = 0, priority: int = 0) -> None:
         if checked.rows > self.limits.rows:
             self._refuse_rows()
         split, now_ns = call.split, self.now_ns()
         split.parts_ns[_VALIDATE] = now_ns - split.last_ns
         split.last_ns = now_ns
-        served, opening, caller = _served(call), call.opening, call.caller
+        opening, caller = call.opening, call.caller
         call.ask = ask = Ask(served, checked, split, 0, self._answered, call)
         ask.fresh = opening.fresh
         ask.priority = opening.priority(served, caller)

@@ -191,7 +191,12 @@ class Connection(asyncio.Protocol):
         opened = self._handler.open(head.method, head.path, head.headers, peer=self._peer, head=head)
         self._pumping = True
         try:
-            self._begin(opened, data[begin:], True, False, False)
+            self._keep, self._head_only, self._old = True, False, False
+            if isinstance(opened, Response):
+                self._respond(opened)
+            else:
+                self._call = opened
+                self._handler.answer(opened, data[begin:], self._answered)
         finally:
             self._pumping = False
         if self._call is None:

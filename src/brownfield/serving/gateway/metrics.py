@@ -7,15 +7,15 @@ the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from operator import add
 from typing import TYPE_CHECKING
 
-from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Split, Stage
+from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Stage
 from brownfield.serving.gateway.waiting import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from brownfield.serving.gateway.asks import Ask
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 
@@ -54,17 +54,20 @@ class Meter:
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
 
-    def observe(self, decision: "Decision", split: Split, rows: int) -> None:
-        """Count one decision."""
-        key = (decision.version, decision.source, decision.reason, decision.cause)
-        self.answers[key] = self.answers.get(key, 0) + 1
-        self.rows += rows
-        self.last_ns = split.started_ns
-        duration_ns = split.last_ns - split.started_ns
-        self.duration.observe(duration_ns)
-        if decision.degraded:
-            self.failed_ns += duration_ns
-        self.stages_ns = list(map(add, self.stages_ns, split.parts_ns))
+    def observe(self, decided: "Sequence[tuple[Ask, Decision]]") -> None:
+        """Count the decisions of one turn of the loop, at least one."""
+        answers = self.answers
+        for ask, decision in decided:
+            key = (decision.version, decision.source, decision.reason, decision.cause)
+            answers[key] = answers.get(key, 0) + 1
+            split = ask.split
+            self.rows += ask.checked.rows
+            duration_ns = split.last_ns - split.started_ns
+            self.duration.observe(duration_ns)
+            if decision.degraded:
+                self.failed_ns += duration_ns
+        self.last_ns = decided[-1][0].split.started_ns
+        self.stages_ns = list(map(sum, zip(self.stages_ns, *[ask.split.parts_ns for ask, _ in decided], strict=True)))
 
     def late(self, at: str) -> None:
         """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""

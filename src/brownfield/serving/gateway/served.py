@@ -1,5 +1,6 @@
 """What is served now: one frozen snapshot per integration, swapped as a whole when the declaration changes."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from brownfield.types import Columns, Decision
 
 __all__ = ["Record", "Served", "Snapshot", "Version", "in_contract"]
+
+_log = logging.getLogger(__name__)
 
 Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision: the decision, its latency split, the number of rows, the checked inputs."""
@@ -139,8 +142,15 @@ class Version:
         """Let an admitted ask wait."""
         ask.entered_ns = now_ns
         ask.queued = self
-        self.admission.enter(ask.checked.rows)
-        self.waiting.put(ask, self.call_rows)
+        self.admission.waiting_rows += self.waiting.put(ask, self.call_rows)
+
+    def share_less(self, rows: int) -> None:
+        """Put together half as many rows from now on: a shared call of so many was too large for the memory."""
+        smaller = max(1, rows // 2)
+        if smaller < self.row_cap:
+            self.row_cap = smaller
+            extra = {"event": "BF-GTW-CALLS-HALVED", "version": self.name, "rows": smaller}
+            _log.warning("a shared call was too large for the model's memory: further ones are smaller", extra=extra)
 
     def worker_joined(self, now_ns: int = 0) -> None:
         """Take in that a new worker can be asked."""

@@ -7,7 +7,7 @@ a shared call wait in a line of their own, so the small ones of the same caller 
 
 from collections import deque
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
@@ -19,19 +19,27 @@ NEVER_NS = 2**63
 
 
 class Priority(IntEnum):
-    """What a request is for; a lower number goes first."""
+    """What a request is for; a lower number goes first.
 
-    INTERACTIVE = 0
-    BATCH = 1
-    SHADOW = 2
+    Attributes
+    ----------
+    share
+        Part of its deadline that a request of this priority may have to wait at most: what is less is shed first. Never
+        all: others may overtake, and the machine has other work.
+    """
 
-    @property
-    def share(self) -> float:
-        """Part of its deadline that a request of this priority may have to wait at most: what is less is shed first."""
-        return _SHARES[self]
+    INTERACTIVE = 0, 0.8
+    BATCH = 1, 0.5
+    SHADOW = 2, 0.25
 
+    share: float
 
-_SHARES = (0.8, 0.5, 0.25)  # never all: others may overtake, and the machine has other work
+    def __new__(cls, number: int, share: float) -> Self:
+        """Make a member that is its number."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.share = share
+        return member
 
 
 class _Flow:
@@ -73,7 +81,7 @@ class _Line:
     def take(self, most_rows: int) -> "list[Ask]":
         group: list[Ask] = []
         left = most_rows
-        flows = self.flows
+        flows, served = self.flows, None
         while self.rows:
             key, flow = min(flows.items(), key=_had) if len(flows) > 1 else next(iter(flows.items()))
             asks, ask = flow.asks, flow.asks[0]
@@ -81,8 +89,9 @@ class _Line:
                 asks.popleft()
                 continue
             rows = ask.checked.rows
-            if group and (rows > left or ask.served is not group[0].served):
+            if group and (rows > left or ask.served is not served):
                 break
+            served = ask.served
             group.append(asks.popleft())
             left -= rows
             self.rows -= rows
@@ -122,14 +131,15 @@ class Waiting:
         self.rows = 0
         self.soonest_ns = NEVER_NS
 
-    def put(self, ask: "Ask", row_cap: int) -> None:
-        """Let an ask wait; ``row_cap`` is the most rows of a shared call."""
+    def put(self, ask: "Ask", row_cap: int) -> int:
+        """Let an ask wait; ``row_cap`` is the most rows of a shared call. Its own rows."""
         rows = ask.checked.rows
         ask.flow = (ask.caller, rows > row_cap)
         self._lines[ask.priority].put(ask.flow, ask, rows)
         self.rows += rows
         if ask.deadline_ns < self.soonest_ns:  # noqa: PLR1730 (a call would cost more)
             self.soonest_ns = ask.deadline_ns
+        return rows
 
     def ahead(self, ask: "Ask", row_cap: int) -> int:
         """Give the records that would be served before an ask that has not been put."""

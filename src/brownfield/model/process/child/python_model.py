@@ -142,9 +142,9 @@ def _as_engine_error(code: str, error: BaseException) -> EngineError:
     """Name what was raised; while it answers its text may hold values of a request and is left out."""
     if isinstance(error, EngineError):
         return error
-    if isinstance(error, MemoryError):
-        return EngineError("memory", "no memory left within the process's limit")
     kind = type(error).__name__[:80]
+    if isinstance(error, MemoryError) or kind.startswith("OutOfMemory"):  # as frameworks call it on their devices
+        return EngineError("memory", "no memory left within the process's limit")
     try:
         text = str(error)[:400] if code == "load" else ""
     except Exception:  # noqa: BLE001 (an exception whose text cannot be made)

@@ -75,7 +75,7 @@ def main(argument: str) -> int:
     os.set_inheritable(ready, False)
     listener = _listen(options)
     package = Path(__file__).resolve().parent.parent
-    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    statm, maps = (os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("statm", "maps"))
     readable = [*readable_by_default(), str(package), options.model]
     policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
     try:
@@ -94,7 +94,7 @@ def main(argument: str) -> int:
         return _give_up(ready, error.code, str(error))
     except MemoryError:
         return _give_up(ready, "memory", "no memory left within the process's limit")
-    hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm))
+    hello = frames.encode_message(frames.HELLO, 0, _hello(engine, options, facts, statm, maps))
     serving = server.Server(listener, engine, hello, options.max_batch_rows)
     os.write(ready, hello)
     watch.tell_through(ready)
@@ -137,8 +137,9 @@ def _listen(options: Options) -> socket.socket:
     return listener
 
 
-def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> dict[str, Any]:
+def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int, maps: int) -> dict[str, Any]:
     resident_pages = int(os.pread(statm, 128, 0).split()[1])
+    threads = importlib.import_module(".threads", __package__)
     return {
         "inputs": engine.inputs,
         "outputs": engine.outputs,
@@ -151,6 +152,7 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int) -> 
         "resident_mib": round(resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
         "sandbox": facts,
         "precision": engine.precision,
+        "pools": threads.thread_pools(maps),
     }
 
 
