@@ -201,9 +201,8 @@ def halved(asks: Sequence[Ask]) -> list[list[Ask]]:
 _ARRAYS = {np.ndarray}
 
 
-def merged(asks: Sequence[Ask]) -> Checked:
-    """Give the records of all asks, one after another, as one set of columns."""
-    rows = sum(ask.checked.rows for ask in asks)
+def merged(asks: Sequence[Ask], rows: int) -> Checked:
+    """Give the records of all asks, ``rows`` together, one after another, as one set of columns."""
     columns: dict[str, Any] = {}
     for name in asks[0].known.columns:
         parts = [ask.known.columns[name] for ask in asks]
@@ -217,7 +216,10 @@ def merged(asks: Sequence[Ask]) -> Checked:
 def own_rows(response: Checked, begin: int, rows: int) -> Checked:
     """Give the rows of one ask out of the answer to all."""
     end = begin + rows
-    return Checked(rows, {name: values[begin:end] for name, values in response.columns.items()})
+    columns = {}
+    for name, values in response.columns.items():
+        columns[name] = values[begin:end]
+    return Checked(rows, columns)
 
 
 def _plain(values: Any) -> Any:

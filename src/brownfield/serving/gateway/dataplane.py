@@ -6,6 +6,7 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 
 import asyncio
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.clock import Clock, SystemClock
@@ -31,6 +32,7 @@ from brownfield.types import Decision, Reason
 if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
+    from brownfield.serving.gateway.served import Kept
 
 __all__ = ["Answer", "Dataplane"]
 
@@ -73,7 +75,7 @@ class Dataplane:
     def __init__(self, snapshot: Snapshot, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self._decided: list[tuple[Ask, Decision]] = []
+        self._decided: list[tuple[Served, Kept]] = []
 
     async def predict(
         self, served: Served, checked: "Checked", split: Split | None = None, deadline_ns: int = 0
@@ -319,7 +321,7 @@ class Dataplane:
         now_ns = self.now_ns
         first = asks[0]
         served = first.served
-        checked = first.known if len(asks) == 1 else merged(asks)
+        checked = first.known if len(asks) == 1 else merged(asks, call.rows)
         call.sent_ns = now_ns()
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
@@ -457,18 +459,19 @@ class Dataplane:
         ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
         ask.done(ask, result)
         if decision is not None and ask.counted:
-            self._decided.append((ask, decision))
+            checked = ask.checked
+            self._decided.append((ask.served, (decision, ask.split, checked.rows, checked.columns)))
             if len(self._decided) == 1:
                 asyncio.get_running_loop().call_soon(self._keep)
 
     def _keep(self) -> None:
         decided, self._decided = self._decided, []
-        for served, group in groupby(decided, _served):
-            one = list(group)
-            served.meter.observe(one)
+        for served, group in groupby(decided, itemgetter(0)):
+            kept = [each for _, each in group]
+            served.meter.observe(kept)
             if served.record is not None:
-                for ask, decision in one:
-                    served.record(decision, ask.split, ask.checked.rows, ask.checked.columns)
+                for each in kept:
+                    served.record(*each)
 
 
 def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
@@ -480,10 +483,6 @@ def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-def _served(decided: tuple[Ask, Decision]) -> Served:
-    return decided[0].served
 
 
 def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:

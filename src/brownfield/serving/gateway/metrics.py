@@ -15,9 +15,7 @@ from brownfield.serving.gateway.waiting import Priority
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from brownfield.serving.gateway.asks import Ask
-    from brownfield.serving.gateway.served import Served
-    from brownfield.types import Decision
+    from brownfield.serving.gateway.served import Kept, Served
 
 __all__ = ["CONTENT_TYPE", "HttpMeter", "Meter", "exposition", "family", "labelled"]
 
@@ -54,20 +52,19 @@ class Meter:
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
 
-    def observe(self, decided: "Sequence[tuple[Ask, Decision]]") -> None:
+    def observe(self, decided: "Sequence[Kept]") -> None:
         """Count the decisions of one turn of the loop, at least one."""
         answers = self.answers
-        for ask, decision in decided:
+        for decision, split, rows, _ in decided:
             key = (decision.version, decision.source, decision.reason, decision.cause)
             answers[key] = answers.get(key, 0) + 1
-            split = ask.split
-            self.rows += ask.checked.rows
+            self.rows += rows
             duration_ns = split.last_ns - split.started_ns
             self.duration.observe(duration_ns)
             if decision.degraded:
                 self.failed_ns += duration_ns
-        self.last_ns = decided[-1][0].split.started_ns
-        self.stages_ns = list(map(sum, zip(self.stages_ns, *[ask.split.parts_ns for ask, _ in decided], strict=True)))
+        self.last_ns = decided[-1][1].started_ns
+        self.stages_ns = list(map(sum, zip(self.stages_ns, *[kept[1].parts_ns for kept in decided], strict=True)))
 
     def late(self, at: str) -> None:
         """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""

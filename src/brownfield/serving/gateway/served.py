@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from brownfield.serving.workers.base import Pool, Tensors
     from brownfield.types import Columns, Decision
 
-__all__ = ["Record", "Served", "Snapshot", "Version", "in_contract"]
+__all__ = ["Kept", "Record", "Served", "Snapshot", "Version", "in_contract"]
+
+Kept = tuple["Decision", "Split", int, "Columns | None"]
+"""What is kept of one answer: the decision, its latency split, the number of rows, the checked inputs."""
 
 _log = logging.getLogger(__name__)
 
 Record = Callable[["Decision", "Split", int, "Columns | None"], None]
-"""Keeps one decision: the decision, its latency split, the number of rows, the checked inputs."""
+"""Keeps one decision; called with the parts of :data:`Kept`."""
 
 
 @dataclass(eq=False)

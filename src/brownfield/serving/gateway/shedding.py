@@ -30,7 +30,7 @@ def refuse_unread(served: Served, split: Split, *, v2: bool) -> Response:
     """
     version = served.champion.name if served.champion is not None else ""
     decision = decide(served, source="none", version=version, reason=Reason.ERROR, cause="overload")
-    served.meter.observe(decision, split, 0)
+    served.meter.observe([(decision, split, 0, None)])
     if served.record is not None:
         served.record(decision, split, 0, None)
     status, headers, before, after = _text(served.name, version, served.reference, v2)

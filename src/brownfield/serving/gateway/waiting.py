@@ -153,8 +153,9 @@ class Waiting:
         """Take who is next: asks of one integration and priority with ``most_rows`` together, or one that has more."""
         for line in self._lines:
             if line.rows:
+                before = line.rows
                 group = line.take(most_rows)
-                self.rows -= sum(ask.checked.rows for ask in group)
+                self.rows -= before - line.rows
                 if not self.rows:
                     self.soonest_ns = NEVER_NS
                 return group
