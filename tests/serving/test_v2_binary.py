@@ -88,7 +88,7 @@ def test_what_comes_again_is_known(served):
     assert served.v2.binary.find(named, len(binary)) is None
 
 
-def test_b13_a_length_of_thousands_of_digits_is_refused(served):
+def test_a_length_of_thousands_of_digits_is_refused(served):
     """It is no number that Python would read, and no failure of ours."""
     text, binary = request(1, 1, np.arange(40))
     with pytest.raises(InputRefused):
