@@ -311,9 +311,9 @@ def test_a_head_that_comes_again_changes_nothing(make, loop, requests, patient, 
     """A door that knows every plain head of the corpus answers as one that knows none: whole, cut, in a row."""
     handler = make()
     door = Door(handler)
-    for parts in CORPUS.values():
+    for parts in [*CORPUS.values()] * 2:
         loop.run(drive(handler, [framed(parts)], door))
-    assert len(door.heads._known) > 20
+    assert min(len(door.heads._known), len(handler._openings)) > 20
     assert max(head.whole_bytes for head in door.heads._known.values()) > 50_000  # also of "a large body"
     wanted, pieces = [], []
     for name, kind in requests:

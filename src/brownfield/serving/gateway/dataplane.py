@@ -362,7 +362,7 @@ class Dataplane:
                     continue
                 reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
-                self._tell(ask, Answer(own, decision, split, lookups=ask.notes), decision)
+                self._tell(ask, Answer(own, decision, split, None, ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
@@ -449,7 +449,7 @@ class Dataplane:
     def _answer_degraded(self, ask: Ask, response: "Checked", *, source: str, version: str = "") -> None:
         ask.split.mark(Stage.FALLBACK, self.now_ns())
         decision = decide(ask.served, source=source, version=version, reason=Reason.FALLBACK, cause=ask.cause)
-        self._tell(ask, Answer(response, decision, ask.split, lookups=ask.notes), decision)
+        self._tell(ask, Answer(response, decision, ask.split, None, ask.notes), decision)
 
     def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""

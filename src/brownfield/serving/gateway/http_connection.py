@@ -51,43 +51,11 @@ class Connection(asyncio.Protocol):
     """One connection; made and kept by the :class:`~brownfield.serving.gateway.http.Door`."""
 
     __slots__ = (
-        "_body",
-        "_call",
-        "_chunks",
-        "_door",
-        "_ending",
-        "_eof",
-        "_fields",
-        "_final",
-        "_handler",
-        "_head_bytes",
-        "_head_only",
-        "_headers",
-        "_held",
-        "_keep",
-        "_left",
-        "_old",
-        "_opened",
-        "_owes_continue",
-        "_parser",
-        "_parsing",
-        "_peer",
-        "_pumping",
-        "_queue",
-        "_reading",
-        "_received",
-        "_repeated",
-        "_replay",
-        "_since",
-        "_started_ns",
-        "_stuck_bytes",
-        "_target",
-        "_transport",
-        "_unwritable",
-        "_version",
-        "_whole",
-        "_yielding",
-    )
+        "_body", "_call", "_chunks", "_door", "_ending", "_eof", "_fields", "_final", "_handler", "_head_bytes",
+        "_head_only", "_headers", "_held", "_keep", "_left", "_old", "_opened", "_owes_continue", "_parser",
+        "_parsing", "_peer", "_pumping", "_queue", "_reading", "_received", "_repeated", "_replay", "_since",
+        "_started_ns", "_stuck_bytes", "_target", "_transport", "_unwritable", "_version", "_whole", "_yielding",
+    )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
         self._door = door

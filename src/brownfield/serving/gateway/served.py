@@ -199,6 +199,8 @@ class Served:
     ----------
     v2
         What the V2 protocol knows of it before any request.
+    only_tensor
+        The response field, where there is one alone and it is a tensor.
     """
 
     name: str
@@ -219,6 +221,8 @@ class Served:
         self.reference = self.contract.reference
         self.request = self.contract.schema("request")
         self.response = self.contract.schema("response")
+        fields = self.response.fields
+        self.only_tensor = fields[0] if len(fields) == 1 and fields[0].kind == "tensor" else None
 
     @property
     def versions(self) -> list[str]:

@@ -33,22 +33,24 @@ def encode(served: "Served", request: "InferRequest", answer: "Answer") -> tuple
         served.name, decision.version, decision.source, decision.reason, decision.contract, decision.cause
     )
     asked = b',"id":' + _encoder.encode(request.id) if request.id else b""
+    only, identifier = served.only_tensor, decision.id.encode()
+    if only is not None and not (request.outputs or request.parameters):  # as most are; the same text as below
+        array = np.asarray(answer.checked.columns[only.name])
+        data = _encoder.encode(array.ravel().tolist())
+        known = _before_data(only.name, only.dtype, array.shape)
+        text = b"".join((model, asked, before, identifier, after, known, data, b"}]}"))
+        return text, len(text)
     outputs, binary = _outputs(served, request, answer.checked.columns)
-    text = b"".join((model, asked, before, decision.id.encode(), after, outputs, b"}"))
+    text = b"".join((model, asked, before, identifier, after, outputs, b"}"))
     return (b"".join([text, *binary]), len(text)) if binary else (text, len(text))
 
 
 def _outputs(served: "Served", request: "InferRequest", columns: dict[str, Any]) -> tuple[bytes, list[bytes]]:
     """Text of ``outputs``, and what is binary."""
     chosen = bool(request.outputs or request.parameters)
-    fields = served.response.fields
-    if len(fields) == 1 and fields[0].kind == "tensor" and not chosen:  # as most are; the same text as below
-        field, array = fields[0], np.asarray(columns[fields[0].name])
-        before = _before_data(field.name, field.dtype, array.shape)
-        return before + _encoder.encode(array.ravel().tolist()) + b"}]", []
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
-    for field in fields:
+    for field in served.response.fields:
         name = field.name
         column = columns.get(name)
         if column is None or (chosen and not is_wanted(request, name)):
