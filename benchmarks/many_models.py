@@ -1,6 +1,6 @@
 """Many models on one small machine: what they cost in memory and time, and what they do to each other.
 
-    python benchmarks/many_models.py [--only memory ready start cycles peers neighbours gateways] [--peers FOLDER]
+    python benchmarks/many_models.py [--only memory ready start cycles peers neighbours gateways embeddings]
 
 ``memory``      proportional memory (PSS) of one served perceptron (M1): supervisor, manager, gateway, model
 ``ready``       seconds until a model's process is ready, from its start
@@ -9,6 +9,7 @@
 ``peers``       five models here, and as five FastAPI servers in an environment of their own
 ``neighbours``  M1's p99 alone and beside a saturated sentence encoder (M3)
 ``gateways``    requests a second with one gateway and with two, in turns
+``embeddings``  requests a second of a recommender with embeddings (M2) beside M1's, in turns
 
 Each prints what it measured beside what must hold (issue: the fast, unbreakable prediction path).
 """
@@ -235,6 +236,27 @@ def gateways(folder: Path, options: argparse.Namespace) -> None:
         )
 
 
+def embeddings(folder: Path, options: argparse.Namespace) -> None:
+    """Print what a model of another size and with three inputs leaves of the rate."""
+    found: dict[str, list[dict[str, float]]] = {"m1": [], "m2": []}
+    with contextlib.ExitStack() as stack:
+        served = {}
+        for name in found:
+            model = MODELS[name]()
+            lay_out(folder / name, model)
+            served[name] = stack.enter_context(serve_workspace(folder / name))
+            (folder / f"{name}.lua").write_text(SCRIPT % model.body().decode(), encoding="utf-8")
+        for _ in range(options.rounds):
+            for name, one in served.items():
+                url = f"{one.url}/v2/models/{name}/infer"
+                found[name].append(load(url, folder / f"{name}.lua", one.process.pid, CONNECTIONS, SECONDS))
+    shares = [two["rps"] / one["rps"] for one, two in zip(found["m1"], found["m2"], strict=True)]
+    share, low, high = statistics.median(shares), min(shares), max(shares)
+    rates = {name: statistics.median(each["rps"] for each in runs) for name, runs in found.items()}
+    print(f"M2 reaches {share:.2f} of M1's rate ({low:.2f} to {high:.2f}) of 0.8", end="")
+    print(f": {rates['m2']:,.0f} against {rates['m1']:,.0f} requests/s")
+
+
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "memory": memory,
     "ready": ready,
@@ -243,6 +265,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "peers": beside_peers,
     "neighbours": neighbours,
     "gateways": gateways,
+    "embeddings": embeddings,
 }
 
 

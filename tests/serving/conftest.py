@@ -293,9 +293,9 @@ class Traffic(threading.Thread):
                     continue
                 self.history.append((began, time.monotonic(), response.json()))
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0) -> float:
-        """Wait for an answer of which ``condition`` holds; the moment at which it came."""
-        seen, until = 0, time.monotonic() + timeout_s
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0, since: int = 0) -> float:
+        """Wait for an answer, behind the first so many, of which ``condition`` holds; the moment at which it came."""
+        seen, until = since, time.monotonic() + timeout_s
         while time.monotonic() < until:
             for _, ended, answer in self.history[seen:]:
                 seen += 1

@@ -65,3 +65,14 @@ def test_the_page_names_every_cause():
         "no_model",
         "poison",
     }
+
+
+def test_the_page_for_operators_lists_the_events_of_serving():
+    """Every code that a line of the log can carry, in order."""
+    root = Path(__file__).parents[2]
+    known: set[str] = set()
+    for room in ("serving", "model"):
+        for path in (root / "src" / "brownfield" / room).rglob("*.py"):
+            known.update(re.findall(r'"(BF-(?:GTW|SRV|WRK)-[A-Z-]+)"', path.read_text(encoding="utf-8")))
+    page = (root / "docs" / "how-to" / "operate-a-workspace.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(BF-[A-Z-]+)` \|", page, re.MULTILINE) == sorted(known)

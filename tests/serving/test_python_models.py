@@ -65,8 +65,7 @@ def gateways(running):
 
 
 def wait_until_back(running, callers):
-    before = len(callers.history)
-    callers.wait_for(lambda answer: by_model(answer) and len(callers.history) > before)
+    callers.wait_for(by_model, since=len(callers.history))
 
 
 @pytest.fixture

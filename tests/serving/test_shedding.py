@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from brownfield.serving.gateway.latency import Split
@@ -127,3 +129,40 @@ def test_callers_are_known_to_it(make_client, served):
     client.handler.pressure = SimpleNamespace(judge=judge)
     assert ask(client, "/v1/till/predict", GOOD)[0] == 200
     assert names == ["till 7"]
+
+
+@pytest.mark.full
+def test_f77_in_a_burst_every_request_is_one_decision(risk, serving, tmp_path):
+    """F-77: answered, fallen back or refused, each of 4,000 is told so, counted once, and its decision is its own."""
+    running = serving(risk.workspace(tmp_path, deadline_ms=10))
+    port = int(running.url.rsplit(":", 1)[1])
+    body = b'{"x": [1, 2, 3, 4]}'
+    request = b"POST /v1/risk/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    found = []
+
+    async def caller():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request * 20)
+        for _ in range(20):
+            status = int((await reader.readline()).split()[1])
+            length = 0
+            while (line := await reader.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            found.append((status, json.loads(await reader.readexactly(length))["decision"]))
+        writer.close()
+
+    async def burst():
+        await asyncio.gather(*(caller() for _ in range(200)))
+
+    asyncio.run(burst())
+    assert len(found) == len({decision["id"] for _, decision in found}) == 4000
+    assert {(status, decision["source"]) for status, decision in found} <= {
+        (200, "model"),
+        (200, "constant"),
+        (503, "none"),
+    }
+    assert sum(decision["cause"] == "overload" for _, decision in found) > 0
+    text = httpx.get(f"{running.url}/metrics").text
+    counted = re.findall(r"^brownfield_answers_total\{.*\} (\d+)$", text, re.MULTILINE)
+    assert sum(map(int, counted)) == 4000

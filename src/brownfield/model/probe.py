@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
-from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, call
+from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, Zygote, call
 from brownfield.model.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
     rtol: float = _RTOL,
     atol: float = _ATOL,
+    zygote: Zygote | None = None,
 ) -> ProbeReport:
     """Load the model in a process of its own, ask it the golden records, compare, end the process.
 
@@ -127,6 +128,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         How far numbers may differ from the recorded ones: ``atol + rtol * |recorded|``. Whole numbers, booleans and
         texts must be equal. In bf16 they may differ by 1 in 64 of the largest: another processor sums up in another
         order.
+    zygote
+        What its process is forked from where that can be; see :class:`~brownfield.model.process.ModelProcess`.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
     """
     began = time.monotonic()
-    limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox}
+    limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox, "zygote": zygote}
     rtol, atol = _tolerances(bundle, rtol, atol)
     with _process(bundle.folder, timeout_s, **limits, **bundle.session.started_with) as process:
         load_s = time.monotonic() - began

@@ -141,6 +141,11 @@ class Loader:
         self._gate = LoadGate()
         self._zygote = Zygote()
 
+    @property
+    def zygote_pid(self) -> int:
+        """Process that models' processes are forked from; 0 while there is none."""
+        return self._zygote.pid
+
     def close(self) -> None:
         """End what processes are forked from; those themselves are their keepers' to end."""
         self._zygote.close()
@@ -203,7 +208,9 @@ class Loader:
         """Probe a bundle, and make the keeper of its process."""
         program = bundle.program(self._environments)
         async with self._gate.enter(loaded.need_mib):
-            report = await asyncio.to_thread(probe, bundle, program=program, memory_mib=loaded.memory_mib)
+            report = await asyncio.to_thread(
+                probe, bundle, program=program, memory_mib=loaded.memory_mib, zygote=self._zygote
+            )
         for warning in report.warnings:
             _log.warning(
                 "the model's process is less confined",

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from brownfield.contract import parse_json
 from brownfield.errors import RejectionCode
+from brownfield.serving.gateway.v2_binary import BinaryReader
 from brownfield.serving.gateway.v2_messages import (
     DATATYPES,
     DTYPES,
@@ -48,6 +49,7 @@ _ACCEPTED: dict[str, frozenset[str]] = {
     "timestamp": frozenset({"BYTES"}),
 }
 _LONGEST_RANK = 32
+_DIGITS = 18  # of a length; thousands of digits are no number to Python
 _EXACT = {"FP32": 2**24, "FP64": 2**53}
 
 
@@ -78,6 +80,10 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
         if plain is not None:
             return plain
     text, binary = (body, _NOTHING) if json_length is None else _parts(json_length, body)
+    reader = plan.binary if binary else None
+    known = reader.find(text, len(binary)) if reader is not None else None
+    if known is not None:
+        return known.request, schema.rows.check_columns(known.columns(body, len(text)), known.rows)
     request = _read(text)
     if request.model_name and request.model_name != served.name:
         refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
@@ -88,6 +94,8 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
     for name, field in plan.no_tensors:
         if name in columns:
             columns[name] = _column(field, columns[name])
+    if reader is not None:
+        reader.learn(text, request, rows)
     return request, schema.rows.check_columns(columns, rows)
 
 
@@ -113,6 +121,8 @@ class Plan(NamedTuple):
         Those whose datatype is FP16, which has no form in JSON.
     plain
         Reads requests of the most usual form; None where the schema admits none.
+    binary
+        Knows requests with binary tensors that came before; None where there are fields that are no tensors.
     """
 
     inputs: dict[str, _Input]
@@ -120,6 +130,7 @@ class Plan(NamedTuple):
     outputs: frozenset[str]
     half: frozenset[str]
     plain: PlainReader | None
+    binary: BinaryReader | None
 
 
 def _plan(served: "Served") -> Plan:
@@ -132,6 +143,7 @@ def _plan(served: "Served") -> Plan:
         frozenset(served.response.names),
         half,
         plain if plain.reads_any and not half else None,
+        BinaryReader() if all(field.kind == "tensor" for field in fields) else None,
     )
     return served.v2
 
@@ -179,7 +191,7 @@ _NOTHING = memoryview(b"")
 def _parts(json_length: bytes | None, body: bytes) -> tuple[bytes, memoryview]:
     if json_length is None:
         return body, _NOTHING
-    if not json_length.isdigit() or not 0 < int(json_length) <= len(body):
+    if not json_length.isdigit() or len(json_length) > _DIGITS or not 0 < int(json_length) <= len(body):
         refuse("", "inference_header_content_length", RejectionCode.REQUEST_PARAMETER)
     length = int(json_length)
     return body[:length], memoryview(body)[length:]
