@@ -148,16 +148,17 @@ class Board:
         if one is not None and one.fingerprint == fingerprint:
             one.version.poison.learn(news, digests, time.monotonic_ns())
 
-    def blocked(self) -> dict[str, dict[bytes, int]]:
-        """Give what is blocked here, by fingerprint."""
+    def blocked(self) -> list[tuple[str, str, dict[bytes, int]]]:
+        """Give what is blocked here: name, fingerprint, and digests with the time until which they are."""
         now_ns = time.monotonic_ns()
-        found = {one.fingerprint: one.version.poison.blocked(now_ns) for one in self._asked.values()}
-        return {fingerprint: blocked for fingerprint, blocked in found.items() if blocked}
+        found = [(name, one.fingerprint, one.version.poison.blocked(now_ns)) for name, one in self._asked.items()]
+        return [each for each in found if each[2]]
 
-    def block(self, blocked: Mapping[str, Mapping[bytes, int]]) -> None:
-        """Block what others do."""
-        for one in self._asked.values():
-            one.version.poison.block(blocked.get(one.fingerprint, {}))
+    def block(self, name: str, fingerprint: str, until_ns: Mapping[bytes, int]) -> None:
+        """Block what another gateway does."""
+        one = self._asked.get(name)
+        if one is not None and one.fingerprint == fingerprint:
+            one.version.poison.block(until_ns)
 
     def _version(self, placement: "Placement") -> _Asked | None:
         if not placement.fingerprint:

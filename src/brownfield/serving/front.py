@@ -235,7 +235,7 @@ class Front:
             case "blocked":
                 return self._board.blocked()
             case "block":
-                self._board.block(content)
+                self._board.block(*content)
             case "ping":
                 return None
             case _:

@@ -244,12 +244,9 @@ class Manager:
                 await self._fleet.tell(gateway, "prepare", plan)
                 await self._fleet.tell(gateway, "commit")
             await self._fleet.tell(gateway, "plan", plan)
-        blocked: dict[str, dict[bytes, int]] = {}
-        for each in await self._fleet.gather("blocked"):
-            for fingerprint, digests in each.items():
-                blocked.setdefault(fingerprint, {}).update(digests)
-        if blocked:
-            await self._fleet.tell(gateway, "block", blocked)
+        for blocked in await self._fleet.gather("blocked"):
+            for one in blocked:
+                await self._fleet.tell(gateway, "block", one)
 
     def _plan(self) -> Plan:
         placements = (*self._residence.placements(), *self._loading)
