@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_call", "_chunks", "_door", "_ending", "_eof", "_fields", "_final", "_handler", "_head_bytes",
-        "_head_only", "_headers", "_held", "_keep", "_left", "_old", "_opened", "_owes_continue", "_parser",
+        "_head_only", "_headers", "_held", "_keep", "_known", "_left", "_old", "_opened", "_owes_continue", "_parser",
         "_parsing", "_peer", "_pumping", "_queue", "_reading", "_received", "_repeated", "_replay", "_since",
         "_started_ns", "_stuck_bytes", "_target", "_transport", "_unwritable", "_version", "_whole", "_yielding",
     )  # fmt: skip
@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._replay = b""
         self._whole = b""
         self._old = False
+        self._known: Head | None = None
 
     # --- the transport's side ---
 
@@ -138,9 +139,11 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         if self._parsing <= _IDLE:
-            known = self._door.heads.find(data)
+            known = self._known  # callers who keep their connection mostly send one head again and again
+            if known is None or len(data) != known.whole_bytes or not data.startswith(known.text):
+                self._known = known = self._door.heads.find(data)
             if known is not None:
-                self._begin_known(*known, data)
+                self._begin_known(known, data)
                 return
         self._whole = data if self._parsing <= _IDLE else b""
         if len(data) > _SLICE_BYTES and not (self._parsing == _BODY and len(data) <= self._left - self._received):
@@ -152,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._whole = b""
             self._pump()
 
-    def _begin_known(self, head: "Head", begin: int, data: bytes) -> None:
+    def _begin_known(self, head: "Head", data: bytes) -> None:
         """Answer a whole request whose head was parsed before: the parser, between two requests, need not see it."""
         self._parsing = _IDLE
         self._since = self._door.ticks
@@ -164,7 +167,7 @@ class Connection(asyncio.Protocol):
                 self._respond(opened)
             else:
                 self._call = opened
-                self._handler.answer(opened, data[begin:], self._answered)
+                self._handler.answer(opened, data[len(head.text) :], self._answered)
         finally:
             self._pumping = False
         if self._call is None:

@@ -24,15 +24,18 @@ class Head:
 
     Parameters
     ----------
+    text
+        All of them, the empty line included.
     method, path, headers
         As the handler takes them; the headers are shared by all requests with this head and not to be changed.
     whole_bytes
         Length of the request, head and body.
     """
 
-    __slots__ = ("headers", "method", "path", "whole_bytes")
+    __slots__ = ("headers", "method", "path", "text", "whole_bytes")
 
-    def __init__(self, method: str, path: bytes, headers: dict[bytes, bytes], whole_bytes: int) -> None:
+    def __init__(self, text: bytes, method: str, path: bytes, headers: dict[bytes, bytes], whole_bytes: int) -> None:
+        self.text = text
         self.method = method
         self.path = path
         self.headers = headers
@@ -47,8 +50,8 @@ class Heads:
     >>> heads = Heads()
     >>> request = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"
     >>> heads.learn(request, b"POST", b"/", {b"content-length": b"2"}, 2)
-    >>> known, begin = heads.find(request)
-    >>> known.path, request[begin:]
+    >>> known = heads.find(request)
+    >>> known.path, request[len(known.text) :]
     (b'/', b'{}')
     >>> heads.find(request + b"x")
     """
@@ -58,11 +61,10 @@ class Heads:
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
-    def find(self, data: bytes) -> tuple[Head, int] | None:
-        """Give the head of a request, and where its body begins, when ``data`` is exactly one request of known head."""
-        begin = data.find(b"\r\n\r\n", 0, _LONGEST_BYTES) + 4
-        head = self._known.get(data[:begin])
-        return (head, begin) if head is not None and len(data) == head.whole_bytes else None
+    def find(self, data: bytes) -> Head | None:
+        """Give the head of a request when ``data`` is exactly one request of known head."""
+        head = self._known.get(data[: data.find(b"\r\n\r\n", 0, _LONGEST_BYTES) + 4])
+        return head if head is not None and len(data) == head.whole_bytes else None
 
     def learn(self, data: bytes, method: bytes, target: bytes, headers: dict[bytes, bytes], body_bytes: int) -> None:
         """Remember the head of a request that kept its connection, unless there is anything unusual about it.
@@ -81,7 +83,8 @@ class Heads:
             return
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[data[:begin]] = Head(METHODS[method], path_of(target), headers, len(data))
+        text = data[:begin]
+        self._known[text] = Head(text, METHODS[method], path_of(target), headers, len(data))
 
 
 def check_head(
