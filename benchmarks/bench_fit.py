@@ -1,7 +1,7 @@
 """``brownfield fit`` beside Olive, NNCF and the defaults of onnxruntime, on five real models.
 
 Usage: python benchmarks/bench_fit.py [--models minilm,ocr,magika,silero,recommender] [--tools ours,...] [--quick]
-       [--work FOLDER] [--peers FOLDER] [--time-limit-s 600]
+       [--work FOLDER] [--peers FOLDER] [--time-limit-s 540]
 
 Each tool gets the model of a workspace of ``examples/fit`` and the same calibration rows, and makes what it makes; ours
 gets the declaration as well. What each made is then timed by one timer that is none of ours, in processes of one model
@@ -347,7 +347,7 @@ def main() -> None:
     parser.add_argument("--make-only", action="store_true", help="let the tools work, measure another time")
     parser.add_argument("--work", type=Path, default=Path("var/bench-fit"), help="kept from run to run (%(default)s)")
     parser.add_argument("--peers", type=Path, help="environments of the peers (default: a temporary folder)")
-    parser.add_argument("--time-limit-s", type=float, default=600.0, help="of each tool and model (%(default)s)")
+    parser.add_argument("--time-limit-s", type=float, default=540.0, help="of each tool and model (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-fit-") as temporary:
         bench(options, options.peers or Path(temporary))

@@ -31,7 +31,7 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
     table: str | None = typer.Option(None, "--table", metavar="NAME", help="Real requests, from a pipeline's table."),
     labels: str | None = typer.Option(None, "--labels", metavar="COLUMN", help="Column of the truth in the rows."),
     prices: Path | None = typer.Option(None, "--prices", metavar="FILE", help="Price book instead of the declared."),
-    time_limit_s: float = typer.Option(600.0, "--time-limit-s", min=5.0, help="Wall time; the next call goes on."),
+    time_limit_s: float = typer.Option(540.0, "--time-limit-s", min=5.0, help="Wall time; the next call goes on."),
     seed: int = typer.Option(0, "--seed", min=0, help="Of the split of the rows."),
     write_bundle: bool = typer.Option(
         False, "--write-bundle", help="Write what was chosen as a bundle beside the present one."

@@ -51,6 +51,7 @@ _SECONDS = {"noise": 10.0, "glance": 2.0, "screen": 5.0, "refine": 8.0, "final":
 _MOST_SCREENED, _MOST_REFINED, _MOST_FINAL = 5, 1, 4
 _GLANCED_ROWS = 20
 _UNKNOWN = "the most harmful one"
+_USUAL_LIMIT_S = 540.0  # with what comes before and after a search, under ten minutes
 _FINAL_SHARE = 0.4
 _LEAST_FINAL_S = 15.0
 _MODEL = "model.onnx"
@@ -63,7 +64,7 @@ def search(  # noqa: PLR0913 (the parts of a search, each by name)
     *,
     folder: Path,
     seed: int = 0,
-    time_limit_s: float = 600.0,
+    time_limit_s: float = _USUAL_LIMIT_S,
     progress: Progress | None = None,
     tried: Iterable[Recipe] | None = None,
     run_in: Iterable[Session] | None = None,
@@ -390,7 +391,7 @@ class _Search:
 
     def _seconds(self, stage: str) -> float:
         """How long to time a candidate; in the last stage half its share of what is left, for there are answers too."""
-        scaled = _SECONDS[stage] * min(1.0, self._limit_s / 600.0)
+        scaled = _SECONDS[stage] * min(1.0, self._limit_s / _USUAL_LIMIT_S)
         return max(min(scaled, _LEAST_FINAL_S), min(_SECONDS[stage], self._share_s)) if stage == "final" else scaled
 
     def _reference_answers(self, final: bool, part: Rows) -> Answers:  # noqa: FBT001 (one of two parts)

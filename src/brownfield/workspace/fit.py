@@ -60,7 +60,7 @@ def fit(  # noqa: PLR0913 (the parts of a search, each by name)
     *,
     rows: RowsFrom = RowsFrom(),  # noqa: B008 (frozen)
     prices: Path | None = None,
-    time_limit_s: float = 600.0,
+    time_limit_s: float = 540.0,
     seed: int = 0,
     write_bundle: bool = False,
     progress: Callable[[str, int, int | None], None] | None = None,
