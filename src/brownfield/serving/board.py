@@ -179,9 +179,10 @@ class Board:
         name, fingerprint = placement.integration, placement.fingerprint
         spec = self.declared.spec.integrations[base_of(placement.integration)]
         version = _made(bundle, pool, spec, placement, retries)
-        version.poison.on_report = lambda report, digests: self._tell(
-            "poison", (os.getpid(), name, fingerprint, report, digests)
-        )
+        if self.declared.spec.serving.gateways > 1:  # a single one sees all, and judges at once
+            version.poison.on_report = lambda report, digests: self._tell(
+                "poison", (os.getpid(), name, fingerprint, report, digests)
+            )
         return _Asked(fingerprint, version, pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:

@@ -262,7 +262,7 @@ def _model_pids(server_pid: int) -> list[int]:
 
 def _is_model(pid: int) -> bool:
     try:
-        return b"model/process/child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"model/process/child/__main__.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
