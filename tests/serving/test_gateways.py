@@ -82,7 +82,7 @@ def test_a_killed_manager_comes_back_while_the_gateways_answer(two, traffic):
     running, _ = two
     callers = traffic(running)
     callers.wait_for(by_model)
-    [model] = running.model_pids()
+    [model] = until(running.model_pids)
     os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
     callers.wait_for(lambda answer: not by_model(answer))
     until(lambda: not psutil.pid_exists(model))
