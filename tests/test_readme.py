@@ -12,6 +12,8 @@ import pytest
 
 from brownfield.serving import serve_workspace
 
+pytestmark = pytest.mark.full
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -38,7 +40,6 @@ def bodies() -> list[str]:
     return re.findall(r"predict --json '([^']*)'", README)
 
 
-@pytest.mark.full
 def test_the_tour_s_first_answer_is_as_shown(shop):
     """The fallback answers as the README prints it, but for the identifier."""
     shown = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])

@@ -8,6 +8,8 @@ import json
 import httpx
 import pytest
 
+pytestmark = pytest.mark.full
+
 CANARY = "canary-4929-7391"
 PATH = "/v1/store-recommendations/predict"
 V2_PATH = "/v2/models/store-recommendations/infer"
@@ -59,7 +61,6 @@ BAD = {
 }
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("body", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_bodies_meet_a_typed_refusal(retail, timing, body, expected):
     """B-01..B-33: problem+json with field, rule and code and without the value; the model's process never wakes."""

@@ -18,6 +18,8 @@ from brownfield.security import new_token
 from brownfield.serving.gateway import ROUTES
 from brownfield.store import read_journal
 
+pytestmark = pytest.mark.full
+
 NAME = "store-recommendations"
 PREDICT = f"/v1/{NAME}/predict"
 INFER = f"/v2/models/{NAME}/infer"
@@ -99,7 +101,6 @@ def test_a_killed_model_never_gives_a_client_an_error(retail, client, timing):
     assert seen[-1] == "model", "a new process took over"
 
 
-@pytest.mark.full
 def test_the_journal_is_readable_after_kill_9(serve, retail, tmp_path):
     """F-40: what was journalled before the machine's end is read afterwards, and the next start goes on beside it."""
     folder = shutil.copytree(retail.folder, tmp_path / "retail", ignore=shutil.ignore_patterns("var"))
@@ -136,7 +137,6 @@ def closed(serve, retail, tmp_path_factory):
     return serve(folder, "--host", "0.0.0.0", env={"TILL_TOKEN": token}), token  # noqa: S104 (that is the point)
 
 
-@pytest.mark.full
 def test_s01_every_route_and_method_asks_for_the_token(closed):
     """S-01: from the route table itself: a stranger gets 401 for every path and method, known or not, but health."""
     served, token = closed
@@ -161,7 +161,6 @@ RELOADS = {
 }
 
 
-@pytest.mark.full
 def test_f72_a_reload_is_whole_or_not_at_all(serve, retail, tmp_path):
     """F-72: every kind of mistake leaves the old declaration in force and is one log line; no process is restarted."""
     folder = shutil.copytree(retail.folder, tmp_path / "retail", ignore=shutil.ignore_patterns("var"))
@@ -190,7 +189,6 @@ def wait_until(holds, timeout_s=60):
 STRACE = shutil.which("strace")
 
 
-@pytest.mark.full
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 def test_no_outbound_connection_is_attempted(retail, tmp_path):
     """Promise 7: from start to end neither the server nor its model process connects or sends beyond this machine."""

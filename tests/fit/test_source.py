@@ -12,6 +12,8 @@ from brownfield.fit.source import Tensors
 from brownfield.model import TensorSpec, compute, open_bundle
 from brownfield.workspace.init import init_from_model
 
+pytestmark = pytest.mark.full
+
 LIKE = Tensors((TensorSpec("x", "float32", (None, 8)),), (TensorSpec("y", "float32", (None, 3)),))
 MODULE = """\
 import torch
@@ -104,7 +106,6 @@ def refused(source, rows, tmp_path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("exporter", "kind"), [("dynamo", "safetensors"), ("classic", "pt")])
 def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path, exporter, kind) -> None:
     """The weights are in the file; the second call takes what is there, and another weight asks for another model."""
@@ -125,7 +126,6 @@ def test_a_module_with_weights_becomes_onnx_that_agrees(program, rows, tmp_path,
         import_model(declared, rows, like=LIKE, folder=tmp_path / "made", timeout_s=0.01)
 
 
-@pytest.mark.full
 def test_torchscript_becomes_onnx(program, rows, tmp_path) -> None:
     """By the classic exporter, the only one that takes it."""
     torch = pytest.importorskip("torch")
@@ -139,7 +139,6 @@ def test_torchscript_becomes_onnx(program, rows, tmp_path) -> None:
     assert "classic exporter" in made.how
 
 
-@pytest.mark.full
 def test_a_program_that_trains_gives_a_model_and_a_student(program, rows, tmp_path) -> None:
     """Both are files of their own, the student's the smaller."""
     pytest.importorskip("torch")
@@ -175,7 +174,6 @@ def test_a_program_may_read_its_folder_and_do_nothing_else(program, rows, tmp_pa
     assert "all refused" not in why
 
 
-@pytest.mark.full
 def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
     """S-08: PyTorch's loader is told to take tensors alone, so no object of a pickle is ever made."""
     torch = pytest.importorskip("torch")
@@ -184,7 +182,6 @@ def test_weights_that_hold_objects_are_refused(program, rows, tmp_path) -> None:
     assert "UnpicklingError" in why
 
 
-@pytest.mark.full
 def test_a_module_with_an_example_begins_a_workspace(program, tmp_path) -> None:
     """Inputs have the example's names, outputs the program's; the bundle answers, many records at a time."""
     pytest.importorskip("torch")
@@ -198,7 +195,6 @@ def test_a_module_with_an_example_begins_a_workspace(program, tmp_path) -> None:
     assert bundle.provenance["drafted_from"] == "model.py"
 
 
-@pytest.mark.full
 def test_a_module_of_other_tensors_is_refused(program, rows, tmp_path) -> None:
     """The bundle's outputs have three scores; the reason names them."""
     pytest.importorskip("torch")
@@ -240,7 +236,6 @@ def test_a_program_that_does_not_end_is_refused(program, rows, tmp_path) -> None
         import_model(source, rows, like=LIKE, folder=tmp_path / "made", timeout_s=2)
 
 
-@pytest.mark.full
 def test_an_export_that_answers_otherwise_is_refused(program, rows, tmp_path) -> None:
     """Tracing freezes a branch that depends on values: the check on real rows sees it."""
     pytest.importorskip("torch")

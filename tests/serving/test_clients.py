@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+pytestmark = pytest.mark.full
+
 X = np.array([[1, 2, 3, 4], [1, 1, 1, 1]], np.float32)
 Y = np.array([[10], [4]], np.float32)
 
@@ -23,7 +25,6 @@ def client(running):
         yield client
 
 
-@pytest.mark.full
 def test_triton_reads_health_and_metadata(client):
     """Server, model and version: live, ready, described."""
     assert client.is_server_live()

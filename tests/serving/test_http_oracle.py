@@ -19,6 +19,8 @@ from brownfield.errors import Unauthenticated
 from brownfield.serving.gateway import Dataplane, Door, Handler, Limits, Served, Snapshot, Version, asgi_app
 from brownfield.serving.gateway.http_connection import Connection
 
+pytestmark = pytest.mark.full
+
 VOLATILE = (b"date", b"server-timing", b"connection", b"transfer-encoding")
 HEXADECIMAL_ID = re.compile(rb"\b[0-9a-f]{24}\b")
 
@@ -354,7 +356,6 @@ def test_a_known_head_lets_nobody_in_who_is_refused_meanwhile(make, loop):
 WORDS = [b"\r\n", b"\n", b"\x00", b": ", b"0\r\n\r\n", b"HTTP/1.1"]
 
 
-@pytest.mark.full
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(SMALL),

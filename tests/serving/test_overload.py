@@ -16,6 +16,8 @@ from brownfield.serving.gateway.waiting import Priority
 from brownfield.serving.workers.base import Inference
 from harness.virtual_time import VirtualClock, run_virtually
 
+pytestmark = pytest.mark.full
+
 CALL_S, ROW_S = 0.002, 0.006  # a call of eight rows takes 50 ms: 160 rows a second
 CAPACITY = 8 / (CALL_S + 8 * ROW_S)
 
@@ -144,7 +146,6 @@ def test_f77_beyond_capacity_the_fallback_answers_at_once_and_the_model_never_re
     assert (champion.admission.waiting_rows, champion.waiting.rows, len(champion.calls)) == (0, 0, 0)
 
 
-@pytest.mark.full
 def test_f78_a_step_from_nothing_to_ten_times_the_capacity(site):
     """F-78: an unknown model; the limit is found within 5 s, and normal load is answered at once afterwards."""
 
@@ -176,7 +177,6 @@ def test_a_model_that_became_slower_is_learned_and_so_is_its_recovery(site):
     assert site.goodput(began_s + 40, began_s + 60) / 20 >= 0.95 * CAPACITY
 
 
-@pytest.mark.full
 def test_f80_one_caller_at_a_hundred_times_harms_no_other(served):
     """F-80, R-12: beside the flood of another caller each request of a calm one is answered by the model."""
     site = Site(served)
@@ -211,7 +211,6 @@ def test_f82_a_large_request_is_one_call_and_a_stall_does_not_lock_it_out(site):
     assert champion.admission.call_ns < 3e8
 
 
-@pytest.mark.full
 def test_f83_a_batch_backlog_yields_to_an_interactive_peak_and_resumes(served):
     """F-83: batch has the whole model, gives it up while interactive requests need it, and has it back afterwards."""
     site = Site(served)
@@ -302,7 +301,6 @@ def test_f24_with_a_tenth_of_the_processor_interactive_goes_first_and_nobody_tim
     assert max(one.took_s for one in site.history) < 0.502
 
 
-@pytest.mark.full
 def test_f25_two_models_at_twice_their_loads_keep_their_shares(served, retail):
     """F-25: each has a queue and limits of its own, so beside the other it answers what it answers alone, as soon."""
 

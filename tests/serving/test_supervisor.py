@@ -17,6 +17,8 @@ from brownfield.security import new_token
 from brownfield.serving import Supervisor
 from brownfield.store import open_store, read_journal, workspace_lock
 
+pytestmark = pytest.mark.full
+
 
 def by_model(answer):
     return answer["decision"]["source"] == "model"
@@ -26,7 +28,6 @@ def by_fallback(answer):
     return answer["decision"]["source"] == "constant"
 
 
-@pytest.mark.full
 def test_killing_the_only_worker_fails_no_request(risk, serving, traffic, tmp_path):
     """F-02, R-01, R-03: the fallback answers at once, says why, and the model is back by itself."""
     running = serving(risk.workspace(tmp_path))
@@ -46,7 +47,6 @@ def test_killing_the_only_worker_fails_no_request(risk, serving, traffic, tmp_pa
     assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} == {(10.0,), (0.5,)}
 
 
-@pytest.mark.full
 def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_path):
     """F-06, R-04: every caller gets an answer by the deadline, the process is ended and another takes its place."""
     running = serving(risk.workspace(tmp_path, deadline_ms=100))
@@ -64,7 +64,6 @@ def test_a_hung_worker_is_answered_for_and_replaced(risk, serving, traffic, tmp_
     assert max(ended - began for began, ended, _ in callers.history) < 2
 
 
-@pytest.mark.full
 def test_a_drain_fails_no_request(risk, traffic, tmp_path, serving):
     """F-16: on SIGTERM readiness goes first, what was accepted is answered, and the exit status is 0."""
     running = serving(risk.workspace(tmp_path))
@@ -100,7 +99,6 @@ def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals
     assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
 
 
-@pytest.mark.full
 def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
     """A start enters the bundle's digest in the registry and the declaration's in the sealed audit log."""
     folder = risk.workspace(tmp_path)
@@ -114,7 +112,6 @@ def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
         assert store.audit.verify().sound
 
 
-@pytest.mark.full
 def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serving, tmp_path):
     """F-63: what cannot be entered is told in the log, and the model answers."""
     folder = risk.workspace(tmp_path)
@@ -124,7 +121,6 @@ def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serv
     assert "BF-SRV-HISTORY-LOST" in running.log
 
 
-@pytest.mark.full
 def test_declared_tokens_are_asked_for(risk, serving, tmp_path, monkeypatch):
     """S-01: on loopback as well, once there is one; health stays open."""
     folder = risk.workspace(tmp_path)
@@ -163,7 +159,6 @@ def test_a_second_supervisor_is_refused(risk, tmp_path):
         Supervisor(load_workspace(tmp_path), port=0).run()
 
 
-@pytest.mark.full
 def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
     """F-72, R-07: a broken declaration or bundle changes nothing; a good one is swapped in without a failed request."""
     folder = risk.workspace(tmp_path)
@@ -198,7 +193,6 @@ def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
         time.sleep(0.05)
 
 
-@pytest.mark.full
 def test_a_bundle_that_does_not_answer_as_recorded_is_not_served(risk, serving, tmp_path):
     """F-27: the probe refuses it before any caller sees it; the fallback answers."""
     risk.write_model(tmp_path, "one", "1", risk.model(weight=3.0), weight=1.0)
@@ -208,7 +202,6 @@ def test_a_bundle_that_does_not_answer_as_recorded_is_not_served(risk, serving, 
     assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "no_model")
 
 
-@pytest.mark.full
 def test_a_model_that_answers_nan_is_answered_for(risk, serving, tmp_path):
     """F-09: the logarithm of a negative number never reaches a caller."""
     risk.write_model(tmp_path, "one", "1", risk.model(0.25, then="Log"), weight=0.0)
@@ -220,7 +213,6 @@ def test_a_model_that_answers_nan_is_answered_for(risk, serving, tmp_path):
     assert answer["decision"]["cause"] == "output"
 
 
-@pytest.mark.full
 def test_without_a_model_the_fallback_serves_at_once(risk, serving, tmp_path):
     """Contract before model."""
     risk.declare(tmp_path, model_path=None)

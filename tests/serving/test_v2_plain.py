@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from brownfield.errors import InputRefused
 from brownfield.serving.gateway import Served, v2
 
+pytestmark = pytest.mark.full
+
 FIELDS = [("x", "float32", [3]), ("who", "int64", []), ("w", "float64", [2, 1])]
 FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 X = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -1.5, 2.25]}

@@ -19,6 +19,8 @@ from brownfield.store import open_store, workspace_lock
 from brownfield.testing import FakeClock
 from brownfield.workspace.doctor import backup, complete_restore, examine, restore
 
+pytestmark = pytest.mark.full
+
 
 def make(folder, version):
     """Lay out a workspace whose every file says its version."""
@@ -327,7 +329,6 @@ def breaks(monkeypatch, n, failure):
     return calls
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("failure", [Killed, OSError], ids=["killed", "io-error"])
 def test_f60_a_restore_that_breaks_leaves_old_or_new(workspace, saved, monkeypatch, failure, tmp_path):
     """F-60, F-40: broken at any step, the workspace is the old one, or none until it is completed to the new one."""

@@ -20,6 +20,8 @@ import pytest
 from brownfield.data.formats import Arrow, Parquet, columnar_process, schema_aside
 from brownfield.errors import FormatError
 
+pytestmark = pytest.mark.full
+
 WANTED = pa.schema({"n": pa.int64(), "t": pa.string(), "l": pa.list_(pa.float64())})
 TABLE = pa.table(
     {
@@ -70,7 +72,6 @@ def test_b_29_a_file_read_aside_has_the_same_rows(kind, held, tmp_path):
     assert children() == before
 
 
-@pytest.mark.full
 @every_kind
 def test_b_29_the_columns_of_a_file_are_learned_aside(kind):
     """B-29: who only asks for names and types does not open the file itself either."""
@@ -94,7 +95,6 @@ def test_b_29_a_footer_that_is_cut_is_refused(end):
         rows("parquet", io.BytesIO(written("parquet", TABLE)[:end]))
 
 
-@pytest.mark.full
 def test_b_29_a_footer_of_noise_is_refused():
     """B-29: a footer whose bytes mean nothing, and one that says that it is longer than the file, are refused."""
     data = written("parquet", TABLE)
@@ -123,7 +123,6 @@ def test_b_29_offsets_that_decrease_are_refused_aside():
         rows("stream", io.BytesIO(written("stream", pa.table({"t": bad}))), pa.schema({"t": pa.string()}))
 
 
-@pytest.mark.full
 def test_b_29_a_page_that_unfolds_beyond_the_bound_ends_the_child_alone(monkeypatch):
     """B-29: some kilobytes that become 400 MiB within one page are refused, and this process never holds them."""
     bomb = pa.table({"t": pa.array([b"\0" * (400 << 20)], pa.binary())}).cast(pa.schema({"t": pa.large_string()}))
@@ -140,7 +139,6 @@ def test_b_29_a_page_that_unfolds_beyond_the_bound_ends_the_child_alone(monkeypa
     assert max(peak, pa.total_allocated_bytes() - before) < 64 << 20
 
 
-@pytest.mark.full
 def test_b_29_one_text_that_stands_for_many_ends_the_child_alone(monkeypatch):
     """B-29: a dictionary of one long text, named by each of 20,000 rows, is not unfolded in this process."""
     one = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, np.int32)), pa.array(["x" * (1 << 20)]))
@@ -152,7 +150,6 @@ def test_b_29_one_text_that_stands_for_many_ends_the_child_alone(monkeypatch):
             list(KINDS[kind].decode(data, wanted))
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV], ids=lambda by: f"B-29-{by.name}")
 def test_b_29_a_child_that_is_killed_is_a_refused_file(by):
     """B-29: when the child ends in the middle, the file is refused with the signal's name; no rest is made up."""
@@ -167,7 +164,6 @@ def test_b_29_a_child_that_is_killed_is_a_refused_file(by):
     assert children() == before
 
 
-@pytest.mark.full
 def test_b_29_a_child_that_falls_silent_is_ended(monkeypatch):
     """B-29: a child that neither sends nor ends is given up after the time cap, and is gone."""
     monkeypatch.setattr(columnar_process, "_MAX_SILENCE_S", 0.5)
@@ -232,7 +228,6 @@ def test_b_29_the_child_can_neither_write_nor_connect_nor_start(tmp_path):
     assert done.stdout.split() == ["refused"] * 4
 
 
-@pytest.mark.full
 def test_b_29_several_files_at_one_time_do_not_meet():
     """Threads that read files beside each other get each their own rows."""
     found: dict[int, list] = {}

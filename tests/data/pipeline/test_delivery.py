@@ -19,6 +19,8 @@ from brownfield.store.quarantine import Quarantine
 from brownfield.testing import FakeClock
 from harness.delivery import COLUMNS, FolderSink, Soak, SqliteSink, SqliteSource
 
+pytestmark = pytest.mark.full
+
 OUT = "out.db"
 
 
@@ -359,7 +361,6 @@ class Failing:
         return call
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", ["shop", "box"])
 def test_r_06_every_statement_of_a_run_with_an_outbox_may_fail(kind, request, monkeypatch):
     """R-06, F-40, F-53: each write, sync, rename, statement and commit fails in turn; every row arrives once."""

@@ -20,6 +20,8 @@ from brownfield.store import open_store
 from harness.http_service import Answer, php_soap_service, service  # noqa: F401 (a fixture)
 from harness.lookup_shop import lay_out, pull, sell
 
+pytestmark = pytest.mark.full
+
 WANTED = pa.schema([("product_id", pa.int64()), ("kind", pa.string())])
 TEXT = pa.schema([("product_id", pa.string()), ("kind", pa.string())])
 BY_ID = EndpointSpec(path="/products/{product_id}")
@@ -74,7 +76,6 @@ def test_a_key_in_an_envelope_is_text_alone(key):
     assert body.count("<o:") == 2
 
 
-@pytest.mark.full
 def test_json_records_stand_behind_the_pointer(endpoint, service):  # noqa: F811
     """One object or a list, at the root or within; a pointer that leads nowhere and null are no record."""
     answers = {
@@ -190,7 +191,6 @@ def test_soap_faults_are_told_apart(endpoint, service, version):  # noqa: F811
         assert headers["content-type"] == 'application/soap+xml; charset=utf-8; action="urn:p#Get"'
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("version", SOAP)
 def test_phps_soap_server_answers(endpoint, tmp_path, version):
     """A SOAP stack that is not ours takes our envelopes, with keys that must be escaped, and its faults are mapped."""
@@ -243,7 +243,6 @@ def by_key(_method, path, _headers, _body):
     )
 
 
-@pytest.mark.full
 def test_a_whole_document_is_a_lookup_with_a_copy(tmp_path, service, monkeypatch):  # noqa: F811
     """A lookup read whole over HTTP falls to its copy when the service is gone, and says so."""
     everything = [{"product_id": i, "kind": f"k{i}"} for i in range(20)]
@@ -258,7 +257,6 @@ def test_a_whole_document_is_a_lookup_with_a_copy(tmp_path, service, monkeypatch
     assert lines(shop)[-1] == (5, "k5", True)
 
 
-@pytest.mark.full
 def test_f42_each_key_is_asked_once_and_the_last_resort_stands_in(tmp_path, service, monkeypatch):  # noqa: F811
     """F-42: in a run each distinct key is one request; with the service gone the constant stands in, match unknown."""
     service.answer = by_key
@@ -278,7 +276,6 @@ def test_f42_each_key_is_asked_once_and_the_last_resort_stands_in(tmp_path, serv
         assert store.lookups.of_run(report.run_id)["products"][0] == "FALLBACK"
 
 
-@pytest.mark.full
 def test_another_record_than_was_asked_for_is_never_joined(tmp_path, service, monkeypatch):  # noqa: F811
     """A service that answers with the record of another key counts as failing: its rows poison no other key."""
     service.answer = lambda *_: Answer(b'{"product_id": 1, "kind": "wrong"}')

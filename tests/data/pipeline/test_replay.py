@@ -11,6 +11,8 @@ from brownfield.integration import load_workspace
 from brownfield.store import Selection, open_store
 from harness.shop import WORKSPACE, contract, declare, fill
 
+pytestmark = pytest.mark.full
+
 TABLE = "connection: pos, table: sales, cursor: {column: line_id, key: line_id}"
 INTEGRATION = """
 integration: reco

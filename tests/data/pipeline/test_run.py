@@ -26,6 +26,8 @@ from brownfield.security import EncryptionKey, Keyring, Secret
 from brownfield.store import open_store
 from harness.shop import head
 
+pytestmark = pytest.mark.full
+
 WORKSPACE = """
 workspace: shop
 connections:
@@ -348,7 +350,6 @@ def test_a_part_that_is_not_listed_is_removed_and_a_hidden_one_is_finished(shop)
     assert lines(shop) == rows
 
 
-@pytest.mark.full
 def test_f61_a_part_that_is_gone_stops_the_run(shop):
     """F-61: a table of which a part was deleted is not added to; a rebuild makes it whole."""
     run(shop)

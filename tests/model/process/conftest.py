@@ -56,7 +56,7 @@ def zygote() -> Iterator[Zygote]:
         yield one
 
 
-@pytest.fixture(params=["by itself", "forked"])
+@pytest.fixture(params=["by itself", pytest.param("forked", marks=pytest.mark.full)])
 def how(request, zygote) -> dict[str, Zygote]:
     """Both ways in which a process comes to be: a test that takes this holds for both."""
     return {"zygote": zygote} if request.param == "forked" else {}
