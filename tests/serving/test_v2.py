@@ -244,7 +244,7 @@ def echo(make_contract, tensor_property, dtype, shape, *, batched=True):
     contract = make_contract(
         [tensor_property("x", dtype, shape)], [tensor_property("y", dtype, shape)], batched=batched
     )
-    return Served(name="till", contract=contract, deadline_ms=500, champion=Version("1", Same(), InlinePool(dict)))
+    return Served(name="till", contract=contract, deadline_ms=10_000, champion=Version("1", Same(), InlinePool(dict)))
 
 
 DTYPES = {

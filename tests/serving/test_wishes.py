@@ -35,8 +35,8 @@ V2 = {
         pytest.param(RECORD, {"brownfield_timeout_ms": "0.5"}, 0.5, id="a fraction"),
         pytest.param(V2 | {"parameters": {"timeout": 7000}}, {}, 7, id="V2, microseconds"),
         pytest.param(V2 | {"parameters": {"timeout": 7000}}, {"brownfield_timeout_ms": "3"}, 3, id="the sooner"),
-        pytest.param(RECORD, {"brownfield_timeout_ms": "60000"}, 200, id="never beyond the declaration"),
-        pytest.param(RECORD, {}, 200, id="the declaration"),
+        pytest.param(RECORD, {"brownfield_timeout_ms": "60000"}, 1000, id="never beyond the declaration"),
+        pytest.param(RECORD, {}, 1000, id="the declaration"),
     ],
 )
 def test_the_deadline_is_the_soonest_of_all(client, served, monkeypatch, body, headers, timeout_ms):
