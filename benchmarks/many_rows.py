@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from brownfield.serving import Background, serve_workspace
-from served_mlp import load
+from served_mlp import DONE, load
 from serving_models import Model, lay_out
 
 __all__ = ["rows"]
@@ -35,12 +35,6 @@ wrk.headers["Content-Type"] = "%s"
 local file = io.open("%s", "rb")
 wrk.body = file:read("*a")
 file:close()
-function done(summary, latency)
-  local errors = summary.errors
-  local wrong = errors.connect + errors.read + errors.write + errors.timeout + errors.status
-  local p99 = latency:percentile(99)
-  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p99))
-end
 """
 ENGINE = """
 import sys, time, numpy, onnxruntime
@@ -118,7 +112,7 @@ def _scripts(model: Model, folder: Path) -> dict[str, Path]:
     for kind, (body, media_type, header) in kinds.items():
         (folder / f"{kind}.body").write_bytes(body)
         scripts[kind] = folder / f"{kind}.lua"
-        scripts[kind].write_text(LUA % (media_type, header, folder / f"{kind}.body"), encoding="utf-8")
+        scripts[kind].write_text((LUA + DONE) % (media_type, header, folder / f"{kind}.body"), encoding="utf-8")
     return scripts
 
 

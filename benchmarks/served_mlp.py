@@ -47,10 +47,12 @@ contract: contract.odcs.yaml
 model: {path: bundles/mlp}
 fallback: {deadline_ms: 50, chain: [{constant: {y: [0.5]}}]}
 """
-SCRIPT = """
+_HEAD = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = [==[%s]==]
+"""
+DONE = """
 function done(summary, latency)
   local errors = summary.errors
   local wrong = errors.connect + errors.read + errors.write + errors.timeout + errors.status
@@ -58,6 +60,7 @@ function done(summary, latency)
   io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p99))
 end
 """
+SCRIPT = _HEAD + DONE
 
 
 def mlp() -> tuple[bytes, np.ndarray, np.ndarray]:

@@ -153,10 +153,7 @@ def pss_mib(pid: int, root: Path = Path("/")) -> float:
     >>> pss_mib(os.getpid()) > 1
     True
     """
-    for line in _text(root / f"proc/{pid}/smaps_rollup").splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return _line_mib(root / f"proc/{pid}/smaps_rollup", "Pss:")
 
 
 def data_mib(pid: int, root: Path = Path("/")) -> float:
@@ -172,8 +169,13 @@ def data_mib(pid: int, root: Path = Path("/")) -> float:
     >>> data_mib(os.getpid()) > 1
     True
     """
-    for line in _text(root / f"proc/{pid}/status").splitlines():
-        if line.startswith("VmData:"):
+    return _line_mib(root / f"proc/{pid}/status", "VmData:")
+
+
+def _line_mib(path: Path, label: str) -> float:
+    """Give a line's figure, which stands there in KiB; 0.0 where there is none."""
+    for line in _text(path).splitlines():
+        if line.startswith(label):
             return int(line.split()[1]) / 1024
     return 0.0
 

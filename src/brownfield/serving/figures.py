@@ -34,46 +34,7 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
     yield from family(name, "gauge", "Proportional memory (PSS) of our own processes, by kind.")
     for kind, mib in sorted(memory_mib.items()):
         yield f"{name}{{{labelled(process=kind)}}} {round(mib * 2**20)}"
-    gauges: tuple[tuple[str, str, str, Callable[[Resident], float]], ...] = (
-        (
-            "brownfield_model_memory_bytes",
-            "gauge",
-            "Proportional memory (PSS) of a model's process.",
-            lambda one: round(one.pss_mib * 2**20) if one.is_up else 0,
-        ),
-        (
-            "brownfield_model_threads",
-            "gauge",
-            "Threads of a model's process, as the kernel counts them.",
-            lambda one: _threads(one) if one.is_up else 0,
-        ),
-        (
-            "brownfield_model_load_seconds",
-            "gauge",
-            "How long the last start of a model's process took.",
-            lambda one: one.loaded.keeper.load_s if one.loaded.keeper else 0,
-        ),
-        (
-            "brownfield_model_restarts_total",
-            "counter",
-            "How often a model's process was replaced after its end.",
-            lambda one: one.loaded.keeper.restarts if one.loaded.keeper else 0,
-        ),
-        (
-            "brownfield_model_recycles_total",
-            "counter",
-            "How often a model's process was replaced because it kept taking memory.",
-            lambda one: one.recycles,
-        ),
-        ("brownfield_model_loads_total", "counter", "How often a model was loaded.", lambda one: one.loads),
-        (
-            "brownfield_model_evictions_total",
-            "counter",
-            "How often a model was evicted to make room for another.",
-            lambda one: one.evictions,
-        ),
-    )
-    for name, kind, meaning, read in gauges:
+    for name, kind, meaning, read in _OF_MODELS:
         yield from family(name, kind, meaning)
         for integration, one in models:
             yield f"{name}{{{labelled(integration=integration)}}} {read(one)}"
@@ -122,3 +83,44 @@ def _threads(one: "Resident") -> int:
         return sum(1 for _ in Path(f"/proc/{process.pid}/task").iterdir())
     except OSError:
         return 0
+
+
+_OF_MODELS: "tuple[tuple[str, str, str, Callable[[Resident], float]], ...]" = (
+    (
+        "brownfield_model_memory_bytes",
+        "gauge",
+        "Proportional memory (PSS) of a model's process.",
+        lambda one: round(one.pss_mib * 2**20) if one.is_up else 0,
+    ),
+    (
+        "brownfield_model_threads",
+        "gauge",
+        "Threads of a model's process, as the kernel counts them.",
+        lambda one: _threads(one) if one.is_up else 0,
+    ),
+    (
+        "brownfield_model_load_seconds",
+        "gauge",
+        "How long the last start of a model's process took.",
+        lambda one: one.loaded.keeper.load_s if one.loaded.keeper else 0,
+    ),
+    (
+        "brownfield_model_restarts_total",
+        "counter",
+        "How often a model's process was replaced after its end.",
+        lambda one: one.loaded.keeper.restarts if one.loaded.keeper else 0,
+    ),
+    (
+        "brownfield_model_recycles_total",
+        "counter",
+        "How often a model's process was replaced because it kept taking memory.",
+        lambda one: one.recycles,
+    ),
+    ("brownfield_model_loads_total", "counter", "How often a model was loaded.", lambda one: one.loads),
+    (
+        "brownfield_model_evictions_total",
+        "counter",
+        "How often a model was evicted to make room for another.",
+        lambda one: one.evictions,
+    ),
+)

@@ -314,8 +314,7 @@ class Handler:
         split, now_ns = call.split, self.now_ns()
         split.parts_ns[_SERIALIZE] += now_ns - split.last_ns
         split.last_ns = now_ns
-        response.headers.append((b"server-timing", split.header()))
-        self.http.observe(response.status)
+        self._finish(response, split)
         self.in_flight -= 1
         call.reply(response)
 
@@ -375,7 +374,7 @@ class Handler:
         ask.priority = opening.priority(served, caller)
         if caller is not None:
             ask.caller = caller.name
-        if opening.wishes or timeout_ns or priority:
+        if opening.has_wishes or timeout_ns or priority:
             wishes.apply(ask, opening.headers, timeout_ns, priority)
         if call.shed:
             self.dataplane.shed(ask)

@@ -162,12 +162,7 @@ class Connection(asyncio.Protocol):
         opened = self._handler.open(head.method, head.path, head.headers, peer=self._peer, head=head)
         self._pumping = True
         try:
-            self._keep, self._head_only, self._old = True, False, False
-            if isinstance(opened, Response):
-                self._respond(opened)
-            else:
-                self._call = opened
-                self._handler.answer(opened, data[len(head.text) :], self._answered)
+            self._begin(opened, data[len(head.text) :], True, False, False)
         finally:
             self._pumping = False
         if self._call is None:

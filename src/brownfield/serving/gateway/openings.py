@@ -57,7 +57,7 @@ class Opening:
         Values of header fields; None where they are not there.
     fresh
         Whether the caller wants no kept answer, and none kept.
-    wishes
+    has_wishes
         Whether a header field asks for a deadline or a priority.
     """
 
@@ -67,10 +67,10 @@ class Opening:
         "authorization",
         "bound",
         "fresh",
+        "has_wishes",
         "headers",
         "json_length",
         "path",
-        "wishes",
     )
 
     def __init__(self, bound: Bound, path: bytes, headers: "Headers") -> None:
@@ -81,7 +81,7 @@ class Opening:
         self.json_length = headers.get(JSON_LENGTH_HEADER)
         control = headers.get(b"cache-control")
         self.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
-        self.wishes = wishes.TIMEOUT_HEADER in headers or wishes.PRIORITY_HEADER in headers
+        self.has_wishes = wishes.TIMEOUT_HEADER in headers or wishes.PRIORITY_HEADER in headers
         self._caller: Caller | None = None
         self._priority: Priority | None = None
 
