@@ -43,6 +43,7 @@ def test_f65_the_audit_log_notes_a_jump(risk, tmp_path, caplog):
         await manager._look_at_clock()
         clock.jump(-3600)
         await manager._look_at_clock()
+        manager._clerk.rest()
 
     asyncio.run(run())
     with open_store(tmp_path / "var" / "brownfield.db") as store:

@@ -22,6 +22,7 @@ from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.model import Environments
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.clerk import Clerk
 from brownfield.serving.clock_jumps import ClockJumps
 from brownfield.serving.deaths import Deaths
 from brownfield.serving.declared import Declared, digest_of
@@ -50,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
+_CLERK_IDLE_S = 2.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
@@ -81,6 +83,7 @@ class Manager:
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
         self._var = declared.spec.folder / "var"
+        self._clerk = Clerk(self._var / "brownfield.db")
         self._jumps = ClockJumps(self._clock)
         self._started = False
         self._supervisor = os.getppid()
@@ -111,6 +114,7 @@ class Manager:
         self._deaths = Deaths(lambda news: self._fleet.announce("poison", news))
         self._loader = Loader(
             self._var / "run",
+            clerk=self._clerk,
             environments=Environments(self._var / "environments"),
             on_change=self._publish_soon,
             clock=self._clock,
@@ -137,6 +141,7 @@ class Manager:
             await asyncio.to_thread(self._lookups.end)
             await self._end_all()
             self._loader.close()
+            await asyncio.to_thread(self._clerk.rest)
         return 0
 
     async def _start(self) -> None:
@@ -203,7 +208,7 @@ class Manager:
 
     async def _specs(self, spec: WorkspaceSpec) -> "dict[str, IntegrationSpec]":
         """Give all that is to be loaded: every integration, and the bundles before where chains ask for them."""
-        return await asyncio.to_thread(with_previous, spec, self._var / "brownfield.db", self._clock)
+        return await asyncio.to_thread(with_previous, spec, self._clerk.admitted)
 
     async def _swap(
         self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
@@ -293,8 +298,7 @@ class Manager:
             await self._residence.load(name)
         else:
             await self._residence.unload(name, who)
-        store = self._var / "brownfield.db"
-        await asyncio.to_thread(enter_move, store, f"model.{action}ed", name, who, self._clock)
+        await asyncio.to_thread(enter_move, self._clerk, f"model.{action}ed", name, who)
 
     # --- figures ---
 
@@ -347,6 +351,7 @@ class Manager:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
             await self._residence.replace_leaking()
+            await asyncio.to_thread(self._clerk.rest, idle_s=_CLERK_IDLE_S)
             await self._look_at_clock()
 
     async def _look_at_clock(self) -> None:
@@ -355,7 +360,7 @@ class Manager:
         if set_s:
             extra = {"event": "BF-SRV-CLOCK-SET", "seconds": round(set_s)}
             _log.warning("the machine's clock was set: times before and after are not one scale", extra=extra)
-            await asyncio.to_thread(enter_clock, self._var / "brownfield.db", set_s, self._clock)
+            await asyncio.to_thread(enter_clock, self._clerk, set_s)
 
     async def _keep_gateways(self) -> None:
         """End gateways that hang: the supervisor starts them again."""
@@ -368,8 +373,8 @@ class Manager:
                     os.kill(gateway.pid, signal.SIGKILL)
 
     async def _enter_history(self, action: str) -> None:
-        store = self._var / "brownfield.db"
-        await asyncio.to_thread(enter_history, store, action, self._spec, _models(self._residence), self._clock)
+        await asyncio.to_thread(enter_history, self._clerk, action, self._spec, _models(self._residence))
+        await asyncio.to_thread(self._clerk.rest)
 
     def _tell_in_force(self) -> None:
         """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
