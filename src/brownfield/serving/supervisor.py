@@ -28,6 +28,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
+from brownfield.memory import give_back_libraries, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import read_declared
@@ -171,6 +172,7 @@ class Supervisor:
 
     def _gateway(self, index: int) -> int:
         self._control.close()
+        keep_small_pages()
         front = self.front_class(
             index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
         )
@@ -278,6 +280,7 @@ class Supervisor:
         _log.info("serving", extra=extra)
         on_ready, self._on_ready = self._on_ready, lambda _: None
         on_ready(self._url())
+        give_back_libraries()  # loading them took their pages, and waiting takes few of them
 
     # --- its end ---
 
