@@ -54,7 +54,7 @@ def keep_small_pages() -> None:
 
 
 def _unchanged(lines: Iterable[str]) -> Iterator[tuple[int, int, int]]:
-    """Give begin, end and resident KiB of each mapping of a file that can be read only, and of which nothing is ours."""
+    """Give begin, end and resident KiB of each mapping of a file of which this process has changed nothing."""
     place: tuple[int, int] | None = None
     resident_kib = 0
     for line in lines:
