@@ -681,6 +681,29 @@ def churn(running, times):
         client.close()
 
 
+@pytest.mark.parametrize("last", [post(), LIVE, post(BODY, b"Connection: close"), b"GET / HTTP/1.1\r\n\r\n", b"?\r\n"])
+def test_f_19_a_connection_that_has_ended_leaves_no_cycle(running, last):
+    """F-19: memory of callers who come for one request each goes at once, not with the collector's next round."""
+
+    def come_and_go(times):
+        for _ in range(times):
+            with running.connect() as client:
+                client.sendall(last)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65536):
+                    pass
+        wait_until(lambda: running.door.connections == 0)
+
+    come_and_go(3)
+    gc.collect()
+    gc.disable()
+    try:
+        come_and_go(20)
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("times", [1000, pytest.param(10_000, marks=pytest.mark.full)])
 def test_f_19_disconnects_leak_nothing(running, pool, times):
     """F-19: no descriptor, no task, no waiting row, no memory."""

@@ -40,6 +40,7 @@ _HALF_CLOSED_S = 1.0
 
 _NEW, _IDLE, _HEAD, _BODY = range(4)
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NONE = Response(204, [], b"")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
 
 
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         """Forget everything; the work for a caller who left is cancelled."""
         self._final = self._ending = True
         self._parser = None  # it refers to this connection
+        self._opened = _NONE  # so does a call: nothing may be left for the collector of cycles
         self._queue.clear()
         self._held.clear()
         if self._call is not None:
