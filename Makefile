@@ -59,9 +59,8 @@ bench-fit: .venv/dev
 	$(BIN)/python benchmarks/bench_fit.py --peers var/bench-fit/peers $(ARGS)
 
 # The prediction path beside other servers, which get environments of their own; an hour, in pieces that can be resumed.
-bench-serving: .venv/dev
-	mkdir -p var
-	$(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
+bench-serving: compiled
+	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:
