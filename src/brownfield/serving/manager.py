@@ -332,6 +332,7 @@ class Manager:
             "manager": pss_mib(os.getpid()),
             "gateways": sum(pss_mib(each.pid) for each in self._fleet.gateways),
             "zygote": pss_mib(self._loader.zygote_pid) if self._loader.zygote_pid else 0.0,
+            "clerk": pss_mib(self._clerk.pid) if self._clerk.pid else 0.0,
         }
 
     def _used_mib(self) -> float:
