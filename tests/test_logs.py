@@ -1,8 +1,11 @@
 """The log: one JSON object a line, whatever stands in it."""
 
+import contextlib
 import io
 import json
 import logging
+import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownfield.logs import JsonFormatter
+from brownfield.logs import JsonFormatter, Unwaiting
 
 HOSTILE = [
     'a\r\n{"level":"error"}',
@@ -106,3 +109,79 @@ def test_the_formatter_serves_any_handler():
     handler.setFormatter(JsonFormatter())
     handler.handle(logging.makeLogRecord({"name": "x", "levelname": "ERROR", "msg": "%d rows", "args": (3,)}))
     assert json.loads(stream.getvalue())["message"] == "3 rows"
+
+
+def full(ends):
+    """Fill a pipe or socket until it takes no more; the bytes that are in it."""
+    fill = os.dup(ends[1])
+    os.set_blocking(fill, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(fill, b"x" * 4096)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(fill, b"x")
+    os.set_blocking(fill, True)  # the flag is everybody's
+    os.close(fill)
+    return filled
+
+
+def emptied(reader):
+    """Read what is there."""
+    os.set_blocking(reader, False)
+    read = b""
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(reader, 65536):
+            read += data
+    return read
+
+
+def socket_pair():
+    """Two ends of a stream socket."""
+    left, right = socket.socketpair()
+    return left.detach(), right.detach()
+
+
+@pytest.mark.parametrize("make", [os.pipe, socket_pair], ids=["F-70 pipe", "F-70 socket"])
+def test_f70_nobody_waits_for_a_reader_of_the_log(make):
+    """F-70: lines that nobody reads are dropped and counted; when there is a reader again it is told how many."""
+    ends = make()
+    handler = Unwaiting(ends[1])
+    try:
+        handler.setFormatter(JsonFormatter())
+        filled = full(ends)
+        for number in range(100):
+            handler.emit(logging.makeLogRecord({"msg": f"lost {number}"}))
+        assert handler.dropped == 100
+        assert len(emptied(ends[0])) == filled
+        handler.emit(logging.makeLogRecord({"msg": "seen"}))
+        dropped, seen = map(json.loads, emptied(ends[0]).splitlines())
+        assert (dropped["event"], dropped["dropped"], seen["message"]) == ("BF-LOG-DROPPED", 100, "seen")
+        assert os.get_blocking(ends[1])
+    finally:
+        handler.close()
+        for each in ends:
+            os.close(each)
+
+
+def test_f70_a_line_is_written_whole_or_not_at_all():
+    """F-70: one that is longer than what is left of the pipe is ended before another begins."""
+    ends = os.pipe()
+    handler = Unwaiting(ends[1])
+    try:
+        handler.setFormatter(JsonFormatter())
+        full(ends)
+        os.read(ends[0], 8192)
+        long = logging.makeLogRecord({"msg": "long", "a": "y" * 1900, "b": "y" * 1900, "c": ["y" * 1900] * 9})
+        handler.emit(long)
+        handler.emit(logging.makeLogRecord({"msg": "lost"}))
+        read = emptied(ends[0])
+        handler.emit(logging.makeLogRecord({"msg": "after"}))
+        read += emptied(ends[0])
+        events = [json.loads(line) for line in read.lstrip(b"x").splitlines()]
+        assert [each["message"] for each in events] == ["long", "log lines were dropped: nobody read them", "after"]
+    finally:
+        handler.close()
+        for each in ends:
+            os.close(each)

@@ -17,8 +17,16 @@ class Process:
 
     socket_path = Path("nowhere")
 
-    def __init__(self):
+    def __init__(self, killed=None):
         self.ended = 0
+        self.killed = killed  # by somebody else, if at all
+
+    def wait(self, _timeout_s):
+        """Say how it ended, if it did."""
+        if not self.killed:
+            raise TimeoutError
+        self.ended += 1
+        return self.killed
 
     def kill(self):
         """End it."""
@@ -115,6 +123,34 @@ def test_a_crash_loop_ends_in_quarantine(channels):
 
     asyncio.run(run())
     assert len(starts) == 1 + keeper_module.MAX_QUICK_DEATHS
+
+
+@pytest.mark.parametrize(
+    ("ended", "oom_kills", "quarantined"),
+    [("SIGKILL", 0, False), ("SIGKILL", 1, True), ("SIGKILL", None, True), ("SIGSEGV", 0, True)],
+    ids=["by somebody", "for want of memory", "nobody knows", "crash"],
+)
+def test_f01_kills_by_somebody_else_never_end_in_quarantine(channels, monkeypatch, ended, oom_kills, quarantined):
+    """F-01, F-04, F-12: an outsider's kills are no crash loop; the kernel's, for want of memory, and crashes are."""
+    starts, told = [], iter(range(1000)) if oom_kills else None
+    monkeypatch.setattr(keeper_module, "oom_kills", lambda: next(told) if told else oom_kills)
+
+    def start():
+        starts.append(True)
+        return Process(ended)
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        while keeper.state is not WorkerState.QUARANTINED and len(starts) < 4 * keeper_module.MAX_QUICK_DEATHS:
+            if channels[-1].connected:
+                channels[-1].lose()
+            await asyncio.sleep(0.001)
+        assert (keeper.state is WorkerState.QUARANTINED) is quarantined
+        await keeper.end()
+
+    asyncio.run(run())
+    assert (len(starts) == 1 + keeper_module.MAX_QUICK_DEATHS) is quarantined
 
 
 def test_failing_starts_count_as_quick_deaths(channels):

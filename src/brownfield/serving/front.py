@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,6 +70,8 @@ class Front:
         Which of the gateways it is, from 0.
     declared
         The declaration in force when it was forked.
+    run
+        Folder of the sockets.
     host
         Where it listens, as it decides who may come without a token.
     tls
@@ -81,6 +84,7 @@ class Front:
         self,
         index: int,
         declared: Declared,
+        run: Path,
         *,
         host: str,
         tls: ssl.SSLContext | None = None,
@@ -93,9 +97,8 @@ class Front:
         self._tls = tls
         self._drain_s = drain_s
         self._clock = clock or SystemClock()
-        var = declared.spec.folder / "var"
-        self._run = var / "run"
-        self._journals = Journals(var / "journal", self._clock)
+        self._run = run
+        self._journals = Journals(declared.spec.folder / "var" / "journal", self._clock)
         self._link: Link | None = None
         self._prepared: tuple[Board, Lookups] | None = None
         self._taking = asyncio.Lock()

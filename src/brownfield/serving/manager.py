@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -62,6 +63,8 @@ class Manager:
     ----------
     declared
         The declaration in force.
+    run
+        Folder of the sockets.
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
@@ -71,6 +74,7 @@ class Manager:
     def __init__(
         self,
         declared: Declared,
+        run: Path,
         *,
         drain_s: float,
         tell: "Callable[[Mapping[str, Any]], None]",
@@ -80,7 +84,7 @@ class Manager:
         self._drain_s = drain_s
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
-        self._var = declared.spec.folder / "var"
+        self._var, self._run = declared.spec.folder / "var", run
         self._jumps = ClockJumps(self._clock)
         self._started = False
         self._supervisor = os.getppid()
@@ -110,7 +114,7 @@ class Manager:
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
         self._deaths = Deaths(lambda news: self._fleet.announce("poison", news))
         self._loader = Loader(
-            self._var / "run",
+            self._run,
             environments=Environments(self._var / "environments"),
             on_change=self._publish_soon,
             clock=self._clock,

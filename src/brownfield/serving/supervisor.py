@@ -30,7 +30,7 @@ from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
-from brownfield.serving.declared import read_declared
+from brownfield.serving.declared import check_readable, read_declared
 from brownfield.serving.front import Front, principals
 from brownfield.serving.local import CONTROL, listen_locally, run_folder
 from brownfield.serving.lookups import Lookups
@@ -108,8 +108,8 @@ class Supervisor:
         Raises
         ------
         DeclarationError
-            The listener is open to others and no token is declared, a fallback chain is not as declared, the models
-            do not fit this machine, or the port is taken.
+            The listener is open to others and no token is declared, a fallback chain is not as declared, a bundle may
+            not be read, the models do not fit this machine, or the port is taken.
         StoreError
             The workspace is being served already.
         """
@@ -118,15 +118,14 @@ class Supervisor:
         self._tls = server_context(spec.serving.tls, spec.folder)
         check_budgets(spec, read_host())
         self._declared = read_declared(spec)
+        check_readable(spec)
         self._try_lookups()
         with workspace_lock(spec.folder), contextlib.ExitStack() as held:
             self._listener = held.enter_context(_bind(self._host, self._port))
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
-            self._control = held.enter_context(listen_locally(run_folder(spec.folder) / CONTROL))
-            try:
-                return self._supervise()
-            finally:
-                (spec.folder / "var" / "run" / CONTROL).unlink(missing_ok=True)
+            self._run = held.enter_context(run_folder(spec.folder))
+            self._control = held.enter_context(listen_locally(self._run / CONTROL))
+            return self._supervise()
 
     def _try_lookups(self) -> None:
         """Refuse lookups that no gateway could make."""
@@ -172,13 +171,21 @@ class Supervisor:
     def _gateway(self, index: int) -> int:
         self._control.close()
         front = self.front_class(
-            index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
+            index,
+            self._declared,
+            self._run,
+            host=self._host,
+            tls=self._tls,
+            drain_s=self._drain_s,
+            clock=self._clock,
         )
         return front.run(self._listener, self._life)
 
     def _manage(self) -> int:
         self._listener.close()
-        manager = Manager(self._declared, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock)
+        manager = Manager(
+            self._declared, self._run, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock
+        )
         return manager.run(self._control, self._life)
 
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:

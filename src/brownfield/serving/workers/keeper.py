@@ -1,8 +1,9 @@
 """Keeps one model process running for as long as it is wanted, and says where it listens.
 
 A process that ends is replaced, after a pause that doubles with each quick death; after five restarts without a rest
-it is quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced: each is
-asked for a greeting every other second, and at once when a gateway finds it silent.
+it is quarantined: not started again until it is asked for anew. One that somebody else killed is no reason to give the
+model up, however often: it is replaced after a short pause. A process that hangs is ended and replaced: each is asked
+for a greeting every other second, and at once when a gateway finds it silent.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, WorkerUnavailable
+from brownfield.host import oom_kills
 from brownfield.model.process import ModelChannel, ModelProcess
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ _log = logging.getLogger(__name__)
 
 MAX_QUICK_DEATHS = 5
 _QUICK_S = 30.0
+_KILLS_COUNTED = 3  # as quick deaths: those beyond lengthen the pause no more, and never lead into quarantine
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _HEARTBEAT_S = 2.0
+_LAST_BREATH_S = 0.5  # for a process whose connection broke off to be gone
 _PATIENCE_S = 1.0  # with a process that kept silent until a request's deadline
 
 
@@ -168,9 +172,10 @@ class Keeper:
         while True:
             if self.state is WorkerState.READY:
                 up_since_ns = self._now_ns()
-                await self._until_lost()
+                was_killed = await self._until_lost()
                 lived_s = (self._now_ns() - up_since_ns) / 1e9
-                quick_deaths = quick_deaths + 1 if lived_s < _QUICK_S else 1
+                more = quick_deaths + 1 if lived_s < _QUICK_S else 1
+                quick_deaths = min(more, max(quick_deaths, _KILLS_COUNTED)) if was_killed else more
             else:
                 quick_deaths += 1  # it did not even start
             if quick_deaths > MAX_QUICK_DEATHS:
@@ -192,11 +197,12 @@ class Keeper:
             extra={"event": "BF-WRK-QUARANTINED", "worker": self._label},
         )
 
-    async def _until_lost(self) -> None:
-        """Wait for the end of the process; end it when it hangs."""
+    async def _until_lost(self) -> bool:
+        """Wait for the end of the process, end it when it hangs; whether somebody else killed it."""
         channel, process = self._channel, self.process
         if channel is None or process is None:
-            return
+            return False
+        hung, killed_before = False, oom_kills()
         while channel.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
@@ -207,11 +213,24 @@ class Keeper:
                 _log.error(
                     "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
                 )
+                hung = True
                 break
         self.state = WorkerState.PAUSING
         channel.close()
-        ended = await asyncio.to_thread(process.kill)
-        _log.warning("a model process ended", extra={"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended})
+        ended, by_itself = await asyncio.to_thread(_end, process, 0.0 if hung else _LAST_BREATH_S)
+        # The kernel kills with this signal as well, where there is no memory left, and says so.
+        was_killed = by_itself and ended == "SIGKILL" and killed_before is not None and oom_kills() == killed_before
+        extra = {"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended, "killed_from_outside": was_killed}
+        _log.warning("a model process ended", extra=extra)
+        return was_killed
+
+
+def _end(process: ModelProcess, grace_s: float) -> tuple[str, bool]:
+    """Take note of the end of a process, or end it; how it ended, and whether that was without us."""
+    try:
+        return process.wait(grace_s), True
+    except TimeoutError:
+        return process.kill(), False
 
 
 async def _greets(process: ModelProcess, patience_s: float) -> bool:
