@@ -1,7 +1,7 @@
 """A served workspace in storms of faults: real processes and signals, distinct questions whose answers are known.
 
 ``BROWNFIELD_ANSWERS`` and ``BROWNFIELD_STORM_S`` say how many answers are held against what is known, and for how long
-processes are killed; the figures of the documents are of 100,000 and 20 s.
+processes are killed; the figure of the documents is of 100,000 answers.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from brownfield.store import open_store, read_journal
 pytestmark = pytest.mark.full
 
 ANSWERS = int(os.environ.get("BROWNFIELD_ANSWERS", "6000"))
-STORM_S = float(os.environ.get("BROWNFIELD_STORM_S", "6"))
+STORM_S = float(os.environ.get("BROWNFIELD_STORM_S", "20"))
 
 
 class Askers(threading.Thread):
@@ -110,7 +110,10 @@ def test_i6_no_reply_is_another_ones(risk, serving, askers, tmp_path):
 
 
 def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, askers, tmp_path):
-    """F-01, R-01, R-03: a random worker dies every half second under 32 callers; each gets a right answer."""
+    """F-01, R-01: a random worker dies every half second for 20 s under 32 callers; each gets a right answer.
+
+    Nothing is quarantined, for the model is not to blame, and nobody's request is taken for poison.
+    """
     running = serving(risk.workspace(tmp_path))
     asked = askers(running, 32)
     asked.until(lambda answers: answers["model"] > 100)
@@ -125,9 +128,14 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
         time.sleep(0.5)
     total = sum(asked.answers.values())
     asked.until(lambda answers: sum(answers.values()) > total + 100)
+    by_model = asked.answers["model"]
+    asked.until(lambda answers: answers["model"] > by_model + 100)
     assert asked.end() == []
-    assert killed >= 3  # later ones find it pausing, and then quarantined
+    assert killed >= STORM_S / 2  # some find it just being replaced
     assert asked.answers["constant"] > 0
+    assert '"killed_from_outside":true' in running.log
+    assert "BF-WRK-QUARANTINED" not in running.log
+    assert "BF-WRK-POISON" not in running.log
 
 
 def test_f67_a_suspended_host_wakes_up_without_a_storm(risk, serving, askers, tmp_path):

@@ -409,4 +409,4 @@ async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
     """Give what takes a restart to change."""
     serving = spec.serving
-    return serving.host, serving.port, serving.tls is not None, serving.gateways, serving.limits
+    return serving.host, serving.port, serving.health_port, serving.tls is not None, serving.gateways, serving.limits

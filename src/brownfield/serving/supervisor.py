@@ -123,6 +123,8 @@ class Supervisor:
         with workspace_lock(spec.folder), contextlib.ExitStack() as held:
             self._listener = held.enter_context(_bind(self._host, self._port))
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
+            port = spec.serving.health_port
+            self._health = None if port is None else held.enter_context(_bind(self._host, port))
             self._run = held.enter_context(run_folder(spec.folder))
             self._control = held.enter_context(listen_locally(self._run / CONTROL))
             return self._supervise()
@@ -179,14 +181,19 @@ class Supervisor:
             drain_s=self._drain_s,
             clock=self._clock,
         )
-        return front.run(self._listener, self._life)
+        return front.run(self._listener, self._life, self._health)
 
     def _manage(self) -> int:
-        self._listener.close()
+        self._close_listeners()
         manager = Manager(
             self._declared, self._run, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock
         )
         return manager.run(self._control, self._life)
+
+    def _close_listeners(self) -> None:
+        self._listener.close()
+        if self._health is not None:
+            self._health.close()
 
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -299,7 +306,7 @@ class Supervisor:
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
         self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
-        self._listener.close()  # the gateways hold it as long as they accept
+        self._close_listeners()  # the gateways hold them as long as they accept
         self._children = [each for each in self._children if each.pid]
         for child in self._children:
             if child is not self._manager:
