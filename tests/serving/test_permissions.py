@@ -68,7 +68,9 @@ def test_f64_a_start_without_what_it_needs_is_refused(risk, tmp_path, item, name
     assert "BF-SRV-LISTENING" not in said
 
 
-@pytest.mark.parametrize("item", ["model.onnx", "manifest.json", ""], ids=["F-64 model", "F-64 manifest", "F-64 bundle"])
+@pytest.mark.parametrize(
+    "item", ["model.onnx", "manifest.json", ""], ids=["F-64 model", "F-64 manifest", "F-64 bundle"]
+)
 def test_f64_a_start_with_a_bundle_that_may_not_be_read_is_refused(risk, tmp_path, item):
     """F-64: the message names the file or folder; nothing listens, and there is no traceback."""
     folder = risk.workspace(tmp_path)

@@ -50,6 +50,9 @@ FRAGILE = "import os\n" + STEADY.replace(
 )
 
 
+MIXING = STEADY.replace("keepdims=True)}", "keepdims=True)[:: -1 if len(inputs['x']) > 3 else 1].copy()}")
+
+
 def by_model(answer):
     return answer["decision"]["source"] == "model"
 
@@ -128,6 +131,23 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
     assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} <= {(10.0,), (0.5,)}
     assert running.ready_status() == 200
     assert "4711" not in running.log
+
+
+def test_f10_a_model_that_mixes_rows_is_found_while_it_is_served(risk, serving, tmp_path):
+    """F-10: golden records do not show it; the first call that it mixes is discarded, and it is asked no more."""
+    risk.declare(tmp_path, deadline_ms=5000)
+    (tmp_path / "mixing.py").write_text(MIXING)
+    bundle_class(tmp_path, "one", tmp_path / "mixing.py", "Steady")
+    running = serving(tmp_path)
+    assert by_model(running.predict([1, 2, 3, 4]))
+    asked = [{"x": [number, 0, 0, 0]} for number in range(5)]
+    answer = httpx.post(f"{running.url}/v1/risk/predict", json=asked).json()
+    assert answer["predictions"] == [{"y": [0.5]}] * 5
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "worker")
+    [told] = events(running, "BF-WRK-ROWS-MIXED")
+    assert told["version"] == "risk one"
+    assert not by_model(running.predict([1, 2, 3, 4]))
+    assert 'brownfield_model_ready{integration="risk"} 0' in httpx.get(f"{running.url}/metrics").text
 
 
 def test_f11_a_model_that_leaks_is_replaced_and_nobody_fails(harmful_workspace, serving):

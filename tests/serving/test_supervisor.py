@@ -182,7 +182,7 @@ exec "$2" -m brownfield serve "$1" --port 0
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a read-only mount takes root")
 def test_f63_a_read_only_file_system_is_served_from(risk, tmp_path):
-    """F-63: with a verified bundle there the model answers; nothing is kept, which the log says, and nothing is left."""
+    """F-63: with a verified bundle there the model answers; nothing is kept, as the log says, and nothing is left."""
     folder, scratch = tmp_path / "workspace", tmp_path / "scratch"
     scratch.mkdir()
     risk.workspace(folder)
