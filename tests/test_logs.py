@@ -1,6 +1,5 @@
 """The log: one JSON object a line, whatever stands in it."""
 
-import contextlib
 import io
 import json
 import logging
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brownfield.logs import JsonFormatter, Unwaiting
+from harness.pipes import emptied, filled
 
 HOSTILE = [
     'a\r\n{"level":"error"}',
@@ -111,32 +111,6 @@ def test_the_formatter_serves_any_handler():
     assert json.loads(stream.getvalue())["message"] == "3 rows"
 
 
-def full(ends):
-    """Fill a pipe or socket until it takes no more; the bytes that are in it."""
-    fill = os.dup(ends[1])
-    os.set_blocking(fill, False)
-    filled = 0
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            filled += os.write(fill, b"x" * 4096)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            filled += os.write(fill, b"x")
-    os.set_blocking(fill, True)  # the flag is everybody's
-    os.close(fill)
-    return filled
-
-
-def emptied(reader):
-    """Read what is there."""
-    os.set_blocking(reader, False)
-    read = b""
-    with contextlib.suppress(BlockingIOError):
-        while data := os.read(reader, 65536):
-            read += data
-    return read
-
-
 def socket_pair():
     """Two ends of a stream socket."""
     left, right = socket.socketpair()
@@ -150,11 +124,11 @@ def test_f70_nobody_waits_for_a_reader_of_the_log(make):
     handler = Unwaiting(ends[1])
     try:
         handler.setFormatter(JsonFormatter())
-        filled = full(ends)
+        held = filled(ends[1])
         for number in range(100):
             handler.emit(logging.makeLogRecord({"msg": f"lost {number}"}))
         assert handler.dropped == 100
-        assert len(emptied(ends[0])) == filled
+        assert len(emptied(ends[0])) == held
         handler.emit(logging.makeLogRecord({"msg": "seen"}))
         dropped, seen = map(json.loads, emptied(ends[0]).splitlines())
         assert (dropped["event"], dropped["dropped"], seen["message"]) == ("BF-LOG-DROPPED", 100, "seen")
@@ -171,7 +145,7 @@ def test_f70_a_line_is_written_whole_or_not_at_all():
     handler = Unwaiting(ends[1])
     try:
         handler.setFormatter(JsonFormatter())
-        full(ends)
+        filled(ends[1])
         os.read(ends[0], 8192)
         long = logging.makeLogRecord({"msg": "long", "a": "y" * 1900, "b": "y" * 1900, "c": ["y" * 1900] * 9})
         handler.emit(long)
@@ -179,7 +153,7 @@ def test_f70_a_line_is_written_whole_or_not_at_all():
         read = emptied(ends[0])
         handler.emit(logging.makeLogRecord({"msg": "after"}))
         read += emptied(ends[0])
-        events = [json.loads(line) for line in read.lstrip(b"x").splitlines()]
+        events = [json.loads(line) for line in read.lstrip(b" ").splitlines()]
         assert [each["message"] for each in events] == ["long", "log lines were dropped: nobody read them", "after"]
     finally:
         handler.close()
