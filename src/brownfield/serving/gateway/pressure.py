@@ -13,16 +13,17 @@ also when others have used the time up.
 import asyncio
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Final
 
 from brownfield.serving.gateway.waiting import Priority
 
 __all__ = ["Pressure", "Verdict"]
 
-_ALWAYS = 32  # requests of one turn that are never refused: a stall of the machine is no load
-_TURN_SHARE = 1 / 4  # of the deadline: longest whole turn
-_LEAST_SHARE = 1 / 64
-_SHED_SHARE = 1 / 4  # more of the turn's time in which fallbacks answer
-_GRACE_SHARE = 1 / 2  # of the deadline: until when a caller has its share, whatever others did
+_ALWAYS: Final = 32  # requests of one turn that are never refused: a stall of the machine is no load
+_TURN_SHARE: Final = 1 / 4  # of the deadline: longest whole turn
+_LEAST_SHARE: Final = 1 / 64
+_SHED_SHARE: Final = 1 / 4  # more of the turn's time in which fallbacks answer
+_GRACE_SHARE: Final = 1 / 2  # of the deadline: until when a caller has its share, whatever others did
 
 
 class Verdict(IntEnum):
