@@ -274,6 +274,56 @@ def test_a_keeper_begins_again_after_its_end(channels):
     assert [each.ended for each in processes] == [1, 1]
 
 
+def test_f11_another_process_takes_over_before_the_first_is_ended(channels):
+    """F-11: whoever asks is told of the new one while the old one still answers; both are kept no longer than that."""
+    processes, told = [], []
+
+    def start():
+        processes.append(Process())
+        return processes[-1]
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+
+        async def tell():
+            told.append((keeper.state, [each.ended for each in processes], keeper.process is processes[-1]))
+
+        await keeper.renew(tell)
+        assert [each.ended for each in processes] == [1, 0]
+        channels[-1].lose()
+        await until(lambda: len(processes) == 3 and keeper.state is WorkerState.READY)
+        await keeper.end()
+
+    asyncio.run(run())
+    assert told == [(WorkerState.READY, [0, 0], True)]
+    assert [each.ended for each in processes] == [1, 1, 1]
+
+
+def test_f11_when_another_process_does_not_start_the_first_is_kept(channels):
+    """F-11: it answers as before, and is replaced when it ends."""
+    starts = []
+
+    def start():
+        starts.append(True)
+        if len(starts) == 2:
+            raise WorkerUnavailable("it does not load")
+        return Process()
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        first = keeper.process
+        with pytest.raises(WorkerUnavailable):
+            await keeper.renew(lambda: asyncio.sleep(0))
+        assert (keeper.process, keeper.state, first.ended) == (first, WorkerState.READY, 0)
+        channels[0].lose()
+        await until(lambda: len(starts) == 3 and keeper.state is WorkerState.READY)
+        await keeper.end()
+
+    asyncio.run(run())
+
+
 def test_a_start_that_nobody_waits_for_leaves_no_process(channels):
     """Ended in the middle of a start: the process is ended as soon as it is there."""
     processes, entered = [], threading.Event()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -118,23 +118,59 @@ class Keeper:
             raise
         self._task = asyncio.create_task(self._keep())
 
+    async def renew(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Start another process beside the one that runs, and end that as soon as nobody is sent to it any more.
+
+        Parameters
+        ----------
+        told
+            Tells all who ask where the process listens now, and waits until they know.
+
+        Raises
+        ------
+        WorkerUnavailable, BundleRefused
+            The other one did not start; the one that runs is kept.
+        """
+        old, channel = self.process, self._channel
+        await self._stop_keeping()
+        try:
+            async with self._starts():
+                fresh = await self._started()
+            try:
+                self._channel = await ModelChannel.connect(fresh.socket_path, on_lost=self._wake.set)
+            except WorkerUnavailable:
+                await asyncio.to_thread(fresh.kill)
+                raise
+            self.process, self.state = fresh, WorkerState.READY
+            self.restarts += 1
+        finally:
+            self._task = asyncio.create_task(self._keep())
+        await told()
+        if channel is not None:
+            channel.close()
+        if old is not None:
+            await asyncio.to_thread(old.stop)
+
     def retire(self) -> None:
         """Name no socket any more: the process is about to be ended."""
         self.state = WorkerState.STOPPED
 
     async def end(self) -> None:
         """End the process; what it was asked before is still answered."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._stop_keeping()
         self.state = WorkerState.STOPPED
         if self.process is not None:
             await asyncio.to_thread(self.process.stop)
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    async def _stop_keeping(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
 
     def suspect(self) -> None:
         """Look now whether the process still answers: a request was left without an answer."""
