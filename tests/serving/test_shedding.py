@@ -111,9 +111,9 @@ def test_a_shed_request_is_held_to_its_contract_still(client, kept, under):
 
 def test_a_refusal_names_the_version_that_would_have_answered(served):
     """Also after a promotion, though its text is made once."""
-    first = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    first = json.loads(refuse_unread(served, Split(0), v2=False)[1].body)
     served.champion.name = "4"
-    second = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    second = json.loads(refuse_unread(served, Split(0), v2=False)[1].body)
     assert [each["decision"]["version"] for each in (first, second)] == ["3", "4"]
 
 

@@ -39,7 +39,9 @@ _LABELS = tuple(name.encode() + b";dur=%b" for name in STAGE_NAMES)
 _TOTAL = b"total;dur=%b"
 _BY_THE_MODEL = b", ".join([*(label for label in _LABELS if not label.startswith(b"fallback")), _TOTAL])
 _FEATURES, _QUEUE, _INFER, _OUTPUT_CHECK = map(int, (Stage.FEATURES, Stage.QUEUE, Stage.INFER, Stage.OUTPUT_CHECK))
-_FALLBACK = int(Stage.FALLBACK)
+_FALLBACK, _ADMISSION = int(Stage.FALLBACK), int(Stage.ADMISSION)
+_BY_ADMISSION = b"admission;dur=%b, total;dur=%b"
+_KNOWN_NS = (_KNOWN_US - 1) * 1000
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
@@ -102,6 +104,9 @@ class Split:
     def header(self) -> bytes:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
         parts_ns = self.parts_ns
+        if self.last_ns - self.started_ns == parts_ns[_ADMISSION] < _KNOWN_NS:  # of what is refused unread
+            time = _KNOWN[(parts_ns[_ADMISSION] + 500) // 1000]
+            return _BY_ADMISSION % (time, time)
         if parts_ns[_FALLBACK] or parts_ns.count(0) > 1:
             return self._header_of_some()
         # As nearly all are. One by one, because this is as long as any step of a request.
