@@ -1,22 +1,22 @@
 """When the gateway itself is the bottleneck: what it lets in, so that nobody waits where no deadline is looked at.
 
-What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. How long
-cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and again
-there is no backlog. A loop that stays busy for two deadlines on end, with more requests at a time than it answers in a
-quarter of one, is *pressed*. From then on it lets requests in for a quarter of a deadline and refuses what comes after,
-unread and for a small part of an answer's cost, until once nothing is ready: then nobody waits anywhere, and it lets in
-anew. Where even refusing does not keep up it lets in anew after a deadline, so that some are answered. Half a second in
-which nobody had to be turned away ends it, and so do few requests at a time: a few callers who ask again as soon as
-they have an answer keep a loop busy, and none of them waits long.
+What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. For how
+long cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and
+again there is no backlog. A loop that was busy for four deadlines on end, with more requests at a time than it answers
+in a quarter of one, is *pressed*. It goes on in rounds. A round lets requests in for an eighth of a deadline, and goes
+on while few are there. Then it leaves a few to the fallbacks and refuses the rest unread, for a small part of an
+answer's cost, until nothing is ready, or hardly anything: then nobody waits anywhere, and the next round begins. Where
+even refusing does not keep up, it begins after a deadline, so that some are answered. Ten deadlines in which nobody
+had to be turned away end it.
 
-Calm or pressed, what is ready in one turn of the loop is answered after all of that turn is read, so a turn may take a
-quarter of the deadline. What is just beyond a limit is left to the fallbacks, which cost less than the model.
+None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
+loop in which all were let in.
 
-A stall of the machine is no load: the first requests of a calm turn are always let in, and a turn counts towards the
-two deadlines by its requests, however long it took.
+A stall of the machine is no load: what gathered in it is let in by a loop that is not pressed, as long as reading it
+all leaves half of the deadline, and the first requests of a turn always.
 
-Where a pressed loop has requests of several callers, whoever asks for no more than its share of what was let in before
-is let in, also when others have used the time up.
+Behind a round that turned somebody away callers are told apart: whoever asks for no more than its share of what was
+let in is let in, also when others have used the time up.
 """
 
 import asyncio
@@ -27,17 +27,21 @@ from brownfield.serving.gateway.waiting import Priority
 
 __all__ = ["Pressure", "Verdict"]
 
-_ALWAYS = 32  # requests of one calm turn that are never refused
-_TURN_SHARE = 1 / 4  # of the deadline: longest whole turn, and for how long a pressed loop lets in
-_SHED_SHARE = 1 / 4  # more of that time in which fallbacks answer
-_PRESSED_AFTER = 2  # deadlines without a pause
-_CALM_SHARE = 1 / 8  # of the deadline: a round trip with which a pressed loop lets everybody in again
-_REFUSE_SHARE = 1.0  # of the deadline: for how long a pressed loop refuses on end
-_CALM_AFTER_NS = 500_000_000  # without anybody turned away
-_MOST_PER_REQUEST_NS = 100_000  # of a turn that count as work
-_LOOK_AFTER_NS = 1_000_000  # of work, before the loop looks whether anything is left to do
-_LEAST_SHARE = 1 / 16
-_WEIGHT = 1 / 8  # of one turn in the smoothed number of requests that are there at a time
+_ALWAYS = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
+_TURN_SHARE = 1 / 2  # of the deadline: longest whole turn of such a loop
+_CROWD_SHARE = 1 / 4  # of the deadline: in which as many are answered as make a crowd
+_PRESSED_AFTER = 4  # deadlines of work for a crowd without a pause
+_ROUND_SHARE = 1 / 8  # of the deadline: for how long a round lets in
+_FEW_SHARE = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
+_SHED_SHARE = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
+_REFUSE_SHARE = 1.0  # of the deadline: for how long a round refuses at most
+_SHORT_SHARE = 1 / 64  # of the deadline: a turn with so little in it is nearly a pause
+_CALM_AFTER = 10  # deadlines without anybody turned away
+_MOST_WORK = 2.0  # of a turn, in answers to its requests: what it took beyond that was a stall
+_FEWEST_TO_LEARN = 16  # requests of a turn
+_WEIGHT = 1 / 8  # of one turn in the smoothed cost
+_LEAST_FREE = 1 / 16
+_WHOLE = Priority.INTERACTIVE.share
 
 
 class Verdict(IntEnum):
@@ -49,54 +53,51 @@ class Verdict(IntEnum):
 
 
 class Pressure:
-    """The work of the event loop since it last had nothing to do.
+    """The turns of the event loop since it last had nothing to do.
 
     Attributes
     ----------
     pressed
         Whether the loop is the bottleneck.
+    answer_ns
+        Smoothed nanoseconds of the loop for a request that is let in, all of it included.
     """
 
     __slots__ = (
-        "_answer_ns",
-        "_asked",
-        "_at_a_time",
-        "_began_ns",
-        "_before",
-        "_busy_ns",
-        "_busy_requests",
-        "_extra",
-        "_fair",
-        "_idle",
-        "_in_time",
-        "_refused_ns",
-        "_requests",
-        "_round_ns",
-        "_share",
-        "_under_way",
-        "pressed",
-    )
+        "_asked", "_before", "_began_ns", "_deadline_ns", "_extra", "_fair", "_free", "_idle", "_in_time", "_looked",
+        "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns", "_under_way",
+        "_worked_ns", "answer_ns", "pressed",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.pressed = False
-        self._began_ns = 0  # this turn
-        self._round_ns = 0  # since the loop had nothing to do, or lets in anew
-        self._requests = 0  # of this turn
-        self._before = 0  # of the last one
-        self._under_way = 0  # when this turn began
-        self._busy_ns = 0  # at work since the loop had nothing to do
-        self._busy_requests = 0  # in that time
-        self._at_a_time = 0.0  # requests that are there together, read or not, smoothed
-        self._answer_ns = 0.0  # of work for one of them, when nobody was turned away
-        self._idle = True  # whether it had nothing to do after the last turn
-        self._refused_ns = 0  # when somebody was turned away last
-        self._asked: dict[str, int] = {}  # requests of this round, by caller
-        self._in_time = 0  # let in while there was time
-        self._extra = 0  # and later, as a share
-        self._fair = 0  # that each caller has of a round; 0 where nobody is told apart
-        self._share = 1.0  # of the time of a round that is free to all
+        self.answer_ns = 40_000.0
+        # This turn.
+        self._began_ns = 0
+        self._deadline_ns = 0  # of its first request
+        self._requests = 0
+        self._under_way = 0  # requests let in by earlier ones and not answered when it began
+        self._turned_away = 0
+        # The last turn, and those before it since the loop had nothing to do.
+        self._before = 0  # its requests
+        self._there = 0  # and those under way when it began
+        self._looked = False  # whether it was looked after it if anything was ready
+        self._idle = False  # whether nothing was
+        self._worked_ns = 0.0  # for a crowd, without a pause
+        self._turned_away_ns = 0  # when somebody was last
+        # This round of a pressed loop.
+        self._round_ns = 0  # its begin
+        self._refusing = False
+        self._in_time = 0  # let in before it refused
+        self._extra = 0  # let in after that, as shares
+        self._shed = 0
+        self._asked: dict[str, int] = {}  # requests by caller
+        self._fair = 0  # that each caller has; 0 where nobody is told apart
+        self._free = 1.0  # part of the round's time that is not kept for shares
 
-    def judge(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0) -> Verdict:
+    def judge(
+        self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0
+    ) -> Verdict:
         """Count a request of this turn, and say what is to be done with it.
 
         Parameters
@@ -110,91 +111,93 @@ class Pressure:
         caller
             Name of the principal; empty where none is told from another.
         under_way
-            Requests that were let in and have no answer yet.
+            Requests that were let in and are not answered yet.
         """
-        requests = self._requests
-        if not requests:
-            self._under_way = under_way
-            self._begin_turn(now_ns, deadline_ns)
-        self._requests = requests + 1
+        if not self._requests:
+            self._begin(now_ns, deadline_ns, under_way)
+        self._requests += 1
+        share_ns = priority.share / _WHOLE * deadline_ns
         if self.pressed:
-            return self._judge_pressed(now_ns, deadline_ns, priority, caller)
-        if requests < _ALWAYS:
-            return Verdict.ASK
-        return _verdict(now_ns - self._began_ns, priority.share * _TURN_SHARE * deadline_ns)
+            verdict = self._judge_pressed(now_ns, deadline_ns, share_ns, caller)
+        elif self._requests <= _ALWAYS or now_ns - self._began_ns <= _TURN_SHARE * share_ns:
+            verdict = Verdict.ASK
+        else:
+            over_ns = now_ns - self._began_ns - _TURN_SHARE * share_ns
+            verdict = Verdict.SHED if over_ns <= _SHED_SHARE * _TURN_SHARE * share_ns else Verdict.REFUSE
+        if verdict is not Verdict.ASK:
+            self._turned_away += 1
+            self._turned_away_ns = now_ns
+        return verdict
 
-    def _judge_pressed(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str) -> Verdict:
-        spent_ns, limit_ns = now_ns - self._round_ns, _TURN_SHARE * deadline_ns
-        if spent_ns > limit_ns + _REFUSE_SHARE * deadline_ns:
+    def _judge_pressed(self, now_ns: int, deadline_ns: int, share_ns: float, caller: str) -> Verdict:
+        spent_ns = now_ns - self._round_ns
+        if spent_ns > (_ROUND_SHARE + _REFUSE_SHARE) * deadline_ns:
             self._begin_round(now_ns)
             spent_ns = 0
         asked = self._asked[caller] = self._asked.get(caller, 0) + 1
-        verdict = _verdict(spent_ns, priority.share * self._share * limit_ns)
-        if verdict is Verdict.ASK:
+        if spent_ns <= _ROUND_SHARE * self._free * share_ns:
             self._in_time += 1
-        elif asked <= self._fair and priority is Priority.INTERACTIVE:
+            return Verdict.ASK
+        if asked <= self._fair:
             self._extra += 1
             return Verdict.ASK
-        else:
-            self._refused_ns = now_ns
-        return verdict
+        if not self._refusing:
+            if (self._under_way + self._requests) * self.answer_ns <= _FEW_SHARE * self._free * share_ns:
+                self._in_time += 1
+                return Verdict.ASK
+            self._refusing = True
+        self._shed += 1
+        return Verdict.SHED if self._shed <= _SHED_SHARE * self._in_time else Verdict.REFUSE
 
-    def _begin_turn(self, now_ns: int, deadline_ns: int) -> None:
-        asyncio.get_running_loop().call_soon(self._end_turn)
+    def _begin(self, now_ns: int, deadline_ns: int, under_way: int) -> None:
+        """Begin a turn, and learn from the one before."""
+        asyncio.get_running_loop().call_soon(self._end)
+        turn_ns = now_ns - self._began_ns
         if self._idle:
-            self._idle = False
-            self._busy_ns = self._busy_requests = 0
+            self._worked_ns = 0.0
             self._begin_round(now_ns)
-        else:
-            self._busy_ns += min(now_ns - self._began_ns, self._before * _MOST_PER_REQUEST_NS)
-            self._busy_requests += self._before
-        if self.pressed:
-            if now_ns - self._refused_ns > _CALM_AFTER_NS or self._round_trip_ns < _CALM_SHARE * deadline_ns:
-                self.pressed = False
-                self._busy_ns = self._busy_requests = 0
-        elif self._busy_ns > _PRESSED_AFTER * deadline_ns:
-            self._answer_ns = self._busy_ns / self._busy_requests
-            if self._round_trip_ns > _TURN_SHARE * deadline_ns:
-                self.pressed = True
-                self._refused_ns = now_ns
+        elif self._looked:
+            if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
+                self.answer_ns += _WEIGHT * (min(turn_ns / self._before, _MOST_WORK * self.answer_ns) - self.answer_ns)
+            if self._there * self.answer_ns > _CROWD_SHARE * deadline_ns:
+                self._worked_ns += min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
+            if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
                 self._begin_round(now_ns)
-        self._began_ns = now_ns
+        if self.pressed:
+            if now_ns - self._turned_away_ns > _CALM_AFTER * deadline_ns:
+                self.pressed, self._worked_ns, self._asked = False, 0.0, {}
+        elif self._worked_ns > _PRESSED_AFTER * deadline_ns:
+            self.pressed, self._turned_away_ns = True, now_ns
+            self._begin_round(now_ns)
+        self._idle = self._looked = False
+        self._began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
 
-    @property
-    def _round_trip_ns(self) -> float:
-        """How long a caller waits who asks again and again, if all who are there are let in."""
-        return self._at_a_time * self._answer_ns
-
-    def _end_turn(self) -> None:
+    def _end(self) -> None:
+        """End a turn, once all that was ready in it is read; look for a pause where that matters."""
         self._before, self._requests = self._requests, 0
-        self._at_a_time += _WEIGHT * (self._under_way + self._before - self._at_a_time)
-        if self.pressed or self._busy_ns > _LOOK_AFTER_NS:
+        self._there = self._under_way + self._before
+        if self.pressed or self._there * self.answer_ns > _FEW_SHARE * self._deadline_ns:
+            self._looked = True
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
-        """Note whether the poll since the last turn brought a request; it did not wait for one."""
+        """Note whether nothing was ready: the loop does not wait for anything before it calls this."""
         self._idle = not self._requests
 
     def _begin_round(self, now_ns: int) -> None:
-        """Let in anew, and learn what each caller may have from what was let in before."""
+        """Let in anew, and learn what each caller may have from what the last round let in."""
         self._round_ns = now_ns
         asked = self._asked
-        if len(asked) > 1:
-            there = self._in_time / self._share  # as many as there would be time for
+        self._fair, free = 0, 1.0
+        if self._refusing and len(asked) > 1:
+            there = self._in_time / self._free  # as many as there would be time for
             self._fair = _fair_share(asked.values(), there)
-            free = 1 - self._extra / there if there else _LEAST_SHARE
-            self._share = max(_LEAST_SHARE, (self._share + free) / 2)
-        else:
-            self._fair, self._share = 0, 1.0
+            free = 1 - self._extra / there if there else 0.0
+        self._free = max(_LEAST_FREE, (self._free + free) / 2)
+        self._refusing = False
+        self._in_time = self._extra = self._shed = 0
         if asked:
             self._asked = {}
-        self._in_time = self._extra = 0
-
-
-def _verdict(spent_ns: float, limit_ns: float) -> Verdict:
-    if spent_ns <= limit_ns:
-        return Verdict.ASK
-    return Verdict.SHED if spent_ns <= (1 + _SHED_SHARE) * limit_ns else Verdict.REFUSE
 
 
 def _fair_share(asked: Iterable[int], there: float) -> int:
