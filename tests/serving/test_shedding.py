@@ -121,7 +121,7 @@ def test_callers_are_known_to_it(make_client, served):
     """By the name of their token, so that one cannot take the share of another."""
     names = []
 
-    def judge(_now, _deadline, _priority, caller):
+    def judge(_now, _deadline, _priority, caller, _under_way):
         names.append(caller)
         return Verdict.ASK
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
-    from brownfield.serving.gateway.waiting import Priority
     from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["Authorize", "Call", "Handler", "Limits"]
@@ -151,7 +150,7 @@ class Handler:
         self.authorize = authorize
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self.pressure = Pressure()
+        self.pressure = Pressure(self.now_ns)
         self._index: dict[bytes, dict[str, Bound]] = {}
         self._openings: dict[object, Opening] = {}
         self._management = Management(self)

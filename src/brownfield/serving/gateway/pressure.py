@@ -20,7 +20,7 @@ let in is let in, also when others have used the time up.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 from brownfield.serving.gateway.waiting import Priority
@@ -35,11 +35,11 @@ _ROUND_SHARE = 1 / 8  # of the deadline: for how long a round lets in
 _FEW_SHARE = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
 _SHED_SHARE = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
 _REFUSE_SHARE = 1.0  # of the deadline: for how long a round refuses at most
-_SHORT_SHARE = 1 / 64  # of the deadline: a turn with so little in it is nearly a pause
+_SHORT_SHARE = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
 _CALM_AFTER = 10  # deadlines without anybody turned away
-_MOST_WORK = 2.0  # of a turn, in answers to its requests: what it took beyond that was a stall
+_MOST_WORK = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
 _FEWEST_TO_LEARN = 16  # requests of a turn
-_WEIGHT = 1 / 8  # of one turn in the smoothed cost
+_WEIGHT_LESS, _WEIGHT_MORE = 1 / 4, 1 / 32  # of one turn in the smoothed cost: what took longer was perhaps a stall
 _LEAST_FREE = 1 / 16
 _WHOLE = Priority.INTERACTIVE.share
 
@@ -55,6 +55,11 @@ class Verdict(IntEnum):
 class Pressure:
     """The turns of the event loop since it last had nothing to do.
 
+    Parameters
+    ----------
+    now_ns
+        Gives the monotonic time in nanoseconds.
+
     Attributes
     ----------
     pressed
@@ -64,12 +69,13 @@ class Pressure:
     """
 
     __slots__ = (
-        "_asked", "_before", "_began_ns", "_deadline_ns", "_extra", "_fair", "_free", "_idle", "_in_time", "_looked",
-        "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns", "_under_way",
-        "_worked_ns", "answer_ns", "pressed",
+        "_asked", "_before", "_began_ns", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_looked",
+        "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns",
+        "_under_way", "_worked_ns", "answer_ns", "pressed",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
         self.pressed = False
         self.answer_ns = 40_000.0
         # This turn.
@@ -82,7 +88,7 @@ class Pressure:
         self._before = 0  # its requests
         self._there = 0  # and those under way when it began
         self._looked = False  # whether it was looked after it if anything was ready
-        self._idle = False  # whether nothing was
+        self._idle_ns = 0  # when nothing was; 0 when something was
         self._worked_ns = 0.0  # for a crowd, without a pause
         self._turned_away_ns = 0  # when somebody was last
         # This round of a pressed loop.
@@ -95,9 +101,7 @@ class Pressure:
         self._fair = 0  # that each caller has; 0 where nobody is told apart
         self._free = 1.0  # part of the round's time that is not kept for shares
 
-    def judge(
-        self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0
-    ) -> Verdict:
+    def judge(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0) -> Verdict:
         """Count a request of this turn, and say what is to be done with it.
 
         Parameters
@@ -153,12 +157,14 @@ class Pressure:
         """Begin a turn, and learn from the one before."""
         asyncio.get_running_loop().call_soon(self._end)
         turn_ns = now_ns - self._began_ns
-        if self._idle:
+        answered = max(0, self._there - self._turned_away - under_way)  # since then, which was no pause
+        if self._idle_ns and now_ns - self._idle_ns - answered * self.answer_ns > _SHORT_SHARE * deadline_ns:
             self._worked_ns = 0.0
             self._begin_round(now_ns)
         elif self._looked:
             if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
-                self.answer_ns += _WEIGHT * (min(turn_ns / self._before, _MOST_WORK * self.answer_ns) - self.answer_ns)
+                change_ns = turn_ns / self._before - self.answer_ns
+                self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
             if self._there * self.answer_ns > _CROWD_SHARE * deadline_ns:
                 self._worked_ns += min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
             if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
@@ -169,7 +175,7 @@ class Pressure:
         elif self._worked_ns > _PRESSED_AFTER * deadline_ns:
             self.pressed, self._turned_away_ns = True, now_ns
             self._begin_round(now_ns)
-        self._idle = self._looked = False
+        self._idle_ns, self._looked = 0, False
         self._began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
 
     def _end(self) -> None:
@@ -182,7 +188,8 @@ class Pressure:
 
     def _look(self) -> None:
         """Note whether nothing was ready: the loop does not wait for anything before it calls this."""
-        self._idle = not self._requests
+        if not self._requests:
+            self._idle_ns = self._now_ns()
 
     def _begin_round(self, now_ns: int) -> None:
         """Let in anew, and learn what each caller may have from what the last round let in."""
