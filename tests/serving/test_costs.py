@@ -35,7 +35,7 @@ def test_an_unknown_model_is_learned_from_its_calls(time_us, least, most):
     """The cap doubles while that pays, and stays where it does not."""
     curve = CostCurve()
     for _ in range(2000):
-        curve.observe(curve.cap, time_us(curve.cap) * 1000)
+        curve.observe(curve.cap, round(time_us(curve.cap) * 1000))
     assert least <= curve.cap <= most
 
 
@@ -45,13 +45,13 @@ def test_a_curve_of_another_machine_is_corrected():
     assert curve.cap == 1
     for _ in range(400):
         for rows, time_us in ((1, 10), (8, 12), (32, 16)):
-            curve.observe(rows, time_us * 1000)
+            curve.observe(rows, round(time_us * 1000))
     assert curve.cap == 32
 
 
 @given(
     st.dictionaries(st.integers(1, 300), st.floats(0.1, 1e7), max_size=8),
-    st.lists(st.tuples(st.integers(1, 10_000), st.floats(1, 1e10)), max_size=60),
+    st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 10**10)), max_size=60),
     st.integers(0, 10**9),
 )
 def test_the_cap_stays_between_one_and_its_bound(curve_us, calls, deadline_ns):
@@ -73,6 +73,7 @@ def test_the_cap_is_near_the_fewest_rows_that_pay(call_us, row_us):
     assert curve.cap <= 1.25 * fewest or curve.cap == 400
 
 
+@pytest.mark.inside
 def test_a_request_of_thousands_of_rows_is_not_looked_at_row_by_row(monkeypatch):
     """What the loop pays for a curve does not grow with the largest call that was seen."""
     curve = CostCurve(most_rows=512)

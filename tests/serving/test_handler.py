@@ -171,6 +171,7 @@ def test_a_workspace_without_integrations_is_not_ready(make_client):
     assert ask(make_client(), "GET", "/v2/health/ready")[0] == 503
 
 
+@pytest.mark.inside
 def test_a_failure_of_ours_is_a_500_without_the_inside(client, handler, monkeypatch, caplog):
     """S-13: logged for the operator, nothing said outside; a bug is not the caller's business."""
 

@@ -12,6 +12,8 @@ from brownfield.serving.gateway.latency import Split
 from brownfield.serving.gateway.pressure import Verdict
 from brownfield.serving.gateway.shedding import refuse_unread
 
+pytestmark = pytest.mark.inside
+
 GOOD = {"store_id": 1, "items": ["MILK"]}
 V2 = {
     "id": "7",

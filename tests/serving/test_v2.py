@@ -329,6 +329,7 @@ def test_metadata_describes_the_contract(served):
     }
 
 
+@pytest.mark.inside
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @settings(max_examples=200)
 def test_any_bytes_are_refused_or_taken(served_once, body):

@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brownfield.serving.gateway.waiting import NEVER_NS, Priority, Waiting
+
+pytestmark = pytest.mark.inside
 
 SERVED = object()
 

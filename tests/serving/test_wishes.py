@@ -7,6 +7,8 @@ import pytest
 
 from brownfield.serving.gateway.waiting import Priority
 
+pytestmark = pytest.mark.inside
+
 
 def asked(client, served, body, monkeypatch, **headers):
     """Ask the till once; the ask as the data plane saw it, and the status."""

@@ -1,11 +1,13 @@
 """What a library does to its process on this host is a finding, and never the end of the tool."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from brownfield.serving.gateway import dataplane
 from brownfield.workspace import capabilities
 from brownfield.workspace.capabilities import EXTRAS, Capability, try_import
 from brownfield.workspace.doctor import examine
@@ -59,6 +61,13 @@ def test_an_examination_says_what_was_tried(tmp_path) -> None:
     assert "numpy: works, 2.0" in text
     assert f"wheels: cp{sys.version_info.major}{sys.version_info.minor}-" in text
     assert "finding: torch (extra torch): dies, SIGILL" in text
+
+
+def test_an_examination_says_how_requests_run(tmp_path) -> None:
+    """As Python where it is its source that is installed, and compiled where `make test-compiled` runs this."""
+    wanted = os.environ.get("BROWNFIELD_REQUEST_PATH", "interpreted")
+    assert f"request path: {wanted}" in str(examine(tmp_path))
+    assert dataplane.__file__.endswith(".so") == (wanted == "compiled")
 
 
 @pytest.mark.full

@@ -23,6 +23,9 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 """
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 def permitted(roles: frozenset[str], permission: str) -> bool:
     """Say whether one of the roles grants a permission; an unknown permission is granted by none.
 
@@ -33,4 +36,4 @@ def permitted(roles: frozenset[str], permission: str) -> bool:
     >>> permitted(frozenset({"admin"}), "no_such_permission")
     False
     """
-    return not roles.isdisjoint(PERMISSIONS.get(permission, frozenset()))
+    return not roles.isdisjoint(PERMISSIONS.get(permission, _NOBODY))

@@ -234,7 +234,7 @@ def _made(
     row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
     curve = curve_of(bundle.provenance)
     costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
-    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs, retries)
+    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs=costs, retries=retries)
 
 
 def _priority(spec: "IntegrationSpec") -> Priority:

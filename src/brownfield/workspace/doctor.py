@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from brownfield import __version__
@@ -51,6 +52,8 @@ class Examination:
         Where each lookup stands in its chain, and the moment of what it was last read from.
     wheels
         Newest kind of wheel that installs.
+    request_path
+        ``compiled`` or ``interpreted``: how this installation runs the path of a request.
     capabilities
         Libraries and arithmetic, each tried in a child.
     findings
@@ -61,6 +64,7 @@ class Examination:
     store: MigrationPlan
     lookups: tuple[str, ...] = ()
     wheels: str = ""
+    request_path: str = ""
     capabilities: tuple[Capability, ...] = ()
     findings: tuple[str, ...] = ()
 
@@ -72,6 +76,7 @@ class Examination:
             [
                 *(f"{name}: {_shown(self.host, name)}" for name in self.host.__slots__),
                 f"wheels: {self.wheels}",
+                f"request path: {self.request_path}",
                 *map(str, self.capabilities),
                 f"store: {store}",
                 *self.lookups,
@@ -156,7 +161,13 @@ def examine(workspace: Path, capabilities: Sequence[Capability] = ()) -> Examina
     lookups = _lookups(database) if plan.current is not None and not plan.steps else ()
     host = read_host()
     findings = tuple(str(each) for each in capabilities if each.finding)
-    return Examination(host, plan, lookups, wheel_tag(host), tuple(capabilities), findings)
+    return Examination(host, plan, lookups, wheel_tag(host), _request_path(), tuple(capabilities), findings)
+
+
+def _request_path() -> str:
+    """Say how it runs, without loading it."""
+    found = find_spec("brownfield.serving.gateway.dataplane")
+    return "interpreted" if found is None or str(found.origin).endswith(".py") else "compiled"
 
 
 def _lookups(database: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ the answer each ask's own rows. A group never mixes integrations or priorities, 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,7 +27,7 @@ __all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows"]
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
 
-_SAME_DEADLINE_NS = 1_000_000  # callers whose deadlines are this close give up together
+_SAME_DEADLINE_NS: Final = 1_000_000  # callers whose deadlines are this close give up together
 
 
 class Ask:
@@ -198,7 +198,7 @@ def halved(asks: Sequence[Ask]) -> list[list[Ask]]:
     return [half for half in (waiting[:middle], waiting[middle:]) if half]
 
 
-_ARRAYS = {np.ndarray}
+_ARRAYS: Final = {np.ndarray}
 
 
 def merged(asks: Sequence[Ask], rows: int) -> Checked:

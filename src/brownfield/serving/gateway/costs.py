@@ -60,7 +60,7 @@ class CostCurve:
         self._most_rows = most_rows
         self._calls = 0
         for rows, time_us in (measured_us or {}).items():
-            self._sizes[_size(rows)] = [rows, time_us * 1000]
+            self._sizes[_size(rows)] = [float(rows), time_us * 1000.0]
         self._choose()
 
     def observe(self, rows: int, run_ns: int) -> None:
@@ -68,7 +68,7 @@ class CostCurve:
         size = _size(rows)
         known = self._sizes[size]
         if known is None:
-            self._sizes[size] = [rows, run_ns]
+            self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
             self._choose()
             return

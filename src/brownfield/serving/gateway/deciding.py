@@ -1,7 +1,7 @@
 """Decisions: who answered, why and under which contract, each with an identifier of its own."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from brownfield.types import Decision, Reason
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decide"]
 
-_ID_BYTES = 12
+_ID_BYTES: Final = 12
 _ids: list[str] = []
 os.register_at_fork(after_in_child=_ids.clear)
 

@@ -7,7 +7,7 @@ Everything is denied that the table does not name: first who asks, then what for
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -64,12 +64,15 @@ class Authorize(Protocol):
         ...
 
 
-_JSON = (b"content-type", b"application/json")
-_BINARY = (b"content-type", b"application/octet-stream")
-_V2 = b"/v2"
-_ASK, _REFUSE = Verdict.ASK, Verdict.REFUSE
-_MOST_OPENINGS = 1024
-_NETWORK_IN, _VALIDATE, _SERIALIZE = int(Stage.NETWORK_IN), int(Stage.VALIDATE), int(Stage.SERIALIZE)
+_JSON: Final = (b"content-type", b"application/json")
+_BINARY: Final = (b"content-type", b"application/octet-stream")
+_V2: Final = b"/v2"
+_ASK: Final = Verdict.ASK
+_REFUSE: Final = Verdict.REFUSE
+_MOST_OPENINGS: Final = 1024
+_NETWORK_IN: Final = int(Stage.NETWORK_IN)
+_VALIDATE: Final = int(Stage.VALIDATE)
+_SERIALIZE: Final = int(Stage.SERIALIZE)
 
 
 class Call:

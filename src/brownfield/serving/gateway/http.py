@@ -14,11 +14,11 @@ from email.utils import formatdate
 from pathlib import Path
 
 from brownfield.errors import Unavailable
-from brownfield.serving.gateway.handler import Handler
 from brownfield.serving.gateway.http_connection import Connection
 from brownfield.serving.gateway.http_heads import Heads
 from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.last_calls import begin_no_connection
+from brownfield.serving.gateway.messages import Answering
 
 __all__ = ["Door"]
 
@@ -55,7 +55,7 @@ class Door:
 
     Examples
     --------
-    >>> from brownfield.serving.gateway import Dataplane, Snapshot
+    >>> from brownfield.serving.gateway import Dataplane, Handler, Snapshot
     >>> async def answer() -> bytes:
     ...     door = Door(Handler(Dataplane(Snapshot({}))))
     ...     listener = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +73,7 @@ class Door:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Answering,
         *,
         limits: HttpLimits = HttpLimits(),  # noqa: B008 (frozen)
         tls: ssl.SSLContext | None = None,

@@ -11,35 +11,38 @@ import math
 import re
 from collections import deque
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
 from brownfield.errors import BrownfieldError
-from brownfield.serving.gateway.handler import Call
 from brownfield.serving.gateway.http_heads import METHODS, check_head, path_of, without_upgrade
 from brownfield.serving.gateway.http_limits import SINGLE_FIELDS
-from brownfield.serving.gateway.messages import Response
+from brownfield.serving.gateway.messages import Opened, Response
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.http import Door
     from brownfield.serving.gateway.http_heads import Head
+    from brownfield.serving.gateway.messages import Answering
 
 __all__ = ["Connection"]
 
-_SLICE_BYTES = 4096  # fed to the parser at a time: bounds how many pipelined requests are parsed ahead
-_HELD_BYTES = 64 * 1024  # unparsed bytes beyond which the socket is not read
-_SMALL_BODY_BYTES = 64 * 1024  # of a refused request: read and forgotten, so that the connection can be kept
-_JOIN_BYTES = 64 * 1024  # longest body that is copied behind its head to go out in one piece
-_BYTES_PER_CHUNK = 512  # a body of the longest length may come in chunks of this size, and some more
-_FREE_CHUNKS = 1000
-_IN_A_ROW = 32  # answers to one caller that never waited, before others get their turn
-_LINGER_S = 2.0
-_HALF_CLOSED_S = 1.0
+_SLICE_BYTES: Final = 4096  # fed to the parser at a time: bounds how many pipelined requests are parsed ahead
+_HELD_BYTES: Final = 64 * 1024  # unparsed bytes beyond which the socket is not read
+_SMALL_BODY_BYTES: Final = 64 * 1024  # of a refused request: read and forgotten, so that the connection can be kept
+_JOIN_BYTES: Final = 64 * 1024  # longest body that is copied behind its head to go out in one piece
+_BYTES_PER_CHUNK: Final = 512  # a body of the longest length may come in chunks of this size, and some more
+_FREE_CHUNKS: Final = 1000
+_IN_A_ROW: Final = 32  # answers to one caller that never waited, before others get their turn
+_LINGER_S: Final = 2.0
+_HALF_CLOSED_S: Final = 1.0
 
-_NEW, _IDLE, _HEAD, _BODY = range(4)
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NEW: Final = 0
+_IDLE: Final = 1
+_HEAD: Final = 2
+_BODY: Final = 3
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
 
 
@@ -59,18 +62,18 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, door: "Door") -> None:
         self._door = door
-        self._handler = door.handler
+        self._handler: Answering = door.handler
         self._parser: Any = httptools.HttpRequestParser(self)
         self._body: bytes | bytearray = b""
-        self._opened: Call | Response
+        self._opened: Opened | Response
         self._left = self._received = 0
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._parsing = _NEW
         self._since = door.ticks
         self._held = bytearray()
-        self._queue: deque[tuple[Call | Response, bytes, bool, bool, bool]] = deque()
-        self._call: Call | None = None
+        self._queue: deque[tuple[Opened | Response, bytes, bool, bool, bool]] = deque()
+        self._call: Opened | None = None
         self._pumping = False
         self._reading = True
         self._unwritable = False
@@ -367,7 +370,7 @@ class Connection(asyncio.Protocol):
         if not self._ending:
             self._pump()
 
-    def _begin(self, opened: Call | Response, body: bytes, keep: bool, head_only: bool, old: bool) -> None:  # noqa: FBT001
+    def _begin(self, opened: Opened | Response, body: bytes, keep: bool, head_only: bool, old: bool) -> None:  # noqa: FBT001
         self._keep, self._head_only, self._old = keep, head_only, old
         if isinstance(opened, Response):
             self._respond(opened)

@@ -6,6 +6,7 @@ In go clock readings; out come the parts of a :class:`Split`, which always sum t
 
 from bisect import bisect_left
 from enum import IntEnum
+from typing import Final
 
 __all__ = ["BOUNDS_S", "STAGE_NAMES", "Histogram", "Split", "Stage"]
 
@@ -33,16 +34,20 @@ BOUNDS_S: tuple[float, ...] = (
 )
 """Upper bounds of the latency buckets in seconds: 1, 2, 5 per decade from 10 microseconds to 10 seconds."""
 
-_KNOWN_US = 5000  # most times are shorter, and their texts are made once
-_KNOWN = tuple(b"%d.%03d" % divmod(time_us, 1000) for time_us in range(_KNOWN_US))
-_LABELS = tuple(name.encode() + b";dur=%b" for name in STAGE_NAMES)
-_TOTAL = b"total;dur=%b"
-_BY_THE_MODEL = b", ".join([*(label for label in _LABELS if not label.startswith(b"fallback")), _TOTAL])
-_FEATURES, _QUEUE, _INFER, _OUTPUT_CHECK = map(int, (Stage.FEATURES, Stage.QUEUE, Stage.INFER, Stage.OUTPUT_CHECK))
-_FALLBACK, _ADMISSION = int(Stage.FALLBACK), int(Stage.ADMISSION)
-_BY_ADMISSION = b"admission;dur=%b, total;dur=%b"
-_KNOWN_NS = (_KNOWN_US - 1) * 1000
-_BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+_KNOWN_US: Final = 5000  # most times are shorter, and their texts are made once
+_KNOWN: Final = tuple(b"%d.%03d" % divmod(time_us, 1000) for time_us in range(_KNOWN_US))
+_LABELS: Final = tuple(name.encode() + b";dur=%b" for name in STAGE_NAMES)
+_TOTAL: Final = b"total;dur=%b"
+_BY_THE_MODEL: Final = b", ".join([*(label for label in _LABELS if not label.startswith(b"fallback")), _TOTAL])
+_FEATURES: Final = int(Stage.FEATURES)
+_QUEUE: Final = int(Stage.QUEUE)
+_INFER: Final = int(Stage.INFER)
+_OUTPUT_CHECK: Final = int(Stage.OUTPUT_CHECK)
+_FALLBACK: Final = int(Stage.FALLBACK)
+_ADMISSION: Final = int(Stage.ADMISSION)
+_BY_ADMISSION: Final = b"admission;dur=%b, total;dur=%b"
+_KNOWN_NS: Final = (_KNOWN_US - 1) * 1000
+_BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
 def _text(time_us: int) -> bytes:

@@ -1,8 +1,13 @@
 """A request and a response without a transport: what every HTTP front hands to the handler and gets back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-__all__ = ["Headers", "Response"]
+if TYPE_CHECKING:
+    from brownfield.errors import BrownfieldError
+    from brownfield.serving.gateway.handler import Limits
+
+__all__ = ["Answering", "Headers", "Opened", "Response"]
 
 Headers = Mapping[bytes, bytes]
 """Header fields by lower-case name; of repeated ones the last."""
@@ -27,3 +32,48 @@ class Response:
         self.status = status
         self.headers = headers
         self.body = body
+
+
+Opened: TypeAlias = Any
+"""A request that was opened: the handler's own, and no business of a door."""
+
+
+class Answering(Protocol):
+    """What a door needs of the handler under it."""
+
+    limits: "Limits"
+    draining: bool
+
+    @property
+    def now_ns(self) -> Callable[[], int]:
+        """Monotonic nanoseconds, when called."""
+        ...
+
+    def open(
+        self,
+        method: str,
+        path: bytes,
+        headers: Headers,
+        *,
+        peer: str | None = None,
+        started_ns: int = 0,
+        head: object = None,
+    ) -> Opened | Response:
+        """Admit a request by its header fields, or refuse it."""
+        ...
+
+    def answer(self, call: Opened, body: bytes, reply: Callable[[Response], None]) -> None:
+        """Answer an admitted request: ``reply`` is told once."""
+        ...
+
+    def cancel(self, call: Opened) -> None:
+        """Forget a call: its caller has left."""
+        ...
+
+    def refuse(self, error: "BrownfieldError", path: bytes = b"") -> Response:
+        """Make the refusal of a request that was not opened."""
+        ...
+
+    def too_large(self, call: Opened) -> Response:
+        """Make the refusal of a body that is too long."""
+        ...

@@ -22,26 +22,28 @@ let in is let in, also when others have used the time up.
 import asyncio
 from collections.abc import Callable, Iterable
 from enum import IntEnum
+from typing import Final
 
 from brownfield.serving.gateway.waiting import Priority
 
 __all__ = ["Pressure", "Verdict"]
 
-_ALWAYS = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
-_TURN_SHARE = 1 / 2  # of the deadline: longest whole turn of such a loop
-_CROWD_SHARE = 1 / 4  # of the deadline: in which as many are answered as make a crowd
-_PRESSED_AFTER = 4  # deadlines of work for a crowd without a pause
-_ROUND_SHARE = 1 / 8  # of the deadline: for how long a round lets in
-_FEW_SHARE = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
-_SHED_SHARE = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
-_REFUSE_SHARE = 1.0  # of the deadline: for how long a round refuses at most
-_SHORT_SHARE = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
-_CALM_AFTER = 10  # deadlines without anybody turned away
-_MOST_WORK = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
-_FEWEST_TO_LEARN = 16  # requests of a turn
-_WEIGHT_LESS, _WEIGHT_MORE = 1 / 4, 1 / 32  # of one turn in the smoothed cost: what took longer was perhaps a stall
-_LEAST_FREE = 1 / 16
-_WHOLE = Priority.INTERACTIVE.share
+_ALWAYS: Final = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
+_TURN_SHARE: Final = 1 / 2  # of the deadline: longest whole turn of such a loop
+_CROWD_SHARE: Final = 1 / 4  # of the deadline: in which as many are answered as make a crowd
+_PRESSED_AFTER: Final = 4  # deadlines of work for a crowd without a pause
+_ROUND_SHARE: Final = 1 / 8  # of the deadline: for how long a round lets in
+_FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
+_SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
+_REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
+_SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
+_CALM_AFTER: Final = 10  # deadlines without anybody turned away
+_MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
+_FEWEST_TO_LEARN: Final = 16  # requests of a turn
+_WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
+_WEIGHT_MORE: Final = 1 / 32  # where it took longer: that was perhaps a stall
+_LEAST_FREE: Final = 1 / 16
+_WHOLE: Final = Priority.INTERACTIVE.share
 
 
 class Verdict(IntEnum):

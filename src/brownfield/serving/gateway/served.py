@@ -4,7 +4,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, OutputRefused
@@ -40,7 +39,6 @@ Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision; called with the parts of :data:`Kept`."""
 
 
-@dataclass(eq=False)
 class Version:
     """One model version that can be asked.
 
@@ -77,26 +75,33 @@ class Version:
         The timer that looks at deadlines, and the time that it was set to; 0 without one.
     """
 
-    name: str
-    features: Any
-    pool: "Pool"
-    row_cap: int = 1
-    cache: "Cache | None" = None
-    costs: CostCurve | None = None
-    retries: RetryBudget = field(default_factory=RetryBudget)
-    breaker: Breaker = field(default_factory=Breaker)
-    admission: Admission = field(init=False)
-    poison: Poison = field(init=False)
-    apart: "deque[Ask]" = field(default_factory=deque, init=False)
-    waiting: Waiting = field(default_factory=Waiting, init=False)
-    calls: "set[ModelCall]" = field(default_factory=set, init=False)
-    sending: bool = field(default=False, init=False)
-    watch: "asyncio.TimerHandle | None" = field(default=None, init=False)
-    watched_ns: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        self.poison = Poison(self.name)
-        self.admission = Admission(self.costs)
+    def __init__(  # noqa: PLR0913 (what a version is made of)
+        self,
+        name: str,
+        features: Any,
+        pool: "Pool",
+        row_cap: int = 1,
+        cache: "Cache | None" = None,
+        *,
+        costs: CostCurve | None = None,
+        retries: RetryBudget | None = None,
+    ) -> None:
+        self.name = name
+        self.features = features
+        self.pool = pool
+        self.row_cap = row_cap
+        self.cache = cache
+        self.costs = costs
+        self.retries = retries if retries is not None else RetryBudget()
+        self.breaker = Breaker()
+        self.admission = Admission(costs)
+        self.poison = Poison(name)
+        self.apart: deque[Ask] = deque()
+        self.waiting = Waiting()
+        self.calls: set[ModelCall] = set()
+        self.sending = False
+        self.watch: asyncio.TimerHandle | None = None
+        self.watched_ns = 0
 
     @property
     def call_rows(self) -> int:
@@ -111,7 +116,7 @@ class Version:
 
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
-        left_ns: float = ask.deadline_ns - now_ns
+        left_ns = float(ask.deadline_ns - now_ns)
         if left_ns <= 0:
             return "deadline"
         if not self.pool.ready:
@@ -168,7 +173,6 @@ class Version:
         self.breaker.abandoned()
 
 
-@dataclass(eq=False)
 class Served:
     """One integration as it is served.
 
@@ -203,26 +207,39 @@ class Served:
         The response field, where there is one alone and it is a tensor.
     """
 
-    name: str
-    contract: "Contract"
-    deadline_ms: float
-    champion: Version | None = None
-    fallbacks: tuple["Fallback", ...] = ()
-    purpose: str = ""
-    record: Record | None = None
-    enrichment: "Enrichment | None" = None
-    reason: str = ""
-    priority: Priority = Priority.INTERACTIVE
-    meter: Meter = field(default_factory=Meter)
-    v2: "Plan | None" = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        self.deadline_ns = round(self.deadline_ms * 1e6)
-        self.reference = self.contract.reference
-        self.request = self.contract.schema("request")
-        self.response = self.contract.schema("response")
+    def __init__(  # noqa: PLR0913 (what is declared of it)
+        self,
+        name: str,
+        contract: "Contract",
+        deadline_ms: float,
+        champion: Version | None = None,
+        fallbacks: "tuple[Fallback, ...]" = (),
+        *,
+        purpose: str = "",
+        record: Record | None = None,
+        enrichment: "Enrichment | None" = None,
+        reason: str = "",
+        priority: Priority = Priority.INTERACTIVE,
+        meter: Meter | None = None,
+    ) -> None:
+        self.name = name
+        self.contract = contract
+        self.deadline_ms = deadline_ms
+        self.deadline_ns = round(deadline_ms * 1e6)
+        self.champion = champion
+        self.fallbacks = fallbacks
+        self.purpose = purpose
+        self.record = record
+        self.enrichment = enrichment
+        self.reason = reason
+        self.priority = priority
+        self.meter = meter if meter is not None else Meter()
+        self.reference = contract.reference
+        self.request = contract.schema("request")
+        self.response = contract.schema("response")
         fields = self.response.fields
         self.only_tensor = fields[0] if len(fields) == 1 and fields[0].kind == "tensor" else None
+        self.v2: Plan | None = None
 
     @property
     def versions(self) -> list[str]:

@@ -6,7 +6,7 @@ or may not be, such a request. Refused here: only what the contract refuses.
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import UNSET
@@ -33,8 +33,8 @@ class _Input(NamedTuple):
     below: float
 
 
-_FINITE = {"FP32": 2.0**127, "FP64": math.inf}
-_EXACT = {"FP32": 2.0**24, "FP64": 2.0**53}  # smaller whole numbers are themselves in the type
+_FINITE: Final = {"FP32": 2.0**127, "FP64": math.inf}
+_EXACT: Final = {"FP32": 2.0**24, "FP64": 2.0**53}  # smaller whole numbers are themselves in the type
 
 
 class PlainReader:
@@ -117,4 +117,4 @@ class PlainReader:
         return not wanted.below or math.hypot(*data) < wanted.below
 
 
-_BACKSLASH = 0x5C
+_BACKSLASH: Final = 0x5C

@@ -6,40 +6,17 @@ a shared call wait in a line of their own, so the small ones of the same caller 
 """
 
 from collections import deque
-from enum import IntEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final
+
+from brownfield.serving.gateway.priority import Priority
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
 
 __all__ = ["NEVER_NS", "Priority", "Waiting"]
 
-NEVER_NS = 2**63
+NEVER_NS: Final = 2**63
 """A monotonic time that is never reached."""
-
-
-class Priority(IntEnum):
-    """What a request is for; a lower number goes first.
-
-    Attributes
-    ----------
-    share
-        Part of its deadline that a request of this priority may have to wait at most: what is less is shed first. Never
-        all: others may overtake, and the machine has other work.
-    """
-
-    INTERACTIVE = 0, 0.8
-    BATCH = 1, 0.5
-    SHADOW = 2, 0.25
-
-    share: float
-
-    def __new__(cls, number: int, share: float) -> Self:
-        """Make a member that is its number."""
-        member = int.__new__(cls, number)
-        member._value_ = number
-        member.share = share
-        return member
 
 
 class _Flow:
