@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
-    from brownfield.serving.gateway.waiting import Priority
     from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["Authorize", "Call", "Handler", "Limits"]
@@ -69,6 +68,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _BINARY: Final = (b"content-type", b"application/octet-stream")
 _V2: Final = b"/v2"
 _ASK: Final = Verdict.ASK
+_REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
@@ -157,7 +157,7 @@ class Handler:
         self.authorize = authorize
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self.pressure = Pressure()
+        self.pressure = Pressure(self.now_ns)
         self._index: dict[bytes, dict[str, Bound]] = {}
         self._openings: dict[object, Opening] = {}
         self._management = Management(self)
@@ -220,24 +220,25 @@ class Handler:
         except BrownfieldError as error:
             return self._refusal(error, path, split)
         bound = opening.bound
-        if bound.permission == "predict" and bound.served is not None:
-            priority = opening.priority(bound.served, caller)
+        served = bound.served
+        if served is not None and bound.permission == "predict":
+            priority = opening.priority(served, caller)
             name = caller.name if caller is not None else ""
-            verdict = self.pressure.judge(split.started_ns, bound.served.deadline_ns, priority, name)
+            verdict = self.pressure.judge(split.started_ns, served.deadline_ns, priority, name, self.in_flight)
             if verdict is not _ASK:
-                return self._shed(Call(opening, split, caller), verdict, priority)
+                served.meter.shed(priority)
+                if verdict is _REFUSE or not served.fallbacks:
+                    return self._refuse_unread(served, split, path)
+                call = Call(opening, split, caller)
+                call.shed = True
+                return call
         return Call(opening, split, caller)
 
-    def _shed(self, call: "Call", verdict: Verdict, priority: "Priority") -> "Call | Response":
-        """Leave a request to the fallbacks, or refuse it unread."""
-        served = _served(call)
-        served.meter.shed(priority)
-        if verdict is Verdict.SHED and served.fallbacks:
-            call.shed = True
-            return call
-        call.split.mark(Stage.ADMISSION, self.now_ns())
-        response = refuse_unread(served, call.split, v2=call.opening.path.startswith(_V2))
-        self._finish(response, call.split)
+    def _refuse_unread(self, served: "Served", split: Split, path: bytes) -> Response:
+        split.mark(Stage.ADMISSION, self.now_ns())
+        decision, response = refuse_unread(served, split, v2=path.startswith(_V2))
+        self.dataplane.keep(served, (decision, split, 0, None))
+        self.http.observe(response.status)
         return response
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
