@@ -132,7 +132,7 @@ def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_p
     settings = {"kind": kind, "drop": str(drop), "ledger": str(tmp_path / "ledger.db"), "var": str(tmp_path / "var")}
     if kind == "sftp":
         settings["address"] = asdict(request.getfixturevalue("sftp_server").address())
-    soak(settings, consume, 1.5 if kind == "sftp" else 0.5)
+    soak(settings, consume, 0.8 if kind == "sftp" else 0.5)
     ledger = sqlite3.connect(tmp_path / "ledger.db")
     states = dict(ledger.execute("SELECT state, count(*) FROM effect GROUP BY state"))
     ledger.close()
