@@ -41,7 +41,14 @@ def libraries(pid):
 
 
 def clerks(running):
-    return [each for each in running._children() if "brownfield.serving.clerk" in each.cmdline()]
+    return [each for each in running._children() if "brownfield.serving.clerk" in _command(each)]
+
+
+def _command(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return []
 
 
 def until(condition, timeout_s=60):
