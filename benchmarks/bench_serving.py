@@ -11,7 +11,8 @@ loaded in turns, so the ratios hold although the figures move. Load generator an
 p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
-reached, ours and the peers; goodput, latencies of answers and of refusals, memory.
+reached, ours and the peers, over 512 connections; goodput, latencies of answers and of refusals, memory. With fewer
+connections requests wait for one of them at the generator, where no server sees them; that wait is in the figures.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.
 
 Every run is one entry of the JSON file of ``--json``; what stands there is not measured again, so the whole may be made
@@ -53,6 +54,8 @@ from serving_models import MODELS, Model, lay_out
 HERE = Path(__file__).resolve().parent
 APPS = HERE / "peers"
 OURS = "brownfield"
+CONNECTIONS = 512
+"""Of the open loop."""
 INTERPRETED = "interpreted"
 SOURCE = HERE.parent / "src"
 
@@ -352,7 +355,10 @@ def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[s
 def overload(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
     """Send an open load of a half, once, twice and ten times of what each server reaches."""
     limit = results.measured("generator", lambda: {"own_limit_per_s": own_limit()})["own_limit_per_s"]
-    print(f"\n{model.name}, open loop; the generator alone reaches {limit:,.0f}/s; deadline {model.deadline_ms} ms")
+    print(
+        f"\n{model.name}, open loop; the generator alone reaches {limit:,.0f}/s; deadline {model.deadline_ms} ms; "
+        f"{CONNECTIONS} connections"
+    )
     header = "".join(
         f"{text:>11}" for text in ("offered", "model/s", "p50", "p99", "fallback p99", "refused p99", "lost")
     )
@@ -368,7 +374,7 @@ def overload(model: Model, servers: dict[str, Server], options: argparse.Namespa
             figures = results.measured(
                 f"overload {model.name} {name} {times}x",
                 lambda server=server, rate=rate: {
-                    **open_loop(Load(server.url, server.body, rate, options.overload_seconds, 256)),
+                    **open_loop(Load(server.url, server.body, rate, options.overload_seconds, CONNECTIONS)),
                     "memory_mib": server.memory_mib(),
                 },
             )

@@ -9,7 +9,9 @@ Compare two trees by turns: ``PYTHONPATH=one/src python benchmarks/gateway_alone
 blocks hardly moves, also on a busy machine. With ``--megabytes`` the caches are filled with other things between turns,
 as they are where gateway, model and caller share cores.
 
-    python benchmarks/gateway_alone.py [--callers 16] [--seconds 3] [--megabytes 0]
+With ``--refused`` every request is refused unread, as most are under overload.
+
+    python benchmarks/gateway_alone.py [--callers 16] [--seconds 3] [--megabytes 0] [--refused]
 """
 
 import argparse
@@ -36,6 +38,7 @@ from brownfield.model.process.frames import RESPONSE, Decoder, encode_tensors
 from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Origins, Served, Snapshot, Version
 from brownfield.serving.gateway.http_connection import Connection
+from brownfield.serving.gateway.pressure import Verdict
 from brownfield.serving.journals import Journals
 from brownfield.serving.workers.pool import WorkerPool
 from served_mlp import CONTRACT
@@ -143,12 +146,17 @@ async def measure(folder: Path, options: argparse.Namespace) -> list[float]:
             connection.data_received(asked)
         while last.answers == answers:  # noqa: ASYNC110 (an event would be measured as well)
             await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what is done after the answers
 
     for _ in range(200):
         await turn()
     assert {transport.answers for _, transport in callers} == {200}
     assert b"HTTP/1.1 200 OK" in last.last
     assert b'"brownfield_degraded":false' in last.last
+    if options.refused:
+        door.handler.pressure = SimpleNamespace(judge=lambda *_: Verdict.REFUSE)
+        await turn()
+        assert b"HTTP/1.1 503 " in last.last
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)  # as a gateway has it
@@ -174,6 +182,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--megabytes", type=int, default=0)
+    parser.add_argument("--refused", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         blocks = uvloop.run(measure(Path(folder), options))

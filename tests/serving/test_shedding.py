@@ -113,9 +113,9 @@ def test_a_shed_request_is_held_to_its_contract_still(client, kept, under):
 
 def test_a_refusal_names_the_version_that_would_have_answered(served):
     """Also after a promotion, though its text is made once."""
-    first = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    first = json.loads(refuse_unread(served, Split(0), v2=False)[1].body)
     served.champion.name = "4"
-    second = json.loads(refuse_unread(served, Split(0), v2=False).body)
+    second = json.loads(refuse_unread(served, Split(0), v2=False)[1].body)
     assert [each["decision"]["version"] for each in (first, second)] == ["3", "4"]
 
 
@@ -123,7 +123,7 @@ def test_callers_are_known_to_it(make_client, served):
     """By the name of their token, so that one cannot take the share of another."""
     names = []
 
-    def judge(_now, _deadline, _priority, caller):
+    def judge(_now, _deadline, _priority, caller, _under_way):
         names.append(caller)
         return Verdict.ASK
 

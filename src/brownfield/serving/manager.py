@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -64,6 +65,8 @@ class Manager:
     ----------
     declared
         The declaration in force.
+    run
+        Folder of the sockets.
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
@@ -73,6 +76,7 @@ class Manager:
     def __init__(
         self,
         declared: Declared,
+        run: Path,
         *,
         drain_s: float,
         tell: "Callable[[Mapping[str, Any]], None]",
@@ -82,7 +86,7 @@ class Manager:
         self._drain_s = drain_s
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
-        self._var = declared.spec.folder / "var"
+        self._var, self._run = declared.spec.folder / "var", run
         self._clerk = Clerk(self._var / "brownfield.db")
         self._jumps = ClockJumps(self._clock)
         self._started = False
@@ -113,7 +117,7 @@ class Manager:
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
         self._deaths = Deaths(lambda news: self._fleet.announce("poison", news))
         self._loader = Loader(
-            self._var / "run",
+            self._run,
             clerk=self._clerk,
             environments=Environments(self._var / "environments"),
             on_change=self._publish_soon,
@@ -411,4 +415,4 @@ async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
     """Give what takes a restart to change."""
     serving = spec.serving
-    return serving.host, serving.port, serving.tls is not None, serving.gateways, serving.limits
+    return serving.host, serving.port, serving.health_port, serving.tls is not None, serving.gateways, serving.limits

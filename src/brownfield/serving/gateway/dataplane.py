@@ -460,9 +460,13 @@ class Dataplane:
         ask.done(ask, result)
         if decision is not None and ask.counted:
             checked = ask.checked
-            self._decided.append((ask.served, (decision, ask.split, checked.rows, checked.columns)))
-            if len(self._decided) == 1:
-                asyncio.get_running_loop().call_soon(self._keep)
+            self.keep(ask.served, (decision, ask.split, checked.rows, checked.columns))
+
+    def keep(self, served: Served, kept: "Kept") -> None:
+        """Count and journal a decision once the loop is free again: all of one turn together."""
+        self._decided.append((served, kept))
+        if len(self._decided) == 1:
+            asyncio.get_running_loop().call_soon(self._keep)
 
     def _keep(self) -> None:
         decided, self._decided = self._decided, []

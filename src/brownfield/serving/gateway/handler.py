@@ -6,7 +6,7 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Openi
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pressure import Pressure, Verdict
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
-from brownfield.serving.gateway.routes import ROUTES, not_found, paths_of
+from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
     from brownfield.serving.gateway.served import Served, Snapshot
-    from brownfield.serving.gateway.waiting import Priority
     from brownfield.serving.gateway.wishes import Caller
 
 __all__ = ["Authorize", "Call", "Handler", "Limits"]
@@ -69,6 +68,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _BINARY: Final = (b"content-type", b"application/octet-stream")
 _V2: Final = b"/v2"
 _ASK: Final = Verdict.ASK
+_REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
@@ -124,6 +124,8 @@ class Handler:
         Name of the workspace, for people.
     backstage
         The process behind the gateways; without one a gateway tells of itself alone, and loads and unloads nothing.
+    routes
+        What it answers; all by default.
 
     Attributes
     ----------
@@ -141,8 +143,10 @@ class Handler:
         title: str = "brownfield",
         clock: Clock | None = None,
         backstage: "Backstage | None" = None,
+        routes: Sequence[Route] = ROUTES,
     ) -> None:
         self.dataplane = dataplane
+        self._routes = routes
         self.backstage = backstage
         self.starting = False
         self.limits = limits
@@ -153,7 +157,7 @@ class Handler:
         self.authorize = authorize
         self.origins = origins
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self.pressure = Pressure()
+        self.pressure = Pressure(self.now_ns)
         self._index: dict[bytes, dict[str, Bound]] = {}
         self._openings: dict[object, Opening] = {}
         self._management = Management(self)
@@ -163,7 +167,7 @@ class Handler:
     def publish(self, snapshot: "Snapshot") -> None:
         """Serve another snapshot from the next request on; running ones end on the one they began with."""
         index: dict[bytes, dict[str, Bound]] = {}
-        for route in ROUTES:
+        for route in self._routes:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
@@ -216,24 +220,25 @@ class Handler:
         except BrownfieldError as error:
             return self._refusal(error, path, split)
         bound = opening.bound
-        if bound.permission == "predict" and bound.served is not None:
-            priority = opening.priority(bound.served, caller)
+        served = bound.served
+        if served is not None and bound.permission == "predict":
+            priority = opening.priority(served, caller)
             name = caller.name if caller is not None else ""
-            verdict = self.pressure.judge(split.started_ns, bound.served.deadline_ns, priority, name)
+            verdict = self.pressure.judge(split.started_ns, served.deadline_ns, priority, name, self.in_flight)
             if verdict is not _ASK:
-                return self._shed(Call(opening, split, caller), verdict, priority)
+                served.meter.shed(priority)
+                if verdict is _REFUSE or not served.fallbacks:
+                    return self._refuse_unread(served, split, path)
+                call = Call(opening, split, caller)
+                call.shed = True
+                return call
         return Call(opening, split, caller)
 
-    def _shed(self, call: "Call", verdict: Verdict, priority: "Priority") -> "Call | Response":
-        """Leave a request to the fallbacks, or refuse it unread."""
-        served = _served(call)
-        served.meter.shed(priority)
-        if verdict is Verdict.SHED and served.fallbacks:
-            call.shed = True
-            return call
-        call.split.mark(Stage.ADMISSION, self.now_ns())
-        response = refuse_unread(served, call.split, v2=call.opening.path.startswith(_V2))
-        self._finish(response, call.split)
+    def _refuse_unread(self, served: "Served", split: Split, path: bytes) -> Response:
+        split.mark(Stage.ADMISSION, self.now_ns())
+        decision, response = refuse_unread(served, split, v2=path.startswith(_V2))
+        self.dataplane.keep(served, (decision, split, 0, None))
+        self.http.observe(response.status)
         return response
 
     def answer(self, call: Call, body: bytes, reply: Reply) -> None:
@@ -282,7 +287,9 @@ class Handler:
 
     def too_large(self, call: Call) -> Response:
         """Refuse a call whose body turned out longer than the cap."""
-        return self._refusal(too_large(self.limits.body_bytes), call.opening.path, call.split)
+        error = too_large(self.limits.body_bytes)
+        _count_refusal(call.served, error)
+        return self._refusal(error, call.opening.path, call.split)
 
     def _opening(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[Opening, Caller | None]":
         """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
@@ -295,7 +302,11 @@ class Handler:
         if permission is not None and self.authorize is not None:
             caller = self.authorize(headers.get(b"authorization"), permission, peer=peer)
         if bound is not None:
-            check_head(headers, self.limits.body_bytes)
+            try:
+                check_head(headers, self.limits.body_bytes, is_v2=permission == "predict" and path.startswith(_V2))
+            except InputRefused as error:
+                _count_refusal(bound.served, error)
+                raise
             return Opening(bound, path, headers), caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
@@ -322,8 +333,8 @@ class Handler:
 
     def _fail(self, call: Call, error: Exception) -> None:
         """Refuse in the caller's protocol; a failure of ours becomes one logged 500."""
-        if isinstance(error, InputRefused) and call.served is not None:
-            call.served.meter.refuse(violation.code for violation in error.violations)
+        if isinstance(error, InputRefused):
+            _count_refusal(call.served, error)
         elif not isinstance(error, BrownfieldError):
             _log.error("a request failed", exc_info=error, extra={"event": "BF-GTW-REQUEST-FAILED"})
             error = BrownfieldError(type(error).__name__)
@@ -466,6 +477,11 @@ def _served(call: Call) -> "Served":
     if call.served is None:
         raise NotFound("there is no integration of that name")
     return call.served
+
+
+def _count_refusal(served: "Served | None", error: InputRefused) -> None:
+    if served is not None:
+        served.meter.refuse(violation.code for violation in error.violations)
 
 
 def _json(value: object, status: int = 200) -> Response:

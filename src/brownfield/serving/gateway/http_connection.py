@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
             self._begin(opened, data[len(head.text) :], True, False, False)
         finally:
             self._pumping = False
-        if self._call is None:
+        if self._call is None and (self._held or self._eof or self._door.draining):
             self._pump()
 
     # --- from bytes to requests ---

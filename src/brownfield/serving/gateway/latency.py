@@ -44,6 +44,9 @@ _QUEUE: Final = int(Stage.QUEUE)
 _INFER: Final = int(Stage.INFER)
 _OUTPUT_CHECK: Final = int(Stage.OUTPUT_CHECK)
 _FALLBACK: Final = int(Stage.FALLBACK)
+_ADMISSION: Final = int(Stage.ADMISSION)
+_BY_ADMISSION: Final = b"admission;dur=%b, total;dur=%b"
+_KNOWN_NS: Final = (_KNOWN_US - 1) * 1000
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BOUNDS_S)
 
 
@@ -106,6 +109,9 @@ class Split:
     def header(self) -> bytes:
         """Value of ``Server-Timing``: milliseconds by stage, and ``total``, the sum of the parts shown."""
         parts_ns = self.parts_ns
+        if self.last_ns - self.started_ns == parts_ns[_ADMISSION] < _KNOWN_NS:  # of what is refused unread
+            time = _KNOWN[(parts_ns[_ADMISSION] + 500) // 1000]
+            return _BY_ADMISSION % (time, time)
         if parts_ns[_FALLBACK] or parts_ns.count(0) > 1:
             return self._header_of_some()
         # As nearly all are. One by one, because this is as long as any step of a request.

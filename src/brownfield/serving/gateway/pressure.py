@@ -1,17 +1,26 @@
-"""When the gateway itself is the bottleneck: requests of one turn of the loop beyond what can be answered in time.
+"""When the gateway itself is the bottleneck: what it lets in, so that nobody waits where no deadline is looked at.
 
-What is ready to be read in a turn of the event loop has waited in the kernel, where nobody can look at its deadline.
-A request waits there for a turn, is read in the next and answered in one after that, so a whole turn may take a quarter
-of the deadline. What the turn has no time to ask the model for is shed: the fallbacks answer at once. They read the
-body too, so they have a part of that time again, and what comes after it is refused unread, for a small part of an
-answer's cost. How much a turn has time for is learned from how long full turns take, all of that included.
+What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. For how
+long cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and
+again there is no backlog. A loop that was busy for four deadlines on end, with more requests at a time than it answers
+in a quarter of one, is *pressed*. It goes on in rounds. A round lets requests in for an eighth of a deadline, and goes
+on while few are there. Then it leaves a few to the fallbacks and refuses the rest unread, for a small part of an
+answer's cost, until nothing is ready, or hardly anything: then nobody waits anywhere, and the next round begins. Where
+even refusing does not keep up, it begins after a deadline, so that some are answered. Ten deadlines in which nobody
+had to be turned away end it.
 
-Behind a full turn callers are told apart: whoever asks for no more than its share of what that turn let in is let in,
-also when others have used the time up.
+None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
+loop in which all were let in.
+
+A stall of the machine is no load: what gathered in it is let in by a loop that is not pressed, as long as reading it
+all leaves half of the deadline, and the first requests of a turn always.
+
+Behind a round that turned somebody away callers are told apart: whoever asks for no more than its share of what was
+let in is let in, also when others have used the time up.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -19,11 +28,22 @@ from brownfield.serving.gateway.waiting import Priority
 
 __all__ = ["Pressure", "Verdict"]
 
-_ALWAYS: Final = 32  # requests of one turn that are never refused: a stall of the machine is no load
-_TURN_SHARE: Final = 1 / 4  # of the deadline: longest whole turn
-_LEAST_SHARE: Final = 1 / 64
-_SHED_SHARE: Final = 1 / 4  # more of the turn's time in which fallbacks answer
-_GRACE_SHARE: Final = 1 / 2  # of the deadline: until when a caller has its share, whatever others did
+_ALWAYS: Final = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
+_TURN_SHARE: Final = 1 / 2  # of the deadline: longest whole turn of such a loop
+_CROWD_SHARE: Final = 1 / 4  # of the deadline: in which as many are answered as make a crowd
+_PRESSED_AFTER: Final = 4  # deadlines of work for a crowd without a pause
+_ROUND_SHARE: Final = 1 / 8  # of the deadline: for how long a round lets in
+_FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
+_SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
+_REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
+_SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
+_CALM_AFTER: Final = 10  # deadlines without anybody turned away
+_MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
+_FEWEST_TO_LEARN: Final = 16  # requests of a turn
+_WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
+_WEIGHT_MORE: Final = 1 / 32  # where it took longer: that was perhaps a stall
+_LEAST_FREE: Final = 1 / 16
+_WHOLE: Final = Priority.INTERACTIVE.share
 
 
 class Verdict(IntEnum):
@@ -35,27 +55,55 @@ class Verdict(IntEnum):
 
 
 class Pressure:
-    """The work of this turn of the event loop.
+    """The turns of the event loop since it last had nothing to do.
+
+    Parameters
+    ----------
+    now_ns
+        Gives the monotonic time in nanoseconds.
 
     Attributes
     ----------
-    share
-        Part of the deadline that a turn may spend before it sheds.
+    pressed
+        Whether the loop is the bottleneck.
+    answer_ns
+        Smoothed nanoseconds of the loop for a request that is let in, all of it included.
     """
 
-    __slots__ = ("_asked", "_before_ns", "_began_ns", "_fair", "_let_in", "_requests", "_was_full", "share")
+    __slots__ = (
+        "_asked", "_before", "_began_ns", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_looked",
+        "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns",
+        "_under_way", "_worked_ns", "answer_ns", "pressed",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.share = _TURN_SHARE
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self.pressed = False
+        self.answer_ns = 40_000.0
+        # This turn.
         self._began_ns = 0
-        self._before_ns = 0
+        self._deadline_ns = 0  # of its first request
         self._requests = 0
-        self._was_full = False
-        self._asked: dict[str, int] = {}  # requests of a turn behind a full one, by caller
-        self._let_in = 0  # of them
-        self._fair = 0  # that each caller has in this turn; 0 where nobody is told apart
+        self._under_way = 0  # requests let in by earlier ones and not answered when it began
+        self._turned_away = 0
+        # The last turn, and those before it since the loop had nothing to do.
+        self._before = 0  # its requests
+        self._there = 0  # and those under way when it began
+        self._looked = False  # whether it was looked after it if anything was ready
+        self._idle_ns = 0  # when nothing was; 0 when something was
+        self._worked_ns = 0.0  # for a crowd, without a pause
+        self._turned_away_ns = 0  # when somebody was last
+        # This round of a pressed loop.
+        self._round_ns = 0  # its begin
+        self._refusing = False
+        self._in_time = 0  # let in before it refused
+        self._extra = 0  # let in after that, as shares
+        self._shed = 0
+        self._asked: dict[str, int] = {}  # requests by caller
+        self._fair = 0  # that each caller has; 0 where nobody is told apart
+        self._free = 1.0  # part of the round's time that is not kept for shares
 
-    def judge(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "") -> Verdict:
+    def judge(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0) -> Verdict:
         """Count a request of this turn, and say what is to be done with it.
 
         Parameters
@@ -68,52 +116,97 @@ class Pressure:
             As far as it is known before the body is read; a lower one is shed sooner.
         caller
             Name of the principal; empty where none is told from another.
+        under_way
+            Requests that were let in and are not answered yet.
         """
-        requests = self._requests
-        if not requests:
-            self._before_ns, self._began_ns = self._began_ns, now_ns
-            asyncio.get_running_loop().call_soon(self._turn_over)
-            if self._was_full:
-                self._learn(deadline_ns)
-        self._requests = requests + 1
-        if self._was_full:
-            return self._judge_apart(now_ns, deadline_ns, priority, caller)
-        if requests < _ALWAYS:
-            return Verdict.ASK
-        if requests == _ALWAYS:
-            self.share = _TURN_SHARE
-        return _verdict(now_ns - self._began_ns, priority.share * self.share * deadline_ns)
-
-    def _judge_apart(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str) -> Verdict:
-        asked = self._asked[caller] = self._asked.get(caller, 0) + 1
-        if self._requests <= _ALWAYS:
+        if not self._requests:
+            self._begin(now_ns, deadline_ns, under_way)
+        self._requests += 1
+        share_ns = priority.share / _WHOLE * deadline_ns
+        if self.pressed:
+            verdict = self._judge_pressed(now_ns, deadline_ns, share_ns, caller)
+        elif self._requests <= _ALWAYS or now_ns - self._began_ns <= _TURN_SHARE * share_ns:
             verdict = Verdict.ASK
         else:
-            share = _GRACE_SHARE if asked <= self._fair else self.share
-            verdict = _verdict(now_ns - self._began_ns, priority.share * share * deadline_ns)
-        self._let_in += verdict is Verdict.ASK
+            over_ns = now_ns - self._began_ns - _TURN_SHARE * share_ns
+            verdict = Verdict.SHED if over_ns <= _SHED_SHARE * _TURN_SHARE * share_ns else Verdict.REFUSE
+        if verdict is not Verdict.ASK:
+            self._turned_away += 1
+            self._turned_away_ns = now_ns
         return verdict
 
-    def _learn(self, deadline_ns: int) -> None:
-        """Learn from the last turn, which was full, so that the loop was not idle between."""
-        longest_ns, turn_ns = _TURN_SHARE * deadline_ns, max(1, self._began_ns - self._before_ns)
-        wanted = self.share * longest_ns / turn_ns
-        self.share = min(_TURN_SHARE, max(_LEAST_SHARE, (self.share + wanted) / 2))
-        asked, self._asked = self._asked, {}
-        let_in, self._let_in = self._let_in, 0
-        self._fair = _fair_share(asked.values(), let_in * min(1.0, longest_ns / turn_ns)) if len(asked) > 1 else 0
+    def _judge_pressed(self, now_ns: int, deadline_ns: int, share_ns: float, caller: str) -> Verdict:
+        spent_ns = now_ns - self._round_ns
+        if spent_ns > (_ROUND_SHARE + _REFUSE_SHARE) * deadline_ns:
+            self._begin_round(now_ns)
+            spent_ns = 0
+        asked = self._asked[caller] = self._asked.get(caller, 0) + 1
+        if spent_ns <= _ROUND_SHARE * self._free * share_ns:
+            self._in_time += 1
+            return Verdict.ASK
+        if asked <= self._fair:
+            self._extra += 1
+            return Verdict.ASK
+        if not self._refusing:
+            if (self._under_way + self._requests) * self.answer_ns <= _FEW_SHARE * self._free * share_ns:
+                self._in_time += 1
+                return Verdict.ASK
+            self._refusing = True
+        self._shed += 1
+        return Verdict.SHED if self._shed <= _SHED_SHARE * self._in_time else Verdict.REFUSE
 
-    def _turn_over(self) -> None:
-        self._was_full = self._requests > _ALWAYS
-        self._requests = 0
-        if not self._was_full and self._asked:
-            self._asked, self._let_in = {}, 0
+    def _begin(self, now_ns: int, deadline_ns: int, under_way: int) -> None:
+        """Begin a turn, and learn from the one before."""
+        asyncio.get_running_loop().call_soon(self._end)
+        turn_ns = now_ns - self._began_ns
+        answered = max(0, self._there - self._turned_away - under_way)  # since then, which was no pause
+        if self._idle_ns and now_ns - self._idle_ns - answered * self.answer_ns > _SHORT_SHARE * deadline_ns:
+            self._worked_ns = 0.0
+            self._begin_round(now_ns)
+        elif self._looked:
+            if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
+                change_ns = turn_ns / self._before - self.answer_ns
+                self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
+            if self._there * self.answer_ns > _CROWD_SHARE * deadline_ns:
+                self._worked_ns += min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
+            if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
+                self._begin_round(now_ns)
+        if self.pressed:
+            if now_ns - self._turned_away_ns > _CALM_AFTER * deadline_ns:
+                self.pressed, self._worked_ns, self._asked = False, 0.0, {}
+        elif self._worked_ns > _PRESSED_AFTER * deadline_ns:
+            self.pressed, self._turned_away_ns = True, now_ns
+            self._begin_round(now_ns)
+        self._idle_ns, self._looked = 0, False
+        self._began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
 
+    def _end(self) -> None:
+        """End a turn, once all that was ready in it is read; look for a pause where that matters."""
+        self._before, self._requests = self._requests, 0
+        self._there = self._under_way + self._before
+        if self.pressed or self._there * self.answer_ns > _FEW_SHARE * self._deadline_ns:
+            self._looked = True
+            asyncio.get_running_loop().call_soon(self._look)
 
-def _verdict(spent_ns: float, limit_ns: float) -> Verdict:
-    if spent_ns <= limit_ns:
-        return Verdict.ASK
-    return Verdict.SHED if spent_ns <= (1 + _SHED_SHARE) * limit_ns else Verdict.REFUSE
+    def _look(self) -> None:
+        """Note whether nothing was ready: the loop does not wait for anything before it calls this."""
+        if not self._requests:
+            self._idle_ns = self._now_ns()
+
+    def _begin_round(self, now_ns: int) -> None:
+        """Let in anew, and learn what each caller may have from what the last round let in."""
+        self._round_ns = now_ns
+        asked = self._asked
+        self._fair, free = 0, 1.0
+        if self._refusing and len(asked) > 1:
+            there = self._in_time / self._free  # as many as there would be time for
+            self._fair = _fair_share(asked.values(), there)
+            free = 1 - self._extra / there if there else 0.0
+        self._free = max(_LEAST_FREE, (self._free + free) / 2)
+        self._refusing = False
+        self._in_time = self._extra = self._shed = 0
+        if asked:
+            self._asked = {}
 
 
 def _fair_share(asked: Iterable[int], there: float) -> int:

@@ -16,7 +16,7 @@ _NO_ID = "0" * 24
 _Headers = tuple[tuple[bytes, bytes], ...]
 
 
-def refuse_unread(served: Served, split: Split, *, v2: bool) -> Response:
+def refuse_unread(served: Served, split: Split, *, v2: bool) -> tuple[Decision, Response]:
     """Refuse a request whose body is not looked at; this is done tens of thousands of times a second.
 
     Parameters
@@ -24,19 +24,22 @@ def refuse_unread(served: Served, split: Split, *, v2: bool) -> Response:
     served
         The integration that it is for.
     split
-        Of the request, up to now.
+        Of the request, up to now: its admission.
     v2
         Whether the refusal is one of the V2 protocol.
+
+    Returns
+    -------
+    Decision, Response
+        The decision is yet to be counted and journalled.
     """
     version = served.champion.name if served.champion is not None else ""
     decision = decide(served, source="none", version=version, reason=Reason.ERROR, cause="overload")
-    served.meter.observe([(decision, split, 0, None)])
-    if served.record is not None:
-        served.record(decision, split, 0, None)
     status, headers, before, after = _text(served.name, version, served.reference, v2)
     identifier = decision.id.encode()
     body = before + identifier + after if after else before
-    return Response(status, [*headers, (b"brownfield-decision", identifier)], body)
+    own = ((b"brownfield-decision", identifier), (b"server-timing", split.header()))
+    return decision, Response(status, [*headers, *own], body)
 
 
 @functools.lru_cache(maxsize=1024)
