@@ -89,31 +89,32 @@ class WorkerPool:
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
-        if self._sentinel is None or not self._sentinel.is_due(rows):
-            return await self._infer(tensors, deadline_ns)
-        more, place = self._sentinel.added(tensors, rows)
-        outputs, infer_ns = await self._infer(more, deadline_ns)
-        if self._sentinel.is_misplaced(outputs, place):
-            self.suspended = True
-            extra = {"event": "BF-WRK-ROWS-MIXED", "version": self._label}
-            _log.error("a model gives rows in another order than it took them and is asked no more", extra=extra)
-            raise WorkerUnavailable("the answer's rows are not in the order of the question's")
-        return Inference(self._sentinel.taken_out(outputs, place), infer_ns)
-
-    async def _infer(self, tensors: Tensors, deadline_ns: int) -> Inference:
         if not self._members and self.on_demand is not None:
             await self._until_loaded(self.on_demand, deadline_ns)
         self._retries.earn()
         member = self._choice(None)
         if member is None:
             raise WorkerUnavailable("no model process is running")
+        sentinel, place = self._sentinel, -1
+        if sentinel is not None and sentinel.is_due(rows):
+            tensors, place = sentinel.added(tensors, rows)
         try:
-            return await _ask(member, tensors, deadline_ns)
+            inference = await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
             sibling = self._choice(member)
             if sibling is None or not self._retries.spend():
                 raise
-            return await _ask(sibling, tensors, deadline_ns)
+            inference = await _ask(sibling, tensors, deadline_ns)
+        return inference if sentinel is None or place < 0 else self._own_rows(sentinel, inference, place)
+
+    def _own_rows(self, sentinel: "Sentinel", inference: Inference, place: int) -> Inference:
+        """Give the callers' rows where the golden record came back at its place; else nobody asks this version more."""
+        if sentinel.is_misplaced(inference.outputs, place):
+            self.suspended = True
+            extra = {"event": "BF-WRK-ROWS-MIXED", "version": self._label}
+            _log.error("a model gives rows in another order than it took them and is asked no more", extra=extra)
+            raise WorkerUnavailable("the answer's rows are not in the order of the question's")
+        return Inference(sentinel.taken_out(inference.outputs, place), inference.infer_ns)
 
     async def _until_loaded(self, load: Callable[[], None], deadline_ns: int) -> None:
         """Have a worker loaded and wait for it; not at all when the deadline is sooner than that can be."""
