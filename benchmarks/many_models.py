@@ -39,6 +39,7 @@ from served_mlp import SCRIPT, free_port, load, mlp, wait_for
 from serving_models import MODELS, Model, lay_out
 
 CONNECTIONS, SECONDS, ROUNDS = 16, 4, 5
+SETTLED_S = 8  # until journals are written, and who was needed for a moment has ended
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -54,7 +55,21 @@ def tree_pss_mib(*pids: int) -> float:
 def role(process: psutil.Process) -> str:
     """Tell what a process of a workspace is for."""
     command = " ".join(process.cmdline())
-    return "model" if "__main__.py" in command else "zygote" if "__warm__.py" in command else process.name()
+    for part, name in (("__main__.py", "model"), ("__warm__.py", "zygote"), ("serving.clerk", "clerk")):
+        if part in command:
+            return name
+    return process.name() if process.name().startswith("bf-") else "supervisor"
+
+
+def table(pid: int) -> str:
+    """Name each process of a workspace with its proportional memory."""
+    return ", ".join(f"{role(each)} {pss_mib(each.pid):.1f}" for each in tree(pid))
+
+
+def anonymous_mib(*pids: int) -> float:
+    """Proportional memory of whole trees without the pages of files, which the kernel could read again."""
+    rollups = (Path(f"/proc/{each.pid}/smaps_rollup").read_text("ascii") for pid in pids for each in tree(pid))
+    return sum(int(text.partition("Pss_Anon:")[2].split()[0]) for text in rollups) / 1024
 
 
 def shelf(folder: Path, copies: int, *, keep_loaded: bool = True, gateways: int = 1) -> Path:
@@ -94,9 +109,9 @@ def memory(folder: Path, _: argparse.Namespace) -> None:
     """Print what one served model takes."""
     with serve_workspace(shelf(folder / "one", 1)) as served:
         warmed(served, "m1")
-        parts = [(role(each), pss_mib(each.pid)) for each in tree(served.process.pid)]
-        named = ", ".join(f"{name} {mib:.0f}" for name, mib in parts)
-        total = sum(mib for _, mib in parts)
+        time.sleep(SETTLED_S)
+        total = tree_pss_mib(served.process.pid)
+        named = table(served.process.pid)
         print(f"gateway + M1 worker, with what stands behind them: {total:.0f} MiB PSS of 150 ({named})")
 
 
@@ -133,8 +148,10 @@ def cycles(folder: Path, options: argparse.Namespace) -> None:
                 post(f"{served.url}/v2/repository/models/m1/unload")
 
         cycle(10)
+        time.sleep(SETTLED_S)
         before = tree_pss_mib(served.process.pid)
         cycle(options.cycles)
+        time.sleep(SETTLED_S)
         after = tree_pss_mib(served.process.pid)
         processes = len(tree(served.process.pid))
     print(
@@ -153,8 +170,9 @@ def beside_peers(folder: Path, options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         served = stack.enter_context(serve_workspace(shelf(folder / "five", 5), ready_timeout_s=120))
         warmed(served, *(f"m1-{number}" for number in range(5)))
-        parts = [f"{role(each)} {pss_mib(each.pid):.0f}" for each in tree(served.process.pid)]
-        ours = tree_pss_mib(served.process.pid)
+        time.sleep(SETTLED_S)
+        parts = table(served.process.pid)
+        ours, ours_own = tree_pss_mib(served.process.pid), anonymous_mib(served.process.pid)
     with contextlib.ExitStack() as stack:
         pids = []
         body = MODELS["m1"]().body()
@@ -168,9 +186,11 @@ def beside_peers(folder: Path, options: argparse.Namespace) -> None:
             for _ in range(100):
                 post(f"http://127.0.0.1:{port}/v2/models/mlp/infer", body)
             pids.append(started.pid)
-        theirs = tree_pss_mib(*pids)
+        time.sleep(SETTLED_S)
+        theirs, theirs_own = tree_pss_mib(*pids), anonymous_mib(*pids)
     print(f"five models: {ours:.0f} MiB PSS, five FastAPI servers {theirs:.0f} MiB: {ours / theirs:.2f} of 0.5")
-    print("  ours: " + ", ".join(parts))
+    print(f"  without pages of files {ours_own:.0f} and {theirs_own:.0f} MiB: {ours_own / theirs_own:.2f}")
+    print(f"  ours: {parts}")
 
 
 @contextlib.contextmanager

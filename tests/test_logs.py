@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownfield.logs import JsonFormatter
+from brownfield.logs import JsonFormatter, Unwaiting
+from harness.pipes import emptied, filled
 
 HOSTILE = [
     'a\r\n{"level":"error"}',
@@ -106,3 +109,53 @@ def test_the_formatter_serves_any_handler():
     handler.setFormatter(JsonFormatter())
     handler.handle(logging.makeLogRecord({"name": "x", "levelname": "ERROR", "msg": "%d rows", "args": (3,)}))
     assert json.loads(stream.getvalue())["message"] == "3 rows"
+
+
+def socket_pair():
+    """Two ends of a stream socket."""
+    left, right = socket.socketpair()
+    return left.detach(), right.detach()
+
+
+@pytest.mark.parametrize("make", [os.pipe, socket_pair], ids=["F-70 pipe", "F-70 socket"])
+def test_f70_nobody_waits_for_a_reader_of_the_log(make):
+    """F-70: lines that nobody reads are dropped and counted; when there is a reader again it is told how many."""
+    ends = make()
+    handler = Unwaiting(ends[1])
+    try:
+        handler.setFormatter(JsonFormatter())
+        held = filled(ends[1])
+        for number in range(100):
+            handler.emit(logging.makeLogRecord({"msg": f"lost {number}"}))
+        assert handler.dropped == 100
+        assert len(emptied(ends[0])) == held
+        handler.emit(logging.makeLogRecord({"msg": "seen"}))
+        dropped, seen = map(json.loads, emptied(ends[0]).splitlines())
+        assert (dropped["event"], dropped["dropped"], seen["message"]) == ("BF-LOG-DROPPED", 100, "seen")
+        assert os.get_blocking(ends[1])
+    finally:
+        handler.close()
+        for each in ends:
+            os.close(each)
+
+
+def test_f70_a_line_is_written_whole_or_not_at_all():
+    """F-70: one that is longer than what is left of the pipe is ended before another begins."""
+    ends = os.pipe()
+    handler = Unwaiting(ends[1])
+    try:
+        handler.setFormatter(JsonFormatter())
+        filled(ends[1])
+        os.read(ends[0], 8192)
+        long = logging.makeLogRecord({"msg": "long", "a": "y" * 1900, "b": "y" * 1900, "c": ["y" * 1900] * 9})
+        handler.emit(long)
+        handler.emit(logging.makeLogRecord({"msg": "lost"}))
+        read = emptied(ends[0])
+        handler.emit(logging.makeLogRecord({"msg": "after"}))
+        read += emptied(ends[0])
+        events = [json.loads(line) for line in read.lstrip(b" ").splitlines()]
+        assert [each["message"] for each in events] == ["long", "log lines were dropped: nobody read them", "after"]
+    finally:
+        handler.close()
+        for each in ends:
+            os.close(each)

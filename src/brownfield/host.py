@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "pss_mib", "read_host"]
+__all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "oom_kills", "pss_mib", "read_host"]
 
 _MIB = 2**20
 _FLAGS = frozenset(
@@ -170,6 +170,20 @@ def data_mib(pid: int, root: Path = Path("/")) -> float:
     True
     """
     return _line_mib(root / f"proc/{pid}/status", "VmData:")
+
+
+def oom_kills(root: Path = Path("/")) -> int | None:
+    """How many processes the kernel has ended for want of memory since it began; None where it does not tell.
+
+    Examples
+    --------
+    >>> oom_kills(Path("/nowhere")) is None
+    True
+    """
+    for line in _text(root / "proc/vmstat").splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return None
 
 
 def _line_mib(path: Path, label: str) -> float:

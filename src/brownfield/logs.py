@@ -1,16 +1,24 @@
 """The log: one JSON object a line on stderr, in UTC, with an event code and no values of records.
 
 A record of the standard library's logging comes in; a line goes out that no field value can break, colour or reorder.
+A server's log never waits for its reader: what a full pipe does not take is dropped, counted and told.
 """
 
+import contextlib
 import json
 import logging
+import os
+import socket
+import stat
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-__all__ = ["JsonFormatter", "configure_logs"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["JsonFormatter", "Unwaiting", "configure_logs"]
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _TEXT_CAP = 2000
@@ -46,7 +54,72 @@ class JsonFormatter(logging.Formatter):
         return _dump({str(name): _plain(value) for name, value in line.items()})
 
 
-def configure_logs(level: str = "INFO", stream: IO[str] | None = None) -> None:
+class Unwaiting(logging.Handler):
+    """Writes lines to a descriptor whose reader may be slow, stuck or gone: nobody waits for it.
+
+    What its pipe or socket does not take is dropped and counted; the next line that it takes is preceded by one that
+    tells how many were (``BF-LOG-DROPPED``). Files, terminals and whatever cannot be told apart are written as ever.
+    One that was made before a fork serves in every process; each counts for itself.
+
+    Parameters
+    ----------
+    descriptor
+        Stays the caller's; 2 is stderr.
+    """
+
+    def __init__(self, descriptor: int = 2) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._unsent = b""  # the end of a line longer than what was left of the pipe
+        self._write, self._end = _unwaiting_writer(descriptor)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record's line, unless that would take waiting."""
+        line = self.format(record)
+        if self.dropped:
+            told = {"event": "BF-LOG-DROPPED", "dropped": self.dropped}
+            line = f"{self.format(logging.makeLogRecord(_DROPPED | told))}\n{line}"
+        try:
+            self._send(line.encode() + b"\n")
+            self.dropped = 0
+        except OSError:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Close what was opened."""
+        super().close()
+        with contextlib.suppress(OSError):
+            self._end()
+
+    def _send(self, data: bytes) -> None:
+        """Write it all, or nothing; the rest of what was begun goes first. Raises OSError where nothing was taken."""
+        self._unsent = self._unsent[self._write(self._unsent) :] if self._unsent else b""
+        if self._unsent:
+            raise BlockingIOError
+        self._unsent = data[self._write(data) :]
+
+
+_DROPPED = {"name": "brownfield.logs", "levelname": "WARNING", "msg": "log lines were dropped: nobody read them"}
+
+
+def _unwaiting_writer(descriptor: int) -> "tuple[Callable[[bytes], int], Callable[[], None]]":
+    """Give a way to write to a descriptor that raises BlockingIOError instead of waiting, and one to be done with it.
+
+    The flag that would do it belongs to all who hold the descriptor, such as the shell: a pipe is opened anew, a socket
+    is told with each message.
+    """
+    mode = os.fstat(descriptor).st_mode
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(mode):
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return lambda data: os.write(own, data), lambda: os.close(own)
+        if stat.S_ISSOCK(mode):
+            connection = socket.socket(fileno=os.dup(descriptor))
+            return lambda data: connection.send(data, socket.MSG_DONTWAIT), connection.close
+    return lambda data: os.write(descriptor, data), lambda: None
+
+
+def configure_logs(level: str = "INFO", stream: IO[str] | None = None, *, waits: bool = True) -> None:
     """Send every logger's records to stderr as JSON lines; called once by a program, never by a library.
 
     Parameters
@@ -55,8 +128,10 @@ def configure_logs(level: str = "INFO", stream: IO[str] | None = None) -> None:
         Lowest level that is written.
     stream
         Somewhere else than stderr.
+    waits
+        Whether to wait for a reader of stderr that is slow; a server must not (:class:`Unwaiting`).
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr) if waits or stream else Unwaiting()
     handler.setFormatter(JsonFormatter())
     logging.raiseExceptions = False  # a log that cannot be written is lost, not answered with a traceback
     logging.basicConfig(level=level, handlers=[handler], force=True)

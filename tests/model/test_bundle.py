@@ -17,7 +17,7 @@ from onnx import TensorProto
 import brownfield.model
 from brownfield.contract import compile_contract
 from brownfield.errors import BundleRefused
-from brownfield.model import RULES, Golden, open_bundle, sample_columns, write_bundle
+from brownfield.model import RULES, Golden, open_bundle, reopen_bundle, sample_columns, write_bundle
 
 
 def test_a_bundle_is_read_back_as_it_was_written(bundle_folder, make_features, contract):
@@ -131,6 +131,29 @@ def test_b62_further_ways_to_tamper(bundle_folder, tamper, rule):
     with pytest.raises(BundleRefused) as refusal:
         open_bundle(bundle_folder)
     assert refusal.value.rule == rule
+
+
+def test_a_bundle_that_was_verified_is_opened_again_without_its_graph(bundle_folder):
+    """Who starts its process reads golden records and lock as well; who asks it does without."""
+    whole = open_bundle(bundle_folder)
+    (bundle_folder / "model.onnx").unlink()
+    again = reopen_bundle(bundle_folder, whole.digest, to_start=True)
+    assert (again.manifest, again.lock, again.features.digest) == (whole.manifest, whole.lock, whole.features.digest)
+    assert again.golden.to_json() == whole.golden.to_json()
+    assert reopen_bundle(bundle_folder, whole.digest).golden is None
+    with pytest.raises(BundleRefused) as caught:
+        reopen_bundle(bundle_folder, "0" * 64)
+    assert caught.value.rule == "manifest-digest"
+
+
+def test_golden_records_that_were_changed_since_are_refused(bundle_folder):
+    """The digest that was verified stands for each file that is read again."""
+    digest = open_bundle(bundle_folder).digest
+    golden = bundle_folder / "golden.json"
+    golden.write_bytes(golden.read_bytes() + b" ")
+    with pytest.raises(BundleRefused) as caught:
+        reopen_bundle(bundle_folder, digest, to_start=True)
+    assert caught.value.rule == "manifest-digest"
 
 
 def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):

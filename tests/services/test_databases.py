@@ -406,8 +406,10 @@ def test_s_29_what_must_be_encrypted_is_never_sent_in_clear(dialect, address, pr
     assert address.user.encode() not in proxy.asked
 
 
-def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy):
+def test_f_44_a_server_that_falls_silent_is_given_up(server, table, proxy, monkeypatch):
     """Nothing comes and nothing ends the connection: the read does not wait beyond the declared time for each try."""
+    for kind in ("postgres", "mysql"):
+        monkeypatch.setattr(f"brownfield.data.sources.{kind}._CONNECT_TIMEOUT_S", 2)
     wanted = big(server)
     pages = table("big", port=proxy.port, page_rows=1_000, statement_timeout_s=1).read(wanted)
     next(pages)

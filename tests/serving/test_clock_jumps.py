@@ -39,10 +39,11 @@ def test_f65_the_audit_log_notes_a_jump(risk, tmp_path, caplog):
     clock = FakeClock()
 
     async def run():
-        manager = Manager(read_declared(tmp_path), drain_s=1, tell=lambda _: None, clock=clock)
+        manager = Manager(read_declared(tmp_path), tmp_path / "run", drain_s=1, tell=lambda _: None, clock=clock)
         await manager._look_at_clock()
         clock.jump(-3600)
         await manager._look_at_clock()
+        manager._clerk.rest()
 
     asyncio.run(run())
     with open_store(tmp_path / "var" / "brownfield.db") as store:

@@ -20,9 +20,11 @@ pytestmark = pytest.mark.full
 
 COUNT = int(os.environ.get("BROWNFIELD_HOSTILE_REQUESTS", "4000"))
 ANSWER = re.compile(rb"(?=HTTP/1\.1 \d{3} )")
+KINDS = ("named", "V2", "head", "framing", "bytes")
 _CALLERS = 16
 _RESET = struct.pack("ii", 1, 0)
-_GROWTH_BYTES = min(COUNT / 200, 32) * 2**20  # of the second half: 1 MiB per 100, and never more than that
+_HUNDRED = 100
+_MIB = 2**20
 
 
 async def send(port, pieces):
@@ -64,22 +66,52 @@ def attack(port, seeds):
     return statuses, wrong
 
 
-def memory_bytes(running):
-    """Of all processes of the workspace."""
-    top = psutil.Process(running.pid)
-    return sum(each.memory_info().rss for each in [top, *top.children(recursive=True)])
+def gateway_bytes(running):
+    """Memory of the gateway alone, what it shares with others by its share."""
+    return psutil.Process(running.pid_of("bf-gateway-0")).memory_full_info().pss
 
 
-def test_r17_hostile_requests_cost_nothing(risk, serving, tmp_path):
-    """R-17, R-18, B-03: no 5xx, no end of a process, nothing smuggled, no memory kept, and the model answers on."""
-    running = serving(risk.workspace(tmp_path, deadline_ms=5000))
-    port = int(running.url.rsplit(":", 1)[1])
+def of_kind(kind, count, begin):
+    """So many seeds of one kind of hostile request, and where to look for more."""
+    found, seed = [], begin
+    while len(found) < count:
+        if hostile(seed)[0] == kind:
+            found.append(seed)
+        seed += 1
+    return found, seed
+
+
+@pytest.fixture(scope="module")
+def attacked(risk, serving_once, tmp_path_factory):
+    """A served workspace, its port, and its processes."""
+    running = serving_once(risk.workspace(tmp_path_factory.mktemp("attacked"), deadline_ms=5000))
     processes = {each.pid for each in psutil.Process(running.pid).children(recursive=True)}
+    return running, int(running.url.rsplit(":", 1)[1]), processes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_r18_a_hundred_hostile_requests_of_each_class_leave_less_than_a_mebibyte(attacked, kind):
+    """R-18: after a warm-up, in the best of four windows of 100: what is kept for good would be seen in each."""
+    running, port, _ = attacked
+    grown, begin = [], 10_000_000
+    for window in range(5):
+        seeds, begin = of_kind(kind, (2 if window == 0 else 1) * _HUNDRED, begin)
+        before = gateway_bytes(running)
+        _, wrong = attack(port, seeds)
+        assert wrong == []
+        grown.append(gateway_bytes(running) - before)
+    assert min(grown[1:]) < _MIB, grown
+
+
+def test_r17_hostile_requests_cost_nothing(attacked):
+    """R-17, R-18, B-03: no 5xx, no end of a process, nothing smuggled, under 1 MiB kept per 100, and answers go on."""
+    running, port, processes = attacked
     first, wrong = attack(port, range(COUNT // 2))
-    before = memory_bytes(running)
+    before = gateway_bytes(running)
     second, also_wrong = attack(port, range(COUNT // 2, COUNT))
     assert wrong + also_wrong == []
-    assert memory_bytes(running) - before < _GROWTH_BYTES
+    grown_bytes = gateway_bytes(running) - before
+    assert grown_bytes < min(COUNT / 2 / _HUNDRED, 8) * _MIB  # and it is not a trend
     assert {each.pid for each in psutil.Process(running.pid).children(recursive=True)} == processes
     statuses = first + second
     assert sum(statuses.values()) > COUNT / 2

@@ -17,8 +17,16 @@ class Process:
 
     socket_path = Path("nowhere")
 
-    def __init__(self):
+    def __init__(self, killed=None):
         self.ended = 0
+        self.killed = killed  # by somebody else, if at all
+
+    def wait(self, _timeout_s):
+        """Say how it ended, if it did."""
+        if not self.killed:
+            raise TimeoutError
+        self.ended += 1
+        return self.killed
 
     def kill(self):
         """End it."""
@@ -115,6 +123,34 @@ def test_a_crash_loop_ends_in_quarantine(channels):
 
     asyncio.run(run())
     assert len(starts) == 1 + keeper_module.MAX_QUICK_DEATHS
+
+
+@pytest.mark.parametrize(
+    ("ended", "oom_kills", "quarantined"),
+    [("SIGKILL", 0, False), ("SIGKILL", 1, True), ("SIGKILL", None, True), ("SIGSEGV", 0, True)],
+    ids=["by somebody", "for want of memory", "nobody knows", "crash"],
+)
+def test_f01_kills_by_somebody_else_never_end_in_quarantine(channels, monkeypatch, ended, oom_kills, quarantined):
+    """F-01, F-04, F-12: an outsider's kills are no crash loop; the kernel's, for want of memory, and crashes are."""
+    starts, told = [], iter(range(1000)) if oom_kills else None
+    monkeypatch.setattr(keeper_module, "oom_kills", lambda: next(told) if told else oom_kills)
+
+    def start():
+        starts.append(True)
+        return Process(ended)
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        while keeper.state is not WorkerState.QUARANTINED and len(starts) < 4 * keeper_module.MAX_QUICK_DEATHS:
+            if channels[-1].connected:
+                channels[-1].lose()
+            await asyncio.sleep(0.001)
+        assert (keeper.state is WorkerState.QUARANTINED) is quarantined
+        await keeper.end()
+
+    asyncio.run(run())
+    assert (len(starts) == 1 + keeper_module.MAX_QUICK_DEATHS) is quarantined
 
 
 def test_failing_starts_count_as_quick_deaths(channels):
@@ -236,6 +272,56 @@ def test_a_keeper_begins_again_after_its_end(channels):
 
     asyncio.run(run())
     assert [each.ended for each in processes] == [1, 1]
+
+
+def test_f11_another_process_takes_over_before_the_first_is_ended(channels):
+    """F-11: whoever asks is told of the new one while the old one still answers; both are kept no longer than that."""
+    processes, told = [], []
+
+    def start():
+        processes.append(Process())
+        return processes[-1]
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+
+        async def tell():
+            told.append((keeper.state, [each.ended for each in processes], keeper.process is processes[-1]))
+
+        await keeper.renew(tell)
+        assert [each.ended for each in processes] == [1, 0]
+        channels[-1].lose()
+        await until(lambda: len(processes) == 3 and keeper.state is WorkerState.READY)
+        await keeper.end()
+
+    asyncio.run(run())
+    assert told == [(WorkerState.READY, [0, 0], True)]
+    assert [each.ended for each in processes] == [1, 1, 1]
+
+
+def test_f11_when_another_process_does_not_start_the_first_is_kept(channels):
+    """F-11: it answers as before, and is replaced when it ends."""
+    starts = []
+
+    def start():
+        starts.append(True)
+        if len(starts) == 2:
+            raise WorkerUnavailable("it does not load")
+        return Process()
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        first = keeper.process
+        with pytest.raises(WorkerUnavailable):
+            await keeper.renew(lambda: asyncio.sleep(0))
+        assert (keeper.process, keeper.state, first.ended) == (first, WorkerState.READY, 0)
+        channels[0].lose()
+        await until(lambda: len(starts) == 3 and keeper.state is WorkerState.READY)
+        await keeper.end()
+
+    asyncio.run(run())
 
 
 def test_a_start_that_nobody_waits_for_leaves_no_process(channels):

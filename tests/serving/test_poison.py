@@ -212,6 +212,29 @@ def test_f05_deaths_at_several_gateways_count_together():
     asyncio.run(run())
 
 
+def test_f05_suspects_who_were_on_trial_at_two_gateways_at_once_are_tried_one_after_another():
+    """F-05: a death with two on trial blames nobody; one of them rests, so that the next one has one to blame."""
+
+    async def run():
+        both = Gateways(2)
+        first, second = both.poisons
+        both.die({0: [b"bad", b"good"]})
+        both.die({0: [b"bad"], 1: [b"good"]})
+        for one in both.poisons:
+            assert (one.is_blocked(b"bad", 1), one.is_blocked(b"good", 1)) == (False, True)
+            assert one.found == 0
+        for _ in range(2):
+            both.die({0: [b"bad"]})
+        rested_ns = 2_000_000_001
+        assert all(each.is_blocked(b"bad", rested_ns) for each in both.poisons)
+        assert not second.is_blocked(b"good", rested_ns)
+        assert second.is_suspect(b"good")
+        second.answered([b"good"])
+        assert not first.is_suspect(b"good")
+
+    asyncio.run(run())
+
+
 def test_f05_who_was_alone_at_each_of_several_gateways_was_not_alone():
     """F-05: three gateways each hold the same harmless request when a process ends, again and again: never blocked."""
 

@@ -7,6 +7,7 @@ import pytest
 from brownfield.clock import SystemClock
 from brownfield.integration import load_workspace
 from brownfield.model import digest_of_bundle
+from brownfield.serving.clerk import Clerk
 from brownfield.serving.previous import base_of, earlier_of, with_previous
 from brownfield.store import open_store
 
@@ -30,8 +31,13 @@ def admit(workspace, *names):
             store.registry.admit(integration="risk", name="risk", version=name, digest=digest, probe={})
 
 
+def found_with(workspace):
+    with Clerk(workspace / "var" / "brownfield.db") as clerk:
+        return with_previous(load_workspace(workspace), clerk.admitted)
+
+
 def found(workspace):
-    specs = with_previous(load_workspace(workspace), workspace / "var" / "brownfield.db", SystemClock())
+    specs = found_with(workspace)
     assert set(specs) <= {"risk", "risk@previous"}
     return specs["risk@previous"].model.path if "risk@previous" in specs else None
 
@@ -46,7 +52,7 @@ def test_the_last_other_bundle_that_answered_is_the_one_before(workspace, admitt
 def test_what_is_loaded_for_it_is_an_integration_without_a_chain(workspace):
     """It has the same contract and limits, and nobody behind it."""
     admit(workspace, "one")
-    spec = with_previous(load_workspace(workspace), workspace / "var" / "brownfield.db", SystemClock())["risk@previous"]
+    spec = found_with(workspace)["risk@previous"]
     assert spec.fallback.chain == ()
     assert spec.contract.reference == "risk@1.0.0"
     assert base_of(spec.name) == "risk"

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from brownfield.host import data_mib
 from brownfield.model import Environments
 from harness.harmful import HARM
 from harness.python_models import bundle_class, bundle_harmful
@@ -48,6 +49,9 @@ class Steady:
 FRAGILE = "import os\n" + STEADY.replace(
     "        return", "        if inputs['x'][0, 0] == 1:\n            os.abort()\n        return"
 )
+
+
+MIXING = STEADY.replace("keepdims=True)}", "keepdims=True)[:: -1 if len(inputs['x']) > 3 else 1].copy()}")
 
 
 def by_model(answer):
@@ -130,18 +134,45 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
     assert "4711" not in running.log
 
 
-def test_f11_a_model_that_leaks_is_replaced_and_nobody_fails(harmful_workspace, serving):
-    """F-11: 10 MiB for each request, until its process has taken nearly all it may; then another takes its place."""
+def test_f10_a_model_that_mixes_rows_is_found_while_it_is_served(risk, serving, tmp_path):
+    """F-10: golden records do not show it; the first call that it mixes is discarded, and it is asked no more."""
+    risk.declare(tmp_path, deadline_ms=5000)
+    (tmp_path / "mixing.py").write_text(MIXING)
+    bundle_class(tmp_path, "one", tmp_path / "mixing.py", "Steady")
+    running = serving(tmp_path)
+    assert by_model(running.predict([1, 2, 3, 4]))
+    asked = [{"x": [number, 0, 0, 0]} for number in range(5)]
+    answer = httpx.post(f"{running.url}/v1/risk/predict", json=asked).json()
+    assert answer["predictions"] == [{"y": [0.5]}] * 5
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "worker")
+    [told] = events(running, "BF-WRK-ROWS-MIXED")
+    assert told["version"] == "risk one"
+    assert not by_model(running.predict([1, 2, 3, 4]))
+    assert 'brownfield_model_ready{integration="risk"} 0' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_f11_a_model_that_leaks_is_replaced_and_nobody_fails(harmful_workspace, serving, traffic):
+    """F-11: 10 MiB for each request, until it has taken nearly all it may; another takes over, and fallbacks rest."""
     running = serving(harmful_workspace())
     [before] = running.model_pids()
+    callers = traffic(running)
+    callers.wait_for(by_model)
     ends = time.monotonic() + 120
-    while not events(running, "BF-SRV-RECYCLED"):
+    while data_mib(before) < 0.92 * 400:
         assert time.monotonic() < ends
         assert running.predict([HARM["leak"], 0, 0, 0])["prediction"]["y"] in ([915.0], [0.5])
-        time.sleep(0.1)
-    while not by_model(running.predict([1, 2, 3, 4])):
+    wait_until_back(running, callers)
+    while not events(running, "BF-SRV-RECYCLED") or running.model_pids() in ([before], []):
         assert time.monotonic() < ends
-        time.sleep(0.1)
+        time.sleep(0.05)
+    while len(running.model_pids()) > 1:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    seen = len(callers.history)
+    callers.wait_for(by_model, since=seen)
+    callers.end()
+    assert callers.failures == []
+    assert {answer["decision"]["source"] for *_, answer in callers.history} == {"model"}
     assert running.model_pids() != [before]
     assert events(running, "BF-WRK-QUARANTINED") == []
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from brownfield.errors import NotFound, Unavailable
+from brownfield.errors import NotFound, Unavailable, WorkerUnavailable
 from brownfield.model.process import StartFailed
 from brownfield.serving import residence as residence_module
 from brownfield.serving.loading import Loaded, LoadGate
@@ -21,7 +21,7 @@ class Keeper:
         self.load_s = load_s
         self.process = None
         self.restarts = 0
-        self.begun = 0
+        self.begun = self.renewed = 0
         self.refuses = refuses
 
     @property
@@ -38,6 +38,13 @@ class Keeper:
             raise self.refuses
         self.begun += 1
         self.state = WorkerState.READY
+
+    async def renew(self, told):
+        """Be another process from now on."""
+        if self.refuses:
+            raise self.refuses
+        self.renewed += 1
+        await told()
 
     def retire(self):
         """Name no socket any more."""
@@ -128,9 +135,33 @@ def test_f11_a_process_that_keeps_taking_memory_is_replaced(
         return made
 
     made = asyncio.run(run())
-    assert [each["a"] for each in made.told] == (["unloaded", "ready"] if replaced else [])
+    assert [each["a"] for each in made.told] == (["ready"] if replaced else [])
+    assert made.models["a"].loaded.keeper.renewed == replaced
     assert made.models["a"].recycles == replaced
     assert up(made) == {"a"}
+
+
+@pytest.mark.parametrize("refuses", [None, WorkerUnavailable("no")], ids=["no memory for two", "it does not start"])
+def test_f11_without_room_for_a_second_process_the_first_is_ended_before(clock, monkeypatch, refuses):
+    """F-11: the gateways are told that nothing listens, then where the new one does; meanwhile fallbacks answer."""
+
+    async def run():
+        leaky = model("a", mib=100.0, keep=True)
+        leaky.memory_mib = 300
+        made = residence(clock, leaky, cap_mib=250.0 if refuses else 150.0)
+        await made.load("a")
+        leaky.keeper.process = SimpleNamespace(pid=4711)
+        for mib in (100, 280):
+            monkeypatch.setattr(residence_module, "data_mib", lambda _, mib=mib: mib)
+            made.measure()
+        made.told.clear()
+        leaky.keeper.refuses = refuses
+        await made.replace_leaking()
+        return made
+
+    made = asyncio.run(run())
+    assert [each["a"] for each in made.told] == ["unloaded", "failed" if refuses else "ready"]
+    assert made.models["a"].loaded.keeper.renewed == 0
 
 
 def test_a_model_is_loaded_once_however_many_ask(clock):

@@ -1,14 +1,17 @@
 """A served workspace in storms of faults: real processes and signals, distinct questions whose answers are known.
 
 ``BROWNFIELD_ANSWERS`` and ``BROWNFIELD_STORM_S`` say how many answers are held against what is known, and for how long
-processes are killed; the figures of the documents are of 100,000 and 20 s.
+processes are killed; the figure of the documents is of 100,000 answers.
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -18,11 +21,12 @@ import psutil
 import pytest
 
 from brownfield.store import open_store, read_journal
+from harness.pipes import emptied, filled
 
 pytestmark = pytest.mark.full
 
 ANSWERS = int(os.environ.get("BROWNFIELD_ANSWERS", "6000"))
-STORM_S = float(os.environ.get("BROWNFIELD_STORM_S", "6"))
+STORM_S = float(os.environ.get("BROWNFIELD_STORM_S", "20"))
 
 
 class Askers(threading.Thread):
@@ -110,7 +114,10 @@ def test_i6_no_reply_is_another_ones(risk, serving, askers, tmp_path):
 
 
 def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, askers, tmp_path):
-    """F-01, R-01, R-03: a random worker dies every half second under 32 callers; each gets a right answer."""
+    """F-01, R-01: a random worker dies every half second for 20 s under 32 callers; each gets a right answer.
+
+    Nothing is quarantined, for the model is not to blame, and nobody's request is taken for poison.
+    """
     running = serving(risk.workspace(tmp_path))
     asked = askers(running, 32)
     asked.until(lambda answers: answers["model"] > 100)
@@ -125,9 +132,44 @@ def test_f01_workers_killed_every_half_second_fail_no_request(risk, serving, ask
         time.sleep(0.5)
     total = sum(asked.answers.values())
     asked.until(lambda answers: sum(answers.values()) > total + 100)
+    by_model = asked.answers["model"]
+    asked.until(lambda answers: answers["model"] > by_model + 100)
     assert asked.end() == []
-    assert killed >= 3  # later ones find it pausing, and then quarantined
+    assert killed >= STORM_S / 2  # some find it just being replaced
     assert asked.answers["constant"] > 0
+    assert '"killed_from_outside":true' in running.log
+    assert "BF-WRK-QUARANTINED" not in running.log
+    assert "BF-WRK-POISON" not in running.log
+
+
+def test_f03_the_workers_of_all_models_killed_at_once_fail_no_request(risk, serving, askers, tmp_path):
+    """F-03: three models lose their processes in one moment, twice; callers are answered, and all three come back."""
+    folder = risk.workspace(tmp_path)
+    for name in ("risk2", "risk3"):
+        copy = shutil.copytree(folder / "integrations" / "risk", folder / "integrations" / name)
+        declaration = copy / "integration.yaml"
+        declaration.write_text(declaration.read_text().replace("integration: risk", f"integration: {name}"))
+    running = serving(folder)
+    asked = askers(running, 16)
+    for _ in range(2):
+        by_model = asked.answers["model"]
+        asked.until(lambda answers, before=by_model: answers["model"] > before + 100)
+        workers = running.model_pids()
+        assert len(workers) == 3
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while len(set(running.model_pids()) - set(workers)) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    by_model = asked.answers["model"]
+    asked.until(lambda answers: answers["model"] > by_model + 100)
+    assert asked.end() == []
+    assert asked.answers["constant"] > 0
+    for name in ("risk2", "risk3"):
+        while not httpx.get(f"{running.url}/v2/models/{name}/ready").is_success:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_f67_a_suspended_host_wakes_up_without_a_storm(risk, serving, askers, tmp_path):
@@ -148,15 +190,19 @@ def test_f67_a_suspended_host_wakes_up_without_a_storm(risk, serving, askers, tm
     assert running.model_pids() == before
 
 
-def test_f74_ten_restarts_in_a_row_lose_nothing(risk, serving, tmp_path):
-    """F-74: killed while it answers, ten times; each start answers by the model at once, and every start is entered."""
-    folder = risk.workspace(tmp_path)
+def test_f74_ten_restarts_in_a_row_under_load_lose_nothing(risk, serving, askers, tmp_path):
+    """F-74: killed while it answers, ten times; each is ready once the model answers, and every start is entered."""
+    folder = risk.workspace(tmp_path, deadline_ms=5000)
     for number in range(10):
-        running = serving(folder)
+        running = serving(folder)  # waits until it says that it is ready
         answer = running.predict([number, 0, 0, 0])
         assert (answer["decision"]["source"], answer["prediction"]) == ("model", {"y": [float(number)]})
+        asked = askers(running, 4, first=100)
+        asked.until(lambda answers: answers["model"] > 20)
         os.kill(running.pid, signal.SIGKILL)
         running.process.wait(20)
+        assert asked.answers["constant"] == 0
+        assert all("Error" in failure for failure in asked.end())  # cut off by the kill; no wrong answer
     running = serving(folder)
     given = running.predict([1, 2, 3, 4])["decision"]["id"]
     running.process.send_signal(signal.SIGTERM)
@@ -195,3 +241,45 @@ def test_f70_who_reads_its_metrics_slowly_harms_nobody(risk, serving, askers, tm
     assert asked.end() == []
     assert grown_bytes < 64 * 2**20
     assert httpx.get(f"{running.url}/metrics").status_code == 200
+
+
+def test_f70_a_log_that_nobody_reads_harms_nobody(risk, tmp_path):
+    """F-70: its pipe is full; models are killed and come back, and the log tells what it lost when it is read again."""
+    folder = risk.workspace(tmp_path)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stderr=writer) as process:
+        try:
+            log = b""
+            while b"BF-SRV-SERVING" not in log:
+                log += os.read(reader, 65536)
+            told = json.loads(next(line for line in log.splitlines() if b"BF-SRV-SERVING" in line))
+            url = f"http://{told['address']}:{told['port']}/v1/risk/predict"
+            filled(writer)
+            for _ in range(3):
+                kill_and_wait(process.pid, url)
+            assert b"BF-" not in emptied(reader)
+            kill_and_wait(process.pid, url)
+            assert b"BF-LOG-DROPPED" in emptied(reader)
+        finally:
+            process.terminate()
+            process.wait(60)
+            os.close(writer)
+            os.close(reader)
+    assert process.returncode == 0
+
+
+def kill_and_wait(supervisor, url):
+    """Kill the model's process, and wait until another one answers."""
+
+    def models():
+        children = psutil.Process(supervisor).children(recursive=True)
+        return {each.pid for each in children if "child/__main__.py" in " ".join(each.cmdline())}
+
+    before = models()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 60
+    while models() & before or httpx.post(url, json={"x": [1, 2, 3, 4]}).json()["decision"]["source"] != "model":
+        assert time.monotonic() < until
+        time.sleep(0.05)

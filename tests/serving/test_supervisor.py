@@ -1,9 +1,13 @@
 """A served workspace under faults: real processes, real signals, callers that never pause."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import httpx
@@ -110,6 +114,98 @@ def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):
         assert (entry.action, entry.subject) == ("workspace.served", "risk")
         assert digest in entry.detail
         assert store.audit.verify().sound
+
+
+def test_f21_health_is_told_on_a_port_of_its_own_while_the_other_is_crowded(risk, serving, tmp_path):
+    """F-21: idle connections fill the door, which refuses further ones; the port for health tells of nothing else."""
+    folder = risk.workspace(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = f"workspace: risk\nserving: {{health_port: {port}, gateways: 2, limits: {{connections: 20}}}}\n"
+    (folder / "brownfield.yaml").write_text(text, encoding="utf-8")
+    running = serving(folder)
+    door = ("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
+    health = f"http://127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        ends = time.monotonic() + 60
+        while running.ready_status() != 503:
+            assert time.monotonic() < ends
+            for _ in range(50):
+                stack.enter_context(socket.create_connection(door, timeout=10))
+        for path in ("live", "ready"):
+            assert {httpx.get(f"{health}/v2/health/{path}").status_code for _ in range(10)} == {200}
+        for path in ("/metrics", "/docs", "/v1/risk/predict", "/v2/models/risk"):
+            assert httpx.get(health + path).status_code == 404
+    while running.ready_status() != 200:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.process.wait(30) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{health}/v2/health/live")
+
+
+def test_f22_with_few_descriptors_a_workspace_refuses_politely_and_recovers(risk, serving, tmp_path):
+    """F-22: under a bound of 64 descriptors for each process it starts, refuses what is too much, and answers again."""
+    folder = risk.workspace(tmp_path)
+    with few_descriptors(64):
+        running = serving(folder)
+    door = ("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
+    with contextlib.ExitStack() as crowd:
+        ends = time.monotonic() + 60
+        while running.ready_status() != 503:
+            assert time.monotonic() < ends
+            crowd.enter_context(socket.create_connection(door, timeout=10))
+    while running.ready_status() != 200:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert by_model(running.predict([1, 2, 3, 4]))
+    assert "BF-SRV-CHILD" not in running.log
+
+
+@contextlib.contextmanager
+def few_descriptors(most):
+    """What is started meanwhile may open so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
+exec "$2" -m brownfield serve "$1" --port 0
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a read-only mount takes root")
+def test_f63_a_read_only_file_system_is_served_from(risk, tmp_path):
+    """F-63: with a verified bundle there the model answers; nothing is kept, as the log says, and nothing is left."""
+    folder, scratch = tmp_path / "workspace", tmp_path / "scratch"
+    scratch.mkdir()
+    risk.workspace(folder)
+    command = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(folder), sys.executable]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        events = {}
+        for line in process.stderr:
+            told = json.loads(line)
+            events[told["event"]] = told
+            if told["event"] == "BF-SRV-SERVING":
+                break
+        served = events["BF-SRV-SERVING"]
+        url = f"http://{served['address']}:{served['port']}"
+        assert by_model(httpx.post(f"{url}/v1/risk/predict", json={"x": [1, 2, 3, 4]}).json())
+        assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+        assert list(scratch.iterdir())
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "BF-SRV-SERVE-ONLY" in events
+    assert not (folder / "var").exists()
+    assert list(scratch.iterdir()) == []
 
 
 def test_f63_a_store_that_cannot_be_written_does_not_stop_the_answers(risk, serving, tmp_path):

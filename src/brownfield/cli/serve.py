@@ -30,6 +30,6 @@ def serve(
         if sys.stderr.isatty():
             typer.echo(f"Serving {folder} on {url} (for people: {url}/docs). Ctrl-C ends it.", err=True)
 
-    configure_logs()
+    configure_logs(waits=False)
     complete_restore(folder)
     sys.exit(Supervisor(load_workspace(folder), host=host, port=port, on_ready=ready).run())

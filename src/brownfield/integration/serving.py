@@ -49,6 +49,13 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on; beyond loopback, tokens are required.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port for predictions and metrics.")] = 8080
+    health_port: (
+        Annotated[
+            Port,
+            Meta(description="Port that tells of health alone, in plain text, also while the other one is crowded."),
+        ]
+        | None
+    ) = None
     tls: Annotated[ServingTlsSpec, Meta(description="Encryption; plain text unless declared.")] | None = None
     host_names: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$")], ...],
@@ -74,7 +81,9 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
     ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse a host that is a name: it may come to mean another machine."""
+        """Refuse a host that is a name: it may come to mean another machine; and two listeners on one port."""
+        if self.health_port == self.port:
+            yield Contradiction(("health_port",), "another port than serving.port", "the same port")
         if self.host != "localhost":
             try:
                 ip_address(self.host)

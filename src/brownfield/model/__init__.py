@@ -10,7 +10,7 @@ from brownfield.model.bundle import (
     write_bundle,
 )
 from brownfield.model.compute import Answer, as_golden, compute
-from brownfield.model.golden import Golden, Tensors
+from brownfield.model.golden import Golden, Tensors, golden_record
 from brownfield.model.manifest import FileEntry, Manifest
 from brownfield.model.onnx_inspect import inspect_onnx
 from brownfield.model.probe import ProbeReport, probe
@@ -38,6 +38,7 @@ __all__ = [
     "as_golden",
     "compute",
     "digest_of_bundle",
+    "golden_record",
     "inspect_onnx",
     "open_bundle",
     "place_model",

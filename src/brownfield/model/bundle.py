@@ -6,6 +6,7 @@ In: what fitting gives. Out: the folder, written whole or not at all, and the Bu
 Refused when opened: anything that the manifest does not say, and any model that does not pass inspection.
 """
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -291,12 +292,12 @@ def open_bundle(folder: Path) -> Bundle:
     _check_files(folder, manifest)
     features = _read_features(folder, manifest)
     listed = {entry.path for entry in manifest.files}
-    golden = Golden.from_json(read_plain(folder / GOLDEN, limit_bytes=MAX_TEXT_BYTES)) if GOLDEN in listed else None
+    golden = _read_golden(folder, manifest)
     signature = _inspect(folder, manifest, listed)
     check_features(features, signature)
     if golden is not None:
         check_golden(golden, signature)
-    lock = read_plain(folder / LOCK, limit_bytes=_MAX_LOCK_BYTES) if LOCK in listed else b""
+    lock = _read_lock(folder, manifest)
     session = session_of(manifest.provenance)
     if lock:
         _check_lock(lock, manifest.python or None, session.engine)
@@ -314,8 +315,8 @@ def digest_of_bundle(folder: Path) -> str:
     return Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)).digest
 
 
-def reopen_bundle(folder: Path, digest: str) -> Bundle:
-    """Open a bundle again that was verified before: manifest and features alone are read, for whoever only asks it.
+def reopen_bundle(folder: Path, digest: str, *, to_start: bool = False) -> Bundle:
+    """Open a bundle again that was verified before, without the reader of its graph.
 
     Parameters
     ----------
@@ -323,6 +324,9 @@ def reopen_bundle(folder: Path, digest: str) -> Bundle:
         Where it lies.
     digest
         That it had when it was verified.
+    to_start
+        Whether golden records and lock are read as well, for whoever starts its process; manifest and features are
+        enough for whoever only asks it.
 
     Raises
     ------
@@ -333,7 +337,8 @@ def reopen_bundle(folder: Path, digest: str) -> Bundle:
     if manifest.digest != digest:
         raise refused("manifest-digest", where=str(folder), path=MANIFEST)
     features = _read_features(folder, manifest)
-    return Bundle(folder=folder, digest=digest, manifest=manifest, features=features, golden=None)
+    golden, lock = (_read_golden(folder, manifest), _read_lock(folder, manifest)) if to_start else (None, b"")
+    return Bundle(folder=folder, digest=digest, manifest=manifest, features=features, golden=golden, lock=lock)
 
 
 def place_model(folder: Path, model: Path | bytes | PythonModel, *, python: Path | None = None) -> Signature:
@@ -436,6 +441,26 @@ def _read_features(folder: Path, manifest: Manifest) -> Features:
     if features.digest != manifest.features_digest:
         raise refused("features-digest", where=str(folder))
     return features
+
+
+def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
+    text = _read_listed(folder, manifest, GOLDEN, MAX_TEXT_BYTES)
+    return None if text is None else Golden.from_json(text)
+
+
+def _read_lock(folder: Path, manifest: Manifest) -> bytes:
+    return _read_listed(folder, manifest, LOCK, _MAX_LOCK_BYTES) or b""
+
+
+def _read_listed(folder: Path, manifest: Manifest, name: str, limit_bytes: int) -> bytes | None:
+    """Read a file that the manifest may name, and hold it to that."""
+    for entry in manifest.files:
+        if entry.path == name:
+            data = read_plain(folder / name, limit_bytes=limit_bytes)
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                raise refused("manifest-digest", where=str(folder), path=name)
+            return data
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,20 +3,27 @@
 Kept as JSON: every tensor with name, dtype, shape and its little-endian bytes in base64 (texts as a list of texts).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from brownfield.errors import BundleRefused
+from brownfield.model.files import read_plain
 from brownfield.model.rules import refused
 
-__all__ = ["GOLDEN", "Golden", "Tensors"]
+if TYPE_CHECKING:
+    from brownfield.model.bundle import Bundle
+
+__all__ = ["GOLDEN", "Golden", "Tensors", "golden_record"]
 
 GOLDEN = "golden.json"
+_MOST_BYTES = 4 << 20  # of golden records that a gateway reads for the sake of one
 
 Tensors: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -53,6 +60,32 @@ class Golden:
             )
         except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise refused("golden-form", got=str(error)) from error
+
+
+def golden_record(bundle: "Bundle") -> Golden | None:
+    """Give the first golden record of a bundle; None where it has none, where they are no rows, or are not as sealed.
+
+    Parameters
+    ----------
+    bundle
+        As it was opened, or opened again.
+    """
+    golden = bundle.golden
+    if golden is None:
+        sealed = next((entry for entry in bundle.manifest.files if entry.path == GOLDEN), None)
+        try:
+            text = read_plain(bundle.folder / GOLDEN, limit_bytes=_MOST_BYTES) if sealed is not None else b""
+            if sealed is None or hashlib.sha256(text).hexdigest() != sealed.sha256:
+                return None
+            golden = Golden.from_json(text)
+        except BundleRefused:
+            return None
+    sides = golden.inputs, golden.outputs
+    lengths = {len(array) if array.ndim else 0 for side in sides for array in side.values()}
+    if not bundle.features.batched or len(lengths) != 1 or 0 in lengths:
+        return None
+    first_in, first_out = ({name: array[:1].copy() for name, array in side.items()} for side in sides)
+    return Golden(first_in, first_out)
 
 
 class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

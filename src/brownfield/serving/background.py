@@ -20,7 +20,7 @@ from pathlib import Path
 from brownfield.integration import load_workspace
 from brownfield.logs import configure_logs
 from brownfield.serving import Supervisor
-configure_logs()
+configure_logs(waits=False)
 spec = load_workspace(Path(sys.argv[1]))
 sys.exit(Supervisor(spec, port=int(sys.argv[2]), on_ready=lambda url: print(url, flush=True)).run())
 """

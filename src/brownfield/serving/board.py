@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.errors import BrownfieldError, WorkerUnavailable
 from brownfield.integration import HttpDoor
-from brownfield.model import Bundle, reopen_bundle
+from brownfield.model import Bundle, golden_record, reopen_bundle
 from brownfield.model.process import ModelChannel
 from brownfield.serving.gateway import Served, Snapshot, Version
 from brownfield.serving.gateway.cache import Cache
@@ -26,6 +26,7 @@ from brownfield.serving.loading import BATCH_ROWS
 from brownfield.serving.previous import base_of, place_of
 from brownfield.serving.workers.budget import RetryBudget
 from brownfield.serving.workers.pool import WorkerPool
+from brownfield.serving.workers.sentinel import Sentinel
 
 if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec
@@ -174,9 +175,9 @@ class Board:
             _log.error("a gateway cannot read a bundle that is served", extra=extra)
             return None
         bundles[placement.digest] = bundle
-        retries = RetryBudget()
-        pool = WorkerPool(retries)
         name, fingerprint = placement.integration, placement.fingerprint
+        retries = RetryBudget()
+        pool = WorkerPool(retries, sentinel=_sentinel(bundle, placement), label=f"{name} {bundle.version}")
         spec = self.declared.spec.integrations[base_of(placement.integration)]
         version = _made(bundle, pool, spec, placement, retries)
         if self.declared.spec.serving.gateways > 1:  # a single one sees all, and judges at once
@@ -230,11 +231,23 @@ def _made(
     bundle: Bundle, pool: WorkerPool, spec: "IntegrationSpec", placement: "Placement", retries: RetryBudget
 ) -> Version:
     """Make what the prediction path asks of a bundle."""
-    shared = placement.shares_batches and bundle.features.fixed_width
-    row_cap = bundle.session.rows_within(BATCH_ROWS) if shared else 1
+    row_cap = _row_cap(bundle, placement)
     curve = curve_of(bundle.provenance)
     costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
     return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs=costs, retries=retries)
+
+
+def _row_cap(bundle: Bundle, placement: "Placement") -> int:
+    """Most rows of a call that several callers share; 1 where they may not share one."""
+    shared = placement.shares_batches and bundle.features.fixed_width
+    return bundle.session.rows_within(BATCH_ROWS) if shared else 1
+
+
+def _sentinel(bundle: Bundle, placement: "Placement") -> Sentinel | None:
+    """Take a golden record along where calls are shared; a bundle without one is served as it is."""
+    most_rows = _row_cap(bundle, placement)
+    golden = golden_record(bundle) if most_rows > 1 else None
+    return Sentinel(golden.inputs, golden.outputs, most_rows=most_rows) if golden is not None else None
 
 
 def _priority(spec: "IntegrationSpec") -> Priority:

@@ -2,7 +2,8 @@
 
 In go reports of the gateways: which requests a process took with it, and whether one of them was there alone, as far as
 that gateway knows, or was on trial. Reports of one moment are one death. Out goes, to every gateway, whom to suspect,
-and whom to count as guilty: one that was alone for all gateways, or the only one that was on trial.
+and whom to count as guilty: one that was alone for all gateways, or the only one that was on trial. Where several were
+on trial at different gateways, all but one rest for a while, so that the next death has one to blame.
 """
 
 import asyncio
@@ -48,6 +49,9 @@ class Deaths:
         self._tell((*version, "lost", sorted(lost)))
         if guilty:
             self._tell((*version, "lost alone", guilty))
+        others = sorted(_on_trial(reports))[1:]
+        if others:
+            self._tell((*version, "rest", others))
 
 
 def _guilty(reports: list[tuple[int, Report, Any]]) -> list[bytes]:
@@ -60,9 +64,13 @@ def _guilty(reports: list[tuple[int, Report, Any]]) -> list[bytes]:
     >>> _guilty([(0, "on trial", [b"a"]), (1, "lost", [b"b", b"c"])])
     [b'a']
     """
-    on_trial = {digests[0] for _, report, digests in reports if report == "on trial"}
+    on_trial = _on_trial(reports)
     if on_trial:
         return list(on_trial) if len(on_trial) == 1 else []
     alone = [digests[0] for _, report, digests in reports if report == "alone"]
     of_one_gateway = len({gateway for gateway, *_ in reports}) == 1
     return alone if len(alone) == 1 and of_one_gateway else []
+
+
+def _on_trial(reports: list[tuple[int, Report, Any]]) -> set[bytes]:
+    return {digests[0] for _, report, digests in reports if report == "on trial"}

@@ -4,10 +4,12 @@ The files may have been edited since, and a reload that was refused must not com
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brownfield.errors import DeclarationError
 from brownfield.integration import load_workspace
 from brownfield.serving.loading import build_chain
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from brownfield.model import Bundle
     from brownfield.serving.fallback.base import Fallback
 
-__all__ = ["Declared", "digest_of", "read_declared"]
+__all__ = ["Declared", "check_readable", "digest_of", "read_declared"]
 
 
 @dataclass(eq=False)
@@ -54,6 +56,31 @@ def read_declared(source: "Path | WorkspaceSpec") -> Declared:
     spec = load_workspace(source) if isinstance(source, Path) else source
     chains = {name: build_chain(one) for name, one in spec.integrations.items()}
     return Declared(spec, chains, digest_of(spec))
+
+
+def check_readable(spec: "WorkspaceSpec") -> None:
+    """Refuse bundles that this user may not read: at a start that is a mistake of the installation, not of a model.
+
+    A bundle that is not there, or is not as it was sealed, is no reason to refuse callers: the fallback answers.
+
+    Raises
+    ------
+    DeclarationError
+        With the first file or folder that may not be read.
+    """
+    for one in spec.integrations.values():
+        if one.model is None or one.model.path is None:
+            continue
+        folder = one.file(one.model.path)
+        for path in (folder, *(sorted(folder.rglob("*")) if os.access(folder, os.R_OK | os.X_OK) else ())):
+            if path.exists() and not os.access(path, os.R_OK):
+                raise DeclarationError(
+                    where=str(path),
+                    path=f"{one.name}: model.path",
+                    expected="a bundle that this user may read",
+                    got="Permission denied",
+                    next_step="Look at its owner and mode, or serve as its user.",
+                )
 
 
 def digest_of(spec: "WorkspaceSpec") -> str:

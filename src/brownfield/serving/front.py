@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,7 @@ from brownfield.security import Principals, authorize
 from brownfield.serving.board import Board
 from brownfield.serving.declared import Declared, read_declared
 from brownfield.serving.gateway import Dataplane, Door, Handler, HttpLimits, Limits, Origins
+from brownfield.serving.gateway.routes import HEALTH
 from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.journals import Journals
 from brownfield.serving.link import Link
@@ -48,6 +50,8 @@ _COUNT_EVERY_S = 1.0
 _CONNECT_EVERY_S = 0.2
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
+_NO_BODY = Limits(body_bytes=0, rows=0)
+_HEALTH_LIMITS = HttpLimits(connections=64, idle_s=5.0)
 _SWITCH_S = 0.0005  # the thread that writes journals gives way to callers ten times sooner than by default
 
 
@@ -69,6 +73,8 @@ class Front:
         Which of the gateways it is, from 0.
     declared
         The declaration in force when it was forked.
+    run
+        Folder of the sockets.
     host
         Where it listens, as it decides who may come without a token.
     tls
@@ -77,10 +83,11 @@ class Front:
         Longest time in seconds for requests in flight when it is ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a gateway is given at its birth)
         self,
         index: int,
         declared: Declared,
+        run: Path,
         *,
         host: str,
         tls: ssl.SSLContext | None = None,
@@ -93,16 +100,15 @@ class Front:
         self._tls = tls
         self._drain_s = drain_s
         self._clock = clock or SystemClock()
-        var = declared.spec.folder / "var"
-        self._run = var / "run"
-        self._journals = Journals(var / "journal", self._clock)
+        self._run = run
+        self._journals = Journals(declared.spec.folder / "var" / "journal", self._clock)
         self._link: Link | None = None
         self._prepared: tuple[Board, Lookups] | None = None
         self._taking = asyncio.Lock()
         self._counted: dict[str, int] = {}
         self._ending = False
 
-    def run(self, listener: socket.socket, life: int) -> int:
+    def run(self, listener: socket.socket, life: int, health: socket.socket | None = None) -> int:
         """Answer on a bound socket until it is told to end; the exit status.
 
         Parameters
@@ -111,12 +117,14 @@ class Front:
             Bound, not blocking; other gateways answer on it as well.
         life
             Descriptor of a pipe that closes when the supervisor has gone.
+        health
+            Another one, on which health alone is told; None where that is not declared.
         """
         sys.meta_path.insert(0, _NoPandas())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._serve(listener, life))
+            return runner.run(self._serve(listener, life, health))
 
-    async def _serve(self, listener: socket.socket, life: int) -> int:
+    async def _serve(self, listener: socket.socket, life: int, health: socket.socket | None) -> int:
         spec = self._declared.spec
         loop = asyncio.get_running_loop()
         self._lookups = Lookups(spec, self._clock)
@@ -130,7 +138,16 @@ class Front:
             clock=self._clock,
             backstage=_Backstage(self),
         )
-        self.handler.starting = True
+        self._health = Handler(
+            self.handler.dataplane,
+            authorize=self.handler.authorize,
+            limits=_NO_BODY,
+            clock=self._clock,
+            routes=HEALTH,
+        )
+        self._handlers = (self.handler, self._health)
+        for each in self._handlers:
+            each.starting = True
         self._ended = asyncio.Event()
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._end)
@@ -139,8 +156,13 @@ class Front:
         Watchdog().watch()
         sys.setswitchinterval(_SWITCH_S)
         gc.set_threshold(_GC_OBJECTS)
+        health_door = Door(self._health, limits=_HEALTH_LIMITS)
         try:
+            if health is not None:
+                await health_door.start(health)
             await self.listen(listener)
+            if health is not None:
+                await health_door.drain(0.0)
         finally:
             for task in tasks:
                 task.cancel()
@@ -175,7 +197,8 @@ class Front:
                 self._door.abort()
             return
         self._ending = True
-        self.handler.draining = True
+        for each in self._handlers:
+            each.draining = True
         extra = {"event": "BF-SRV-DRAINING", "gateway": self._index, "in_flight": self.handler.in_flight}
         _log.info("draining", extra=extra)
         asyncio.get_running_loop().call_later(_NOTICE_S, self._ended.set)
@@ -247,12 +270,17 @@ class Front:
             if plan.declaration != self._board.declared.digest:
                 return  # of a declaration that is about to be prepared
             await self._board.take(plan)
-            self.handler.publish(self._board.snapshot)
+            self._publish(self._board)
             if self.handler.starting and plan.started:
-                self.handler.starting = False
+                for each in self._handlers:
+                    each.starting = False
                 gc.collect()
                 gc.freeze()  # what is loaded stays: looking through it again and again cost pauses of tens of ms
                 gc.set_threshold(_GC_OBJECTS)
+
+    def _publish(self, board: Board) -> None:
+        for each in self._handlers:
+            each.publish(board.snapshot)
 
     async def _prepare(self, plan: Plan) -> None:
         """Read the declaration again and make all that it takes to serve it, without serving it yet."""
@@ -282,10 +310,11 @@ class Front:
             self._board, self._declared = board, board.declared
             spec = board.declared.spec
             board.renew_caches()
-            self.handler.authorize = partial(authorize, principals(spec, self._host, self._clock))
+            for each in self._handlers:
+                each.authorize = partial(authorize, principals(spec, self._host, self._clock))
             self.handler.origins = origins(spec, self._host)
             self.handler.limits = request_limits(spec)
-            self.handler.publish(board.snapshot)
+            self._publish(board)
         loop = asyncio.get_running_loop()
         loop.call_later(_LINGER_S, lambda: loop.run_in_executor(None, old_lookups.end))
 

@@ -1,21 +1,20 @@
-"""What began to answer, and when: entered in the store by the supervisor, never read on the request path.
+"""What began to answer, and when: entered in the store by the manager's clerk, never read on the request path.
 
 An admission says which bundle answers from now on; an audit entry says under which declaration and contract.
 A store that cannot be written is told in the log and does not keep the workspace from answering (F-59, F-63).
 """
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from brownfield.clock import Clock
 from brownfield.errors import StoreError
+from brownfield.serving.clerk import Answering, Clerk
 from brownfield.serving.loading import Loaded
-from brownfield.store import Store, open_store
 
 if TYPE_CHECKING:
-    from brownfield.integration import WorkspaceSpec
+    from brownfield.integration import IntegrationSpec, WorkspaceSpec
 
 __all__ = ["enter_clock", "enter_history", "enter_move"]
 
@@ -24,89 +23,76 @@ _log = logging.getLogger(__name__)
 _ACTOR = "brownfield serve"
 
 
-def enter_history(path: Path, action: str, spec: "WorkspaceSpec", loaded: Mapping[str, Loaded], clock: Clock) -> None:
+def enter_history(clerk: Clerk, action: str, spec: "WorkspaceSpec", loaded: Mapping[str, Loaded]) -> None:
     """Enter what answers from now on.
 
     Parameters
     ----------
-    path
-        The store.
+    clerk
+        Writes the store.
     action
         ``workspace.served`` or ``workspace.reloaded``.
     spec
         The declaration in force.
     loaded
-        What was loaded of it, by integration.
-    clock
-        Stamps the entries.
+        What was loaded of it, by integration; a previous version among it was admitted before.
     """
-    try:
-        with open_store(path, clock=clock) as store:
-            for name, one in loaded.items():
-                if name in spec.integrations:  # a previous version was admitted before
-                    _enter(store, action, spec, name, one)
-    except (StoreError, OSError) as error:
-        _log.error(
-            "the store cannot be written: what answers now is not entered",
-            extra={"event": "BF-SRV-HISTORY-LOST", "reason": str(error)},
-        )
+    declared = spec.integrations
+    with _told_when_lost("what answers now"):
+        clerk.enter(_ACTOR, action, tuple(_answering(declared[n], one) for n, one in loaded.items() if n in declared))
 
 
-def enter_move(path: Path, action: str, integration: str, who: str, clock: Clock) -> None:
+def enter_move(clerk: Clerk, action: str, integration: str, who: str) -> None:
     """Enter that a model was loaded or unloaded by hand.
 
     Parameters
     ----------
-    path
-        The store.
+    clerk
+        Writes the store.
     action
         ``model.loaded`` or ``model.unloaded``.
     integration
         Whose model.
     who
         Name of the principal; empty where nobody needs a token.
-    clock
-        Stamps the entry.
     """
-    _append(path, clock, actor=who or "anonymous", action=action, subject=integration, detail={})
+    with _told_when_lost("what was done"):
+        clerk.append(actor=who or "anonymous", action=action, subject=integration, detail={})
 
 
-def enter_clock(path: Path, set_s: float, clock: Clock) -> None:
+def enter_clock(clerk: Clerk, set_s: float) -> None:
     """Enter that the machine's clock was set, by so many seconds: stamps before and after it are not one scale."""
-    _append(path, clock, actor=_ACTOR, action="clock.set", subject="workspace", detail={"seconds": round(set_s)})
+    with _told_when_lost("what was done"):
+        clerk.append(actor=_ACTOR, action="clock.set", subject="workspace", detail={"seconds": round(set_s)})
 
 
-def _append(path: Path, clock: Clock, **entry: Any) -> None:
+@contextmanager
+def _told_when_lost(what: str) -> Iterator[None]:
     try:
-        with open_store(path, clock=clock) as store:
-            store.audit.append(**entry)
+        yield
     except (StoreError, OSError) as error:
         _log.error(
-            "the store cannot be written: what was done is not entered",
+            f"the store cannot be written: {what} is not entered",
             extra={"event": "BF-SRV-HISTORY-LOST", "reason": str(error)},
         )
 
 
-def _enter(store: Store, action: str, spec: "WorkspaceSpec", name: str, one: Loaded) -> None:
-    declared = spec.integrations[name]
-    digest = one.bundle.digest if one.bundle else ""
-    admissions = store.registry.admissions(name)
-    if one.bundle and one.probe and (not admissions or admissions[-1].digest != digest):
-        store.registry.admit(
-            integration=name,
-            name=one.bundle.name,
-            version=one.bundle.version,
-            digest=digest,
-            probe={
-                "load_s": one.probe.load_s,
-                "answer_s": one.probe.answer_s,
-                "peak_mib": one.probe.peak_mib,
-                "largest_difference": one.probe.largest_difference,
-            },
-        )
-    store.audit.append(
-        actor=_ACTOR,
-        action=action,
-        subject=name,
-        detail={"declaration": declared.digest, "contract": declared.contract.reference, "bundle": digest},
+def _answering(spec: "IntegrationSpec", one: Loaded) -> Answering:
+    bundle, probe = one.bundle, one.probe
+    found = None
+    if bundle is not None and probe is not None:
+        found = {
+            "load_s": probe.load_s,
+            "answer_s": probe.answer_s,
+            "peak_mib": probe.peak_mib,
+            "largest_difference": probe.largest_difference,
+        }
+    return Answering(
+        integration=spec.name,
+        declaration=spec.digest,
+        contract=spec.contract.reference,
+        digest=bundle.digest if bundle is not None else "",
+        name=bundle.name if bundle is not None else "",
+        version=bundle.version if bundle is not None else "",
+        probe=found,
     )

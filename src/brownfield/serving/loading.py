@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import available_mib
-from brownfield.model import Bundle, Environments, open_bundle
+from brownfield.model import Bundle, Environments, reopen_bundle
 from brownfield.model.probe import ProbeReport, probe, warm_up
 from brownfield.model.process import ModelProcess, Zygote
+from brownfield.serving.clerk import Clerk
 from brownfield.serving.fallback.base import Fallback
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.fallback.previous_version import PreviousVersion
@@ -120,6 +121,8 @@ class Loader:
     ----------
     runtime_folder
         Where the sockets of model processes lie; private to this user.
+    clerk
+        Verifies bundles.
     environments
         Built for bundles that bring a lock; none by default.
     on_change
@@ -130,11 +133,13 @@ class Loader:
         self,
         runtime_folder: Path,
         *,
+        clerk: Clerk,
         environments: Environments | None = None,
         on_change: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         self._runtime_folder = runtime_folder
+        self._clerk = clerk
         self._environments = environments
         self._on_change = on_change
         self._clock = clock or SystemClock()
@@ -189,7 +194,7 @@ class Loader:
                 expected="model: {path: bundles/NAME}",
                 next_step="Name the bundle's folder.",
             )
-        bundle = await asyncio.to_thread(open_bundle, spec.file(spec.model.path))
+        bundle = await asyncio.to_thread(self._open, spec.file(spec.model.path))
         _check_contract(bundle, spec)
         memory_mib = spec.constraints.memory_mib
         threads = max(1, min(bundle.session.threads, int(spec.constraints.cpu_cores)))
@@ -203,6 +208,10 @@ class Loader:
         keeper = loaded.keeper
         if keeper is not None and loaded.keep_loaded and keeper.state is WorkerState.STOPPED:
             await keeper.begin()
+
+    def _open(self, folder: Path) -> Bundle:
+        """Have all of a bundle verified by a process that ends, and read of it what starting it takes."""
+        return reopen_bundle(folder, self._clerk.check(folder), to_start=True)
 
     async def _try(self, loaded: Loaded, bundle: Bundle) -> None:
         """Probe a bundle, and make the keeper of its process."""

@@ -1,8 +1,15 @@
-"""The folder in which the processes of one workspace meet: ``var/run``, private to this user."""
+"""The folder in which the processes of one workspace meet: ``var/run``, private to this user.
+
+Where the workspace cannot be written it is a temporary one: then models and fallbacks answer, and nothing is kept.
+"""
 
 import contextlib
+import errno
+import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +21,12 @@ CONTROL = "control.sock"
 _BACKLOG = 64
 _MAX_ADDRESS_BYTES = 107
 
+_log = logging.getLogger(__name__)
 
-def run_folder(workspace: Path) -> Path:
-    """Make the folder of the sockets, with mode 0700; sockets that were left by a killed supervisor are removed.
+
+@contextlib.contextmanager
+def run_folder(workspace: Path) -> Iterator[Path]:
+    """Give the folder of the sockets, with mode 0700; sockets that were left by a killed supervisor are removed.
 
     Raises
     ------
@@ -33,8 +43,30 @@ def run_folder(workspace: Path) -> Path:
         for left in folder.glob("*.sock"):
             left.unlink(missing_ok=True)
     except OSError as error:
-        raise _refusal(folder, error.strerror or type(error).__name__) from error
-    return folder
+        if error.errno != errno.EROFS:
+            raise _refusal(folder, error.strerror or type(error).__name__) from error
+        _log.warning(
+            "the workspace is on a read-only file system: it is served, and nothing is kept",
+            extra={"event": "BF-SRV-SERVE-ONLY", "workspace": str(workspace)},
+        )
+        folder = _temporary()
+    try:
+        yield folder
+    finally:
+        (folder / CONTROL).unlink(missing_ok=True)
+        if folder != workspace / "var" / "run":
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="brownfield-"))
+    except OSError as error:
+        raise DeclarationError(
+            "there is no folder for sockets: neither the workspace nor a temporary folder can be written",
+            where=tempfile.tempdir or "TMPDIR",
+            next_step="Mount a tmpfs, and name it in TMPDIR.",
+        ) from error
 
 
 def _refusal(folder: Path, got: str) -> DeclarationError:

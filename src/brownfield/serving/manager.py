@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -22,6 +23,7 @@ from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.model import Environments
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.clerk import Clerk
 from brownfield.serving.clock_jumps import ClockJumps
 from brownfield.serving.deaths import Deaths
 from brownfield.serving.declared import Declared, digest_of
@@ -50,6 +52,7 @@ _log = logging.getLogger(__name__)
 
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
+_CLERK_IDLE_S = 2.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
@@ -62,6 +65,8 @@ class Manager:
     ----------
     declared
         The declaration in force.
+    run
+        Folder of the sockets.
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
@@ -71,6 +76,7 @@ class Manager:
     def __init__(
         self,
         declared: Declared,
+        run: Path,
         *,
         drain_s: float,
         tell: "Callable[[Mapping[str, Any]], None]",
@@ -80,7 +86,8 @@ class Manager:
         self._drain_s = drain_s
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
-        self._var = declared.spec.folder / "var"
+        self._var, self._run = declared.spec.folder / "var", run
+        self._clerk = Clerk(self._var / "brownfield.db")
         self._jumps = ClockJumps(self._clock)
         self._started = False
         self._supervisor = os.getppid()
@@ -110,7 +117,8 @@ class Manager:
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
         self._deaths = Deaths(lambda news: self._fleet.announce("poison", news))
         self._loader = Loader(
-            self._var / "run",
+            self._run,
+            clerk=self._clerk,
             environments=Environments(self._var / "environments"),
             on_change=self._publish_soon,
             clock=self._clock,
@@ -137,6 +145,7 @@ class Manager:
             await asyncio.to_thread(self._lookups.end)
             await self._end_all()
             self._loader.close()
+            await asyncio.to_thread(self._clerk.rest)
         return 0
 
     async def _start(self) -> None:
@@ -203,7 +212,7 @@ class Manager:
 
     async def _specs(self, spec: WorkspaceSpec) -> "dict[str, IntegrationSpec]":
         """Give all that is to be loaded: every integration, and the bundles before where chains ask for them."""
-        return await asyncio.to_thread(with_previous, spec, self._var / "brownfield.db", self._clock)
+        return await asyncio.to_thread(with_previous, spec, self._clerk.admitted)
 
     async def _swap(
         self, spec: WorkspaceSpec, plan: Plan, fresh: dict[str, Loaded], before: Mapping[str, Loaded]
@@ -293,8 +302,7 @@ class Manager:
             await self._residence.load(name)
         else:
             await self._residence.unload(name, who)
-        store = self._var / "brownfield.db"
-        await asyncio.to_thread(enter_move, store, f"model.{action}ed", name, who, self._clock)
+        await asyncio.to_thread(enter_move, self._clerk, f"model.{action}ed", name, who)
 
     # --- figures ---
 
@@ -328,6 +336,7 @@ class Manager:
             "manager": pss_mib(os.getpid()),
             "gateways": sum(pss_mib(each.pid) for each in self._fleet.gateways),
             "zygote": pss_mib(self._loader.zygote_pid) if self._loader.zygote_pid else 0.0,
+            "clerk": pss_mib(self._clerk.pid) if self._clerk.pid else 0.0,
         }
 
     def _used_mib(self) -> float:
@@ -347,6 +356,7 @@ class Manager:
             await asyncio.sleep(_MEASURE_EVERY_S)
             await asyncio.to_thread(self._residence.measure)
             await self._residence.replace_leaking()
+            await asyncio.to_thread(self._clerk.rest, idle_s=_CLERK_IDLE_S)
             await self._look_at_clock()
 
     async def _look_at_clock(self) -> None:
@@ -355,7 +365,7 @@ class Manager:
         if set_s:
             extra = {"event": "BF-SRV-CLOCK-SET", "seconds": round(set_s)}
             _log.warning("the machine's clock was set: times before and after are not one scale", extra=extra)
-            await asyncio.to_thread(enter_clock, self._var / "brownfield.db", set_s, self._clock)
+            await asyncio.to_thread(enter_clock, self._clerk, set_s)
 
     async def _keep_gateways(self) -> None:
         """End gateways that hang: the supervisor starts them again."""
@@ -368,8 +378,8 @@ class Manager:
                     os.kill(gateway.pid, signal.SIGKILL)
 
     async def _enter_history(self, action: str) -> None:
-        store = self._var / "brownfield.db"
-        await asyncio.to_thread(enter_history, store, action, self._spec, _models(self._residence), self._clock)
+        await asyncio.to_thread(enter_history, self._clerk, action, self._spec, _models(self._residence))
+        await asyncio.to_thread(self._clerk.rest)
 
     def _tell_in_force(self) -> None:
         """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
@@ -405,4 +415,4 @@ async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
     """Give what takes a restart to change."""
     serving = spec.serving
-    return serving.host, serving.port, serving.tls is not None, serving.gateways, serving.limits
+    return serving.host, serving.port, serving.health_port, serving.tls is not None, serving.gateways, serving.limits

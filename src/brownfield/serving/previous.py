@@ -6,19 +6,17 @@ never see it but as the fallback of its integration. Its process stays warm for 
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from brownfield.clock import Clock
 from brownfield.errors import BrownfieldError
 from brownfield.model import digest_of_bundle
 from brownfield.serving.fallback.previous_version import PreviousVersion
-from brownfield.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from brownfield.integration import IntegrationSpec, WorkspaceSpec
     from brownfield.serving.gateway import Served
@@ -47,17 +45,17 @@ def place_of(served: "Served") -> PreviousVersion | None:
     return next((each for each in served.fallbacks if isinstance(each, PreviousVersion)), None)
 
 
-def with_previous(spec: "WorkspaceSpec", store: Path, clock: Clock) -> "dict[str, IntegrationSpec]":
+def with_previous(spec: "WorkspaceSpec", admitted: "Callable[[str], Sequence[str]]") -> "dict[str, IntegrationSpec]":
     """Give every integration, and those of the bundles before them.
 
     Parameters
     ----------
     spec
         The declaration.
-    store
-        The database with the admissions; it need not be there yet.
+    admitted
+        Gives the digests of the bundles that answered for an integration, oldest first.
     """
-    return {**spec.integrations, **dict(_previous(spec, store, clock))}
+    return {**spec.integrations, **dict(_previous(spec, admitted))}
 
 
 def earlier_of(spec: "IntegrationSpec", before: "Mapping[str, Loaded]") -> "Loaded | None":
@@ -69,11 +67,13 @@ def earlier_of(spec: "IntegrationSpec", before: "Mapping[str, Loaded]") -> "Load
     return next(iter([*same, *found]), None)
 
 
-def _previous(spec: "WorkspaceSpec", store: Path, clock: Clock) -> "Iterator[tuple[str, IntegrationSpec]]":
+def _previous(
+    spec: "WorkspaceSpec", admitted: "Callable[[str], Sequence[str]]"
+) -> "Iterator[tuple[str, IntegrationSpec]]":
     for name, one in spec.integrations.items():
         if one.model is None or one.model.path is None or not any(s.previous_version for s in one.fallback.chain):
             continue
-        path = _path_before(one, store, clock)
+        path = _path_before(one, admitted)
         if path is None:
             extra = {"event": "BF-SRV-NO-PREVIOUS", "integration": name}
             _log.warning("there is no previous version yet, or its bundle is gone", extra=extra)
@@ -89,18 +89,17 @@ def _previous(spec: "WorkspaceSpec", store: Path, clock: Clock) -> "Iterator[tup
         )
 
 
-def _path_before(spec: "IntegrationSpec", store: Path, clock: Clock) -> str | None:
+def _path_before(spec: "IntegrationSpec", admitted: "Callable[[str], Sequence[str]]") -> str | None:
     """Folder, below the integration, of the bundle that was admitted before the declared one."""
-    if spec.model is None or spec.model.path is None or not store.is_file():
+    if spec.model is None or spec.model.path is None:
         return None
     declared = spec.file(spec.model.path)
     folders = {_digest(folder): folder for folder in declared.parent.iterdir() if folder.is_dir()}
     try:
-        with open_store(store, clock=clock) as opened:
-            admitted = [each.digest for each in opened.registry.admissions(spec.name)]
+        answered = admitted(spec.name)
     except (BrownfieldError, OSError):
         return None
-    for digest in reversed(admitted):
+    for digest in reversed(answered):
         folder = folders.get(digest)
         if folder is not None and folder != declared:
             return str(folder.relative_to(spec.folder))
@@ -109,7 +108,7 @@ def _path_before(spec: "IntegrationSpec", store: Path, clock: Clock) -> str | No
     return None
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: "Path") -> str:
     try:
         return digest_of_bundle(folder)
     except (BrownfieldError, OSError):

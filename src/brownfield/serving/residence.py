@@ -263,16 +263,41 @@ class Residence:
                     one.measured_pid, one.first_data_mib = pid, one.data_mib
 
     async def replace_leaking(self) -> None:
-        """Begin anew with processes that keep taking memory: what they were asked is answered first, then fallbacks."""
+        """Begin anew with processes that keep taking memory; each answers what it was asked before it is ended.
+
+        Where there is memory for both, the new one takes over from the old one; else fallbacks answer in between.
+        """
         for one in tuple(self.models.values()):
             if not one.leaks:
                 continue
             extra = {"event": "BF-SRV-RECYCLED", "integration": one.loaded.integration, "data_mib": round(one.data_mib)}
             _log.warning("a model's process keeps taking memory and is replaced", extra=extra)
             one.recycles += 1
+            if await self._renewed(one):
+                continue
             one.reason = "its process kept taking memory and is replaced"
             await self._end(one)
             await self._load_wanted(one)
+
+    async def _renewed(self, one: Resident) -> bool:
+        """Whether another process took the place of a model's, which takes memory for both for a while."""
+        keeper, name, need_mib = one.loaded.keeper, one.loaded.integration, one.loaded.need_mib
+        async with one.turn:
+            if keeper is None or need_mib > self._room_mib():
+                return False
+            self._reserved_mib[name] = need_mib
+            try:
+                await keeper.renew(self._publish)
+            except BrownfieldError as error:
+                _log.error(
+                    "another process for a model could not be started beside its own",
+                    extra={"event": "BF-SRV-NOT-LOADED", "integration": name, "reason": str(error)},
+                )
+                return False
+            finally:
+                self._reserved_mib.pop(name, None)
+            await asyncio.to_thread(self.measure)
+        return True
 
     async def _load_wanted(self, one: Resident) -> None:
         try:

@@ -28,9 +28,10 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
+from brownfield.memory import give_back_libraries, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
-from brownfield.serving.declared import read_declared
+from brownfield.serving.declared import check_readable, read_declared
 from brownfield.serving.front import Front, principals
 from brownfield.serving.local import CONTROL, listen_locally, run_folder
 from brownfield.serving.lookups import Lookups
@@ -108,8 +109,8 @@ class Supervisor:
         Raises
         ------
         DeclarationError
-            The listener is open to others and no token is declared, a fallback chain is not as declared, the models
-            do not fit this machine, or the port is taken.
+            The listener is open to others and no token is declared, a fallback chain is not as declared, a bundle may
+            not be read, the models do not fit this machine, or the port is taken.
         StoreError
             The workspace is being served already.
         """
@@ -118,15 +119,16 @@ class Supervisor:
         self._tls = server_context(spec.serving.tls, spec.folder)
         check_budgets(spec, read_host())
         self._declared = read_declared(spec)
+        check_readable(spec)
         self._try_lookups()
         with workspace_lock(spec.folder), contextlib.ExitStack() as held:
             self._listener = held.enter_context(_bind(self._host, self._port))
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
-            self._control = held.enter_context(listen_locally(run_folder(spec.folder) / CONTROL))
-            try:
-                return self._supervise()
-            finally:
-                (spec.folder / "var" / "run" / CONTROL).unlink(missing_ok=True)
+            port = spec.serving.health_port
+            self._health = None if port is None else held.enter_context(_bind(self._host, port))
+            self._run = held.enter_context(run_folder(spec.folder))
+            self._control = held.enter_context(listen_locally(self._run / CONTROL))
+            return self._supervise()
 
     def _try_lookups(self) -> None:
         """Refuse lookups that no gateway could make."""
@@ -171,15 +173,29 @@ class Supervisor:
 
     def _gateway(self, index: int) -> int:
         self._control.close()
+        keep_small_pages()
         front = self.front_class(
-            index, self._declared, host=self._host, tls=self._tls, drain_s=self._drain_s, clock=self._clock
+            index,
+            self._declared,
+            self._run,
+            host=self._host,
+            tls=self._tls,
+            drain_s=self._drain_s,
+            clock=self._clock,
         )
-        return front.run(self._listener, self._life)
+        return front.run(self._listener, self._life, self._health)
 
     def _manage(self) -> int:
-        self._listener.close()
-        manager = Manager(self._declared, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock)
+        self._close_listeners()
+        manager = Manager(
+            self._declared, self._run, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock
+        )
         return manager.run(self._control, self._life)
+
+    def _close_listeners(self) -> None:
+        self._listener.close()
+        if self._health is not None:
+            self._health.close()
 
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -278,6 +294,7 @@ class Supervisor:
         _log.info("serving", extra=extra)
         on_ready, self._on_ready = self._on_ready, lambda _: None
         on_ready(self._url())
+        give_back_libraries()  # loading them took their pages, and waiting takes few of them
 
     # --- its end ---
 
@@ -292,7 +309,7 @@ class Supervisor:
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
         self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
-        self._listener.close()  # the gateways hold it as long as they accept
+        self._close_listeners()  # the gateways hold them as long as they accept
         self._children = [each for each in self._children if each.pid]
         for child in self._children:
             if child is not self._manager:

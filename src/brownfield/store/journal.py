@@ -51,6 +51,7 @@ _SCHEMA = pa.schema(
         ("inputs", pa.string()),
     ]
 )
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few rows: a pool of threads costs more
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
@@ -246,7 +247,7 @@ class _Segments:
         self._started_ns = self._clock.monotonic_ns()
         self._written_bytes = 0
         self._sink = io.BytesIO()
-        self._writer = pa.ipc.new_stream(self._sink, _SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._writer = pa.ipc.new_stream(self._sink, _SCHEMA, options=_OPTIONS)
         self._write_all(self._sink.getvalue())
 
     def _write_all(self, content: bytes) -> None:

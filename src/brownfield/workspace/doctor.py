@@ -12,24 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import DeclarationError, FormatError, NotFound, StoreError
 from brownfield.host import HostFacts, read_host
-from brownfield.store import (
-    MigrationPlan,
-    check_whole,
-    copy_database,
-    migration_plan,
-    open_store,
-    private_folder,
-    sync_folder,
-    workspace_lock,
-    write_private,
-)
+from brownfield.store import private_folder, sync_folder, workspace_lock, write_private
 from brownfield.workspace.archive import Manifest, extract_archive, write_archive
 from brownfield.workspace.capabilities import Capability, wheel_tag
+
+if TYPE_CHECKING:
+    from brownfield.store import MigrationPlan
 
 __all__ = ["Backup", "Examination", "Restore", "backup", "complete_restore", "examine", "restore"]
 
@@ -61,7 +55,7 @@ class Examination:
     """
 
     host: HostFacts
-    store: MigrationPlan
+    store: "MigrationPlan"
     lookups: tuple[str, ...] = ()
     wheels: str = ""
     request_path: str = ""
@@ -152,6 +146,8 @@ def examine(workspace: Path, capabilities: Sequence[Capability] = ()) -> Examina
     StoreTooNew
         When a newer Brownfield wrote it.
     """
+    from brownfield.store import check_whole, migration_plan  # brings SQLAlchemy, which a start does without
+
     if not workspace.is_dir():
         raise NotFound("there is no such folder", where=str(workspace), next_step="Name the folder of a workspace.")
     database = workspace / _DATABASE
@@ -172,6 +168,8 @@ def _request_path() -> str:
 
 def _lookups(database: Path) -> tuple[str, ...]:
     """Say where each lookup stands; a store that would have to be migrated is left alone."""
+    from brownfield.store import open_store
+
     with open_store(database) as store:
         return tuple(
             f"lookup {each.integration}.{each.source}: {each.state}"
@@ -194,6 +192,8 @@ def backup(workspace: Path, target: Path, *, clock: Clock | None = None) -> Back
     StoreError
         When the store cannot be copied, or the disk refuses.
     """
+    from brownfield.store import copy_database
+
     if not (workspace / "brownfield.yaml").is_file():
         raise NotFound(
             "this folder is no workspace", where=str(workspace), next_step="Name the folder of brownfield.yaml."
@@ -295,6 +295,8 @@ def _stage(staged: Path, source: Path) -> Manifest:
     manifest = extract_archive(source, staged / "new")
     if "brownfield.yaml" not in manifest.files:
         raise FormatError("not a sound backup: it holds no workspace", where=str(source))
+    from brownfield.store import check_whole, migration_plan
+
     database = staged / "new" / _DATABASE
     if database.exists():
         check_whole(database)

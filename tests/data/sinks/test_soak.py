@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -43,32 +44,35 @@ CREATE TRIGGER updated AFTER UPDATE ON scores FOR EACH ROW INSERT INTO touched V
 def soak(settings: dict, consume=lambda: None, longest_s: float = 0.5) -> None:
     """Kill writers at random moments, on a slow machine later ones, then let one end."""
     chance = random.Random(7)  # noqa: S311 (moments of kills)
-    began = time.monotonic()
-    first = start({**settings, "more": 3})
-    assert first.wait(60) == 0
-    first.stdout.close()
-    consume()
-    longest_s = max(longest_s, time.monotonic() - began)
-    for _ in range(KILLS):
-        writer = start(settings)
-        until = time.monotonic() + chance.uniform(0, longest_s)
-        while time.monotonic() < until:
-            consume()
-            time.sleep(0.002)
-        writer.kill()
-        assert writer.wait() == -9
-        writer.stdout.close()
-    writer = start({**settings, "more": 5})
-    assert writer.wait(60 + KILLS) == 0  # it makes all effects that the killed ones left
-    writer.stdout.close()
+    with subprocess.Popen(
+        [sys.executable, WRITER, json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writers:
+        begin(writers, 1)  # with what is done for the first time
+        assert writers.stdout.readline() == "0\n"
+        began = time.monotonic()
+        begin(writers, 3)
+        assert writers.stdout.readline() == "0\n"
+        consume()
+        longest_s = max(longest_s, time.monotonic() - began)
+        for _ in range(KILLS):
+            writer = begin(writers, 0)
+            until = time.monotonic() + chance.uniform(0, longest_s)
+            while time.monotonic() < until:
+                consume()
+                time.sleep(0.002)
+            os.kill(writer, signal.SIGKILL)
+            assert writers.stdout.readline() == "-9\n"
+        begin(writers, 5)
+        assert writers.stdout.readline() == "0\n"  # it made all effects that the killed ones left
+        writers.stdin.close()
     consume()
 
 
-def start(settings: dict) -> subprocess.Popen:
-    """Start a writer and wait until it has taken over."""
-    writer = subprocess.Popen([sys.executable, WRITER, json.dumps(settings)], stdout=subprocess.PIPE)
-    assert writer.stdout.readline() == b"started\n"
-    return writer
+def begin(writers: subprocess.Popen, effects: int) -> int:
+    """Begin a writer and wait until it has taken over; its process."""
+    writers.stdin.write(f"{effects}\n")
+    writers.stdin.flush()
+    return int(writers.stdout.readline())
 
 
 def check_table(place) -> None:
@@ -128,7 +132,7 @@ def test_f40_r05_files_are_seen_once_by_a_consumer_that_takes_them_at_once(tmp_p
     settings = {"kind": kind, "drop": str(drop), "ledger": str(tmp_path / "ledger.db"), "var": str(tmp_path / "var")}
     if kind == "sftp":
         settings["address"] = asdict(request.getfixturevalue("sftp_server").address())
-    soak(settings, consume, 1.5 if kind == "sftp" else 0.5)
+    soak(settings, consume, 0.8 if kind == "sftp" else 0.5)
     ledger = sqlite3.connect(tmp_path / "ledger.db")
     states = dict(ledger.execute("SELECT state, count(*) FROM effect GROUP BY state"))
     ledger.close()

@@ -1,9 +1,12 @@
-"""A writer that is killed: makes effect after effect of ten records each, from where the ledger says, until told.
+"""Writers that are killed: each makes effect after effect of ten records, from where the ledger says, until told.
 
-Usage: writer.py SETTINGS_JSON. It prints a line when it has taken over, and each time asks for the last effect again.
+Usage: writer.py SETTINGS_JSON. For each line of input, a number of effects or 0, it begins a writer in a process of its
+own, which tells its identifier when it has taken over and asks for the last effect again; then it tells how that ended.
 """
 
+import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -39,10 +42,26 @@ def make(settings: dict):
     return PostgresTableSink(settings["parameters"], TARGET, "soak", schema=settings["schema"])
 
 
+DRIVERS = {"mysql": "pymysql", "postgres": "psycopg", "sftp": "paramiko"}
+
+
 def main() -> None:
-    """Write until the settings' last effect, or until killed."""
+    """Begin a writer for each line of the input; what is imported once is there in every one."""
     settings = json.loads(sys.argv[1])
-    sink = make(settings)
+    if settings["kind"] in DRIVERS:
+        importlib.import_module(DRIVERS[settings["kind"]])
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            write(make(settings), int(line))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def write(sink, last: int) -> None:
+    """Write effects, so many or until killed."""
     for attempt in range(50):
         try:
             sink.take_over()
@@ -51,10 +70,9 @@ def main() -> None:
             if attempt == 49:
                 raise
             time.sleep(0.2)
-    sys.stdout.write("started\n")
+    sys.stdout.write(f"{os.getpid()}\n")
     sys.stdout.flush()
     done = (sink.position() or {"after": 0})["after"]
-    last = settings.get("more")
     for number in range(max(done, 1), done + last + 1 if last else sys.maxsize):
         baskets = range(number * EFFECT_ROWS, (number + 1) * EFFECT_ROWS)
         batch = pa.record_batch({"basket": baskets, "score": [float(number)] * EFFECT_ROWS})

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -38,6 +39,15 @@ def test_the_engine_is_held_in_memory_once(fork):
     assert [call(each.socket_path, X)["y"].tolist() for each in processes] == [[[11.0, 11.0]]] * 3
     together = sum(pss_mib(each.pid) for each in processes) + pss_mib(fork.zygote.pid)
     assert together < 2 * processes[0].hello.resident_mib
+
+
+def test_it_can_be_forked_and_holds_what_the_engine_sets_up(fork):
+    """It has one thread, for no other would be in what is forked, and needs nothing of a model to be ready."""
+    fork()
+    assert psutil.Process(fork.zygote.pid).num_threads() == 1
+    maps = Path(f"/proc/{fork.zygote.pid}/maps").read_text()
+    assert "onnxruntime_pybind11_state" in maps
+    assert ".onnx" not in maps
 
 
 def test_it_is_listed_as_the_program_that_it_is(fork):

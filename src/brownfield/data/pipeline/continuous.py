@@ -149,7 +149,7 @@ def _end_with_the_supervisor() -> None:
 
 def main() -> None:
     """Run the integration that the arguments name."""
-    configure_logs()
+    configure_logs(waits=False)
     give_way()
     loop = _Loop(Path(sys.argv[1]), sys.argv[2])
     signal.signal(signal.SIGTERM, loop.stop)

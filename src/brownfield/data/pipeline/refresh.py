@@ -240,6 +240,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    configure_logs()
+    configure_logs(waits=False)
     give_way()
     main(Path(sys.argv[1]))

@@ -6,7 +6,7 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Openi
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pressure import Pressure, Verdict
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
-from brownfield.serving.gateway.routes import ROUTES, not_found, paths_of
+from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Handler:
         Name of the workspace, for people.
     backstage
         The process behind the gateways; without one a gateway tells of itself alone, and loads and unloads nothing.
+    routes
+        What it answers; all by default.
 
     Attributes
     ----------
@@ -141,8 +143,10 @@ class Handler:
         title: str = "brownfield",
         clock: Clock | None = None,
         backstage: "Backstage | None" = None,
+        routes: Sequence[Route] = ROUTES,
     ) -> None:
         self.dataplane = dataplane
+        self._routes = routes
         self.backstage = backstage
         self.starting = False
         self.limits = limits
@@ -163,7 +167,7 @@ class Handler:
     def publish(self, snapshot: "Snapshot") -> None:
         """Serve another snapshot from the next request on; running ones end on the one they began with."""
         index: dict[bytes, dict[str, Bound]] = {}
-        for route in ROUTES:
+        for route in self._routes:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
@@ -284,7 +288,9 @@ class Handler:
 
     def too_large(self, call: Call) -> Response:
         """Refuse a call whose body turned out longer than the cap."""
-        return self._refusal(too_large(self.limits.body_bytes), call.opening.path, call.split)
+        error = too_large(self.limits.body_bytes)
+        _count_refusal(call.served, error)
+        return self._refusal(error, call.opening.path, call.split)
 
     def _opening(self, method: str, path: bytes, headers: Headers, peer: str | None) -> "tuple[Opening, Caller | None]":
         """Who answers, and who asks; authentication comes before everything that a stranger could learn from."""
@@ -297,7 +303,11 @@ class Handler:
         if permission is not None and self.authorize is not None:
             caller = self.authorize(headers.get(b"authorization"), permission, peer=peer)
         if bound is not None:
-            check_head(headers, self.limits.body_bytes)
+            try:
+                check_head(headers, self.limits.body_bytes, is_v2=permission == "predict" and path.startswith(_V2))
+            except InputRefused as error:
+                _count_refusal(bound.served, error)
+                raise
             return Opening(bound, path, headers), caller
         if methods:
             raise MethodNotAllowed(", ".join(_allowed(methods)))
@@ -324,8 +334,8 @@ class Handler:
 
     def _fail(self, call: Call, error: Exception) -> None:
         """Refuse in the caller's protocol; a failure of ours becomes one logged 500."""
-        if isinstance(error, InputRefused) and call.served is not None:
-            call.served.meter.refuse(violation.code for violation in error.violations)
+        if isinstance(error, InputRefused):
+            _count_refusal(call.served, error)
         elif not isinstance(error, BrownfieldError):
             _log.error("a request failed", exc_info=error, extra={"event": "BF-GTW-REQUEST-FAILED"})
             error = BrownfieldError(type(error).__name__)
@@ -468,6 +478,11 @@ def _served(call: Call) -> "Served":
     if call.served is None:
         raise NotFound("there is no integration of that name")
     return call.served
+
+
+def _count_refusal(served: "Served | None", error: InputRefused) -> None:
+    if served is not None:
+        served.meter.refuse(violation.code for violation in error.violations)
 
 
 def _json(value: object, status: int = 200) -> Response:

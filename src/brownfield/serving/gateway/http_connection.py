@@ -43,6 +43,7 @@ _IDLE: Final = 1
 _HEAD: Final = 2
 _BODY: Final = 3
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NONE: Final = Response(204, [], b"")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
 
 
@@ -104,6 +105,7 @@ class Connection(asyncio.Protocol):
         """Forget everything; the work for a caller who left is cancelled."""
         self._final = self._ending = True
         self._parser = None  # it refers to this connection
+        self._opened = _NONE  # so does a call: nothing may be left for the collector of cycles
         self._queue.clear()
         self._held.clear()
         if self._call is not None:

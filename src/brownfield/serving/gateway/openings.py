@@ -92,8 +92,13 @@ class Opening:
         return self._priority
 
 
-def check_head(headers: "Headers", cap_bytes: int) -> None:
+_V2_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
+
+
+def check_head(headers: "Headers", cap_bytes: int, *, is_v2: bool = False) -> None:
     """Refuse by the header fields what need not be read: compressed bodies, and longer ones than the cap.
+
+    Of V2 requests also those of another media type; what named fields say of theirs is judged with the body.
 
     Raises
     ------
@@ -105,6 +110,11 @@ def check_head(headers: "Headers", cap_bytes: int) -> None:
         raise InputRefused(
             [Violation("", "content_encoding", RejectionCode.REQUEST_MEDIA_TYPE)],
             next_step="Send the body without Content-Encoding.",
+        )
+    if is_v2 and headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower() not in _V2_TYPES:
+        raise InputRefused(
+            [Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE)],
+            next_step="Send Content-Type: application/json, or application/octet-stream with binary tensors.",
         )
     length = headers.get(b"content-length")
     if length is not None and not (length.strip().isdigit() and int(length) <= cap_bytes):

@@ -7,7 +7,7 @@ from brownfield.errors import NotFound
 if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served, Snapshot
 
-__all__ = ["ROUTES", "Route", "not_found", "paths_of"]
+__all__ = ["HEALTH", "ROUTES", "Route", "not_found", "paths_of"]
 
 
 class Route(NamedTuple):
@@ -54,6 +54,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "read", "metrics"),
     Route("GET", "/", "read", "_home"),
 )
+
+
+HEALTH = tuple(route for route in ROUTES if route.permission is None)
+"""What a listener for health alone answers."""
 
 
 def paths_of(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":

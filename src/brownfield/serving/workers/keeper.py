@@ -1,20 +1,22 @@
 """Keeps one model process running for as long as it is wanted, and says where it listens.
 
 A process that ends is replaced, after a pause that doubles with each quick death; after five restarts without a rest
-it is quarantined: not started again until it is asked for anew. A process that hangs is ended and replaced: each is
-asked for a greeting every other second, and at once when a gateway finds it silent.
+it is quarantined: not started again until it is asked for anew. One that somebody else killed is no reason to give the
+model up, however often: it is replaced after a short pause. A process that hangs is ended and replaced: each is asked
+for a greeting every other second, and at once when a gateway finds it silent.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, WorkerUnavailable
+from brownfield.host import oom_kills
 from brownfield.model.process import ModelChannel, ModelProcess
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ _log = logging.getLogger(__name__)
 
 MAX_QUICK_DEATHS = 5
 _QUICK_S = 30.0
+_KILLS_COUNTED = 3  # as quick deaths: those beyond lengthen the pause no more, and never lead into quarantine
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _HEARTBEAT_S = 2.0
+_LAST_BREATH_S = 0.5  # for a process whose connection broke off to be gone
 _PATIENCE_S = 1.0  # with a process that kept silent until a request's deadline
 
 
@@ -114,23 +118,59 @@ class Keeper:
             raise
         self._task = asyncio.create_task(self._keep())
 
+    async def renew(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Start another process beside the one that runs, and end that as soon as nobody is sent to it any more.
+
+        Parameters
+        ----------
+        told
+            Tells all who ask where the process listens now, and waits until they know.
+
+        Raises
+        ------
+        WorkerUnavailable, BundleRefused
+            The other one did not start; the one that runs is kept.
+        """
+        old, channel = self.process, self._channel
+        await self._stop_keeping()
+        try:
+            async with self._starts():
+                fresh = await self._started()
+            try:
+                self._channel = await ModelChannel.connect(fresh.socket_path, on_lost=self._wake.set)
+            except WorkerUnavailable:
+                await asyncio.to_thread(fresh.kill)
+                raise
+            self.process, self.state = fresh, WorkerState.READY
+            self.restarts += 1
+        finally:
+            self._task = asyncio.create_task(self._keep())
+        await told()
+        if channel is not None:
+            channel.close()
+        if old is not None:
+            await asyncio.to_thread(old.stop)
+
     def retire(self) -> None:
         """Name no socket any more: the process is about to be ended."""
         self.state = WorkerState.STOPPED
 
     async def end(self) -> None:
         """End the process; what it was asked before is still answered."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._stop_keeping()
         self.state = WorkerState.STOPPED
         if self.process is not None:
             await asyncio.to_thread(self.process.stop)
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    async def _stop_keeping(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
 
     def suspect(self) -> None:
         """Look now whether the process still answers: a request was left without an answer."""
@@ -168,9 +208,10 @@ class Keeper:
         while True:
             if self.state is WorkerState.READY:
                 up_since_ns = self._now_ns()
-                await self._until_lost()
+                was_killed = await self._until_lost()
                 lived_s = (self._now_ns() - up_since_ns) / 1e9
-                quick_deaths = quick_deaths + 1 if lived_s < _QUICK_S else 1
+                more = quick_deaths + 1 if lived_s < _QUICK_S else 1
+                quick_deaths = min(more, max(quick_deaths, _KILLS_COUNTED)) if was_killed else more
             else:
                 quick_deaths += 1  # it did not even start
             if quick_deaths > MAX_QUICK_DEATHS:
@@ -192,11 +233,12 @@ class Keeper:
             extra={"event": "BF-WRK-QUARANTINED", "worker": self._label},
         )
 
-    async def _until_lost(self) -> None:
-        """Wait for the end of the process; end it when it hangs."""
+    async def _until_lost(self) -> bool:
+        """Wait for the end of the process, end it when it hangs; whether somebody else killed it."""
         channel, process = self._channel, self.process
         if channel is None or process is None:
-            return
+            return False
+        hung, killed_before = False, oom_kills()
         while channel.connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
@@ -207,11 +249,24 @@ class Keeper:
                 _log.error(
                     "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
                 )
+                hung = True
                 break
         self.state = WorkerState.PAUSING
         channel.close()
-        ended = await asyncio.to_thread(process.kill)
-        _log.warning("a model process ended", extra={"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended})
+        ended, by_itself = await asyncio.to_thread(_end, process, 0.0 if hung else _LAST_BREATH_S)
+        # The kernel kills with this signal as well, where there is no memory left, and says so.
+        was_killed = by_itself and ended == "SIGKILL" and killed_before is not None and oom_kills() == killed_before
+        extra = {"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended, "killed_from_outside": was_killed}
+        _log.warning("a model process ended", extra=extra)
+        return was_killed
+
+
+def _end(process: ModelProcess, grace_s: float) -> tuple[str, bool]:
+    """Take note of the end of a process, or end it; how it ended, and whether that was without us."""
+    try:
+        return process.wait(grace_s), True
+    except TimeoutError:
+        return process.kill(), False
 
 
 async def _greets(process: ModelProcess, patience_s: float) -> bool:

@@ -19,8 +19,8 @@ from typing import Literal, TypeAlias
 
 __all__ = ["News", "Poison", "Report"]
 
-News: TypeAlias = Literal["lost", "lost alone", "answered"]
-"""What became of requests, for all gateways: suspected, guilty of a death, cleared."""
+News: TypeAlias = Literal["lost", "lost alone", "answered", "rest"]
+"""What became of requests, for all gateways: suspected, guilty of a death, cleared, to be tried one after another."""
 
 Report: TypeAlias = Literal["lost", "alone", "on trial", "answered"]
 """What became of requests of one gateway; alone, or as a suspect alone, there is one."""
@@ -33,6 +33,7 @@ _LATE = 16  # as many calls as a worker may hold
 _LATE_FOR_NS = 60_000_000_000
 _BLOCK_S = 600.0
 _DEATHS_ALONE = 2
+_REST_NS = 2_000_000_000
 
 
 class Poison:
@@ -128,6 +129,8 @@ class Poison:
         """Take in what became of requests of all gateways."""
         if news == "answered":
             self._clear(digests)
+        elif news == "rest":
+            self.block({digest: now_ns + turn * _REST_NS for turn, digest in enumerate(digests, 1)})
         else:
             self._suspect(digests, now_ns, alone=news == "lost alone")
 

@@ -3,10 +3,11 @@
 A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
 once more on a sibling, if there is one and the budget of retries allows it. Workers come and go; the pool itself
 starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as far as its
-deadline allows.
+deadline allows. A version that gives rows in another order than it took them is suspended: nobody asks it any more.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from brownfield.serving.workers.budget import RetryBudget
 
 if TYPE_CHECKING:
     from brownfield.model.process import ModelChannel
+    from brownfield.serving.workers.sentinel import Sentinel
 
 __all__ = ["WorkerPool"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -35,16 +39,27 @@ class WorkerPool:
     ----------
     retries
         How often a call may be made again; a budget of its own by default.
+    sentinel
+        A record whose answer is known and that travels along now and then; None where calls are not shared.
+    label
+        For log lines, such as the version.
 
     Attributes
     ----------
+    suspended
+        Whether it gave rows in another order than it took them.
     on_demand
         Has a worker loaded; None where nobody may be waited for.
     load_s
         How long loading takes, as far as is known.
     """
 
-    def __init__(self, retries: RetryBudget | None = None) -> None:
+    def __init__(
+        self, retries: RetryBudget | None = None, *, sentinel: "Sentinel | None" = None, label: str = ""
+    ) -> None:
+        self.suspended = False
+        self._sentinel = sentinel
+        self._label = label
         self.on_demand: Callable[[], None] | None = None
         self.load_s = 0.0
         self._members: list[_Member] = []
@@ -54,7 +69,7 @@ class WorkerPool:
     @property
     def ready(self) -> bool:
         """Whether a worker is connected, or will be when it is asked for."""
-        return bool(self._members) or self.on_demand is not None
+        return not self.suspended and (bool(self._members) or self.on_demand is not None)
 
     @property
     def connected(self) -> int:
@@ -72,8 +87,20 @@ class WorkerPool:
         """Ask this worker no more."""
         self._members = [member for member in self._members if member.channel is not channel]
 
-    async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (frames carry the rows)
+    async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
+        if self._sentinel is None or not self._sentinel.is_due(rows):
+            return await self._infer(tensors, deadline_ns)
+        more, place = self._sentinel.added(tensors, rows)
+        outputs, infer_ns = await self._infer(more, deadline_ns)
+        if self._sentinel.is_misplaced(outputs, place):
+            self.suspended = True
+            extra = {"event": "BF-WRK-ROWS-MIXED", "version": self._label}
+            _log.error("a model gives rows in another order than it took them and is asked no more", extra=extra)
+            raise WorkerUnavailable("the answer's rows are not in the order of the question's")
+        return Inference(self._sentinel.taken_out(outputs, place), infer_ns)
+
+    async def _infer(self, tensors: Tensors, deadline_ns: int) -> Inference:
         if not self._members and self.on_demand is not None:
             await self._until_loaded(self.on_demand, deadline_ns)
         self._retries.earn()

@@ -1,0 +1,103 @@
+"""The process for what takes a database or a reader of graphs: its errands, its refusals, its end."""
+
+import os
+import signal
+import threading
+
+import psutil
+import pytest
+
+from brownfield.errors import BundleRefused, StoreError, WorkerUnavailable
+from brownfield.model import open_bundle
+from brownfield.serving.clerk import Answering, Clerk
+from brownfield.store import open_store
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def clerk(tmp_path):
+    """One with a store of its own; its process is gone after the test."""
+    with Clerk(tmp_path / "var" / "brownfield.db") as clerk:
+        yield clerk
+
+
+@pytest.fixture
+def bundle(risk, tmp_path):
+    return risk.write_model(tmp_path, "one", "1", risk.model())
+
+
+def answering(digest, **changes):
+    one = {"integration": "risk", "declaration": "d", "contract": "risk@1.0.0", "digest": digest}
+    return Answering(**one, name="risk", version="1", probe={"load_s": 0.1}, **changes)
+
+
+def test_a_bundle_is_verified_there_and_the_graphs_reader_stays_there(clerk, bundle):
+    """The digest comes back, from a process that is not ours."""
+    assert clerk.check(bundle) == open_bundle(bundle).digest
+    assert clerk.pid not in {0, os.getpid()}
+
+
+@pytest.mark.parametrize("tamper", ["model", "missing"])
+def test_b62_a_bundle_is_refused_as_if_it_had_been_opened_here(clerk, bundle, tamper):
+    """B-62: rule, place and words are the same, and the next errand is done by the same process."""
+    if tamper == "model":
+        (bundle / "model.onnx").write_bytes(b"no graph")
+    else:
+        (bundle / "manifest.json").unlink()
+    with pytest.raises(BundleRefused) as here:
+        open_bundle(bundle)
+    with pytest.raises(BundleRefused) as there:
+        clerk.check(bundle)
+    assert vars(there.value) == vars(here.value)
+    pid = clerk.pid
+    assert clerk.admitted("risk") == []
+    assert clerk.pid == pid
+
+
+def test_what_answers_is_entered_once_for_each_bundle(clerk, tmp_path):
+    """Admissions follow the digest; the audit log has an entry for each time, and its chain is sound."""
+    for digest in ("a", "a", "b"):
+        clerk.enter("brownfield serve", "workspace.served", (answering(digest),))
+    clerk.append(actor="anonymous", action="model.loaded", subject="risk", detail={})
+    assert clerk.admitted("risk") == ["a", "b"]
+    with open_store(tmp_path / "var" / "brownfield.db") as store:
+        entries = store.audit.entries(after=0, limit=10)
+        assert [each.action for each in entries] == ["workspace.served"] * 3 + ["model.loaded"]
+        assert store.audit.verify().sound
+
+
+def test_f63_a_store_that_cannot_be_written_is_a_refusal(tmp_path):
+    """F-63: the error is the store's own, and the process lives on."""
+    (tmp_path / "brownfield.db").mkdir()
+    with Clerk(tmp_path / "brownfield.db") as clerk:
+        with pytest.raises(StoreError, match=r"brownfield\.db"):
+            clerk.append(actor="a", action="b", subject="c", detail={})
+        assert psutil.pid_exists(clerk.pid)
+
+
+def test_f14_a_killed_one_costs_its_errand_and_the_next_has_another(clerk, bundle):
+    """F-14: the errand under way is refused, never done twice by itself."""
+    clerk.check(bundle)
+    before = clerk.pid
+    os.kill(before, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(before)] if psutil.pid_exists(before) else [], timeout=0)
+    with pytest.raises(WorkerUnavailable, match="ended"):
+        clerk.check(bundle)
+    assert clerk.check(bundle)
+    assert clerk.pid != before
+
+
+def test_it_ends_with_whoever_needed_it(clerk, bundle):
+    """It rests when it is told, unless it was needed just now; errands of several threads take turns."""
+    threads = [threading.Thread(target=clerk.check, args=(bundle,)) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    pid = clerk.pid
+    clerk.rest(idle_s=3600)
+    assert clerk.pid == pid
+    clerk.rest()
+    assert clerk.pid == 0
+    assert not psutil.pid_exists(pid)

@@ -1,0 +1,44 @@
+"""Memory that is given back, in a process of its own: what is there afterwards is as it was."""
+
+import subprocess
+import sys
+
+LIBRARIES = """
+import numpy as np
+from brownfield.memory import give_back_libraries
+x = np.arange(12.0).reshape(3, 4)
+before = x @ x.T
+given = give_back_libraries()
+assert given > 1, given
+assert ((x @ x.T) == before).all()
+assert np.linalg.svd(x)[1].shape == (3,)
+assert give_back_libraries() < given
+"""
+PAGES = """
+import os
+from pathlib import Path
+from brownfield.memory import keep_small_pages
+def said():
+    return next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("THP_enabled"))
+assert said().endswith("1")
+if not os.fork():
+    keep_small_pages()
+    os._exit(0 if said().endswith("0") else 1)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+assert said().endswith("1")
+"""
+
+
+def run(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_libraries_work_on_after_their_pages_went_back():
+    """What they hold in variables is kept, their code comes back from its file."""
+    run(LIBRARIES)
+
+
+def test_small_pages_are_for_the_process_that_asks():
+    """Nobody else of the workspace has them."""
+    run(PAGES)
