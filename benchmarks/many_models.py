@@ -149,14 +149,15 @@ def cycles(folder: Path, options: argparse.Namespace) -> None:
 
         cycle(10)
         time.sleep(SETTLED_S)
-        before = tree_pss_mib(served.process.pid)
+        before, own = tree_pss_mib(served.process.pid), anonymous_mib(served.process.pid)
         cycle(options.cycles)
         time.sleep(SETTLED_S)
-        after = tree_pss_mib(served.process.pid)
+        after, own_after = tree_pss_mib(served.process.pid), anonymous_mib(served.process.pid)
         processes = len(tree(served.process.pid))
     print(
         f"{options.cycles} load/unload cycles: {before:.1f} MiB before, {after:.1f} after,"
-        f" {100 * (after / before - 1):+.1f} % of 2; {processes} processes are left (4 are ours)"
+        f" {100 * (after / before - 1):+.1f} % of 2 ({100 * (own_after / own - 1):+.1f} % without pages of files);"
+        f" {processes} processes are left (4 are ours)"
     )
 
 

@@ -1,5 +1,6 @@
 """What the processes of a served workspace hold: each has what it needs at that moment, and no library beside it."""
 
+import contextlib
 import os
 import re
 import signal
@@ -40,15 +41,13 @@ def libraries(pid):
     return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
 
 
-def clerks(running):
-    return [each for each in running._children() if "brownfield.serving.clerk" in _command(each)]
-
-
-def _command(process):
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it has ended meanwhile
-        return []
+def children(running, part):
+    """Processes of a workspace with a word in their command."""
+    found = []
+    for each in psutil.Process(running.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may be ending
+            found += [each.pid] if part in " ".join(each.cmdline()) else []
+    return found
 
 
 def until(condition, timeout_s=60):
@@ -79,20 +78,20 @@ def test_no_process_that_stays_holds_what_it_does_not_need(risk, serving, tmp_pa
     until(lambda: "BF-SRV-RELOADED" in running.log)
     for action in ("unload", "load"):
         assert httpx.post(f"{running.url}/v2/repository/models/risk/{action}", timeout=60).status_code == 200
-    until(lambda: not clerks(running))  # what brought the libraries has ended, and not only they
+    until(lambda: not children(running, "serving.clerk"))  # what brought the libraries has ended, and not only they
     stay = {name: running.pid_of(name) for name in ("bf-gateway-0", "bf-manager")} | {"supervisor": running.pid}
     for name, pid in stay.items():
         assert not LIBRARIES.search(libraries(pid)), name
         assert not ENGINE.search(libraries(pid)), name
     models = running.model_pids()
-    [zygote] = [each.pid for each in running._children() if "child/__warm__.py" in " ".join(each.cmdline())]
+    [zygote] = children(running, "child/__warm__.py")
     assert models
     for pid in (zygote, *models):
         assert ENGINE.search(libraries(pid))
         assert not ARROW.search(libraries(pid))
         assert not LIBRARIES.search(libraries(pid))
     everybody = {*stay.values(), zygote, *models}
-    assert {each.pid for each in psutil.Process(running.pid).children(recursive=True)} <= everybody
+    until(lambda: set(children(running, "")) <= everybody)
 
 
 def test_the_gateway_has_no_huge_pages_and_what_others_fork_may(risk, serving, tmp_path):

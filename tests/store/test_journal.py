@@ -282,6 +282,7 @@ def test_f40_after_kill_9_every_flushed_decision_is_there(folder):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.inside
 def test_f59_a_full_disk_costs_decisions_and_nothing_else(journal, folder, clock, monkeypatch):
     """F-59: what the disk refuses is counted and cut off; with space again a new segment begins."""
     kept = journal()

@@ -316,7 +316,8 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
     try:
         with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
             reader = pa.ipc.open_stream(source)
-            batches.extend(reader)  # what was read before an error stays
+            for batch in reader:
+                batches.append(batch)  # noqa: PERF402 (what was read before an error stays)
     except (pa.ArrowInvalid, OSError):
         return False
     return True

@@ -1,8 +1,9 @@
 """The prediction path and its HTTP face, both without a transport, and the ASGI front."""
 
+from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asgi import asgi_app
 from brownfield.serving.gateway.causes import Unanswered
-from brownfield.serving.gateway.dataplane import Answer, Dataplane
+from brownfield.serving.gateway.dataplane import Dataplane
 from brownfield.serving.gateway.handler import Handler, Limits
 from brownfield.serving.gateway.http import Door
 from brownfield.serving.gateway.http_limits import HttpLimits

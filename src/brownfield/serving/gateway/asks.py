@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from brownfield.errors import BrownfieldError
-    from brownfield.serving.gateway.dataplane import Answer
+    from brownfield.serving.gateway.answer import Answer
     from brownfield.serving.gateway.enrich import LookupNote
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
@@ -27,6 +27,7 @@ __all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows"]
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
 
+_INTERACTIVE: Final = Priority.INTERACTIVE
 _SAME_DEADLINE_NS: Final = 1_000_000  # callers whose deadlines are this close give up together
 
 
@@ -109,7 +110,7 @@ class Ask:
         self.counted = True
         self.fresh = False
         self.entered_ns = 0
-        self.priority = Priority.INTERACTIVE
+        self.priority = _INTERACTIVE
         self.caller = ""
         self.cause = ""
         self.fallen = 0

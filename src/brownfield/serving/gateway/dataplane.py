@@ -7,7 +7,7 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 import asyncio
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.contract import Checked
@@ -19,6 +19,7 @@ from brownfield.errors import (
     OutputRefused,
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
+from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
 from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
 from brownfield.serving.gateway.deciding import decide
@@ -34,31 +35,10 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Kept
 
-__all__ = ["Answer", "Dataplane"]
+__all__ = ["Dataplane"]
 
-
-class Answer(NamedTuple):
-    """What a door turns into its own format.
-
-    Parameters
-    ----------
-    checked
-        The response after its contract check: ``columns``, ``rows`` and ``record(i)``.
-    decision
-        Who answered and why.
-    split
-        Where the time went; the door marks ``SERIALIZE`` on it.
-    age_s
-        Whole seconds since the model gave it, when it is given again; None when it is new.
-    lookups
-        What the declared lookups said.
-    """
-
-    checked: "Checked"
-    decision: Decision
-    split: Split
-    age_s: int | None = None
-    lookups: tuple[LookupNote, ...] = ()
+_ADMISSION: Final = Stage.ADMISSION
+_STATIC: Final = Reason.STATIC
 
 
 class Dataplane:
@@ -170,7 +150,7 @@ class Dataplane:
         cached = cache.get(key, now_ns)
         if cached is not None:
             served.meter.cache_hits += 1
-            ask.split.mark(Stage.ADMISSION, now_ns)
+            ask.split.mark(_ADMISSION, now_ns)
             self._give_again(ask, champion, cached.response, (now_ns - cached.made_ns) // 1_000_000_000)
             return
         waiting = cache.flights.get(key)
@@ -228,7 +208,7 @@ class Dataplane:
                 ask.served.meter.shed(ask.priority)
             self._fall_back(ask, cause)
             return
-        ask.split.mark(Stage.ADMISSION, now_ns)
+        ask.split.mark(_ADMISSION, now_ns)
         champion.queue(ask, now_ns)
         if not champion.sending:
             self._send_soon(champion)
@@ -366,7 +346,7 @@ class Dataplane:
                 if version is not served.champion:
                     self._answer_degraded(ask, own, source="previous_version", version=version.name)
                     continue
-                reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else Reason.STATIC
+                reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else _STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, None, ask.notes), decision)
 
@@ -419,7 +399,7 @@ class Dataplane:
         if ask.over:
             return
         served, checked, split = ask.served, ask.checked, ask.split
-        split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else Stage.ADMISSION, self.now_ns())
+        split.mark(Stage.QUEUE if cause in {"deadline", "worker"} else _ADMISSION, self.now_ns())
         ask.cause = ask.cause or cause
         for fallback in served.fallbacks[ask.fallen :]:
             ask.fallen += 1

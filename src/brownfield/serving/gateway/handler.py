@@ -15,8 +15,9 @@ from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
 from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers, wishes
+from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asks import Ask
-from brownfield.serving.gateway.dataplane import Answer, Dataplane
+from brownfield.serving.gateway.dataplane import Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.management import Management
 from brownfield.serving.gateway.messages import Headers, Response
@@ -72,6 +73,7 @@ _REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
+_VALIDATING: Final = Stage.VALIDATE
 _SERIALIZE: Final = int(Stage.SERIALIZE)
 
 
@@ -320,7 +322,7 @@ class Handler:
 
     def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
         response = v2_error(error) if path.startswith(_V2) else problem(error)
-        split.mark(Stage.VALIDATE, self.now_ns())
+        split.mark(_VALIDATING, self.now_ns())
         self._finish(response, split)
         return response
 

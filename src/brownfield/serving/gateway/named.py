@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
-from brownfield.serving.gateway.dataplane import Answer
+from brownfield.serving.gateway.answer import Answer
 
 if TYPE_CHECKING:
     from brownfield.contract import Checked

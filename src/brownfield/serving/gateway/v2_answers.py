@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brownfield.contract import Field
-    from brownfield.serving.gateway.dataplane import Answer
+    from brownfield.serving.gateway.answer import Answer
     from brownfield.serving.gateway.served import Served
     from brownfield.serving.gateway.v2 import InferRequest
 
