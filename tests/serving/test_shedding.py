@@ -111,6 +111,24 @@ def test_a_shed_request_is_held_to_its_contract_still(client, kept, under):
     assert kept == []
 
 
+def test_who_was_let_in_does_not_wait_for_the_refusals_after_it(client, pool):
+    """The model is asked when the first request of a turn is refused, not when all of them are."""
+    verdicts, asked = iter([Verdict.ASK, Verdict.REFUSE]), []
+    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts))
+    answer = pool.function
+    pool.function = lambda tensors: (asked.append(1), answer(tensors))[1]
+
+    async def turn():
+        handler, headers = client.handler, {b"content-length": b"33"}
+        call = handler.open("POST", b"/v1/till/predict", headers)
+        handler.answer(call, json.dumps(GOOD).encode(), lambda _: None)
+        before = list(asked)
+        refused = handler.open("POST", b"/v1/till/predict", headers)
+        return before, list(asked), refused.status
+
+    assert asyncio.run(turn()) == ([], [1], 503)
+
+
 def test_a_refusal_names_the_version_that_would_have_answered(served):
     """Also after a promotion, though its text is made once."""
     first = json.loads(refuse_unread(served, Split(0), v2=False)[1].body)

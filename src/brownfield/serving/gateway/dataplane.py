@@ -110,6 +110,12 @@ class Dataplane:
         else:
             self._ask_champion(ask, champion)
 
+    def send(self, served: Served) -> None:
+        """Ask the model now for who waits, not after this turn of the loop: a long one is ahead."""
+        champion = served.champion
+        if champion is not None and champion.sending:
+            self._send(champion)
+
     def shed(self, ask: Ask) -> None:
         """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
         self._fall_back(ask, "overload")

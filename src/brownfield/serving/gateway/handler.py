@@ -240,6 +240,7 @@ class Handler:
         split.mark(Stage.ADMISSION, self.now_ns())
         decision, response = refuse_unread(served, split, v2=path.startswith(_V2))
         self.dataplane.keep(served, (decision, split, 0, None))
+        self.dataplane.send(served)
         self.http.observe(response.status)
         return response
 

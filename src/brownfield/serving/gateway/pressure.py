@@ -159,13 +159,13 @@ class Pressure:
         """Begin a turn, and learn from the one before."""
         asyncio.get_running_loop().call_soon(self._end)
         turn_ns = now_ns - self._began_ns
-        answered = max(0, self._there - self._turned_away - under_way)  # since then, which was no pause
+        answered = max(0, self._there - self._turned_away - under_way)  # by that turn, and what came after it
         if self._idle_ns and now_ns - self._idle_ns - answered * self.answer_ns > _SHORT_SHARE * deadline_ns:
             self._worked_ns = 0.0
             self._begin_round(now_ns)
         elif self._looked:
             if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
-                change_ns = turn_ns / self._before - self.answer_ns
+                change_ns = 2 * turn_ns / (self._before + answered) - self.answer_ns  # read once and answered once
                 self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
             if self._there * self.answer_ns > _CROWD_SHARE * deadline_ns:
                 self._worked_ns += min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
