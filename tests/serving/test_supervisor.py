@@ -145,11 +145,22 @@ def test_f21_health_is_told_on_a_port_of_its_own_while_the_other_is_crowded(risk
         httpx.get(f"{health}/v2/health/live")
 
 
-def test_f22_with_few_descriptors_a_workspace_refuses_politely_and_recovers(risk, serving, tmp_path):
+FEW_DESCRIPTORS = """#!/bin/sh
+ulimit -Sn 64
+exec {python} "$@"
+"""
+
+
+def test_f22_with_few_descriptors_a_workspace_refuses_politely_and_recovers(risk, serving, tmp_path, monkeypatch):
     """F-22: under a bound of 64 descriptors for each process it starts, refuses what is too much, and answers again."""
-    folder = risk.workspace(tmp_path)
-    with few_descriptors(64):
+    folder = risk.workspace(tmp_path / "workspace")
+    bounded = tmp_path / "python"
+    bounded.write_text(FEW_DESCRIPTORS.format(python=sys.executable))
+    bounded.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(bounded))
         running = serving(folder)
+    assert resource.prlimit(running.pid, resource.RLIMIT_NOFILE)[0] == 64
     door = ("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
     with contextlib.ExitStack() as crowd:
         ends = time.monotonic() + 60
@@ -161,17 +172,6 @@ def test_f22_with_few_descriptors_a_workspace_refuses_politely_and_recovers(risk
         time.sleep(0.05)
     assert by_model(running.predict([1, 2, 3, 4]))
     assert "BF-SRV-CHILD" not in running.log
-
-
-@contextlib.contextmanager
-def few_descriptors(most):
-    """What is started meanwhile may open so many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 READ_ONLY = """

@@ -16,6 +16,7 @@ import pytest
 from brownfield.contract import compile_contract
 from brownfield.errors import NotFound
 from brownfield.store import Journal, JournalPolicy, read_journal
+from brownfield.store import journal as segments
 from brownfield.types import Decision, Reason
 
 EVERYTHING = JournalPolicy(inputs_share=1.0)
@@ -249,6 +250,19 @@ def test_f61_a_torn_segment_gives_what_was_flushed(journal, folder, end):
         table = read_journal(folder)
         assert table.num_rows == sum(length >= stop for stop in ends)
         assert json.loads(table.schema.metadata[b"torn"]) in ([path.name], [])
+
+
+@pytest.mark.inside
+def test_a_segment_that_is_closed_while_it_is_looked_for_is_read(journal, folder, monkeypatch):
+    """Its name is found with the suffix of one that is written; when it is opened, it has its final one."""
+    kept = journal()
+    kept.append(decision(0), {}, 1)
+    kept.close()
+    [path] = folder.iterdir()
+    monkeypatch.setattr(segments, "_segment_paths", lambda *_: [path.with_name(f"{path.name}.part")])
+    table = read_journal(folder)
+    assert table.num_rows == 1
+    assert json.loads(table.schema.metadata[b"torn"]) == []
 
 
 _APPENDER = """

@@ -313,13 +313,16 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
 
 def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
     """Add what can be read of a segment to `batches`; False when something is behind it that cannot."""
-    try:
-        with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
-            reader = pa.ipc.open_stream(source)
-            for batch in reader:
-                batches.append(batch)  # noqa: PERF402 (what was read before an error stays)
-    except (pa.ArrowInvalid, OSError):
-        return False
+    for place in (path, path.with_name(path.name.removesuffix(".part"))):
+        try:
+            with pa.memory_map(str(place)) if place.stat().st_size else pa.BufferReader(b"") as source:
+                for batch in pa.ipc.open_stream(source):
+                    batches.append(batch)  # noqa: PERF402 (what was read before an error stays)
+        except FileNotFoundError:
+            continue  # its writer has just given it its final name, or deleted it as too old
+        except (pa.ArrowInvalid, OSError):
+            return False
+        break
     return True
 
 
