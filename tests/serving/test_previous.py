@@ -11,6 +11,8 @@ from brownfield.serving.clerk import Clerk
 from brownfield.serving.previous import base_of, earlier_of, with_previous
 from brownfield.store import open_store
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def workspace(risk, tmp_path):

@@ -83,6 +83,7 @@ def test_without_rows_groups_and_candidates_are_left_out(shop) -> None:
     assert any("declared candidates were left out" in note for note in given.notes)
 
 
+@pytest.mark.full
 def test_a_table_of_the_pipeline_gives_rows(shop) -> None:
     """Its parts are one table; which rows of a large one are taken depends on the seed alone."""
     table(shop, 6000, truth=pa.array(np.arange(6000) % 5), region=pa.array(["a", None] * 3000))
