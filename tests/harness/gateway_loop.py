@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from brownfield.serving.gateway.pressure import Pressure, Verdict
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 __all__ = ["Loop"]
 

@@ -6,12 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from tests.serving.test_gateways import until
 
 pytestmark = pytest.mark.full
 
@@ -47,15 +47,6 @@ def children(running, part):
     for each in psutil.Process(running.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it may be ending
             found += [each.pid] if part in " ".join(each.cmdline()) else []
-    return found
-
-
-def until(condition, timeout_s=60):
-    """Wait until something holds, and give it."""
-    ends = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < ends
-        time.sleep(0.02)
     return found
 
 

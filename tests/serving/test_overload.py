@@ -12,7 +12,7 @@ from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split, Versi
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.costs import CostCurve
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.workers.base import Inference
 from harness.virtual_time import VirtualClock, run_virtually
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from brownfield.serving.gateway.pressure import Pressure, Verdict, _fair_share
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 from harness.gateway_loop import Loop
 
 DEADLINE_NS = 20_000_000

@@ -122,3 +122,26 @@ def test_a_caller_who_asks_for_the_golden_record_confuses_nobody():
     x = np.repeat(GOLDEN_IN["x"], 6, axis=0)
     assert len(asyncio.run(pool.infer({"x": x}, 6, FAR_NS)).outputs["y"]) == 6
     assert pool.ready
+
+
+def test_a_wrong_class_of_the_golden_record_suspends_nobody():
+    """Its right class elsewhere in the call is another record's own: only floats tell one record from another."""
+    pool = pool_over(Channel())
+    channel = pool._members[0].channel
+    asked = channel.infer
+
+    async def infer(tensors, deadline_ns):
+        reply = await asked(tensors, deadline_ns)
+        reply["label"] = 3 - reply["label"]  # of the golden record 0, of all others 3
+        return reply
+
+    channel.infer = infer
+    ask(pool, 5)
+    assert channel.asked_rows == [6]
+    assert pool.ready
+
+
+def test_where_there_are_classes_alone_nothing_travels_along():
+    """They would not tell a wrong place from a wrong class."""
+    sentinel = Sentinel(GOLDEN_IN, {"label": np.array([3])}, most_rows=32)
+    assert not sentinel.is_due(5)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brownfield.serving.gateway.waiting import NEVER_NS, Priority, Waiting
+from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.waiting import NEVER_NS, Waiting
 
 pytestmark = pytest.mark.inside
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 pytestmark = pytest.mark.inside
 

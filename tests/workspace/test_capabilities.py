@@ -1,17 +1,20 @@
 """What a library does to its process on this host is a finding, and never the end of the tool."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from brownfield.serving.gateway import dataplane
 from brownfield.workspace import capabilities
 from brownfield.workspace.capabilities import EXTRAS, Capability, try_import
 from brownfield.workspace.doctor import examine
 
+ROOT = Path(__file__).parents[2]
 ILLEGAL = """\
 import ctypes, mmap, platform
 code = b"\\x0f\\x0b" if platform.machine() == "x86_64" else bytes(4)
@@ -67,7 +70,13 @@ def test_an_examination_says_how_requests_run(tmp_path) -> None:
     """As Python where it is its source that is installed, and compiled where `make test-compiled` runs this."""
     wanted = os.environ.get("BROWNFIELD_REQUEST_PATH", "interpreted")
     assert f"request path: {wanted}" in str(examine(tmp_path))
-    assert dataplane.__file__.endswith(".so") == (wanted == "compiled")
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
+    listed = hooks["mypyc"]["include"]
+    assert len(listed) > 20
+    for path in listed:
+        assert (ROOT / path).is_file(), path  # the build passes over what it does not find
+        module = importlib.import_module(path.removeprefix("src/").removesuffix(".py").replace("/", "."))
+        assert module.__file__.endswith(".so" if wanted == "compiled" else ".py"), path
 
 
 @pytest.mark.full

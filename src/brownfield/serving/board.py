@@ -21,7 +21,7 @@ from brownfield.serving.gateway import Served, Snapshot, Version
 from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.costs import CostCurve, curve_of
 from brownfield.serving.gateway.metrics import Meter
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.loading import BATCH_ROWS
 from brownfield.serving.previous import base_of, place_of
 from brownfield.serving.workers.budget import RetryBudget

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brownfield.contract import Checked
-from brownfield.serving.gateway.waiting import NEVER_NS, Priority
+from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.waiting import NEVER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

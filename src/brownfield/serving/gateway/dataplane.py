@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataplane"]
 
-_ADMISSION: Final = Stage.ADMISSION
+_ADMISSION: Final = int(Stage.ADMISSION)
 _STATIC: Final = Reason.STATIC
 
 

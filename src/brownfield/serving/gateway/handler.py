@@ -73,7 +73,6 @@ _REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
-_VALIDATING: Final = Stage.VALIDATE
 _SERIALIZE: Final = int(Stage.SERIALIZE)
 
 
@@ -322,7 +321,7 @@ class Handler:
 
     def _refusal(self, error: BrownfieldError, path: bytes, split: Split) -> Response:
         response = v2_error(error) if path.startswith(_V2) else problem(error)
-        split.mark(_VALIDATING, self.now_ns())
+        split.mark(_VALIDATE, self.now_ns())
         self._finish(response, split)
         return response
 

@@ -18,7 +18,7 @@ from brownfield.serving.gateway.http_connection import Connection
 from brownfield.serving.gateway.http_heads import Heads
 from brownfield.serving.gateway.http_limits import HttpLimits
 from brownfield.serving.gateway.last_calls import begin_no_connection
-from brownfield.serving.gateway.messages import Answering
+from brownfield.serving.gateway.messages import DoorHandler
 
 __all__ = ["Door"]
 
@@ -73,7 +73,7 @@ class Door:
 
     def __init__(
         self,
-        handler: Answering,
+        handler: DoorHandler,
         *,
         limits: HttpLimits = HttpLimits(),  # noqa: B008 (frozen)
         tls: ssl.SSLContext | None = None,

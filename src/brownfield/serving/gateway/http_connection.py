@@ -24,7 +24,7 @@ from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 if TYPE_CHECKING:
     from brownfield.serving.gateway.http import Door
     from brownfield.serving.gateway.http_heads import Head
-    from brownfield.serving.gateway.messages import Answering
+    from brownfield.serving.gateway.messages import DoorHandler
 
 __all__ = ["Connection"]
 
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, door: "Door") -> None:
         self._door = door
-        self._handler: Answering = door.handler
+        self._handler: DoorHandler = door.handler
         self._parser: Any = httptools.HttpRequestParser(self)
         self._body: bytes | bytearray = b""
         self._opened: Opened | Response

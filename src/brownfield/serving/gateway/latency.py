@@ -78,8 +78,8 @@ class Split:
         self.last_ns = started_ns
         self.parts_ns = [0] * len(STAGE_NAMES)
 
-    def mark(self, stage: Stage, now_ns: int) -> None:
-        """Give the time since the last mark to ``stage``."""
+    def mark(self, stage: int, now_ns: int) -> None:
+        """Give the time since the last mark to ``stage``, one of :class:`Stage` or its number."""
         self.parts_ns[stage] += now_ns - self.last_ns
         self.last_ns = now_ns
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from brownfield.errors import BrownfieldError
     from brownfield.serving.gateway.handler import Limits
 
-__all__ = ["Answering", "Headers", "Opened", "Response"]
+__all__ = ["DoorHandler", "Headers", "Opened", "Response"]
 
 Headers = Mapping[bytes, bytes]
 """Header fields by lower-case name; of repeated ones the last."""
@@ -38,7 +38,7 @@ Opened: TypeAlias = Any
 """A request that was opened: the handler's own, and no business of a door."""
 
 
-class Answering(Protocol):
+class DoorHandler(Protocol):
     """What a door needs of the handler under it."""
 
     limits: "Limits"

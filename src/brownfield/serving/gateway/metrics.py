@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Stage
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

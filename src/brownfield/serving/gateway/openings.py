@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.serving.gateway import wishes
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

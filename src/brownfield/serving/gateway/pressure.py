@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Final
 
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 __all__ = ["Pressure", "Verdict"]
 

@@ -11,7 +11,8 @@ from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
-from brownfield.serving.gateway.waiting import Priority, Waiting
+from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.waiting import Waiting
 from brownfield.serving.workers.budget import RetryBudget
 from brownfield.serving.workers.poison import Poison
 

@@ -13,7 +13,7 @@ from brownfield.serving.gateway.priority import Priority
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask
 
-__all__ = ["NEVER_NS", "Priority", "Waiting"]
+__all__ = ["NEVER_NS", "Waiting"]
 
 NEVER_NS: Final = 2**63
 """A monotonic time that is never reached."""

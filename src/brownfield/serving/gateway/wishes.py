@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
-from brownfield.serving.gateway.waiting import Priority
+from brownfield.serving.gateway.priority import Priority
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.asks import Ask

@@ -3,6 +3,7 @@
 Comes in: the tensors of a call that several records share. Goes out: the same with one golden record more, at a random
 place, and of the answer everybody's own rows again. A model that gives rows in another order than it took them answers
 the golden record's question at another place than it was asked: that is told apart from an answer that is merely off.
+Outputs of floats tell that. A class does not: two records share one, and a wrong one would look like a wrong place.
 """
 
 import random
@@ -25,7 +26,7 @@ class Sentinel:
     Parameters
     ----------
     inputs, outputs
-        Tensors by name, of one record each: first dimension 1.
+        Tensors by name, of one record each: first dimension 1. Without an output of floats nothing travels along.
     most_rows
         Rows that a call may have; a full one is not made longer.
     seed
@@ -48,14 +49,14 @@ class Sentinel:
 
     def __init__(self, inputs: Tensors, outputs: Tensors, *, most_rows: int, seed: int | None = None) -> None:
         self._inputs = inputs
-        self._outputs = outputs
+        self._outputs = {name: known for name, known in outputs.items() if known.dtype.kind == "f"}
         self._most_rows = most_rows
         self._draw = random.Random(seed)  # noqa: S311 (nobody gains by guessing a place)
         self._due_ns = 0
 
     def is_due(self, rows: int) -> bool:
         """Whether a call of so many rows is to take it along: once a second, where rows are that can change places."""
-        if not 1 < rows < self._most_rows:
+        if not self._outputs or not 1 < rows < self._most_rows:
             return False
         now_ns = time.monotonic_ns()
         if now_ns < self._due_ns:
@@ -89,9 +90,6 @@ def _matching(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Which rows are the known one."""
     if rows.shape[1:] != known.shape[1:]:
         return np.zeros(len(rows), bool)
-    if known.dtype.kind == "f":
-        largest = float(np.abs(known).max()) if known.size else 0.0
-        same = np.isclose(rows, known, rtol=_RELATIVE, atol=_ABSOLUTE * largest)
-    else:
-        same = rows == known
+    largest = float(np.abs(known).max()) if known.size else 0.0
+    same = np.isclose(rows, known, rtol=_RELATIVE, atol=_ABSOLUTE * largest)
     return np.asarray(same.reshape(len(rows), -1).all(axis=1))
