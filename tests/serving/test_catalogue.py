@@ -161,6 +161,13 @@ def test_b05_b06_b10_codings_and_media_types(refused, encoding):
     refused(*codings, *media, statuses={415}, counted=True)
 
 
+def test_b06_a_foreign_media_type_is_told_the_right_one(door, encoding):
+    """B-06: what tools send that were told nothing (`curl -d`, `wget --post-data`) is answered with what to send."""
+    [answer] = door.exchange(ENCODINGS[encoding]().sent(b"Content-Type: application/x-www-form-urlencoded"))
+    assert answer.status == 415
+    assert b"application/json" in answer.body
+
+
 ODD_TEXTS = {
     "B-07 invalid UTF-8": "\xff",
     "B-07 overlong": "\xc0\xaf",

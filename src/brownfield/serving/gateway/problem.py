@@ -149,7 +149,7 @@ def v2_error(error: BrownfieldError) -> Response:
     text = _detail(error, status)
     if isinstance(error, InputRefused):
         shown = "; ".join(f"{each.field or 'request'}: {each.rule} ({each.code})" for each in error.violations[:8])
-        text = f"{TITLES[status]}: {shown}"
+        text = f"{TITLES[status]}: {shown}" + (f". {error.next_step}" if error.next_step else "")
     return Response(status, [*_JSON_TYPE, *_extra_headers(error, status)], msgspec.json.encode({"error": text}))
 
 
