@@ -1,6 +1,9 @@
 """What a V2 inference request is made of: its JSON as typed structures, and the datatypes of the protocol."""
 
-from typing import Any, NamedTuple, NoReturn
+import functools
+import struct
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import msgspec
 import numpy as np
@@ -15,8 +18,9 @@ __all__ = [
     "UNREAD",
     "InferRequest",
     "InputTensor",
-    "decode_floats",
+    "decode_plain",
     "decode_typed",
+    "packed",
     "refuse",
 ]
 
@@ -104,16 +108,54 @@ def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
     raise InputRefused([Violation(field, rule, code)])
 
 
-class _FloatTensor(InputTensor):
-    data: list[float] | UnsetType = UNSET
+class _PlainTensor(msgspec.Struct, forbid_unknown_fields=True, tag_field="datatype"):
+    name: str
+    shape: list[int]
 
 
-class _FloatRequest(InferRequest):
-    inputs: list[_FloatTensor]  # type: ignore[assignment]  # requests are read, and not changed
+class _FP32(_PlainTensor, tag="FP32"):
+    datatype: ClassVar[str] = "FP32"
+    data: tuple[float, ...]
+
+
+class _FP64(_PlainTensor, tag="FP64"):
+    datatype: ClassVar[str] = "FP64"
+    data: tuple[float, ...]
+
+
+class _INT32(_PlainTensor, tag="INT32"):
+    datatype: ClassVar[str] = "INT32"
+    data: tuple[int, ...]
+
+
+class _INT64(_PlainTensor, tag="INT64"):
+    datatype: ClassVar[str] = "INT64"
+    data: tuple[int, ...]
+
+
+class _PlainRequest(InferRequest):
+    inputs: list[_FP32 | _FP64 | _INT32 | _INT64]  # type: ignore[assignment]  # requests are read, and not changed
 
 
 decode_typed = msgspec.json.Decoder(InferRequest).decode
-decode_floats = msgspec.json.Decoder(_FloatRequest).decode
-"""As ``decode_typed``, where all data are floating-point numbers: whole numbers become such as well."""
+decode_plain = msgspec.json.Decoder(_PlainRequest).decode
+"""As ``decode_typed``, where all inputs have flat data of the datatypes of :data:`QUICK`: of those of floating-point
+numbers whole ones become such as well, in the others nothing but whole ones may stand."""
 UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding raises for what is not such a request."""
+
+
+def packed(code: str, data: Sequence[float]) -> bytes:
+    """Give numbers as bytes of the type of a :class:`Quick` code; what is too large for a floating type is infinite.
+
+    Raises
+    ------
+    struct.error
+        When a whole number is out of the type's range.
+    """
+    return _struct(code, len(data)).pack(*data)  # not compiled: that would copy the numbers twice
+
+
+@functools.lru_cache(maxsize=1024)
+def _struct(code: str, count: int) -> struct.Struct:
+    return struct.Struct(f"{count}{code}")

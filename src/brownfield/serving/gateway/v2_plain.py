@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from brownfield.contract import Checked
-from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_floats, decode_typed
+from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_plain, packed
 
 if TYPE_CHECKING:
     from brownfield.contract import RowChecker, Schema
@@ -26,15 +26,13 @@ class _Input(NamedTuple):
 
     inner: list[int]
     size: int
-    kind: set[type]
     code: str
     dtype: np.dtype[Any]
-    one: struct.Struct
     below: float
 
 
-_FINITE: Final = {"FP32": 2.0**127, "FP64": math.inf}
-_EXACT: Final = {"FP32": 2.0**24, "FP64": 2.0**53}  # smaller whole numbers are themselves in the type
+_EXACT: Final = {"FP32": 2.0**24, "FP64": 2.0**53}
+"""Whole numbers below are themselves in the type; all were read as floating-point ones."""
 
 
 class PlainReader:
@@ -46,23 +44,21 @@ class PlainReader:
         The request side of a contract.
     """
 
-    __slots__ = ("_colons", "_decode", "_floats", "_inputs", "_only_finite", "_rows")
+    __slots__ = ("_colons", "_inputs", "_only_finite", "_rows")
 
     def __init__(self, schema: "Schema") -> None:
         self._rows: RowChecker = schema.rows
         self._only_finite = schema.rows.only_finite
         self._colons = 1 + 4 * len(schema.fields)
         self._inputs: dict[tuple[str, str], _Input] = {}
-        self._floats = all(DATATYPES.get(field.dtype) in _EXACT for field in schema.fields)
-        self._decode = decode_floats if self._floats else decode_typed
-        below = _EXACT if self._floats else _FINITE
         for field in schema.fields:
             quick = QUICK.get(DATATYPES[field.dtype]) if field.kind == "tensor" else None
             if quick is not None and None not in field.shape and schema.batched:
                 inner = [size for size in field.shape if size is not None]
-                size, name = math.prod(inner), DATATYPES[field.dtype]
-                one = struct.Struct(f"<{size}{quick.code}")
-                self._inputs[field.name, name] = _Input(inner, size, *quick, one, below.get(name, 0.0))
+                name = DATATYPES[field.dtype]
+                self._inputs[field.name, name] = _Input(
+                    inner, math.prod(inner), quick.code, quick.dtype, _EXACT.get(name, 0.0)
+                )
 
     @property
     def reads_any(self) -> bool:
@@ -80,7 +76,7 @@ class PlainReader:
             With the codes of the contract.
         """
         try:
-            request = self._decode(body)
+            request = decode_plain(body)
         except UNREAD:
             return None
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
@@ -91,30 +87,31 @@ class PlainReader:
         for tensor in request.inputs:
             wanted = self._inputs.get((tensor.name, tensor.datatype))
             shape, data = tensor.shape, tensor.data
-            if wanted is None or data is UNSET or not shape or shape[1:] != wanted.inner:
+            if wanted is None or not shape or shape[1:] != wanted.inner:
                 return None
             rows = rows or shape[0]
-            if rows < 1 or shape[0] != rows or len(data) != rows * wanted.size or not self._are_plain(data, wanted):
+            if rows < 1 or shape[0] != rows or len(data) != rows * wanted.size:
                 return None
             try:
-                held = wanted.one.pack(*data) if rows == 1 else struct.pack(f"<{len(data)}{wanted.code}", *data)
+                array = np.ndarray(shape, wanted.dtype, packed(wanted.code, data))
             except struct.error:  # out of the type's range
                 return None
-            columns[tensor.name] = np.ndarray(shape, wanted.dtype, held)
+            if wanted.below and not _are_exact(data, array, wanted.below):
+                return None
+            columns[tensor.name] = array
         if len(columns) != len(self._inputs):
             return None
         if self._only_finite:
             return request, Checked(rows, columns)
         return request, self._rows.check_columns(columns, rows)
 
-    def _are_plain(self, data: list[Any], wanted: _Input) -> bool:
-        """Whether each value is of the type, finite, and the same in it.
 
-        Where all are floats, whole numbers were read as such: there may be none beyond what the type holds exactly.
-        """
-        if not self._floats and set(map(type, data)) != wanted.kind:
-            return False
-        return not wanted.below or math.hypot(*data) < wanted.below
+def _are_exact(data: tuple[float, ...], array: np.ndarray[Any, Any], below: float) -> bool:
+    """Whether all values are finite and smaller than ``below``: by their norm, which is no smaller than any of them."""
+    if len(data) <= _FEW:
+        return math.hypot(*data) < below
+    return bool(np.vdot(array, array) < below * below)
 
 
+_FEW: Final = 64
 _BACKSLASH: Final = 0x5C
