@@ -16,7 +16,7 @@ FIELDS = [("x", "float32", [3]), ("who", "int64", []), ("w", "float64", [2, 1])]
 FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 X = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -1.5, 2.25]}
 WHO = {"name": "who", "shape": [1], "datatype": "INT64", "data": [7]}
-W = {"name": "w", "shape": [1, 2, 1], "datatype": "FP64", "data": [0.1, 1e300]}
+W = {"name": "w", "shape": [1, 2, 1], "datatype": "FP64", "data": [0.1, 1e15]}
 
 
 @pytest.fixture(params=[1, 3], ids=["one tensor", "three tensors"])
@@ -46,7 +46,8 @@ def fields_of(served):
 def test_a_plain_request_is_read_by_the_quick_reader(served):
     """Otherwise the properties below would compare the full reader with itself."""
     v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode())
-    for body in ({"inputs": fields_of(served)}, {"id": "a", "inputs": fields_of(served)[::-1]}):
+    large = [fields_of(served)[0] | {"data": [2**24 - 1.0] * 3}, *fields_of(served)[1:]]
+    for body in ({"inputs": fields_of(served)}, {"id": "a", "inputs": fields_of(served)[::-1]}, {"inputs": large}):
         assert served.v2.plain.read(json.dumps(body).encode()) is not None
 
 
@@ -110,6 +111,14 @@ def plain_body(**changes):
 @example(body=plain_body(data=[1e39, 0.0, 0.0]))
 @example(body=plain_body(data=[3e38, 3e38, 3e38]))
 @example(body=plain_body(data=[1.0, 2, 3.0]))
+@example(body=plain_body(data=[2**24 - 1, 2**24 - 1, 0.5]))
+@example(body=plain_body(data=[2**24 + 1, 0.0, 0.5]))
+@example(body=plain_body(shape=[40, 3], data=[2**24 - 1, 0.5, -2.0] * 40))
+@example(body=plain_body(shape=[40, 3], data=[2**24 + 1, 0.5, -2.0] * 40))
+@example(body=plain_body(shape=[40, 3], data=[1e39, 0.5, -2.0] * 40))
+@example(body=plain_body(shape=[40, 3], data=[1e38, 0.5, -2.0] * 40))
+@example(body=json.dumps({"inputs": [X, WHO, {**W, "data": [0.1, 1e300]}]}).encode())
+@example(body=json.dumps({"inputs": [X, {**WHO, "data": [2**63]}, W]}).encode())
 @example(body=plain_body(shape=[3], data=[1.0, 2.0, 3.0]))
 @example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, {**WHO, "data": [7.5]}, W]}).encode())
 @example(body=json.dumps({"inputs": [{**X, "data": [1, -1.5, 2.25]}, WHO, W], "id": "."}).encode())

@@ -107,10 +107,10 @@ class PlainReader:
 
 
 def _are_exact(data: tuple[float, ...], array: np.ndarray[Any, Any], below: float) -> bool:
-    """Whether all values are finite and smaller than ``below``: by their norm, which is no smaller than any of them."""
-    if len(data) <= _FEW:
-        return math.hypot(*data) < below
-    return bool(np.vdot(array, array) < below * below)
+    """Whether all values are finite and smaller than ``below``: mostly their norm says so, which is no smaller."""
+    if math.hypot(*data) < below if len(data) <= _FEW else np.vdot(array, array) < below * below:
+        return True
+    return bool(np.abs(array).max() < below)
 
 
 _FEW: Final = 64
