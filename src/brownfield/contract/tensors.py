@@ -53,7 +53,8 @@ class TensorChecker:
         self.dtype = np.dtype(object if field.dtype == "str" else field.dtype)
         self.nested = nested_type(field)
         self.rules = [rule for rule in value_rules(field) if isinstance(rule, FiniteRule | RangeRule)]
-        self.only_finite = self.dtype.name in {"float32", "float64"} and all(
+        self._whole_numbers = self.dtype.kind in "iu"
+        self.only_finite = (self._whole_numbers or self.dtype.name in {"float32", "float64"}) and all(
             isinstance(rule, FiniteRule) for rule in self.rules
         )
 
@@ -76,10 +77,9 @@ class TensorChecker:
             self.only_finite
             and value.shape == shape
             and value.dtype == self.dtype
-            and value.size <= _SMALL
             and value.flags.c_contiguous
-            and math.isfinite(np.vdot(value, value))  # of no value that is not; what is only large is looked at below
-        ):
+            and (self._whole_numbers or (value.size <= _SMALL and math.isfinite(np.vdot(value, value))))
+        ):  # the product is finite of no value that is not; what is only large is looked at below
             return value, None
         if not _fits(value.shape, shape):
             return None, self._break("shape", RejectionCode.TENSOR_SHAPE)
