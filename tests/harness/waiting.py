@@ -1,10 +1,11 @@
 """Waiting for what will be: never for a time, always for a condition."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["until"]
+__all__ = ["eventually", "until"]
 
 Found = TypeVar("Found")
 
@@ -19,3 +20,11 @@ def until(condition: Callable[[], Found], timeout_s: float = 60.0, tell: Callabl
         assert time.monotonic() < ends_s, tell()
         time.sleep(0.02)
     return found
+
+
+async def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Let a loop work until something is the case."""
+    ends_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends_s
+        await asyncio.sleep(0.001)

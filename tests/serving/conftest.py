@@ -279,7 +279,7 @@ class Traffic(threading.Thread):
             caller.join()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=10) as client:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
             while not self._ending.is_set():
                 began = time.monotonic()
                 try:
@@ -294,7 +294,7 @@ class Traffic(threading.Thread):
                     continue
                 self.history.append((began, time.monotonic(), response.json()))
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0, since: int = 0) -> float:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0, since: int = 0) -> float:
         """Wait for an answer, behind the first so many, of which ``condition`` holds; the moment at which it came."""
         seen, until = since, time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -308,7 +308,7 @@ class Traffic(threading.Thread):
     def end(self) -> None:
         """Stop asking and wait until the last answers are in."""
         self._ending.set()
-        self.join(30)
+        self.join(90)
 
 
 class Running:

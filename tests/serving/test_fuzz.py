@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from harness.hostile_http import MARK, hostile
+from harness.processes import descendants
 
 pytestmark = pytest.mark.full
 
@@ -85,7 +86,7 @@ def of_kind(kind, count, begin):
 def attacked(risk, serving_once, tmp_path_factory):
     """A served workspace, its port, and its processes."""
     running = serving_once(risk.workspace(tmp_path_factory.mktemp("attacked"), deadline_ms=5000))
-    processes = {each.pid for each in psutil.Process(running.pid).children(recursive=True)}
+    processes = {each.pid for each in descendants(running.pid)}
     return running, int(running.url.rsplit(":", 1)[1]), processes
 
 
@@ -112,7 +113,7 @@ def test_r17_hostile_requests_cost_nothing(attacked):
     assert wrong + also_wrong == []
     grown_bytes = gateway_bytes(running) - before
     assert grown_bytes < min(COUNT / 2 / _HUNDRED, 8) * _MIB  # and it is not a trend
-    assert {each.pid for each in psutil.Process(running.pid).children(recursive=True)} == processes
+    assert {each.pid for each in descendants(running.pid)} == processes
     statuses = first + second
     assert sum(statuses.values()) > COUNT / 2
     assert {status for kind, status in statuses if kind == "framing"} == {400}

@@ -100,13 +100,12 @@ def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, ris
     risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
     risk.declare(folder, model_path="bundles/two")
     os.kill(running.pid, signal.SIGHUP)
-    swapped_at = callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
+    callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
     until(lambda: "BF-SRV-RELOADED" in running.log)
     reloaded_at = time.monotonic()
-    callers.wait_for(lambda _: time.monotonic() > reloaded_at + 0.3)
+    until(lambda: sum(began > reloaded_at for began, *_ in callers.history) > 100)
     callers.end()
     assert callers.failures == []
-    assert swapped_at <= reloaded_at
     assert all(by_model(answer) for *_, answer in callers.history)
     assert {answer["decision"]["version"] for began, _, answer in callers.history if began > reloaded_at} == {"2"}
     (folder / "integrations" / "risk" / "integration.yaml").write_text("nonsense", encoding="utf-8")

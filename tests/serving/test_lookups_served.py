@@ -18,6 +18,7 @@ from brownfield.data.features.outputs import RawOutput
 from brownfield.integration import load_document
 from brownfield.model import Golden, write_bundle
 from harness.http_service import Answer, service  # noqa: F401 (a fixture)
+from harness.processes import descendants
 
 CONTRACT = """
 apiVersion: v3.2.0
@@ -88,7 +89,7 @@ def ask(url, product_id):
     return answer.json(), time.monotonic() - begun
 
 
-def until(url, holds, within_s=40.0):
+def until(url, holds, within_s=80.0):
     """Ask until it holds of an answer."""
     end = time.monotonic() + within_s
     while True:
@@ -142,13 +143,7 @@ def test_f44_requests_do_not_wait_for_a_slow_service(tmp_path, risk, serving, se
 
 def reader_of(running):
     """The process that reads the lookups of a served workspace; None while there is none."""
-    for child in psutil.Process(running.pid).children(recursive=True):
-        try:
-            if "brownfield.data.pipeline.refresh" in child.cmdline():
-                return child.pid
-        except psutil.NoSuchProcess:
-            continue
-    return None
+    return next((each.pid for each in descendants(running.pid, "pipeline.refresh")), None)
 
 
 def set_price(folder, price):

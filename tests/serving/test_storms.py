@@ -211,6 +211,7 @@ def test_f70_who_reads_its_metrics_slowly_harms_nobody(risk, serving, askers, tm
     """F-70: monitors that ask without end and read nothing; callers are answered, and nothing is kept for them."""
     running = serving(risk.workspace(tmp_path))
     asked = askers(running, 8)
+    gateway = psutil.Process(running.pid_of("bf-gateway-0"))
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500
 
     async def monitor():
@@ -220,12 +221,12 @@ def test_f70_who_reads_its_metrics_slowly_harms_nobody(risk, serving, askers, tm
 
     async def monitors():
         open_ones = [await monitor() for _ in range(8)]
-        before = psutil.Process(running.pid).memory_info().rss
+        before = gateway.memory_info().rss
         total = sum(asked.answers.values())
         while sum(asked.answers.values()) < total + 2000:
             await asyncio.sleep(0.05)
             assert not asked.failures
-        after = psutil.Process(running.pid).memory_info().rss
+        after = gateway.memory_info().rss
         for writer in open_ones:
             writer.transport.abort()
         return after - before
