@@ -19,6 +19,7 @@ from brownfield.integration import load_document
 from brownfield.model import Golden, write_bundle
 from harness.http_service import Answer, service  # noqa: F401 (a fixture)
 from harness.processes import descendants
+from harness.shadows import Shadows
 
 CONTRACT = """
 apiVersion: v3.2.0
@@ -200,3 +201,21 @@ def test_requests_outlive_the_process_that_reads_lookups_and_reloads(tmp_path, r
     assert reader_of(running) not in {None, second}
     assert {state for state, _ in seen} <= {"PRIMARY", "SNAPSHOT"}
     assert not any(missing for _, missing in seen)
+
+
+@pytest.mark.full
+def test_no_file_of_the_current_folder_is_a_module(tmp_path, risk, serving, monkeypatch):
+    """Named as modules are, they are imported by none of the processes; what ``PYTHONPATH`` says is heeded."""
+    folder = lay_out(
+        tmp_path / "workspace",
+        risk,
+        "{connection: erp, table: products}, {snapshot: last_good, max_age_h: 24}",
+        "erp: {kind: sqlite, path: erp.db}",
+    )
+    with closing(sqlite3.connect(folder / "erp.db")) as database, database:
+        database.execute("CREATE TABLE products (product_id INTEGER PRIMARY KEY, price REAL)")
+        database.execute("INSERT INTO products VALUES (3, 30)")
+    shadows = Shadows(tmp_path / "shadows", monkeypatch)
+    until(serving(folder).url, lambda each: each["lookups"][0]["bf_state"] == "PRIMARY")
+    assert shadows.begun("pipeline.refresh")
+    assert not shadows.imported

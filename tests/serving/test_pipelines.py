@@ -12,6 +12,7 @@ from brownfield.serving import serve_workspace
 from brownfield.workspace.pull import pull
 from harness.delivery import Soak, SqliteSink, SqliteSource
 from harness.processes import descendants
+from harness.shadows import Shadows
 from harness.waiting import until
 
 pytestmark = pytest.mark.full
@@ -27,16 +28,22 @@ class Moved(SqliteSource):
 
 
 @pytest.fixture
-def shop(tmp_path):
-    """A served till whose lines are pulled and written back five times a second."""
+def till(tmp_path):
+    """A till whose lines are to be pulled and written back five times a second."""
     made = Soak(tmp_path, Moved(tmp_path, None), SqliteSink(tmp_path, None))
     made.redeclare("fallback:", "pipeline: {every_s: 0.2}\nfallback:")
     made.run()
     made.approve()
-    with serve_workspace(tmp_path) as served:
-        made.url = served.url
-        made.served = served.process
-        yield made
+    return made
+
+
+@pytest.fixture
+def shop(till):
+    """It is served."""
+    with serve_workspace(till.folder) as served:
+        till.url = served.url
+        till.served = served.process
+        yield till
 
 
 def state(shop):
@@ -118,3 +125,14 @@ def test_a_reload_starts_what_changed_and_ends_what_is_gone(shop):
     shop.served.send_signal(signal.SIGHUP)
     until(lambda: children(shop) == [])
     until(lambda: state(shop)["state"] == "none")
+
+
+def test_no_file_of_the_current_folder_is_a_module(till, tmp_path_factory, monkeypatch):
+    """Named as modules are, they are imported by none of the processes; what ``PYTHONPATH`` says is heeded."""
+    shadows = Shadows(tmp_path_factory.mktemp("shadows"), monkeypatch)
+    with serve_workspace(till.folder):
+        till.make(5)
+        until(lambda: written(till) == 5)
+    assert shadows.begun("pipeline.continuous")
+    assert shadows.begun("serving.clerk")
+    assert not shadows.imported

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -19,7 +20,10 @@ from brownfield.model import open_bundle
 from brownfield.security import new_token
 from brownfield.serving import Supervisor
 from brownfield.store import open_store, read_journal, workspace_lock
+from harness.metrics import count
 from harness.ports import free_port
+from harness.processes import descendants
+from harness.python_models import bundle_class
 from harness.waiting import until
 
 pytestmark = pytest.mark.full
@@ -95,6 +99,80 @@ def test_the_end_leaves_no_process_and_status_0(risk, serving, tmp_path, signals
     assert not list((folder / "var" / "run").glob("*.sock"))
     assert read_journal(folder / "var" / "journal" / "risk")["decision"].to_pylist() == given
     assert all(json.loads(line)["event"].startswith("BF-") for line in running.log.splitlines())
+
+
+def ready_status(url):
+    """Status of the readiness call, None when nobody listens."""
+    try:
+        return httpx.get(f"{url}/v2/health/ready", timeout=60).status_code
+    except httpx.TransportError:
+        return None
+
+
+SLOW = """
+import time
+
+class Slow:
+    inputs = {"x": ("float32", (None, 4))}
+    outputs = {"y": ("float32", (None, 1))}
+
+    def load(self, folder):
+        pass
+
+    def predict(self, inputs):
+        if inputs["x"][0, 0] == 1:
+            time.sleep(600)
+        return {"y": inputs["x"].sum(axis=1, keepdims=True)}
+"""
+PATIENT = """
+import sys
+from pathlib import Path
+from brownfield.integration import load_workspace
+from brownfield.serving import Supervisor
+spec = load_workspace(Path(sys.argv[1]))
+sys.exit(Supervisor(spec, port=0, drain_s=600, on_ready=lambda url: print(url, flush=True)).run())
+"""
+
+
+def ask_until_nobody_listens(url):
+    """Ask what takes ten minutes, again each time it is cut off; how often it was."""
+    cut = 0
+    while True:
+        try:
+            httpx.post(f"{url}/v1/risk/predict", json={"x": [1, 0, 0, 0]}, timeout=600)
+        except httpx.ConnectError:
+            return cut
+        except httpx.TransportError:
+            cut += 1
+
+
+@pytest.mark.parametrize("accepts", [True, False], ids=["F-17 while it accepts still", "F-17 while it waits"])
+def test_f17_a_second_signal_cuts_a_drain_of_ten_minutes_short(risk, tmp_path, accepts):
+    """F-17: whoever waits or comes yet is cut off; status 0, journal and audit log are sound, and nothing is left."""
+    risk.declare(tmp_path, deadline_ms=600_000)
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    bundle_class(tmp_path, "one", tmp_path / "slow.py", "Slow")
+    with subprocess.Popen([sys.executable, "-c", PATIENT, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        try:
+            url = process.stdout.readline().decode().strip()
+            answer = httpx.post(f"{url}/v1/risk/predict", json={"x": [0, 2, 3, 4]}, timeout=60).json()
+            assert by_model(answer)
+            left = descendants(process.pid)
+            with ThreadPoolExecutor(4) as callers:
+                asked = [callers.submit(ask_until_nobody_listens, url) for _ in range(4)]
+                until(lambda: count(url, r"brownfield_waiting_rows\{[^}]*\}") == 4)
+                process.send_signal(signal.SIGTERM)
+                until(lambda: ready_status(url) in ({503, None} if accepts else {None}))
+                assert not any(each.done() for each in asked)
+                process.send_signal(signal.SIGINT)
+                assert all(each.result(60) >= 1 for each in asked)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert psutil.wait_procs(left, timeout=60)[1] == []
+    assert read_journal(tmp_path / "var" / "journal" / "risk")["decision"].to_pylist() == [answer["decision"]["id"]]
+    with open_store(tmp_path / "var" / "brownfield.db") as store:
+        assert store.audit.verify().sound
 
 
 def test_what_begins_to_answer_is_entered(risk, serving, tmp_path):

@@ -190,7 +190,7 @@ def test_wrong_tensors_are_the_callers_error(start, run) -> None:
 
 
 def test_f01_f02_a_killed_process_fails_every_caller_at_once(start, run) -> None:
-    """F-01, F-02, R-02: kill -9 under 32 callers fails each long before its deadline; benchmarks/hop.py says how soon."""
+    """F-01, F-02, R-02: kill -9 under 32 callers fails each long before its deadline; see benchmarks/hop.py."""
     process = start("slow")
 
     async def main() -> None:
