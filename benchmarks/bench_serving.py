@@ -15,6 +15,10 @@ reached, ours and the peers, over 512 connections; goodput, latencies of answers
 connections requests wait for one of them at the generator, where no server sees them; that wait is in the figures.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.
 
+``--cpus awake``, the default, keeps idle CPUs from sleeping during the whole run, for every server alike, as ours does
+by ``serving.cpu_wake_us: 0`` while it is asked; ``--cpus host`` leaves them as the host has them. On a virtual machine
+where a CPU takes tens of microseconds to wake, that is most of what one caller waits for, with any server.
+
 Every run is one entry of the JSON file of ``--json``; what stands there is not measured again, so the whole may be made
 in pieces.
 
@@ -44,6 +48,7 @@ import numpy as np
 import psutil
 
 import brownfield
+from brownfield.wake import WakeBound
 from http_door import BARE
 from many_rows import rows
 from openloop import Load, own_limit
@@ -164,6 +169,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--cpus", choices=("awake", "host"), default="awake")
     parser.add_argument("--quick", action="store_true", help="short runs, one round: to see that it works")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "brownfield" / "serving-peers")
     parser.add_argument("--json", type=Path, default=Path("bench_serving.json"))
@@ -172,6 +178,11 @@ def main() -> None:
         options.rounds, options.seconds, options.overload_seconds = 1, 1, 3
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     results = Results(options.json)
+    with _cpus(options.cpus):
+        _measure(options, results)
+
+
+def _measure(options: argparse.Namespace, results: Results) -> None:
     for name in options.models:
         try:
             model = MODELS[name]()
@@ -185,6 +196,19 @@ def main() -> None:
                     deadline_ms = model.deadline_ms if section == "overload" else _CLOSED_DEADLINE_MS
                     servers = stack.enter_context(running(model, Path(folder), deadline_ms, options, results))
                 SECTIONS[section](model, servers, options, results)
+
+
+@contextlib.contextmanager
+def _cpus(how: str) -> Iterator[None]:
+    """Keep idle CPUs from sleeping, or not, and say so."""
+    if how == "host":
+        print("idle CPUs sleep as the host has it")
+        yield
+        return
+    with contextlib.closing(WakeBound(0)) as bound:
+        bound.hold()
+        print("idle CPUs are kept from sleeping, for every server alike")
+        yield
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
@@ -206,7 +230,7 @@ def running(
             ):
                 continue
             try:
-                servers[name] = _started(name, model, folder, deadline_ms, options.peers)
+                servers[name] = _started(name, model, folder, deadline_ms, options.peers, awake=options.cpus == "awake")
             except (OSError, subprocess.CalledProcessError, TimeoutError, RuntimeError) as error:
                 results.absent[name] = f"{type(error).__name__} {error}"
                 print(f"{name} is left out: {results.absent[name]}", flush=True)
@@ -215,7 +239,7 @@ def running(
         yield servers
 
 
-def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Path) -> Server:
+def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Path, *, awake: bool = False) -> Server:
     port, peer = free_port(), PEERS.get(name)
     environment = {**os.environ, "MODEL": str(folder / "model.onnx"), "PORT": str(port)}
     body, path, start_s, place = model.body(), f"/v2/models/{model.name}/infer", 60.0, folder
@@ -244,6 +268,9 @@ def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Pat
         if name == INTERPRETED:
             environment["PYTHONPATH"] = str(SOURCE)
         lay_out(folder / name, model, deadline_ms=deadline_ms)
+        if awake:
+            with (folder / name / "brownfield.yaml").open("a", encoding="utf-8") as file:
+                file.write("serving: {cpu_wake_us: 0}\n")
         command = [sys.executable, "-m", "brownfield", "serve", str(folder / name), "--port", str(port)]
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -49,6 +49,20 @@ def test_a_curve_of_another_machine_is_corrected():
     assert curve.cap == 32
 
 
+@pytest.mark.parametrize("rows", [1, 4, 8, 16, 32])
+def test_a_stall_of_the_machine_is_no_cost_of_a_size(rows):
+    """A call that took a thousand times as long once leaves the cap where it pays; one that always does moves it."""
+    curve = CostCurve({1: 4, 4: 4.5, 8: 5, 16: 6, 32: 8}, most_rows=32)
+    before = curve.cap
+    stall_ns = round(1000 * curve.time_ns(rows))
+    for run_ns in [stall_ns, *[round(stall_ns / 1000)] * 19]:
+        curve.observe(rows, run_ns)
+    assert curve.cap == before
+    for _ in range(400):
+        curve.observe(rows, stall_ns)
+    assert curve.time_ns(rows) > stall_ns / 2
+
+
 @given(
     st.dictionaries(st.integers(1, 300), st.floats(0.1, 1e7), max_size=8),
     st.lists(st.tuples(st.integers(1, 10_000), st.integers(1, 10**10)), max_size=60),

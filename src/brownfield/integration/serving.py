@@ -80,6 +80,19 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
         | None
     ) = None
 
+    cpu_wake_us: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=1_000_000,
+                description="Longest that an idle CPU of the host may take to wake while requests come; 0 keeps it"
+                " looking for work, which takes power. The host's own way unless declared.",
+            ),
+        ]
+        | None
+    ) = None
+
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse a host that is a name: it may come to mean another machine; and two listeners on one port."""
         if self.health_port == self.port:

@@ -36,6 +36,7 @@ from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
 from brownfield.serving.tls import load_certificate
 from brownfield.serving.watchdog import Watchdog
+from brownfield.wake import DEVICE, WakeBound
 
 if TYPE_CHECKING:
     from brownfield.integration import WorkspaceSpec
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 _NOTICE_S = 1.0  # between readiness going false and the listener closing: callers move on by themselves, slow ones too
 _LOOK_EVERY_S = 0.5
 _COUNT_EVERY_S = 1.0
+_AWAKE_S = 1.0  # after the last request
 _CONNECT_EVERY_S = 0.2
 _LINGER_S = 1.0  # for requests that were opened before the swap
 _GC_OBJECTS = 50_000  # more than requests hold while they run: none leaves a cycle, so there is little to look for
@@ -151,7 +153,10 @@ class Front:
         self._ended = asyncio.Event()
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._end)
-        kept = (self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling())
+        kept = (
+            *(self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling()),
+            self._keep_awake(spec.serving.cpu_wake_us),
+        )
         tasks = [loop.create_task(each) for each in kept]
         Watchdog().watch()
         sys.setswitchinterval(_SWITCH_S)
@@ -341,6 +346,22 @@ class Front:
             self._counted = now
             if any(asked.values()):
                 self._tell("counted", {name: n for name, n in asked.items() if n})
+
+    async def _keep_awake(self, longest_us: int | None) -> None:
+        """Bound how long idle CPUs may take to wake, as long as requests come."""
+        if longest_us is None:
+            return
+        try:
+            with contextlib.closing(WakeBound(longest_us, DEVICE)) as bound:
+                while True:
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                    if self._clock.monotonic_ns() - self.handler.pressure.began_ns < _AWAKE_S * 1e9:
+                        bound.hold()
+                    else:
+                        bound.release()
+        except OSError as error:
+            extra = {"event": "BF-SRV-CPU-WAKE", "gateway": self._index, "path": str(DEVICE), "reason": error.strerror}
+            _log.warning("how long idle CPUs take to wake cannot be bounded; let this user write there", extra=extra)
 
 
 class _Backstage:

@@ -415,4 +415,5 @@ async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
     """Give what takes a restart to change."""
     serving = spec.serving
-    return serving.host, serving.port, serving.health_port, serving.tls is not None, serving.gateways, serving.limits
+    where = serving.host, serving.port, serving.health_port, serving.tls is not None
+    return *where, serving.gateways, serving.limits, serving.cpu_wake_us

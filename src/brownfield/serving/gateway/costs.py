@@ -12,6 +12,7 @@ __all__ = ["CostCurve", "curve_of"]
 _SIZES = 10  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
 _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for step in range(4)))
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
+_MOST_AT_ONCE = 2  # times what is known: a longer call counts as this long, for it was perhaps a stall of the machine
 _RELEARN_CALLS = 16
 _ENOUGH = 0.95  # of the best rate that was seen
 _SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
@@ -73,7 +74,7 @@ class CostCurve:
             self._choose()
             return
         known[0] += _WEIGHT * (rows - known[0])
-        known[1] += _WEIGHT * (run_ns - known[1])
+        known[1] += _WEIGHT * (min(float(run_ns), _MOST_AT_ONCE * known[1]) - known[1])
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
             self._calls = 0

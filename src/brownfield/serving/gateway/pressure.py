@@ -68,12 +68,14 @@ class Pressure:
         Whether the loop is the bottleneck.
     answer_ns
         Smoothed nanoseconds of the loop for a request that is let in, all of it included.
+    began_ns
+        When the last turn that had a request began.
     """
 
     __slots__ = (
-        "_asked", "_before", "_began_ns", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_looked",
+        "_asked", "_before", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_looked",
         "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns",
-        "_under_way", "_worked_ns", "answer_ns", "pressed",
+        "_under_way", "_worked_ns", "answer_ns", "began_ns", "pressed",
     )  # fmt: skip
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
@@ -81,7 +83,7 @@ class Pressure:
         self.pressed = False
         self.answer_ns = 40_000.0
         # This turn.
-        self._began_ns = 0
+        self.began_ns = 0
         self._deadline_ns = 0  # of its first request
         self._requests = 0
         self._under_way = 0  # requests let in by earlier ones and not answered when it began
@@ -125,10 +127,10 @@ class Pressure:
         share_ns = priority.share / _WHOLE * deadline_ns
         if self.pressed:
             verdict = self._judge_pressed(now_ns, deadline_ns, share_ns, caller)
-        elif self._requests <= _ALWAYS or now_ns - self._began_ns <= _TURN_SHARE * share_ns:
+        elif self._requests <= _ALWAYS or now_ns - self.began_ns <= _TURN_SHARE * share_ns:
             verdict = Verdict.ASK
         else:
-            over_ns = now_ns - self._began_ns - _TURN_SHARE * share_ns
+            over_ns = now_ns - self.began_ns - _TURN_SHARE * share_ns
             verdict = Verdict.SHED if over_ns <= _SHED_SHARE * _TURN_SHARE * share_ns else Verdict.REFUSE
         if verdict is not Verdict.ASK:
             self._turned_away += 1
@@ -158,7 +160,7 @@ class Pressure:
     def _begin(self, now_ns: int, deadline_ns: int, under_way: int) -> None:
         """Begin a turn, and learn from the one before."""
         asyncio.get_running_loop().call_soon(self._end)
-        turn_ns = now_ns - self._began_ns
+        turn_ns = now_ns - self.began_ns
         answered = max(0, self._there - self._turned_away - under_way)  # by that turn, and what came after it
         if self._idle_ns and now_ns - self._idle_ns - answered * self.answer_ns > _SHORT_SHARE * deadline_ns:
             self._worked_ns = 0.0
@@ -178,7 +180,7 @@ class Pressure:
             self.pressed, self._turned_away_ns = True, now_ns
             self._begin_round(now_ns)
         self._idle_ns, self._looked = 0, False
-        self._began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
+        self.began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
 
     def _end(self) -> None:
         """End a turn, once all that was ready in it is read; look for a pause where that matters."""

@@ -11,24 +11,39 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from brownfield.errors import DeadlineExceeded, WorkerUnavailable
 from brownfield.serving.workers.base import Inference, Tensors
 from brownfield.serving.workers.budget import RetryBudget
 
 if TYPE_CHECKING:
-    from brownfield.model.process import ModelChannel
+    from collections.abc import Awaitable
+
+    from brownfield.model.process import Reply
     from brownfield.serving.workers.sentinel import Sentinel
 
-__all__ = ["WorkerPool"]
+__all__ = ["Channel", "WorkerPool"]
 
 _log = logging.getLogger(__name__)
 
 
+class Channel(Protocol):
+    """What a pool needs of a connection to a worker."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for their answers."""
+        ...
+
+    def infer(self, tensors: Tensors, deadline_ns: int | None = None) -> "Awaitable[Reply]":
+        """Ask once; see :meth:`brownfield.model.process.ModelChannel.infer`."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class _Member:
-    channel: "ModelChannel"
+    channel: Channel
     on_silent: Callable[[], None]
 
 
@@ -76,14 +91,14 @@ class WorkerPool:
         """How many workers are connected."""
         return len(self._members)
 
-    def join(self, channel: "ModelChannel", on_silent: Callable[[], None] = lambda: None) -> None:
+    def join(self, channel: Channel, on_silent: Callable[[], None] = lambda: None) -> None:
         """Ask this worker too, from now on; ``on_silent`` is called when it keeps silent until a deadline."""
         self._members.append(_Member(channel, on_silent))
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
         self._arrival = None
 
-    def leave(self, channel: "ModelChannel") -> None:
+    def leave(self, channel: Channel) -> None:
         """Ask this worker no more."""
         self._members = [member for member in self._members if member.channel is not channel]
 
