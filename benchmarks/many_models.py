@@ -8,7 +8,7 @@
 ``cycles``      memory before and after 200 times load and unload
 ``peers``       five models here, and as five FastAPI servers in an environment of their own
 ``neighbours``  M1's p99 alone and beside a saturated sentence encoder (M3)
-``gateways``    requests a second with one gateway and with two, in turns
+``gateways``    requests a second with one gateway and with two, in turns, from 16 and 64 connections
 ``embeddings``  requests a second of a recommender with embeddings (M2) beside M1's, in turns
 
 Each prints what it measured beside what must hold (issue: the fast, unbreakable prediction path).
@@ -39,6 +39,7 @@ from served_mlp import SCRIPT, free_port, load, mlp, wait_for
 from serving_models import MODELS, Model, lay_out
 
 CONNECTIONS, SECONDS, ROUNDS = 16, 4, 5
+CROWDS = (16, 64)
 SETTLED_S = 8  # until journals are written, and who was needed for a moment has ended
 
 
@@ -72,9 +73,9 @@ def anonymous_mib(*pids: int) -> float:
     return sum(int(text.partition("Pss_Anon:")[2].split()[0]) for text in rollups) / 1024
 
 
-def shelf(folder: Path, copies: int, *, keep_loaded: bool = True, gateways: int = 1) -> Path:
+def shelf(folder: Path, copies: int, *, keep_loaded: bool = True, gateways: int = 1, deadline_ms: int = 0) -> Path:
     """Write a workspace of so many integrations with M1."""
-    lay_out(folder, MODELS["m1"]())
+    lay_out(folder, MODELS["m1"](), deadline_ms=deadline_ms)
     home = folder / "integrations" / "m1"
     declaration = json.loads((home / "integration.yaml").read_text(encoding="utf-8"))
     del declaration["constraints"]
@@ -243,18 +244,25 @@ def gateways(folder: Path, options: argparse.Namespace) -> None:
     """Print what a second gateway brings where load generator and models share the cores with it."""
     script = folder / "gateways.lua"
     script.write_text(SCRIPT % MODELS["m1"]().body().decode(), encoding="utf-8")
-    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     with contextlib.ExitStack() as stack:
-        served = {n: stack.enter_context(serve_workspace(shelf(folder / f"gw{n}", 1, gateways=n))) for n in found}
-        for _ in range(options.rounds):
-            for n, one in served.items():
-                url = f"{one.url}/v2/models/m1/infer"
-                found[n].append(load(url, script, one.process.pid, CONNECTIONS, SECONDS))
-    for n, runs in found.items():
-        middle = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
-        print(
-            f"{n} gateway(s): {middle['rps']:,.0f} requests/s, p99 {middle['p99_ms']:.2f} ms, {middle['cpu_us']:.0f} us"
-        )
+        served = {}
+        for n in (1, 2):  # with a deadline that leaves nothing to refuse: these are rates
+            workspace = shelf(folder / f"gw{n}", 1, gateways=n, deadline_ms=2000)
+            served[n] = stack.enter_context(serve_workspace(workspace))
+        for connections in CROWDS:
+            found: dict[int, list[dict[str, float]]] = {n: [] for n in served}
+            for _ in range(options.rounds):
+                for n, one in served.items():
+                    url = f"{one.url}/v2/models/m1/infer"
+                    found[n].append(load(url, script, one.process.pid, connections, SECONDS))
+            print(f"{connections} connections:")
+            for n, runs in found.items():
+                middle = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
+                said = f"{middle['rps']:,.0f} requests/s, p99 {middle['p99_ms']:.2f} ms, {middle['cpu_us']:.1f} us"
+                print(f"  {n} gateway(s): {said}")
+            shares = [two["rps"] / one["rps"] for one, two in zip(found[1], found[2], strict=True)]
+            share, low, high = statistics.median(shares), min(shares), max(shares)
+            print(f"  two reach {share:.2f} of one's rate ({low:.2f} to {high:.2f})")
 
 
 def embeddings(folder: Path, options: argparse.Namespace) -> None:

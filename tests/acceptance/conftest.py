@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from harness.processes import MODEL, descendants
+
 RETAIL = Path(__file__).resolve().parents[2] / "examples" / "retail"
 
 
@@ -56,8 +58,7 @@ class Served:
     @property
     def models(self) -> list[psutil.Process]:
         """The processes of models."""
-        found = psutil.Process(self.process.pid).children(recursive=True)
-        return [each for each in found if "child/__main__.py" in " ".join(each.cmdline())]
+        return descendants(self.process.pid, MODEL)
 
     def asked_without_a_model(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         """The answer to a request during which no model's process woke up.

@@ -18,15 +18,9 @@ from pathlib import Path
 import pytest
 
 from harness.certificates import make_certificate
+from harness.ports import free_port
 
 HERE = "127.0.0.1"
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return int(probe.getsockname()[1])
 
 
 def installed(name: str) -> str:

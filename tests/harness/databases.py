@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from harness.ports import free_port
 
 HERE = "127.0.0.1"
 SECRET = "till-4711-secret"  # noqa: S105 (of a server that lives as long as the tests)
@@ -93,13 +94,6 @@ def from_url(kind: str, url: str) -> Server:
         unquote(parts.password or ""),
         parts.path.strip("/"),
     )
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return probe.getsockname()[1]
 
 
 def installed(*names: str) -> list[str]:

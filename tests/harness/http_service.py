@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from harness.ports import free_port
+
 HERE = "127.0.0.1"
 
 
@@ -142,9 +144,7 @@ def php_soap_service(folder, version="1.1"):
     if php is None or b"soap" not in subprocess.run([php, "-m"], capture_output=True, check=True).stdout.lower():
         pytest.skip("php with php-soap is not installed: run `make services`")
     (folder / "index.php").write_text(PHP_SERVICE.replace("VERSION", f"SOAP_{version.replace('.', '_')}"))
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [php, "-S", f"{HERE}:{port}", "-t", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

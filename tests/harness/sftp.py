@@ -16,6 +16,7 @@ import pytest
 
 from brownfield.data.folders import SftpAddress, SftpFolder
 from brownfield.data.sources import Budget
+from harness.ports import free_port
 
 HERE = "127.0.0.1"
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
@@ -31,9 +32,7 @@ class SftpServer:
         for name in ("host", "client"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
         shutil.copy(home / "client.pub", home / "authorized_keys")
-        with socket.socket() as free:
-            free.bind((HERE, 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         subsystem = next((path for path in SFTP_SERVERS if Path(path).exists()), "internal-sftp")
         settings = {
             "ListenAddress": f"{HERE}:{self.port}",

@@ -1,7 +1,7 @@
 import os
 import signal
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +13,8 @@ import pytest
 from brownfield.errors import BundleRefused
 from brownfield.model import ServedSession
 from brownfield.model.probe import PROBE_RULES, probe
+from harness.processes import MODEL, descendants
+from harness.waiting import until
 
 BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
 ENDLESS = (
@@ -45,7 +47,7 @@ def test_a_model_that_answers_as_before_passes(bundle) -> None:
     assert report.answer_s > 0
     assert report.peak_mib > 10
     assert report.hello.threads == 1
-    assert not _children()
+    assert not descendants(os.getpid(), MODEL)
 
 
 def test_small_differences_of_the_arithmetic_pass(bundle) -> None:
@@ -89,7 +91,7 @@ def test_a_model_that_fails_its_trial_is_refused(rule, graph, inputs, outputs, l
         probe(bundle(graph, inputs, outputs), **limits)
     assert refusal.value.rule == rule
     assert rule in PROBE_RULES
-    assert not _children()
+    assert not descendants(os.getpid(), MODEL)
 
 
 def test_f27_the_differing_records_are_named(bundle) -> None:
@@ -105,13 +107,15 @@ def test_f14_a_crash_names_its_signal(bundle) -> None:
     """F-14: a process that dies of SIGSEGV while it answers is refused with the signal's name."""
 
     def hit() -> None:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            for child in _children():
-                if child.num_threads() and child.cpu_times().user > 0.3:
-                    os.kill(child.pid, signal.SIGSEGV)
-                    return
-            time.sleep(0.02)
+        def killed() -> bool:
+            for child in descendants(os.getpid(), MODEL):
+                with suppress(psutil.Error):
+                    if child.cpu_times().user > 0.3:
+                        child.send_signal(signal.SIGSEGV)
+                        return True
+            return False
+
+        until(killed)
 
     fate = threading.Thread(target=hit)
     fate.start()
@@ -144,10 +148,6 @@ def test_whole_numbers_and_texts_must_be_equal(bundle) -> None:
     texts = np.array(["a", "b"], dtype=object)
     graph = "g (string[n] x) => (string[n] y) { y = Identity(x) }"
     assert probe(bundle(graph, {"x": texts}, {"y": texts})).batch_isolated is True
-
-
-def _children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "child/__main__.py" in " ".join(child.cmdline())]
 
 
 def test_every_rule_stands_in_the_documentation() -> None:

@@ -10,6 +10,7 @@ from brownfield.data.sources import Address, Budget, DatabaseTable, Mysql, Postg
 from brownfield.data.sources.base import UNKNOWN
 from harness.databases import mariadb_server, postgres_server, postgres_standby
 from harness.lookup_shop import SNAPSHOT, lay_out, pull
+from harness.waiting import until
 
 pytestmark = pytest.mark.full
 
@@ -23,14 +24,6 @@ def table(server, folder, **role):
     address = Address(server.host, server.port, (server.host,), server.database, tls="off", schema=schema, **name)
     dialect = Postgres() if server.kind == "postgres" else Mysql()
     return DatabaseTable(dialect, lambda: address, "products", Budget(folder / "budget", f"{server.port}"), ("id",))
-
-
-def until(holds, within_s=30.0):
-    """Wait until something is the case."""
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

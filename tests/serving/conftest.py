@@ -25,6 +25,7 @@ from brownfield.serving import Background, serve_workspace
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
+from harness.processes import MODEL, descendants
 
 
 def contract(request: list[dict[str, Any]], response: list[dict[str, Any]], *, batched: bool = True) -> Contract:
@@ -278,7 +279,7 @@ class Traffic(threading.Thread):
             caller.join()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=10) as client:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
             while not self._ending.is_set():
                 began = time.monotonic()
                 try:
@@ -293,7 +294,7 @@ class Traffic(threading.Thread):
                     continue
                 self.history.append((began, time.monotonic(), response.json()))
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 20.0, since: int = 0) -> float:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0, since: int = 0) -> float:
         """Wait for an answer, behind the first so many, of which ``condition`` holds; the moment at which it came."""
         seen, until = since, time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -307,7 +308,7 @@ class Traffic(threading.Thread):
     def end(self) -> None:
         """Stop asking and wait until the last answers are in."""
         self._ending.set()
-        self.join(30)
+        self.join(90)
 
 
 class Running:
@@ -340,21 +341,11 @@ class Running:
 
     def model_pids(self) -> list[int]:
         """Processes of models."""
-        return [each.pid for each in self._children() if "child/__main__.py" in " ".join(_command(each))]
+        return [each.pid for each in descendants(self.pid, MODEL)]
 
     def pid_of(self, name: str) -> int:
         """Process of a name, such as ``bf-gateway-0`` or ``bf-manager``; 0 while there is none."""
-        return next((each.pid for each in self._children() if _name(each) == name), 0)
-
-    def _children(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return next((each.pid for each in descendants(self.pid) if _name(each) == name), 0)
 
 
 def _name(process: psutil.Process) -> str:

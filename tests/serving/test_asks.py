@@ -10,6 +10,7 @@ from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violatio
 from brownfield.model.process import RunFailed
 from brownfield.serving.gateway import Dataplane, Snapshot, Split
 from brownfield.serving.gateway.asks import Ask
+from harness.waiting import eventually
 
 
 def answers(served, records, *, deadlines_ns=None):
@@ -185,7 +186,7 @@ def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):
             plane.ask(ask)
         asks[0].cancel()
         asks[2].cancel()
-        await asyncio.sleep(0.01)
+        await eventually(lambda: told)
         return asks
 
     asks = asyncio.run(run())
@@ -206,6 +207,7 @@ def test_a_shared_call_ends_only_when_its_last_caller_has_left(served, pool, cal
         await asyncio.sleep(0.005)
         asked[0].cancel()
         answer = await asked[1]
+        pool.delay_s = 60
         alone = asyncio.ensure_future(plane.predict(served, checked))
         await asyncio.sleep(0.005)
         alone.cancel()

@@ -1,6 +1,5 @@
 """What the processes of a served workspace hold: each has what it needs at that moment, and no library beside it."""
 
-import contextlib
 import os
 import re
 import signal
@@ -9,9 +8,10 @@ import sys
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
-from tests.serving.test_gateways import until
+
+from harness.processes import CLERK, ZYGOTE, descendants
+from harness.waiting import until
 
 pytestmark = pytest.mark.full
 
@@ -41,15 +41,6 @@ def libraries(pid):
     return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
 
 
-def children(running, part):
-    """Processes of a workspace with a word in their command."""
-    found = []
-    for each in psutil.Process(running.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it may be ending
-            found += [each.pid] if part in " ".join(each.cmdline()) else []
-    return found
-
-
 def test_what_is_forked_from_has_imported_no_library_that_only_others_need(risk, tmp_path):
     """The command line brings the supervisor up without a database, a reader of graphs or an engine."""
     folder = risk.workspace(tmp_path)
@@ -69,20 +60,20 @@ def test_no_process_that_stays_holds_what_it_does_not_need(risk, serving, tmp_pa
     until(lambda: "BF-SRV-RELOADED" in running.log)
     for action in ("unload", "load"):
         assert httpx.post(f"{running.url}/v2/repository/models/risk/{action}", timeout=60).status_code == 200
-    until(lambda: not children(running, "serving.clerk"))  # what brought the libraries has ended, and not only they
+    until(lambda: not descendants(running.pid, CLERK))  # what brought the libraries has ended, and not only they
     stay = {name: running.pid_of(name) for name in ("bf-gateway-0", "bf-manager")} | {"supervisor": running.pid}
     for name, pid in stay.items():
         assert not LIBRARIES.search(libraries(pid)), name
         assert not ENGINE.search(libraries(pid)), name
     models = running.model_pids()
-    [zygote] = children(running, "child/__warm__.py")
+    [zygote] = [each.pid for each in descendants(running.pid, ZYGOTE)]
     assert models
     for pid in (zygote, *models):
         assert ENGINE.search(libraries(pid))
         assert not ARROW.search(libraries(pid))
         assert not LIBRARIES.search(libraries(pid))
     everybody = {*stay.values(), zygote, *models}
-    until(lambda: set(children(running, "")) <= everybody)
+    until(lambda: {each.pid for each in descendants(running.pid)} <= everybody)
 
 
 def test_the_gateway_has_no_huge_pages_and_what_others_fork_may(risk, serving, tmp_path):

@@ -1,7 +1,6 @@
 """Several gateways on one port: killed ones come back, reloads and drains reach all, figures are of all."""
 
 import os
-import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,27 +12,15 @@ import pytest
 
 from brownfield.serving import serve_workspace
 from brownfield.store import read_journal
+from harness.metrics import count
+from harness.processes import descendants
+from harness.waiting import until
 
 pytestmark = pytest.mark.full
 
 
 def by_model(answer):
     return answer["decision"]["source"] == "model"
-
-
-def until(condition, timeout_s=30):
-    """Wait until something holds, and give it."""
-    ends = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-    return found
-
-
-def count(running, pattern):
-    """Sum of a metric over all series that match."""
-    text = httpx.get(f"{running.url}/metrics").text
-    return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE))
 
 
 @pytest.fixture
@@ -73,7 +60,7 @@ def test_f15_a_killed_gateway_comes_back_and_the_port_is_never_lost(two):
     assert failed == []
     assert set(answered) == {200}
     assert running.model_pids() == models
-    until(lambda: count(running, "brownfield_gateways") == 2)
+    until(lambda: count(running.url, "brownfield_gateways") == 2)
     assert by_model(running.predict([1, 2, 3, 4]))
 
 
@@ -95,7 +82,7 @@ def test_a_killed_manager_comes_back_while_the_gateways_answer(two, traffic):
 def test_f15_a_killed_supervisor_leaves_nothing_running(two):
     """F-15: gateways, manager and models see the end of its pipe."""
     running, folder = two
-    left = psutil.Process(running.pid).children(recursive=True)
+    left = descendants(running.pid)
     assert len(left) == 5  # two gateways, the manager, the zygote, the model
     os.kill(running.pid, signal.SIGKILL)
     running.process.wait(10)
@@ -113,13 +100,12 @@ def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, ris
     risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
     risk.declare(folder, model_path="bundles/two")
     os.kill(running.pid, signal.SIGHUP)
-    swapped_at = callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
+    callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
     until(lambda: "BF-SRV-RELOADED" in running.log)
     reloaded_at = time.monotonic()
-    callers.wait_for(lambda _: time.monotonic() > reloaded_at + 0.3)
+    until(lambda: sum(began > reloaded_at for began, *_ in callers.history) > 100)
     callers.end()
     assert callers.failures == []
-    assert swapped_at <= reloaded_at
     assert all(by_model(answer) for *_, answer in callers.history)
     assert {answer["decision"]["version"] for began, _, answer in callers.history if began > reloaded_at} == {"2"}
     (folder / "integrations" / "risk" / "integration.yaml").write_text("nonsense", encoding="utf-8")
@@ -127,7 +113,7 @@ def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, ris
         killed = running.pid_of(name)
         os.kill(killed, signal.SIGKILL)
         until(lambda name=name, killed=killed: running.pid_of(name) not in (0, killed))
-    until(lambda: count(running, "brownfield_gateways") == 2)
+    until(lambda: count(running.url, "brownfield_gateways") == 2)
     assert running.predict([1, 2, 3, 4])["decision"]["version"] == "2"
 
 
@@ -147,16 +133,16 @@ def test_figures_are_those_of_all_gateways(two):
     running, _ = two
     for _ in range(30):
         running.predict([1, 2, 3, 4])  # each on a connection of its own
-    assert count(running, r"brownfield_answers_total\{[^}]*\}") == 30
-    assert count(running, r'brownfield_request_duration_seconds_count\{integration="risk"\}') == 30
+    assert count(running.url, r"brownfield_answers_total\{[^}]*\}") == 30
+    assert count(running.url, r'brownfield_request_duration_seconds_count\{integration="risk"\}') == 30
     [told] = httpx.get(f"{running.url}/v2/models/risk/stats").json()["model_stats"]
     assert told["inference_stats"]["success"]["count"] == 30
     assert told["inference_stats"]["fail"] == {"count": 0, "ns": 0}
     assert told["inference_stats"]["success"]["ns"] > 0
-    until(lambda: count(running, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
-    assert count(running, r'brownfield_model_threads\{integration="risk"\}') >= 1
-    assert count(running, r'brownfield_model_pool_threads\{integration="risk",pool="onnxruntime"\}') == 1
-    assert count(running, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
+    until(lambda: count(running.url, r'brownfield_model_memory_bytes\{integration="risk"\}') > 2**20, 60)
+    assert count(running.url, r'brownfield_model_threads\{integration="risk"\}') >= 1
+    assert count(running.url, r'brownfield_model_pool_threads\{integration="risk",pool="onnxruntime"\}') == 1
+    assert count(running.url, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
 
 
 def test_a_gateway_imports_no_pandas(two, traffic):

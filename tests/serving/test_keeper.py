@@ -10,6 +10,7 @@ import pytest
 from brownfield.errors import WorkerUnavailable
 from brownfield.serving.workers import keeper as keeper_module
 from brownfield.serving.workers.keeper import Keeper, WorkerState
+from harness.waiting import eventually
 
 
 class Process:
@@ -73,15 +74,6 @@ def channels(monkeypatch):
     return made
 
 
-async def until(condition):
-    """Let the keeper work until something holds."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came")
-
-
 def test_a_process_that_ends_is_replaced(channels):
     """Who listens is told each time it changes, and the old process is cleared away."""
     processes, told = [], []
@@ -94,7 +86,7 @@ def test_a_process_that_ends_is_replaced(channels):
         keeper = Keeper(start, label="till 1", on_change=lambda: told.append(keeper.socket))
         await keeper.begin()
         channels[0].lose()
-        await until(lambda: len(channels) == 2 and keeper.state is WorkerState.READY)
+        await eventually(lambda: len(channels) == 2 and keeper.state is WorkerState.READY)
         await keeper.end()
         return keeper.state
 
@@ -167,7 +159,7 @@ def test_failing_starts_count_as_quick_deaths(channels):
         keeper = Keeper(start, label="till 1")
         await keeper.begin()
         channels[0].lose()
-        await until(lambda: keeper.state is WorkerState.QUARANTINED)
+        await eventually(lambda: keeper.state is WorkerState.QUARANTINED)
         await keeper.end()
 
     asyncio.run(run())
@@ -224,7 +216,7 @@ def test_f06_a_silent_process_is_replaced_and_a_slow_one_is_not(channels, monkey
         keeper = Keeper(start, label="till 1")
         await keeper.begin()
         if replaced:
-            await until(lambda: len(starts) == 2 and keeper.state is WorkerState.READY)
+            await eventually(lambda: len(starts) == 2 and keeper.state is WorkerState.READY)
         else:
             keeper.suspect()
             await asyncio.sleep(0.05)
@@ -250,7 +242,7 @@ def test_f18_a_loop_that_was_blocked_ends_no_process_by_mistake(monkeypatch, lat
             return Channel(lambda: None)
 
     monkeypatch.setattr(keeper_module, "ModelChannel", Connect)
-    assert asyncio.run(keeper_module._greets(Process(), 0.02)) is greets
+    assert asyncio.run(keeper_module._greets(Process(), 0.02 if late else 5.0)) is greets
     assert len(asked) == 1 + late
 
 
@@ -292,7 +284,7 @@ def test_f11_another_process_takes_over_before_the_first_is_ended(channels):
         await keeper.renew(tell)
         assert [each.ended for each in processes] == [1, 0]
         channels[-1].lose()
-        await until(lambda: len(processes) == 3 and keeper.state is WorkerState.READY)
+        await eventually(lambda: len(processes) == 3 and keeper.state is WorkerState.READY)
         await keeper.end()
 
     asyncio.run(run())
@@ -318,7 +310,7 @@ def test_f11_when_another_process_does_not_start_the_first_is_kept(channels):
             await keeper.renew(lambda: asyncio.sleep(0))
         assert (keeper.process, keeper.state, first.ended) == (first, WorkerState.READY, 0)
         channels[0].lose()
-        await until(lambda: len(starts) == 3 and keeper.state is WorkerState.READY)
+        await eventually(lambda: len(starts) == 3 and keeper.state is WorkerState.READY)
         await keeper.end()
 
     asyncio.run(run())

@@ -18,6 +18,8 @@ from brownfield.data.features.outputs import RawOutput
 from brownfield.integration import load_document
 from brownfield.model import Golden, write_bundle
 from harness.http_service import Answer, service  # noqa: F401 (a fixture)
+from harness.processes import descendants
+from harness.shadows import Shadows
 
 CONTRACT = """
 apiVersion: v3.2.0
@@ -88,7 +90,7 @@ def ask(url, product_id):
     return answer.json(), time.monotonic() - begun
 
 
-def until(url, holds, within_s=40.0):
+def until(url, holds, within_s=80.0):
     """Ask until it holds of an answer."""
     end = time.monotonic() + within_s
     while True:
@@ -142,13 +144,7 @@ def test_f44_requests_do_not_wait_for_a_slow_service(tmp_path, risk, serving, se
 
 def reader_of(running):
     """The process that reads the lookups of a served workspace; None while there is none."""
-    for child in psutil.Process(running.pid).children(recursive=True):
-        try:
-            if "brownfield.data.pipeline.refresh" in child.cmdline():
-                return child.pid
-        except psutil.NoSuchProcess:
-            continue
-    return None
+    return next((each.pid for each in descendants(running.pid, "pipeline.refresh")), None)
 
 
 def set_price(folder, price):
@@ -205,3 +201,21 @@ def test_requests_outlive_the_process_that_reads_lookups_and_reloads(tmp_path, r
     assert reader_of(running) not in {None, second}
     assert {state for state, _ in seen} <= {"PRIMARY", "SNAPSHOT"}
     assert not any(missing for _, missing in seen)
+
+
+@pytest.mark.full
+def test_no_file_of_the_current_folder_is_a_module(tmp_path, risk, serving, monkeypatch):
+    """Named as modules are, they are imported by none of the processes; what ``PYTHONPATH`` says is heeded."""
+    folder = lay_out(
+        tmp_path / "workspace",
+        risk,
+        "{connection: erp, table: products}, {snapshot: last_good, max_age_h: 24}",
+        "erp: {kind: sqlite, path: erp.db}",
+    )
+    with closing(sqlite3.connect(folder / "erp.db")) as database, database:
+        database.execute("CREATE TABLE products (product_id INTEGER PRIMARY KEY, price REAL)")
+        database.execute("INSERT INTO products VALUES (3, 30)")
+    shadows = Shadows(tmp_path / "shadows", monkeypatch)
+    until(serving(folder).url, lambda each: each["lookups"][0]["bf_state"] == "PRIMARY")
+    assert shadows.begun("pipeline.refresh")
+    assert not shadows.imported

@@ -1,5 +1,6 @@
 """A bundle that ``brownfield fit`` chose with OpenVINO is served by OpenVINO."""
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import psutil
 import pytest
 
 from brownfield.host import read_host
+from harness.processes import descendants
 
 pytestmark = [
     pytest.mark.full,
@@ -18,9 +20,10 @@ HAS_BF16 = bool({"avx512_bf16", "amx_bf16"} & set(read_host().cpu_flags))
 def _engines(pid: int) -> set[str]:
     """Engines whose library a process of the workspace has loaded."""
     found = set()
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
-        found |= {engine for engine in ("libopenvino", "onnxruntime") if engine in maps}
+    for process in [psutil.Process(pid), *descendants(pid)]:
+        with suppress(OSError):  # it has ended meanwhile
+            maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
+            found |= {engine for engine in ("libopenvino", "onnxruntime") if engine in maps}
     return found
 
 

@@ -3,16 +3,17 @@
 import os
 import signal
 import sqlite3
-import time
-from contextlib import closing, suppress
+from contextlib import closing
 
 import httpx
-import psutil
 import pytest
 
 from brownfield.serving import serve_workspace
 from brownfield.workspace.pull import pull
 from harness.delivery import Soak, SqliteSink, SqliteSource
+from harness.processes import descendants
+from harness.shadows import Shadows
+from harness.waiting import until
 
 pytestmark = pytest.mark.full
 
@@ -27,29 +28,27 @@ class Moved(SqliteSource):
 
 
 @pytest.fixture
-def shop(tmp_path):
-    """A served till whose lines are pulled and written back five times a second."""
+def till(tmp_path):
+    """A till whose lines are to be pulled and written back five times a second."""
     made = Soak(tmp_path, Moved(tmp_path, None), SqliteSink(tmp_path, None))
     made.redeclare("fallback:", "pipeline: {every_s: 0.2}\nfallback:")
     made.run()
     made.approve()
-    with serve_workspace(tmp_path) as served:
-        made.url = served.url
-        made.served = served.process
-        yield made
+    return made
+
+
+@pytest.fixture
+def shop(till):
+    """It is served."""
+    with serve_workspace(till.folder) as served:
+        till.url = served.url
+        till.served = served.process
+        yield till
 
 
 def state(shop):
     """What the gateway knows of the pipeline."""
     return httpx.get(f"{shop.url}/v1/soak/pipeline").json()
-
-
-def wait_for(condition, timeout_s=30):
-    """Wait until something holds."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def written(shop):
@@ -60,18 +59,14 @@ def written(shop):
 
 def children(shop):
     """Processes of pipelines."""
-    found = []
-    for each in psutil.Process(shop.served.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has ended, and is waited for in this moment
-            found += [each] if "continuous" in " ".join(each.cmdline()) else []
-    return found
+    return descendants(shop.served.pid, "pipeline.continuous")
 
 
 def test_what_is_new_arrives_by_itself_and_the_metrics_say_so(shop):
     """Rows go from the till to the table in the declared rhythm; JSON and Prometheus tell of it."""
     shop.make(30)
-    wait_for(lambda: written(shop) == 28)
-    wait_for(lambda: state(shop)["delivered"].get("till") == 28)
+    until(lambda: written(shop) == 28)
+    until(lambda: state(shop)["delivered"].get("till") == 28)
     told = state(shop)
     assert (told["rows"], told["refused"], told["pending"], told["code"]) == (30, 2, {"till": 0}, "")
     text = httpx.get(f"{shop.url}/metrics").text
@@ -85,18 +80,17 @@ def test_what_is_new_arrives_by_itself_and_the_metrics_say_so(shop):
     shop.make(12)
     report = pull(shop.folder)  # by hand, while it is served: waits for its turn
     assert sum(source.rows_in for source in report.sources.values()) in {0, 12}
-    wait_for(lambda: written(shop) == 39)
+    until(lambda: written(shop) == 39)
 
 
 def test_f_40_a_killed_pipeline_is_started_again_and_nothing_is_twice(shop):
     """F-40: kill -9 of the process costs nothing; a stopped supervisor takes the process with it."""
     shop.make(30)
-    wait_for(lambda: children(shop))
-    [child] = children(shop)
+    [child] = until(lambda: children(shop))
     os.kill(child.pid, signal.SIGKILL)
-    wait_for(lambda: written(shop) == 28)
-    wait_for(lambda: state(shop)["restarts"] == 1)
-    [child] = children(shop)
+    until(lambda: written(shop) == 28)
+    until(lambda: state(shop)["restarts"] == 1)
+    [child] = until(lambda: children(shop))
     shop.served.terminate()
     assert shop.served.wait(30) == 0
     assert not child.is_running()
@@ -107,28 +101,38 @@ def test_f_40_a_killed_pipeline_is_started_again_and_nothing_is_twice(shop):
 def test_f_42_a_moved_source_is_bound_anew_without_a_restart(shop):
     """F-42: while the till is away the feed is paused and says why; its new place is read with the next run."""
     shop.make(5)
-    wait_for(lambda: written(shop) == 5)
+    until(lambda: written(shop) == 5)
     (shop.folder / "pos.db").rename(shop.folder / "moved.db")
-    wait_for(lambda: state(shop)["state"] == "failed" or state(shop)["code"] == "BF-ERR-SOURCE")
+    until(lambda: state(shop)["state"] == "failed" or state(shop)["code"] == "BF-ERR-SOURCE")
     assert 'brownfield_pipeline_paused{integration="soak"} 1' in httpx.get(f"{shop.url}/metrics").text
     before = [child.pid for child in children(shop)]
     (shop.folder / "place").write_text("moved.db")
     shop.source.path = shop.folder / "moved.db"
     shop.make(5)
     shop.served.send_signal(signal.SIGHUP)
-    wait_for(lambda: written(shop) == 10)
+    until(lambda: written(shop) == 10)
     assert [child.pid for child in children(shop)] == before
-    wait_for(lambda: state(shop)["code"] == "")
+    until(lambda: state(shop)["code"] == "")
 
 
 def test_a_reload_starts_what_changed_and_ends_what_is_gone(shop):
     """Another declaration is another process; without a pipeline there is none."""
-    wait_for(lambda: children(shop))
-    [before] = children(shop)
+    [before] = until(lambda: children(shop))
     shop.redeclare("every_s: 0.2", "every_s: 0.3")
     shop.served.send_signal(signal.SIGHUP)
-    wait_for(lambda: [child.pid for child in children(shop)] not in ([before.pid], []))
+    until(lambda: [child.pid for child in children(shop)] not in ([before.pid], []))
     shop.redeclare("pipeline: {every_s: 0.3}\n", "")
     shop.served.send_signal(signal.SIGHUP)
-    wait_for(lambda: children(shop) == [])
-    wait_for(lambda: state(shop)["state"] == "none")
+    until(lambda: children(shop) == [])
+    until(lambda: state(shop)["state"] == "none")
+
+
+def test_no_file_of_the_current_folder_is_a_module(till, tmp_path_factory, monkeypatch):
+    """Named as modules are, they are imported by none of the processes; what ``PYTHONPATH`` says is heeded."""
+    shadows = Shadows(tmp_path_factory.mktemp("shadows"), monkeypatch)
+    with serve_workspace(till.folder):
+        till.make(5)
+        until(lambda: written(till) == 5)
+    assert shadows.begun("pipeline.continuous")
+    assert shadows.begun("serving.clerk")
+    assert not shadows.imported

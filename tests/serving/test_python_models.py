@@ -16,6 +16,7 @@ from brownfield.host import data_mib
 from brownfield.model import Environments
 from harness.harmful import HARM
 from harness.python_models import bundle_class, bundle_harmful
+from harness.waiting import until
 from harness.wheels import downloaded, lock_of
 
 pytestmark = pytest.mark.full
@@ -162,12 +163,8 @@ def test_f11_a_model_that_leaks_is_replaced_and_nobody_fails(harmful_workspace, 
         assert time.monotonic() < ends
         assert running.predict([HARM["leak"], 0, 0, 0])["prediction"]["y"] in ([915.0], [0.5])
     wait_until_back(running, callers)
-    while not events(running, "BF-SRV-RECYCLED") or running.model_pids() in ([before], []):
-        assert time.monotonic() < ends
-        time.sleep(0.05)
-    while len(running.model_pids()) > 1:
-        assert time.monotonic() < ends
-        time.sleep(0.05)
+    until(lambda: events(running, "BF-SRV-RECYCLED"))
+    until(lambda: len(running.model_pids()) == 1 and running.model_pids() != [before])
     seen = len(callers.history)
     callers.wait_for(by_model, since=seen)
     callers.end()
@@ -223,10 +220,7 @@ def test_f05_a_poison_request_is_blocked_on_every_gateway(harmful_workspace, ser
     for name in ("bf-gateway-0", "bf-gateway-1", "bf-gateway-2"):
         killed = running.pid_of(name)
         os.kill(killed, signal.SIGKILL)
-        ends = time.monotonic() + 60
-        while running.pid_of(name) in (0, killed) or gateways(running) < 3:
-            assert time.monotonic() < ends
-            time.sleep(0.05)
+        until(lambda name=name, killed=killed: running.pid_of(name) not in (0, killed) and gateways(running) == 3)
     assert {running.predict(poison)["decision"]["cause"] for _ in range(12)} <= {"poison"}
     assert len(events(running, "BF-WRK-ENDED")) == deaths
 
@@ -293,12 +287,9 @@ def test_f04_a_crash_loop_is_quarantined_and_the_previous_version_serves(risk, s
     assert running.predict([1, 2, 3, 4])["decision"]["version"] == "1"
     declaration.write_text(text.replace("bundles/1", "bundles/2"))
     os.kill(running.pid, signal.SIGHUP)
-    ends = time.monotonic() + 90
-    while not events(running, "BF-SRV-RELOADED"):
-        assert time.monotonic() < ends
-        time.sleep(0.05)
+    until(lambda: events(running, "BF-SRV-RELOADED"), 90)
     assert running.predict([0, 2, 3, 4])["decision"]["version"] == "2"
-    asked = 0
+    asked, ends = 0, time.monotonic() + 90
     while not events(running, "BF-WRK-QUARANTINED"):
         assert time.monotonic() < ends
         asked += 1

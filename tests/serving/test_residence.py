@@ -11,6 +11,7 @@ from brownfield.serving import residence as residence_module
 from brownfield.serving.loading import Loaded, LoadGate
 from brownfield.serving.residence import Residence
 from brownfield.serving.workers.keeper import WorkerState
+from harness.waiting import eventually
 
 
 class Keeper:
@@ -283,7 +284,7 @@ def test_demand_fades(clock):
 
 def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, monkeypatch):
     """To whoever asked by hand, and in its state; a request has it tried again after a pause."""
-    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.3)
     made = residence(clock, model("a", refuses=StartFailed("no such operator", cause="load")))
 
     async def run():
@@ -297,10 +298,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, 
         made.want("a")
         assert made.models["a"].loading is None, "nobody has it tried again at once"
         made.models["a"].loaded.keeper.refuses = None
-        for _ in range(1000):
-            await asyncio.sleep(0.001)
-            if made.told[-1] and made.models["a"].placement.on_demand:
-                break
+        await eventually(lambda: made.told[-1] and made.models["a"].placement.on_demand)
         await wanted(made, "a")
 
     asyncio.run(run())

@@ -3,7 +3,6 @@
 import os
 import signal
 import ssl
-import time
 
 import httpx
 import pytest
@@ -13,6 +12,7 @@ from brownfield.integration import ServingTlsSpec, load_workspace
 from brownfield.serving import Supervisor
 from brownfield.serving.tls import server_context
 from harness.certificates import make_certificate
+from harness.waiting import until
 
 TLS = "serving: {tls: {certificate_file: certificate.pem, key_file: key.pem}}\n"
 
@@ -42,10 +42,7 @@ def test_a_listener_is_encrypted_and_takes_a_new_certificate_on_reload(risk, ser
     before = tmp_path / "before.pem"
     before.write_bytes(old)
     os.kill(running.pid, signal.SIGHUP)
-    until = time.monotonic() + 10
-    while "BF-SRV-RELOADED" not in running.log:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: "BF-SRV-RELOADED" in running.log)
     assert status(running.url, certificate) == 200
     with pytest.raises(httpx.ConnectError):
         status(running.url, before)

@@ -1,7 +1,6 @@
 """The demonstration, whole: what ``make demo`` promises, on the real data."""
 
 import json
-import socket
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from brownfield.workspace.check import check
 from brownfield.workspace.demo import run_demo
 from brownfield.workspace.replay import replay
+from harness.ports import free_port
 
 pytestmark = [
     pytest.mark.full,
@@ -24,10 +24,8 @@ pytestmark = [
 def demonstrated(tmp_path_factory):
     """Run the demonstration once; its folder and summary."""
     folder = tmp_path_factory.mktemp("demo")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     seen = []
-    summary = run_demo(folder, port=port, progress=lambda what, done, total: seen.append((what, done, total)))
+    summary = run_demo(folder, port=free_port(), progress=lambda what, done, total: seen.append((what, done, total)))
     assert seen
     return folder, summary
 

@@ -64,7 +64,7 @@ def serve_workspace(folder: Path, port: int = 0, *, ready_timeout_s: float = 60.
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as errors:
         process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-            [sys.executable, "-c", _PROGRAM, str(folder), str(port)], stdout=subprocess.PIPE, stderr=errors
+            [sys.executable, "-P", "-c", _PROGRAM, str(folder), str(port)], stdout=subprocess.PIPE, stderr=errors
         )
     try:
         yield Background(_first_line(process, ready_timeout_s), process)

@@ -246,7 +246,7 @@ class Lookups:
         self._started_at_s = now_s
         try:
             self._reader = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-                [sys.executable, "-m", "brownfield.data.pipeline.refresh", str(self._workspace.folder)],
+                [sys.executable, "-P", "-m", "brownfield.data.pipeline.refresh", str(self._workspace.folder)],
                 stdin=subprocess.PIPE,
             )
         except OSError as error:

@@ -84,6 +84,7 @@ class _Pipeline:
         self.status.state = "starting"
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # no file of the current folder is a module; PYTHONPATH is heeded
             "-m",
             _PROGRAM,
             str(self._folder),

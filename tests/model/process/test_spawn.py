@@ -13,7 +13,8 @@ import pytest
 
 from brownfield import confinement as sandbox_module
 from brownfield.errors import WorkerUnavailable
-from brownfield.model.process import ModelProcess, Program, SandboxPolicy, StartFailed, Zygote, call
+from brownfield.model.process import ModelProcess, Program, SandboxPolicy, StartFailed, call
+from harness.processes import MODEL, descendants
 
 
 def test_a_started_model_says_what_it_is(start) -> None:
@@ -92,7 +93,7 @@ def test_f26_a_model_that_does_not_load_is_refused(tmp_path, how) -> None:
     assert refusal.value.cause == "load"
     assert "INVALID_PROTOBUF" in str(refusal.value)
     assert isinstance(refusal.value, WorkerUnavailable)
-    assert _children(**how) == []
+    assert descendants(os.getpid(), MODEL) == []
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -102,7 +103,7 @@ def test_f12_too_little_memory_ends_only_the_child(memory_mib, tmp_path, model_f
     with pytest.raises(StartFailed) as refusal:
         ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", memory_mib=memory_mib, **how)
     assert refusal.value.cause == "memory"
-    assert _children(**how) == []
+    assert descendants(os.getpid(), MODEL) == []
 
 
 def test_a_model_that_takes_too_long_to_load_is_refused(tmp_path, model_folder) -> None:
@@ -110,7 +111,7 @@ def test_a_model_that_takes_too_long_to_load_is_refused(tmp_path, model_folder) 
     with pytest.raises(StartFailed) as refusal:
         ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", ready_timeout_s=0.001)
     assert refusal.value.cause == "timeout"
-    assert _children() == []
+    assert descendants(os.getpid(), MODEL) == []
 
 
 def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> None:
@@ -160,7 +161,7 @@ def test_f15_no_orphan_outlives_its_parent(name, how, tmp_path, model_folder) ->
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    child.wait(timeout=5)
+    child.wait(timeout=60)
 
 
 PARENT = """
@@ -198,9 +199,3 @@ def test_complaints_keep_the_end_only(start) -> None:
     for _ in range(3):
         process._complaints._kept = (process._complaints._kept + b"x" * 10000)[-16 * 1024 :]
     assert len(process.complaints) == 16 * 1024
-
-
-def _children(zygote: Zygote | None = None) -> list[psutil.Process]:
-    parents = [os.getpid(), *([zygote.pid] if zygote else [])]
-    found = [child for parent in parents for child in psutil.Process(parent).children()]
-    return [child for child in found if "child/__main__.py" in " ".join(child.cmdline())]
