@@ -193,6 +193,25 @@ def test_memory_is_bounded_and_losses_are_counted(journal):
     assert (len(kept._buffer), kept.dropped) == (100, 150)
 
 
+def test_many_decisions_are_written_by_portions(journal, folder, monkeypatch):
+    """Brought into columns at once they would hold up other threads; a portion that is refused costs no other."""
+    kept = journal(JournalPolicy(envelopes_per_s=10**9))
+    for number in range(300):
+        assert kept.has_many == (number >= 64)
+        kept.append(decision(number), {}, 1)
+    write, sizes = kept._segments.write, []
+
+    def second_fails(batch):
+        sizes.append(batch.num_rows)
+        return len(sizes) != 2 and write(batch)
+
+    monkeypatch.setattr(kept._segments, "write", second_fails)
+    kept.flush()
+    assert (sizes, kept.dropped, kept.has_many) == ([128, 128, 44], 128, False)
+    whole = [f"{number:016x}" for number in (*range(128), *range(256, 300))]
+    assert read_journal(folder)["decision"].to_pylist() == whole
+
+
 def test_segments_rotate_by_age_and_size(journal, folder, clock):
     """A segment ends when it is old or large enough; all of them are read as one, in order of time."""
     kept = journal(JournalPolicy(segment_s=60, segment_mib=0.001))

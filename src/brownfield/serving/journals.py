@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Journals"]
 
 _FLUSH_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.1  # where many are kept: all of a second at once would hold callers up for ten milliseconds
 
 
 class Journals:
@@ -51,10 +52,15 @@ class Journals:
         return record
 
     async def keep_flushing(self) -> None:
-        """Write what was kept, every second."""
+        """Write what was kept every second, and sooner where there is much."""
+        looks = round(_FLUSH_EVERY_S / _LOOK_EVERY_S)
         while True:
-            await asyncio.sleep(_FLUSH_EVERY_S)
-            await asyncio.to_thread(self._each, Journal.flush)
+            for look in range(1, looks + 1):
+                await asyncio.sleep(_LOOK_EVERY_S)
+                if look == looks:
+                    await asyncio.to_thread(self._each, Journal.flush)
+                elif any([journal.has_many for journal in self._open.values()]):
+                    await asyncio.to_thread(self._each, _flush_many)
 
     def close(self) -> None:
         """Write what is left."""
@@ -63,3 +69,8 @@ class Journals:
     def _each(self, action: Callable[[Journal], None]) -> None:
         for journal in tuple(self._open.values()):
             action(journal)
+
+
+def _flush_many(journal: Journal) -> None:
+    if journal.has_many:
+        journal.flush()

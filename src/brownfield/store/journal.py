@@ -55,6 +55,7 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few 
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
+_PORTION = 128  # decisions that are written together: other threads wait while they are brought into columns
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
@@ -154,12 +155,20 @@ class Journal:
         self._quota -= 1
         self._buffer.append((self._clock.now_utc(), decision, latency_us, rows, rate, kept))
 
+    @property
+    def has_many(self) -> bool:
+        """Whether so many decisions wait that they had better be written now."""
+        return len(self._buffer) >= _PORTION // 2
+
     def flush(self) -> None:
         """Write what was appended; a disk that refuses costs these decisions and nothing else."""
         with self._flushing:
-            entries = [self._buffer.popleft() for _ in range(len(self._buffer))]
-            if entries and not self._segments.write(_batch(entries)):
-                self.dropped += len(entries)
+            left = len(self._buffer)
+            while left:
+                entries = [self._buffer.popleft() for _ in range(min(left, _PORTION))]
+                left -= len(entries)
+                if not self._segments.write(_batch(entries)):
+                    self.dropped += len(entries)
             self._segments.rotate_when_due()
 
     def close(self) -> None:
