@@ -193,6 +193,7 @@ def test_memory_is_bounded_and_losses_are_counted(journal):
     assert (len(kept._buffer), kept.dropped) == (100, 150)
 
 
+@pytest.mark.inside
 def test_many_decisions_are_written_by_portions(journal, folder, monkeypatch):
     """Brought into columns at once they would hold up other threads; a portion that is refused costs no other."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9))

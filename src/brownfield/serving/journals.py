@@ -59,7 +59,7 @@ class Journals:
                 await asyncio.sleep(_LOOK_EVERY_S)
                 if look == looks:
                     await asyncio.to_thread(self._each, Journal.flush)
-                elif any([journal.has_many for journal in self._open.values()]):
+                elif any(journal.has_many for journal in self._open.values()):
                     await asyncio.to_thread(self._each, _flush_many)
 
     def close(self) -> None:
