@@ -11,8 +11,10 @@ loaded in turns, so the ratios hold although the figures move. Load generator an
 p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
-reached, ours and the peers, over 512 connections; goodput, latencies of answers and of refusals, memory. With fewer
+reached, ours and the peers, over 256 connections; goodput, latencies of answers and of refusals, memory. With fewer
 connections requests wait for one of them at the generator, where no server sees them; that wait is in the figures.
+The generator's limit is what it reaches beside the bare door, which does nothing else, on the cores that they share:
+no more is offered to anybody.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.
 
 ``--cpus awake``, the default, keeps idle CPUs from sleeping during the whole run, for every server alike, as ours does
@@ -59,7 +61,7 @@ from serving_models import MODELS, Model, lay_out
 HERE = Path(__file__).resolve().parent
 APPS = HERE / "peers"
 OURS = "brownfield"
-CONNECTIONS = 512
+CONNECTIONS = 256
 """Of the open loop."""
 INTERPRETED = "interpreted"
 SOURCE = HERE.parent / "src"
@@ -388,10 +390,11 @@ def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[s
 
 def overload(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
     """Send an open load of a half, once, twice and ten times of what each server reaches."""
-    limit = results.measured("generator", lambda: {"own_limit_per_s": own_limit()})["own_limit_per_s"]
+    limits = results.measured("generator", partial(_limits, options.peers))
+    limit = limits["beside_bare_per_s"]
     print(
-        f"\n{model.name}, open loop; the generator alone reaches {limit:,.0f}/s; deadline {model.deadline_ms} ms; "
-        f"{CONNECTIONS} connections"
+        f"\n{model.name}, open loop; the generator reaches {limits['echo_per_s']:,.0f}/s of an echo and {limit:,.0f}/s "
+        f"of the bare door, its limit; deadline {model.deadline_ms} ms; {CONNECTIONS} connections"
     )
     header = "".join(
         f"{text:>11}" for text in ("offered", "model/s", "p50", "p99", "fallback p99", "refused p99", "lost")
@@ -413,6 +416,21 @@ def overload(model: Model, servers: dict[str, Server], options: argparse.Namespa
                 },
             )
             print(_overload_line(f"{name} {times}x", figures))
+
+
+def _limits(peers: Path) -> dict[str, float]:
+    """Measure what the generator reaches of an echo, and of the bare door when it asks for more than that bears."""
+    model = MODELS["m1"]()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.onnx").write_bytes(model.onnx)
+        bare = _started("bare", model, Path(folder), model.deadline_ms, peers)
+        try:
+            rates = [
+                open_loop(Load(bare.url, bare.body, 250_000, 3, CONNECTIONS, timeout_s=3))["rates"] for _ in range(3)
+            ]
+        finally:
+            _end(bare.process)
+    return {"echo_per_s": own_limit(), "beside_bare_per_s": statistics.median(each["model"] for each in rates)}
 
 
 def _capacity(model: Model, server: Server, seconds: float) -> float:

@@ -39,6 +39,31 @@ def test_an_unknown_model_is_learned_from_its_calls(time_us, least, most):
     assert least <= curve.cap <= most
 
 
+@pytest.mark.parametrize("rows", [2, 4, 8, 16])
+def test_a_stall_in_the_first_call_of_a_size_is_forgotten(rows):
+    """A size that seemed slow once is tried again after some hundred calls, and the cap grows where that pays."""
+    curve = CostCurve(most_rows=32)
+    stalled = False
+    for _ in range(3000):
+        now = curve.cap
+        stall = now >= rows and not stalled
+        stalled = stalled or stall
+        curve.observe(now, 5_000_000 if stall else 4_000 + 125 * now)
+    assert stalled
+    assert curve.cap >= 24
+
+
+def test_what_does_not_pay_is_seldom_tried_again():
+    """Of a transformer's calls one in a hundred at most is larger than pays."""
+    curve = CostCurve({1: 7307, 8: 48_786, 32: 208_788}, most_rows=32)
+    caps = []
+    for _ in range(5000):
+        caps.append(curve.cap)
+        curve.observe(curve.cap, round(7_307_000 + (curve.cap - 1) * 5_900_000))
+    assert sum(cap > 8 for cap in caps) <= 50
+    assert min(caps) >= 2
+
+
 def test_a_curve_of_another_machine_is_corrected():
     """What fit measured is where it starts, not where it ends."""
     curve = CostCurve({1: 10, 8: 80, 32: 320})

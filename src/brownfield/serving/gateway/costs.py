@@ -14,6 +14,7 @@ _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for ste
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
 _MOST_AT_ONCE = 2  # times what is known: a longer call counts as this long, for it was perhaps a stall of the machine
 _RELEARN_CALLS = 16
+_FORGET_CALLS = 256  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
 _SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
 
@@ -22,7 +23,8 @@ class CostCurve:
     """Time of a call over its rows.
 
     The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
-    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
+    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step. What is
+    known of larger calls than the cap lets be is forgotten after a while, and tried out anew.
 
     Parameters
     ----------
@@ -51,12 +53,13 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_sizes", "cap", "cap_ns")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_seen", "_sizes", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
     ) -> None:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
+        self._seen = [0] * _SIZES  # calls since each was last seen
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -68,6 +71,7 @@ class CostCurve:
         """Learn from a call of ``rows`` rows that took ``run_ns`` nanoseconds in the engine."""
         size = _size(rows)
         known = self._sizes[size]
+        self._seen[size] = 0
         if known is None:
             self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
@@ -78,6 +82,7 @@ class CostCurve:
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
             self._calls = 0
+            self._forget()
             self._choose()
 
     def time_ns(self, rows: int) -> float:
@@ -92,6 +97,13 @@ class CostCurve:
 
     def _points(self) -> list[tuple[float, float]]:
         return [(known[0], known[1]) for known in self._sizes if known is not None]
+
+    def _forget(self) -> None:
+        """Forget sizes that the cap lets nobody ask for any more."""
+        for size in range(_SIZES):
+            self._seen[size] += _RELEARN_CALLS
+            if size > _size(self.cap) and self._seen[size] > _FORGET_CALLS:
+                self._sizes[size] = None
 
     def _choose(self) -> None:
         self.cap = self._best_cap()
