@@ -23,8 +23,8 @@ class CostCurve:
     """Time of a call over its rows.
 
     The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
-    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step. What is
-    known of larger calls than the cap lets be is forgotten after a while, and tried out anew.
+    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
+    What is known of larger calls than the cap lets be is forgotten after a while, and tried out anew.
 
     Parameters
     ----------
