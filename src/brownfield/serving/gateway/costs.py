@@ -14,7 +14,7 @@ _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for ste
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
 _MOST_AT_ONCE = 2  # times what is known: a longer call counts as this long, for it was perhaps a stall of the machine
 _RELEARN_CALLS = 16
-_FORGET_CALLS = 256  # without one of its size: what is known of it may have been a stall, or another machine's
+_FORGET_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
 _SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
 
@@ -53,13 +53,14 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_seen", "_sizes", "cap", "cap_ns")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_seen", "_sizes", "_tried", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
     ) -> None:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
         self._seen = [0] * _SIZES  # calls since each was last seen
+        self._tried = [False] * _SIZES  # whether a call of each was ever made
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -73,6 +74,9 @@ class CostCurve:
         known = self._sizes[size]
         self._seen[size] = 0
         if known is None:
+            if not self._tried[size]:  # engines plan and take memory at the first call: it tells nothing of the next
+                self._tried[size] = True
+                return
             self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
             self._choose()
