@@ -1,5 +1,7 @@
 """How many rows of a call pay."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,21 +48,21 @@ def test_stalls_in_the_first_calls_of_a_size_are_forgotten(rows):
     stalls = 0
     for _ in range(3000):
         now = curve.cap
-        stall = now >= rows and stalls < 2
+        stall = now >= rows and stalls < 3
         stalls += stall
         curve.observe(now, 5_000_000 if stall else 4_000 + 125 * now)
-    assert stalls == 2
+    assert stalls == 3
     assert curve.cap >= 24
 
 
-def test_the_first_call_of_a_size_tells_nothing():
+def test_the_first_calls_of_a_size_tell_nothing():
     """An engine that takes four times as long for each number of rows at first is shared as it is to be afterwards."""
     curve = CostCurve(most_rows=32)
-    seen = set()
-    for _ in range(60):
+    seen = Counter()
+    for _ in range(80):
         now = curve.cap
-        curve.observe(now, (4 if now not in seen else 1) * (5_100_000 + 3_600_000 * now))
-        seen.add(now)
+        curve.observe(now, (4 if seen[now] < 2 else 1) * (5_100_000 + 3_600_000 * now))
+        seen[now] += 1
     assert 8 <= curve.cap <= 32
 
 
@@ -128,7 +130,8 @@ def test_a_request_of_thousands_of_rows_is_not_looked_at_row_by_row(monkeypatch)
     """What the loop pays for a curve does not grow with the largest call that was seen."""
     curve = CostCurve(most_rows=512)
     curve.observe(1, 10_000)
-    curve.observe(10_000, 5_000_000)
+    for _ in range(2):
+        curve.observe(10_000, 5_000_000)
     looked = []
     monkeypatch.setattr(costs, "_time_ns", lambda _, rows: looked.append(rows) or 1000.0 * rows)
     curve.observe(10_000, 5_000_000)

@@ -13,6 +13,7 @@ _SIZES = 10  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the
 _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for step in range(4)))
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
 _MOST_AT_ONCE = 2  # times what is known: a longer call counts as this long, for it was perhaps a stall of the machine
+_FIRST_CALLS = 2  # of a size: engines plan and take memory in them (47 ms for two rows that take 13 afterwards)
 _RELEARN_CALLS = 16
 _FORGET_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
@@ -60,7 +61,7 @@ class CostCurve:
     ) -> None:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
         self._seen = [0] * _SIZES  # calls since each was last seen
-        self._tried = [False] * _SIZES  # whether a call of each was ever made
+        self._tried = [0] * _SIZES  # calls of each before its cost was known
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -74,8 +75,8 @@ class CostCurve:
         known = self._sizes[size]
         self._seen[size] = 0
         if known is None:
-            if not self._tried[size]:  # engines plan and take memory at the first call: it tells nothing of the next
-                self._tried[size] = True
+            self._tried[size] += 1
+            if self._tried[size] <= _FIRST_CALLS:
                 return
             self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
