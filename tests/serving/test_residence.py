@@ -84,6 +84,12 @@ def model(name, mib=100.0, *, keep=False, **options):
     )
 
 
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch):
+    """No process of this machine is measured: it may well have one of the number that a test names."""
+    monkeypatch.setattr(residence_module, "pss_mib", lambda _: 0.0)
+
+
 def residence(clock, *models, cap_mib=250.0):
     """A residence in which every loaded model takes what its probe said."""
     told = []

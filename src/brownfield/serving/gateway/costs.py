@@ -12,8 +12,7 @@ __all__ = ["CostCurve", "curve_of"]
 _SIZES = 10  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
 _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for step in range(4)))
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
-_MOST_AT_ONCE = 2  # times what is known: a longer call counts as this long, for it was perhaps a stall of the machine
-_FIRST_CALLS = 2  # of a size: engines plan and take memory in them (47 ms for two rows that take 13 afterwards)
+_FIRST_CALLS = 3  # of a size: engines plan and take memory in them (47 ms for two rows that take 13 afterwards)
 _RELEARN_CALLS = 16
 _FORGET_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
@@ -25,7 +24,7 @@ class CostCurve:
 
     The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
     the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
-    What is known of larger calls than the cap lets be is forgotten after a while, and tried out anew.
+    What is known of the next larger calls is forgotten after a while, and tried out anew.
 
     Parameters
     ----------
@@ -54,14 +53,14 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_seen", "_sizes", "_tried", "cap", "cap_ns")
+    __slots__ = ("_calls", "_counted", "_deadline_ns", "_most_rows", "_seen", "_sizes", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
     ) -> None:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
         self._seen = [0] * _SIZES  # calls since each was last seen
-        self._tried = [0] * _SIZES  # calls of each before its cost was known
+        self._counted = [0] * _SIZES  # calls of each, the first few
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -75,15 +74,15 @@ class CostCurve:
         known = self._sizes[size]
         self._seen[size] = 0
         if known is None:
-            self._tried[size] += 1
-            if self._tried[size] <= _FIRST_CALLS:
-                return
             self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
             self._choose()
             return
+        self._counted[size] += 1
+        if self._counted[size] < _FIRST_CALLS and run_ns / rows < known[1] / known[0]:
+            known[0], known[1] = float(rows), float(run_ns)
         known[0] += _WEIGHT * (rows - known[0])
-        known[1] += _WEIGHT * (min(float(run_ns), _MOST_AT_ONCE * known[1]) - known[1])
+        known[1] += _WEIGHT * (run_ns - known[1])
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
             self._calls = 0
@@ -104,10 +103,10 @@ class CostCurve:
         return [(known[0], known[1]) for known in self._sizes if known is not None]
 
     def _forget(self) -> None:
-        """Forget sizes that the cap lets nobody ask for any more."""
+        """Forget the sizes next to the cap that nobody asks for; what single large requests taught is kept."""
         for size in range(_SIZES):
             self._seen[size] += _RELEARN_CALLS
-            if size > _size(self.cap) and self._seen[size] > _FORGET_CALLS:
+            if _size(self.cap) < size <= _size(2 * self.cap) and self._seen[size] > _FORGET_CALLS:
                 self._sizes[size] = None
 
     def _choose(self) -> None:
