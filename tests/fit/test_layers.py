@@ -126,7 +126,7 @@ def test_an_int8_that_is_wrong_in_one_layer_is_saved(one_bad_layer, rows, tmp_pa
         folder=tmp_path / "fit",
         tried=[Recipe(kind="as_is"), GEMMS],
         run_in=[],
-        time_limit_s=120.0,
+        time_limit_s=600.0,
     )
     by_name = {row.candidate.name: row for row in fit.rows}
     assert by_name[GEMMS.name].accuracy.drop.lower > 0.05
