@@ -13,7 +13,7 @@ import pytest
 from brownfield.errors import BundleRefused
 from brownfield.model import ServedSession
 from brownfield.model.probe import PROBE_RULES, probe
-from harness.processes import MODEL, descendants
+from harness.processes import MODEL, command_of, descendants
 from harness.waiting import until
 
 BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
@@ -152,11 +152,7 @@ def test_whole_numbers_and_texts_must_be_equal(bundle) -> None:
 
 def _children() -> list[psutil.Process]:
     """Processes of the probe; models that servers of other tests hold are no children of this process."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.pid in {each.pid for each in descendants(os.getpid(), MODEL)}
-    ]
+    return [child for child in psutil.Process().children() if MODEL in command_of(child)]
 
 
 def test_every_rule_stands_in_the_documentation() -> None:

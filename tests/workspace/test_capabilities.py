@@ -90,6 +90,8 @@ def test_the_command_tries_this_host(tmp_path) -> None:
     )
     told = json.loads(done.stdout)
     states = {each["name"]: each["state"] for each in told["capabilities"]}
-    assert states["onnxruntime"] == states["numpy"] == states["int8"] == "works"
+    assert states["onnxruntime"] == states["numpy"] == states["int8"] == states["cpu wake"] == "works"
+    [wake] = [each["detail"] for each in told["capabilities"] if each["name"] == "cpu wake"]
+    assert float(wake.split(" us ")[0]) >= 0
     assert done.returncode == (1 if told["findings"] else 0)
     assert set(states) >= {name for names in EXTRAS.values() for name in names}

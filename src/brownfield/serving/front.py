@@ -108,7 +108,7 @@ class Front:
         self._prepared: tuple[Board, Lookups] | None = None
         self._taking = asyncio.Lock()
         self._counted: dict[str, int] = {}
-        self._ending = self._hurried = False
+        self._ending = False
 
     def run(self, listener: socket.socket, life: int, health: socket.socket | None = None) -> int:
         """Answer on a bound socket until it is told to end; the exit status.
@@ -180,7 +180,7 @@ class Front:
         self._door = Door(self.handler, limits=http_limits(self._declared.spec), tls=self._tls)
         await self._door.start(listener)
         await self._ended.wait()
-        await self._door.drain(0.0 if self._hurried else self._drain_s)
+        await self._door.drain(self._drain_s)
 
     def _draw(self, declared: Declared, lookups: Lookups, earlier: Board | None = None) -> Board:
         return Board(
@@ -197,7 +197,6 @@ class Front:
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second."""
         if self._ending:
-            self._hurried = True
             self._ended.set()
             if hasattr(self, "_door"):
                 self._door.abort()

@@ -53,14 +53,14 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_counted", "_deadline_ns", "_most_rows", "_seen", "_sizes", "cap", "cap_ns")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_repeated", "_sizes", "_unseen", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
     ) -> None:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
-        self._seen = [0] * _SIZES  # calls since each was last seen
-        self._counted = [0] * _SIZES  # calls of each, the first few
+        self._unseen = [0] * _SIZES  # calls since one of each
+        self._repeated = [0] * _SIZES  # calls of each beyond its first
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -72,14 +72,14 @@ class CostCurve:
         """Learn from a call of ``rows`` rows that took ``run_ns`` nanoseconds in the engine."""
         size = _size(rows)
         known = self._sizes[size]
-        self._seen[size] = 0
+        self._unseen[size] = 0
         if known is None:
             self._sizes[size] = [float(rows), float(run_ns)]
             self._calls = 0
             self._choose()
             return
-        self._counted[size] += 1
-        if self._counted[size] < _FIRST_CALLS and run_ns / rows < known[1] / known[0]:
+        self._repeated[size] += 1
+        if self._repeated[size] < _FIRST_CALLS and run_ns / rows < known[1] / known[0]:
             known[0], known[1] = float(rows), float(run_ns)
         known[0] += _WEIGHT * (rows - known[0])
         known[1] += _WEIGHT * (run_ns - known[1])
@@ -105,8 +105,8 @@ class CostCurve:
     def _forget(self) -> None:
         """Forget the sizes next to the cap that nobody asks for; what single large requests taught is kept."""
         for size in range(_SIZES):
-            self._seen[size] += _RELEARN_CALLS
-            if _size(self.cap) < size <= _size(2 * self.cap) and self._seen[size] > _FORGET_CALLS:
+            self._unseen[size] += _RELEARN_CALLS
+            if _size(self.cap) < size <= _size(2 * self.cap) and self._unseen[size] > _FORGET_CALLS:
                 self._sizes[size] = None
 
     def _choose(self) -> None:
