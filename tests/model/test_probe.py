@@ -17,6 +17,12 @@ from harness.processes import MODEL, command_of, descendants
 from harness.waiting import until
 
 BATCHED = "g (float[n,2] x) => (float[n,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
+AT_MOST_FOUR = (
+    "g (float[n,2] x) => (float[n,2] y)"
+    " <float ten = {10.0}, float[4] ones = {1.0, 1.0, 1.0, 1.0}, int64 one = {1}>"
+    " { ten_x = Mul(x, ten) rows = Shape <end = 1> (x) last = Sub(rows, one) each = Gather(ones, last)"
+    " y = Mul(ten_x, each) }"
+)
 ENDLESS = (
     "g (int64[n] x) => (int64[n] y) <bool go = {1}, int64 one = {1}, int64 most = {1000000000000}> {"
     " y = Loop(most, go, x) <body = b (int64 i, bool c, int64[n] v) => (bool d, int64[n] w)"
@@ -48,6 +54,15 @@ def test_a_model_that_answers_as_before_passes(bundle) -> None:
     assert report.peak_mib > 10
     assert report.hello.threads == 1
     assert not _children()
+
+
+def test_calls_of_more_and_more_records_are_timed(bundle) -> None:
+    """What batching brings is known before anybody asks; a size that fails ends that, and is no fault of the model."""
+    x = np.arange(6, dtype="f4").reshape(3, 2)
+    curve_us = probe(bundle(BATCHED, {"x": x}, {"y": x * 10})).cost_curve_us
+    assert list(curve_us) == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert all(time_us >= 1 for time_us in curve_us.values())
+    assert list(probe(bundle(AT_MOST_FOUR, {"x": x}, {"y": x * 10})).cost_curve_us) == [1, 2, 4]
 
 
 def test_small_differences_of_the_arithmetic_pass(bundle) -> None:

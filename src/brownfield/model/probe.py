@@ -8,7 +8,7 @@ than when the bundle was made. Whatever it does, it does it confined, and the pr
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from brownfield.errors import BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
-from brownfield.model.process import Hello, ModelProcess, Program, RunFailed, SandboxPolicy, StartFailed, Zygote, call
+from brownfield.errors import BrownfieldError, BundleRefused, DeadlineExceeded, ModelFailed, WorkerUnavailable
+from brownfield.model.process import (
+    Caller,
+    Hello,
+    ModelProcess,
+    Program,
+    RunFailed,
+    SandboxPolicy,
+    StartFailed,
+    Zygote,
+    call,
+)
 from brownfield.model.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -41,6 +51,9 @@ PROBE_RULES: Mapping[str, str] = {
 """Identifier to meaning."""
 
 _ROWS_ALONE = 4
+_CURVE_S = 0.25  # that trying calls of more and more records may take
+_CURVE_ROWS = 128
+_CALLS_OF_A_SIZE = 3  # of which the quickest counts: engines plan and take memory in the first
 _RTOL, _ATOL = 1e-3, 1e-5
 _BF16_TOLERANCE = 2.0**-6
 
@@ -82,6 +95,9 @@ class ProbeReport:
     batch_isolated
         Whether records answered alone and in a batch agree: False means that requests must never share a batch
         (start it with ``max_batch_rows=1``). None when the model takes no batches, or fewer than two golden records.
+    cost_curve_us
+        Microseconds in the engine by the records of a call: of 1, 2, 4, ... as far as a quarter of a second went.
+        Empty when the model takes no batches, and without golden records.
     warnings
         What the host lacks to confine it, and the like.
     """
@@ -92,6 +108,7 @@ class ProbeReport:
     peak_mib: float
     largest_difference: float
     batch_isolated: bool | None
+    cost_curve_us: Mapping[int, float]
     warnings: tuple[str, ...]
 
 
@@ -157,8 +174,9 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
         peak_mib = process.resident_mib
+        curve_us = _cost_curve_us(process, golden.inputs) if golden is not None else {}
     warnings += [f"a Python model tried in vain: {attempt}" for attempt in process.attempts]
-    return ProbeReport(process.hello, load_s, answer_s, peak_mib, difference, isolated, tuple(warnings))
+    return ProbeReport(process.hello, load_s, answer_s, peak_mib, difference, isolated, curve_us, tuple(warnings))
 
 
 def _check_signature(bundle: _Bundle, hello: Hello) -> None:
@@ -261,6 +279,24 @@ def _isolated(
             if not _agree(together[name][row : row + 1], answer, *tolerance):
                 return False
     return True
+
+
+def _cost_curve_us(process: ModelProcess, inputs: Tensors) -> dict[int, float]:
+    """Time calls of more and more records, golden ones over and over; a size that fails ends it and is no fault."""
+    curve_us: dict[int, float] = {}
+    golden_rows = len(next(iter(inputs.values()), ()))
+    if not process.hello.batched or not golden_rows:
+        return curve_us
+    ends = time.monotonic() + _CURVE_S
+    rows, next_us = 1, 0.0
+    with suppress(BrownfieldError), Caller(process.socket_path, timeout_s=_CURVE_S) as caller:
+        while rows <= _CURVE_ROWS and time.monotonic() + _CALLS_OF_A_SIZE * next_us / 1e6 < ends:
+            chosen = np.arange(rows) % golden_rows
+            tensors = {name: array[chosen] for name, array in inputs.items()}
+            times_us = [caller.ask(tensors, timeout_s=_CURVE_S).run_us for _ in range(_CALLS_OF_A_SIZE)]
+            curve_us[rows] = float(max(1, min(times_us)))
+            rows, next_us = 2 * rows, 2 * curve_us[rows]
+    return curve_us
 
 
 def _agree(expected: NDArray[Any], got: NDArray[Any], rtol: float, atol: float) -> bool:

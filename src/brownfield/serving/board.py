@@ -165,7 +165,10 @@ class Board:
         if not placement.fingerprint:
             return None
         earlier = self._asked.get(placement.integration)
+        spec = self.declared.spec.integrations[base_of(placement.integration)]
         if earlier is not None and earlier.fingerprint == placement.fingerprint:
+            if earlier.version.costs is not None:
+                earlier.version.costs.keep_within(_deadline_ns(spec))
             return earlier
         bundles = self.declared.bundles
         try:
@@ -178,7 +181,6 @@ class Board:
         name, fingerprint = placement.integration, placement.fingerprint
         retries = RetryBudget()
         pool = WorkerPool(retries, sentinel=_sentinel(bundle, placement), label=f"{name} {bundle.version}")
-        spec = self.declared.spec.integrations[base_of(placement.integration)]
         version = _made(bundle, pool, spec, placement, retries)
         if self.declared.spec.serving.gateways > 1:  # a single one sees all, and judges at once
             version.poison.on_report = lambda report, digests: self._tell(
@@ -232,9 +234,13 @@ def _made(
 ) -> Version:
     """Make what the prediction path asks of a bundle."""
     row_cap = _row_cap(bundle, placement)
-    curve = curve_of(bundle.provenance)
-    costs = CostCurve(curve, deadline_ns=spec.fallback.deadline_ms * 1_000_000, most_rows=row_cap)
+    curve = placement.cost_curve_us or curve_of(bundle.provenance)  # as it is on this machine, else where it was fitted
+    costs = CostCurve(curve, deadline_ns=_deadline_ns(spec), most_rows=row_cap)
     return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs=costs, retries=retries)
+
+
+def _deadline_ns(spec: "IntegrationSpec") -> int:
+    return spec.fallback.deadline_ms * 1_000_000
 
 
 def _row_cap(bundle: Bundle, placement: "Placement") -> int:

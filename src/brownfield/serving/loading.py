@@ -218,7 +218,12 @@ class Loader:
         program = bundle.program(self._environments)
         async with self._gate.enter(loaded.need_mib):
             report = await asyncio.to_thread(
-                probe, bundle, program=program, memory_mib=loaded.memory_mib, zygote=self._zygote
+                probe,
+                bundle,
+                program=program,
+                memory_mib=loaded.memory_mib,
+                threads=loaded.threads,
+                zygote=self._zygote,
             )
         for warning in report.warnings:
             _log.warning(

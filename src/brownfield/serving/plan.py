@@ -1,5 +1,6 @@
 """What the manager tells every gateway: which bundle answers for an integration, where its workers are, or why not."""
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -25,6 +26,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         Folder, digest and version of the bundle.
     shares_batches
         Whether requests of different callers may share one call.
+    cost_curve_us
+        Microseconds in the engine by the rows of a call, measured when it was tried; empty where that was not.
     sockets
         Where its processes listen, by the name of the socket.
     on_demand
@@ -41,6 +44,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     version: str = ""
     shares_batches: bool = False
+    cost_curve_us: Mapping[int, float] = {}
     sockets: tuple[str, ...] = ()
     on_demand: bool = False
     load_s: float = 0.0

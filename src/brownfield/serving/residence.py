@@ -136,6 +136,7 @@ class Resident:
             digest=bundle.digest if bundle is not None else "",
             version=bundle.version if bundle is not None else "",
             shares_batches=loaded.shares_batches,
+            cost_curve_us=loaded.probe.cost_curve_us if loaded.probe is not None else {},
             sockets=(keeper.socket,) if keeper is not None and keeper.socket else (),
             on_demand=not (loaded.keep_loaded or self.held or self.paused) and state in _MAY_BE_WANTED,
             load_s=keeper.load_s if keeper is not None else 0.0,

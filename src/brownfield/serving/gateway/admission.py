@@ -5,6 +5,7 @@ from brownfield.serving.gateway.costs import CostCurve
 __all__ = ["Admission"]
 
 _WEIGHT = 1 / 16  # of one call in the smoothed times
+_WEIGHT_LATER, _WEIGHT_SOONER = 1 / 4, 1 / 256  # of one answer in what is left for those that come later
 _FEWEST_CALLS, _MOST_CALLS = 2, 4
 _GATEWAY_NS = 20_000  # that a request costs the gateway, about
 
@@ -18,6 +19,9 @@ class Admission:
     estimate and never raise it, and one that was given up tells how long it takes at least.
     An empty queue admits: a wrong estimate heals itself.
 
+    How much later answers come than was estimated is learned too, and is what an estimate must leave of the deadline:
+    an expectile (Newey and Powell, "Asymmetric least squares estimation and testing", 1987), so that few come later.
+
     Parameters
     ----------
     costs
@@ -29,6 +33,8 @@ class Admission:
         Records admitted and not answered yet, those that are with the model included.
     row_ns, call_ns
         Smoothed nanoseconds in the engine per record, and beside it per call.
+    margin_ns
+        Nanoseconds by which answers come later than was estimated, but for few.
 
     Examples
     --------
@@ -43,13 +49,14 @@ class Admission:
     1300000.0
     """
 
-    __slots__ = ("_last_answer_ns", "call_ns", "costs", "row_ns", "waiting_rows")
+    __slots__ = ("_last_answer_ns", "call_ns", "costs", "margin_ns", "row_ns", "waiting_rows")
 
     def __init__(self, costs: CostCurve | None = None) -> None:
         self.costs = costs
         self.waiting_rows = 0
         self.row_ns = 0.0
         self.call_ns = 0.0
+        self.margin_ns = 0.0
         self._last_answer_ns = 0
 
     def wait_ns(self, rows: int, cap: int, calls: int = 0, sent_rows: int = 0) -> float:
@@ -129,6 +136,20 @@ class Admission:
         self.row_ns += _WEIGHT * (run_ns / rows - self.row_ns)
         if busy or beside_ns < self.call_ns:
             self.call_ns += _WEIGHT * (beside_ns - self.call_ns)
+
+    def compare(self, expected_ns: float, now_ns: int) -> None:
+        """Learn from an answer how far it came from when it was expected; monotonic times in nanoseconds.
+
+        Examples
+        --------
+        >>> gate = Admission()
+        >>> for _ in range(100):
+        ...     gate.compare(expected_ns=5_000_000, now_ns=7_000_000)
+        >>> round(gate.margin_ns)
+        2000000
+        """
+        beyond_ns = max(0.0, now_ns - expected_ns) - self.margin_ns
+        self.margin_ns += (_WEIGHT_LATER if beyond_ns > 0 else _WEIGHT_SOONER) * beyond_ns
 
     def give_up(self, rows: int, *, sent_ns: int, now_ns: int) -> None:
         """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""

@@ -62,6 +62,8 @@ class Ask:
         Whether the caller wants no kept answer, and none kept.
     entered_ns
         When it was admitted.
+    expected_ns
+        When the answer was expected then; 0 where nobody was before it.
     priority
         What it is for.
     cause, fallen
@@ -83,6 +85,7 @@ class Ask:
         "deadline_ns",
         "done",
         "entered_ns",
+        "expected_ns",
         "fallen",
         "flow",
         "fresh",
@@ -111,6 +114,7 @@ class Ask:
         self.counted = True
         self.fresh = False
         self.entered_ns = 0
+        self.expected_ns = 0.0
         self.priority = _INTERACTIVE
         self.caller = ""
         self.cause = ""

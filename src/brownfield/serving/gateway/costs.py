@@ -68,6 +68,11 @@ class CostCurve:
             self._sizes[_size(rows)] = [float(rows), time_us * 1000.0]
         self._choose()
 
+    def keep_within(self, deadline_ns: int) -> None:
+        """Go by another deadline from now on; what was learned stays."""
+        self._deadline_ns = deadline_ns
+        self._choose()
+
     def observe(self, rows: int, run_ns: int) -> None:
         """Learn from a call of ``rows`` rows that took ``run_ns`` nanoseconds in the engine."""
         size = _size(rows)

@@ -387,7 +387,10 @@ class Dataplane:
             version.apart.popleft()
         rows = call.rows
         if run_ns >= 0:
-            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=self.now_ns(), run_ns=run_ns)
+            now_ns = self.now_ns()
+            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns)
+            if call.asks[-1].expected_ns:
+                version.admission.compare(call.asks[-1].expected_ns, now_ns)
         elif late:
             version.admission.give_up(rows, sent_ns=call.sent_ns, now_ns=self.now_ns())
         else:

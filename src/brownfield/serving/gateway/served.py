@@ -128,7 +128,7 @@ class Version:
         alone = not self.admission.waiting_rows and (
             rows <= self.call_rows or self.admission.engine_ns(rows) <= left_ns
         )
-        if not alone and not self._in_time(ask, left_ns):
+        if not alone and not self._in_time(ask, left_ns, now_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
 
@@ -138,14 +138,17 @@ class Version:
         cap = self.call_rows
         return 0.8 * self.admission.full_ns(cap) * (len(self.calls) + 1) if self.waiting.rows > cap else 0.0
 
-    def _in_time(self, ask: "Ask", left_ns: float) -> bool:
-        """Whether an answer may be hoped for: of a large request also where nobody is before it."""
+    def _in_time(self, ask: "Ask", left_ns: float, now_ns: int) -> bool:
+        """Whether an answer may be expected in time: of a large request also where nobody is before it."""
         rows, waiting, admission, cap = ask.checked.rows, self.waiting, self.admission, self.call_rows
         left_ns += (-(-rows // cap) - 1) * admission.call_ns  # a large one is one call, not as many as fill the cap
+        left_ns -= min(admission.margin_ns, left_ns / 2)
         calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
-        if admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows) <= left_ns:
-            return True  # even behind everybody
-        return admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows) <= left_ns
+        wait_ns = admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows)  # even behind everybody
+        if wait_ns > left_ns:
+            wait_ns = admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows)
+        ask.expected_ns = now_ns + wait_ns
+        return wait_ns <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
