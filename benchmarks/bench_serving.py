@@ -2,7 +2,8 @@
 
 Every server runs in a process tree of its own, the peers in environments that this script makes with pip under
 ``--peers`` (a peer that cannot be installed or started is left out with the reason). All are alive at the same time and
-loaded in turns, so the ratios hold although the figures move. Load generator and servers share the machine.
+loaded in turns, so the ratios hold although the figures move. Peers that are not loaded are stopped (SIGSTOP): idle,
+LitServe takes a fifth of a core, which would be missing to the others. Load generator and servers share the machine.
 
 ``brownfield`` is what this script imports (``make bench-serving`` gives it the compiled request path), and
 ``interpreted`` the same from its source, where those are two.
@@ -33,6 +34,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -65,6 +67,8 @@ CONNECTIONS = 256
 """Of the open loop."""
 INTERPRETED = "interpreted"
 SOURCE = HERE.parent / "src"
+_SETTLE_S = 0.3
+_FEW_FALLBACKS = 0.01  # of the answers of a closed loop: with more it would not be the model that is measured
 _CLOSED_DEADLINE_MS = 2000  # a closed loop is to count answers of the model, not how quick its fallback is
 
 
@@ -130,14 +134,30 @@ class Server:
     url: str
     body: bytes
 
+    def tree(self) -> list[psutil.Process]:
+        """Its processes, each before those that it started."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
     def memory_mib(self) -> float:
         """Proportional memory of the process tree."""
-        tree = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         total = 0
-        for one in tree:
+        for one in self.tree():
             with contextlib.suppress(psutil.Error):
                 total += one.memory_full_info().pss
         return round(total / 2**20, 1)
+
+    def stop(self) -> None:
+        """Take the processor from all of it."""
+        for one in self.tree():
+            with contextlib.suppress(psutil.Error):
+                one.suspend()
+
+    def go_on(self) -> None:
+        """Give it back, to those first who are watched by the others."""
+        for one in reversed(self.tree()):
+            with contextlib.suppress(psutil.Error):
+                one.resume()
 
 
 class Results:
@@ -238,7 +258,23 @@ def running(
                 print(f"{name} is left out: {results.absent[name]}", flush=True)
                 continue
             stack.callback(_end, servers[name].process)
+        for name in servers.keys() & PEERS.keys():
+            servers[name].stop()
         yield servers
+
+
+@contextlib.contextmanager
+def _going(server: Server) -> Iterator[None]:
+    """Let a peer run while it is measured; ours takes nothing while it is idle, and would replace what stood still."""
+    if server.name not in PEERS:
+        yield
+        return
+    server.go_on()
+    time.sleep(_SETTLE_S)
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Path, *, awake: bool = False) -> Server:
@@ -330,6 +366,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     tree = []
     with contextlib.suppress(psutil.Error):
         tree = psutil.Process(process.pid).children(recursive=True)
+        for one in (*reversed(tree), psutil.Process(process.pid)):
+            one.resume()
     process.terminate()
     try:
         process.wait(15)
@@ -367,10 +405,23 @@ def _told(key: str) -> Iterator[None]:
 
 
 def _wrk(server: Server, connections: int, options: argparse.Namespace) -> dict[str, float]:
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+    ours = server.name in {OURS, INTERPRETED}
+    with _going(server), tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT % server.body.decode())
         script.flush()
-        return load(server.url, Path(script.name), server.process.pid, connections, max(1, round(options.seconds)))
+        before = _fallbacks(server) if ours else 0.0
+        figures = load(server.url, Path(script.name), server.process.pid, connections, max(1, round(options.seconds)))
+        given = _fallbacks(server) - before if ours else 0.0
+    assert given <= _FEW_FALLBACKS * figures["rps"] * options.seconds, f"{given:.0f} answers were the fallback's"
+    return figures
+
+
+def _fallbacks(server: Server) -> float:
+    """Answers that were not the model's so far."""
+    with urllib.request.urlopen(server.url.split("/v2/")[0] + "/metrics") as response:  # noqa: S310 (ours)
+        text = response.read().decode()
+    others = re.findall(r'^brownfield_answers_total\{.*source="(?!model")[^"]*".*\} (\S+)$', text, re.MULTILINE)
+    return sum(map(float, others))
 
 
 def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[str, str]) -> None:
@@ -403,19 +454,21 @@ def overload(model: Model, servers: dict[str, Server], options: argparse.Namespa
     for name, server in servers.items():
         if name in {"bare", INTERPRETED}:
             continue
-        capacity = results.measured(
-            f"capacity {model.name} {name}", lambda server=server: {"per_s": _capacity(model, server, options.seconds)}
-        )["per_s"]
-        for times in (0.5, 1, 2, 10):
-            rate = min(times * capacity, limit)
-            figures = results.measured(
-                f"overload {model.name} {name} {times}x",
-                lambda server=server, rate=rate: {
-                    **open_loop(Load(server.url, server.body, rate, options.overload_seconds, CONNECTIONS)),
-                    "memory_mib": server.memory_mib(),
-                },
-            )
-            print(_overload_line(f"{name} {times}x", figures))
+        with _going(server):
+            capacity = results.measured(
+                f"capacity {model.name} {name}",
+                lambda server=server: {"per_s": _capacity(model, server, options.seconds)},
+            )["per_s"]
+            for times in (0.5, 1, 2, 10):
+                rate = min(times * capacity, limit)
+                figures = results.measured(
+                    f"overload {model.name} {name} {times}x",
+                    lambda server=server, rate=rate: {
+                        **open_loop(Load(server.url, server.body, rate, options.overload_seconds, CONNECTIONS)),
+                        "memory_mib": server.memory_mib(),
+                    },
+                )
+                print(_overload_line(f"{name} {times}x", figures))
 
 
 def _limits(peers: Path) -> dict[str, float]:
@@ -459,7 +512,10 @@ def identity(model: Model, servers: dict[str, Server], options: argparse.Namespa
     if OURS not in servers or model.name != "m1":
         return
     count = 2_000 if options.quick else 100_000
-    figures = results.measured(f"identity {model.name}", lambda: asyncio.run(_distinct(model, servers[OURS], count)))
+    with _going(servers[OURS]):
+        figures = results.measured(
+            f"identity {model.name}", lambda: asyncio.run(_distinct(model, servers[OURS], count))
+        )
     print(f"\n{model.name}: {figures['wrong']} wrong of {figures['asked']:,} distinct questions ({figures['degraded']} "
           "of them by the fallback)")  # fmt: skip
 
