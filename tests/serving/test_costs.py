@@ -55,6 +55,15 @@ def test_stalls_in_the_first_calls_of_a_size_are_forgotten(rows):
     assert curve.cap >= 24
 
 
+def test_stalls_in_all_sizes_are_forgotten_one_after_another():
+    """Where calls of every size beyond one row seemed slow, the next larger one is tried whatever the others say."""
+    curve = CostCurve({1: 8_000, 2: 40_000, 4: 60_000, 8: 112_000}, most_rows=32)
+    assert curve.cap == 1
+    for _ in range(3000):
+        curve.observe(curve.cap, 2_000_000 + 5_000_000 * curve.cap)
+    assert 4 <= curve.cap <= 8
+
+
 def test_the_first_calls_of_a_size_do_not_decide():
     """An engine that takes four times as long for each number of rows at first is shared as it is to be afterwards."""
     curve = CostCurve(most_rows=32)

@@ -13,6 +13,7 @@ class Reply(dict):
     """What a channel resolves to."""
 
     run_us = 7
+    call_rows = 0
 
 
 class Channel:

@@ -25,6 +25,7 @@ class Reply(dict):
     """As a channel gives it."""
 
     run_us = 5
+    call_rows = 0
 
 
 class Channel:

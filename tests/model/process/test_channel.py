@@ -422,3 +422,16 @@ def test_an_answer_says_where_the_time_went(start, run) -> None:
         assert third.queue_us >= second.run_us * 0.9
 
     run(main())
+
+
+def test_an_answer_says_with_how_many_rows_it_was_computed(start, run) -> None:
+    """Its time in the engine is that of all the rows of a call, of which others asked for some."""
+    process = start("rows")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        replies = await asyncio.gather(*(channel.infer({"x": np.zeros((1 + n % 3, 1), "f4")}) for n in range(200)))
+        assert all((reply["y"] == reply.call_rows).all() for reply in replies)
+        assert max(reply.call_rows for reply in replies) > 3
+
+    run(main())

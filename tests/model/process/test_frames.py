@@ -27,11 +27,11 @@ TEXTS = st.lists(st.text(max_size=5), max_size=4).map(lambda texts: np.array(tex
 ARRAYS = st.lists(st.one_of(NUMBERS, TEXTS), max_size=4)
 
 
-@given(ARRAYS, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-def test_tensors_arrive_as_they_were_sent(arrays, request_id, stamp) -> None:
+@given(ARRAYS, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
+def test_tensors_arrive_as_they_were_sent(arrays, request_id, stamp, call_rows) -> None:
     """Every type, shape and value that may travel arrives bit by bit, with its identifier."""
-    [frame] = Decoder().feed(b"".join(encode_tensors(REQUEST, request_id, stamp, arrays)))
-    assert (frame.kind, frame.request_id, frame.stamp) == (REQUEST, request_id, stamp)
+    [frame] = Decoder().feed(b"".join(encode_tensors(REQUEST, request_id, stamp, arrays, call_rows)))
+    assert (frame.kind, frame.request_id, frame.stamp, frame.call_rows) == (REQUEST, request_id, stamp, call_rows)
     arrived = frame.tensors()
     assert [array.shape for array in arrived] == [array.shape for array in arrays]
     for sent, got in zip(arrays, arrived, strict=True):

@@ -49,12 +49,15 @@ class Reply(dict[str, NDArray[Any]]):
         Microseconds between arrival and the start of the call.
     run_us
         Microseconds in the engine, for the whole batch.
+    call_rows
+        Rows of that batch, those of other requests included; 0 where the model takes no batches.
     """
 
-    __slots__ = ("queue_us", "run_us")
+    __slots__ = ("call_rows", "queue_us", "run_us")
 
     queue_us: int
     run_us: int
+    call_rows: int
 
 
 class RunFailed(ModelFailed):
@@ -421,7 +424,7 @@ def _reply(frame: Frame, names: tuple[str, ...]) -> Reply:
     if frame.kind != RESPONSE or len(arrays) != len(names):
         raise ModelFailed("the model process answered with other tensors than it announced")
     reply = Reply(zip(names, arrays, strict=True))
-    reply.queue_us, reply.run_us = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF
+    reply.queue_us, reply.run_us, reply.call_rows = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF, frame.call_rows
     return reply
 
 

@@ -6,12 +6,13 @@ do not add up. Shared by both sides: this file uses the standard library and num
 
 A frame is a header of 32 bytes, descriptors, data; everything little-endian and aligned to 8 bytes::
 
-    u32 frame bytes | u32 descriptor bytes | u64 request id | u64 stamp | u8 kind | u8 0 | u16 tensors | u32 0
+    u32 frame bytes | u32 descriptor bytes | u64 request id | u64 stamp | u8 kind | u8 0 | u16 tensors | u32 call rows
     per tensor: u8 type (as in ONNX) | u8 dimensions | u16 0 | u32 data bytes | u32 per dimension | padding
     per tensor: raw data | padding           (strings: u32 length and UTF-8 bytes per element)
 
 ``stamp`` is the deadline of a request (nanoseconds of the machine's monotonic clock, 0 for none), and of an answer
-the microseconds spent waiting (upper half) and in the engine (lower half). ``HELLO`` and ``ERROR`` carry JSON.
+the microseconds spent waiting (upper half) and in the engine (lower half). ``call rows`` of an answer are all that the
+engine had in that call, those of other requests included; 0 otherwise. ``HELLO`` and ``ERROR`` carry JSON.
 """
 
 import json
@@ -105,18 +106,21 @@ class Frame:
 
     Attributes
     ----------
-    kind, request_id, stamp
+    kind, request_id, stamp, call_rows
         As in the header.
     layout
         Types, shapes and places of the tensors.
     """
 
-    __slots__ = ("_view", "kind", "layout", "request_id", "stamp")
+    __slots__ = ("_view", "call_rows", "kind", "layout", "request_id", "stamp")
 
-    def __init__(self, kind: int, request_id: int, stamp: int, layout: _Layout, view: memoryview) -> None:
+    def __init__(
+        self, kind: int, request_id: int, stamp: int, call_rows: int, layout: _Layout, view: memoryview
+    ) -> None:
         self.kind = kind
         self.request_id = request_id
         self.stamp = stamp
+        self.call_rows = call_rows
         self.layout = layout
         self._view = view
 
@@ -195,14 +199,15 @@ class Decoder:
         end = len(view)
         self._wanted = _HEADER.size
         while end - at >= _HEADER.size:
-            frame_bytes, meta_bytes, request_id, stamp, kind, count, _ = _HEADER.unpack_from(view, at)
+            frame_bytes, meta_bytes, request_id, stamp, kind, count, call_rows = _HEADER.unpack_from(view, at)
             if not _HEADER.size <= frame_bytes <= self._max_frame_bytes or frame_bytes % 8:
                 raise FrameError("a frame of an inadmissible length")
             if end - at < frame_bytes:
                 self._wanted = frame_bytes
                 break
             frame = view[at : at + frame_bytes]
-            frames.append(Frame(kind, request_id, stamp, self._layout(frame, meta_bytes, kind, count), frame))
+            layout = self._layout(frame, meta_bytes, kind, count)
+            frames.append(Frame(kind, request_id, stamp, call_rows, layout, frame))
             at += frame_bytes
         if at < end:
             self._pending += view[at:]
@@ -225,7 +230,9 @@ class Decoder:
         return layout
 
 
-def encode_tensors(kind: int, request_id: int, stamp: int, arrays: Sequence[Tensor]) -> list[Buffer]:
+def encode_tensors(
+    kind: int, request_id: int, stamp: int, arrays: Sequence[Tensor], call_rows: int = 0
+) -> list[Buffer]:
     """Buffers of one frame, to be joined or written one after another; large arrays are not copied.
 
     Parameters
@@ -238,6 +245,8 @@ def encode_tensors(kind: int, request_id: int, stamp: int, arrays: Sequence[Tens
         See the module.
     arrays
         Numbers and booleans in the machine's (little-endian) order; strings as object, ``U`` or ``S`` arrays.
+    call_rows
+        See the module.
 
     Raises
     ------
@@ -259,7 +268,7 @@ def encode_tensors(kind: int, request_id: int, stamp: int, arrays: Sequence[Tens
         _heads[known] = head
     descriptors, frame_bytes = head
     buffers: list[Buffer] = [
-        _HEADER.pack(frame_bytes, len(descriptors), request_id, stamp, kind, len(blobs), 0) + descriptors
+        _HEADER.pack(frame_bytes, len(descriptors), request_id, stamp, kind, len(blobs), call_rows) + descriptors
     ]
     for blob in blobs:
         buffers.append(blob)

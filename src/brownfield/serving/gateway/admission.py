@@ -114,7 +114,7 @@ class Admission:
         """Count them as gone without an answer."""
         self.waiting_rows -= rows
 
-    def leave(self, rows: int, *, sent_ns: int, now_ns: int, run_ns: int) -> None:
+    def leave(self, rows: int, *, sent_ns: int, now_ns: int, run_ns: int, call_rows: int = 0) -> None:
         """Count the records of an answered call as gone, and learn from it.
 
         Parameters
@@ -125,15 +125,18 @@ class Admission:
             When the model was asked, and when it answered.
         run_ns
             That the engine took.
+        call_rows
+            Records that it took so long for, where the worker joined calls; those of this call by default.
         """
+        row_ns = run_ns / (call_rows or rows)
         self.waiting_rows -= rows
         busy = self._last_answer_ns >= sent_ns
         beside_ns = max(0, now_ns - (self._last_answer_ns if busy else sent_ns) - run_ns)
         self._last_answer_ns = now_ns
         if not self.row_ns:
-            self.row_ns, self.call_ns = run_ns / rows, float(beside_ns)
+            self.row_ns, self.call_ns = row_ns, float(beside_ns)
             return
-        self.row_ns += _WEIGHT * (run_ns / rows - self.row_ns)
+        self.row_ns += _WEIGHT * (row_ns - self.row_ns)
         if busy or beside_ns < self.call_ns:
             self.call_ns += _WEIGHT * (beside_ns - self.call_ns)
 
@@ -154,6 +157,8 @@ class Admission:
     def give_up(self, rows: int, *, sent_ns: int, now_ns: int) -> None:
         """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""
         self.waiting_rows -= rows
+        if self.costs is not None:
+            self.costs.stop_trying()
         waited_ns = now_ns - max(self._last_answer_ns, sent_ns)
         engine_ns = self.engine_ns(rows)
         if waited_ns - engine_ns > self.call_ns:

@@ -24,7 +24,7 @@ class CostCurve:
 
     The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
     the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
-    What is known of the next larger calls is forgotten after a while, and tried out anew.
+    What is known of the next larger calls is forgotten after a while, and for some calls they are tried out anew.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_repeated", "_sizes", "_unseen", "cap", "cap_ns")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_repeated", "_sizes", "_trial", "_unseen", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
@@ -61,6 +61,7 @@ class CostCurve:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
         self._unseen = [0] * _SIZES  # calls since one of each
         self._repeated = [0] * _SIZES  # calls of each beyond its first
+        self._trial = 0  # rows that are tried anew, whatever larger calls say; 0 for none
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -80,7 +81,7 @@ class CostCurve:
         self._unseen[size] = 0
         if known is None:
             self._sizes[size] = [float(rows), float(run_ns)]
-            self._calls = 0
+            self._repeated[size] = self._calls = self._trial = 0
             self._choose()
             return
         self._repeated[size] += 1
@@ -90,8 +91,14 @@ class CostCurve:
         known[1] += _WEIGHT * (run_ns - known[1])
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
-            self._calls = 0
+            self._calls = self._trial = 0
             self._forget()
+            self._choose()
+
+    def stop_trying(self) -> None:
+        """Note that a call was given up: it was perhaps one that was tried out."""
+        if self._trial:
+            self._trial = 0
             self._choose()
 
     def time_ns(self, rows: int) -> float:
@@ -111,8 +118,10 @@ class CostCurve:
         """Forget the sizes next to the cap that nobody asks for; what single large requests taught is kept."""
         for size in range(_SIZES):
             self._unseen[size] += _RELEARN_CALLS
-            if _size(self.cap) < size <= _size(2 * self.cap) and self._unseen[size] > _FORGET_CALLS:
+            known = self._sizes[size] is not None
+            if known and _size(self.cap) < size <= _size(2 * self.cap) and self._unseen[size] > _FORGET_CALLS:
                 self._sizes[size] = None
+                self._trial = 2 * self.cap
 
     def _choose(self) -> None:
         self.cap = self._best_cap()
@@ -128,7 +137,7 @@ class CostCurve:
         cap = next((rows for rows in tried if _rate(points, rows) >= enough), largest)
         if 2 * cap > largest:  # the rate may rise further: try it out
             cap = 2 * largest
-        cap = min(cap, self._most_rows)
+        cap = min(max(cap, self._trial), self._most_rows)
         if self._deadline_ns:
             while cap > 1 and self.time_ns(cap) * _SHARE_OF_DEADLINE > self._deadline_ns:
                 cap -= 1

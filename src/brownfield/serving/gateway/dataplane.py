@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Kept
+    from brownfield.serving.workers.base import Inference
 
 __all__ = ["Dataplane"]
 
@@ -329,8 +330,8 @@ class Dataplane:
             if version.poison.watching or version.poison.late_calls:
                 suspect(version, call, None, checked_ns)
             if version.costs is not None:
-                version.costs.observe(checked.rows, inference.infer_ns)
-            self._leave(version, call, run_ns=inference.infer_ns)
+                version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
+            self._leave(version, call, inference)
             version.breaker.succeeded(checked_ns)
             at = 0
             for ask in asks:
@@ -380,15 +381,17 @@ class Dataplane:
             ask.served.meter.late("completion")
             self._fall_back(ask, "deadline")
 
-    def _leave(self, version: Version, call: ModelCall, *, run_ns: int = -1, late: bool = False) -> None:
-        """Take a call off the workers, and let the next one go; ``run_ns`` of the engine where it was answered."""
+    def _leave(
+        self, version: Version, call: ModelCall, inference: "Inference | None" = None, *, late: bool = False
+    ) -> None:
+        """Take a call off the workers, and let the next one go."""
         version.calls.discard(call)
         if version.apart and version.apart[0] is call.asks[0]:
             version.apart.popleft()
         rows = call.rows
-        if run_ns >= 0:
-            now_ns = self.now_ns()
-            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns)
+        if inference is not None:
+            now_ns, run_ns, call_rows = self.now_ns(), inference.infer_ns, inference.call_rows or rows
+            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns, call_rows=call_rows)
             if call.asks[-1].expected_ns:
                 version.admission.compare(call.asks[-1].expected_ns, now_ns)
         elif late:

@@ -20,10 +20,13 @@ class Inference(NamedTuple):
         Arrays by graph output name.
     infer_ns
         Nanoseconds that the engine itself took, as the worker measured it; 0 when unknown.
+    call_rows
+        Records that it computed in that time, those of other calls that the worker joined included; 0 when unknown.
     """
 
     outputs: Tensors
     infer_ns: int
+    call_rows: int = 0
 
 
 class Pool(Protocol):

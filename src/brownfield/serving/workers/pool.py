@@ -129,7 +129,7 @@ class WorkerPool:
             extra = {"event": "BF-WRK-ROWS-MIXED", "version": self._label}
             _log.error("a model gives rows in another order than it took them and is asked no more", extra=extra)
             raise WorkerUnavailable("the answer's rows are not in the order of the question's")
-        return Inference(sentinel.taken_out(inference.outputs, place), inference.infer_ns)
+        return inference._replace(outputs=sentinel.taken_out(inference.outputs, place))
 
     async def _until_loaded(self, load: Callable[[], None], deadline_ns: int) -> None:
         """Have a worker loaded and wait for it; not at all when the deadline is sooner than that can be."""
@@ -162,4 +162,4 @@ async def _ask(member: _Member, tensors: Tensors, deadline_ns: int) -> Inference
     except DeadlineExceeded:
         member.on_silent()
         raise
-    return Inference(reply, reply.run_us * 1000)
+    return Inference(reply, reply.run_us * 1000, reply.call_rows)

@@ -203,7 +203,7 @@ class Server:
         at = 0
         for request, layout in zip(batch, layouts, strict=True):
             end = at + layout.rows
-            self._respond(request, [output[at:end] for output in outputs], start_ns, run_us)
+            self._respond(request, [output[at:end] for output in outputs], start_ns, run_us, rows)
             at = end
         return True
 
@@ -212,17 +212,17 @@ class Server:
         try:
             outputs = self._engine.run(request.frame.tensors())
             run_us = (time.monotonic_ns() - start_ns) // 1000
-            self._respond(request, outputs, batch_start_ns, run_us)
+            self._respond(request, outputs, batch_start_ns, run_us, max(0, request.frame.layout.rows))
         except EngineError as error:
             self._refuse(request, error.code, str(error))
         except FrameError as error:
             self._refuse(request, "frame", str(error))
 
-    def _respond(self, request: _Request, outputs: list[Tensor], start_ns: int, run_us: int) -> None:
+    def _respond(self, request: _Request, outputs: list[Tensor], start_ns: int, run_us: int, call_rows: int) -> None:
         waited_us = (start_ns - request.arrived_ns) // 1000
         stamp = min(waited_us, 0xFFFFFFFF) << 32 | min(run_us, 0xFFFFFFFF)
         try:
-            request.connection.buffers += encode_tensors(RESPONSE, request.frame.request_id, stamp, outputs)
+            request.connection.buffers += encode_tensors(RESPONSE, request.frame.request_id, stamp, outputs, call_rows)
         except FrameError as error:
             self._refuse(request, "output", str(error))
 
