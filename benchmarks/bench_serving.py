@@ -9,7 +9,8 @@ LitServe takes a fifth of a core, which would be missing to the others. Load gen
 ``interpreted`` the same from its source, where those are two.
 
 ``closed``: wrk, 16 connections and 1, for M1 and M2, 16 for M3 (see ``serving_models.py``); median requests per second,
-p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left.
+p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left; for M3 also
+the rows per second of ONNX Runtime alone, in calls of 32 rows.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
 reached, ours and the peers, over 256 connections; goodput, latencies of answers and of refusals, memory. With fewer
@@ -33,6 +34,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
 import os
 import re
 import statistics
@@ -54,7 +56,7 @@ import psutil
 import brownfield
 from brownfield.wake import WakeBound
 from http_door import BARE
-from many_rows import rows
+from many_rows import engine_rate, rows
 from openloop import Load, own_limit
 from openloop import run as open_loop
 from served_mlp import SCRIPT, free_port, load
@@ -63,11 +65,15 @@ from serving_models import MODELS, Model, lay_out
 HERE = Path(__file__).resolve().parent
 APPS = HERE / "peers"
 OURS = "brownfield"
+ENGINE_ALONE = "ONNX Runtime"
+VARIANTS = {"m3-one-thread": "overload", "m3-openvino": "closed"}
+"""Of M3, by the only section that is of interest of them; without peers."""
 CONNECTIONS = 256
 """Of the open loop."""
 INTERPRETED = "interpreted"
 SOURCE = HERE.parent / "src"
 _SETTLE_S = 0.3
+_ENGINE_ROWS = 32
 _FEW_FALLBACKS = 0.01  # of the answers of a closed loop: with more it would not be the model that is measured
 _CLOSED_DEADLINE_MS = 2000  # a closed loop is to count answers of the model, not how quick its fallback is
 
@@ -212,6 +218,8 @@ def _measure(options: argparse.Namespace, results: Results) -> None:
             print(f"{name} is left out: {missing}")
             continue
         for section in options.only:
+            if section != VARIANTS.get(name, section):
+                continue
             with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
                 servers: dict[str, Server] = {}
                 if section != "rows":
@@ -245,11 +253,9 @@ def running(
     (folder / "model.onnx").write_bytes(model.onnx)
     with contextlib.ExitStack() as stack:
         for name in options.servers:
-            if name == "bare" and model.name != "m1":
+            if (name == "bare" and model.name != "m1") or (name != OURS and model.name in VARIANTS):
                 continue
-            if name == INTERPRETED and (
-                model.name == "m3" or brownfield.__file__ == str(SOURCE / "brownfield/__init__.py")
-            ):
+            if name == INTERPRETED and (model.is_m3 or brownfield.__file__ == str(SOURCE / "brownfield/__init__.py")):
                 continue
             try:
                 servers[name] = _started(name, model, folder, deadline_ms, options.peers, awake=options.cpus == "awake")
@@ -341,6 +347,7 @@ def _until_it_answers(server: Server, model: Model, longest_s: float) -> None:
         tensor["name"]: np.array(tensor["data"], model.inputs[tensor["name"]].dtype).reshape(tensor["shape"])
         for tensor in model.request()["inputs"]
     }
+    near = 1e-2 if model.session else 1e-4  # bf16 rounds
     known = onnxruntime.InferenceSession(model.onnx).run(None, inputs)[0].ravel()
     request = urllib.request.Request(server.url, server.body, {"Content-Type": "application/json"})  # noqa: S310
     until = time.monotonic() + longest_s
@@ -352,7 +359,7 @@ def _until_it_answers(server: Server, model: Model, longest_s: float) -> None:
             with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 (a server of this benchmark)
                 answer = json.load(response)
             given = np.ravel(answer["outputs"][0]["data"] if isinstance(answer, dict) else answer)
-            if given.shape == known.shape and np.allclose(given, known, rtol=0, atol=1e-4):
+            if given.shape == known.shape and np.allclose(given, known, rtol=0, atol=near):
                 return
             said = "another answer than the engine's"
         except (OSError, http.client.HTTPException) as error:
@@ -384,7 +391,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def closed(model: Model, servers: dict[str, Server], options: argparse.Namespace, results: Results) -> None:
     """Let wrk ask in a closed loop."""
-    for connections in (16,) if model.name == "m3" else (16, 1):
+    for connections in (16,) if model.is_m3 else (16, 1):
         print(f"\n{model.name}, {connections} connections, closed loop (wrk)")
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         for turn in range(options.rounds):
@@ -392,6 +399,9 @@ def closed(model: Model, servers: dict[str, Server], options: argparse.Namespace
                 key = f"closed {model.name} c{connections} {name} {turn}"
                 with _told(key):
                     runs[name].append(results.measured(key, partial(_wrk, server, connections, options)))
+            if model.name == "m3":
+                key = f"closed {model.name} {ENGINE_ALONE} {turn}"
+                runs.setdefault(ENGINE_ALONE, []).append(results.measured(key, partial(_alone, model, options)))
         _table(model, {name: those for name, those in runs.items() if those}, results.absent)
 
 
@@ -422,6 +432,12 @@ def _fallbacks(server: Server) -> float:
         text = response.read().decode()
     others = re.findall(r'^brownfield_answers_total\{.*source="(?!model")[^"]*".*\} (\S+)$', text, re.MULTILINE)
     return sum(map(float, others))
+
+
+def _alone(model: Model, options: argparse.Namespace) -> dict[str, float]:
+    """Measure the engine without a server, at the largest size of a call that it gains by."""
+    rate = engine_rate(model, _ENGINE_ROWS, options.seconds)
+    return {"rps": rate, "p99_ms": math.nan, "cpu_us": math.nan}
 
 
 def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[str, str]) -> None:
@@ -488,7 +504,7 @@ def _limits(peers: Path) -> dict[str, float]:
 
 def _capacity(model: Model, server: Server, seconds: float) -> float:
     """Answers of the model a second under a closed loop of so few connections that none comes to its deadline."""
-    connections = 16 if model.name != "m3" else 4
+    connections = 4 if model.is_m3 else 16
     with contextlib.suppress(AssertionError, subprocess.CalledProcessError), tempfile.NamedTemporaryFile("w") as script:
         script.write(SCRIPT % server.body.decode())
         script.flush()

@@ -24,7 +24,7 @@ from brownfield.serving import Background, serve_workspace
 from served_mlp import DONE, load
 from serving_models import Model, lay_out
 
-__all__ = ["rows"]
+__all__ = ["engine_rate", "rows"]
 
 ROWS = 100
 CONNECTIONS = {"m1": 4, "m2": 4, "m3": 1}  # of M3 one request takes half a second, and wrk waits no longer than two
@@ -62,7 +62,8 @@ def rows(model: Model, _: Any, options: Any, results: Any) -> None:
         for turn in range(options.rounds):
             for kind, script in scripts.items():
                 alone = results.measured(
-                    f"rows-engine {model.name} {kind} {turn}", lambda: {"rows_per_s": _engine(model, options.seconds)}
+                    f"rows-engine {model.name} {kind} {turn}",
+                    lambda: {"rows_per_s": engine_rate(model, ROWS, options.seconds)},
                 )
                 asked = results.measured(
                     f"rows {model.name} {kind} {turn}",
@@ -121,10 +122,10 @@ def _asked(served: Background, model: Model, script: Path, seconds: float) -> di
     return load(url, script, served.process.pid, CONNECTIONS[model.name], max(1, round(seconds)))
 
 
-def _engine(model: Model, seconds: float) -> float:
-    """Rows a second of ONNX Runtime alone, one call after another, with the threads that the server declares."""
+def engine_rate(model: Model, rows: int, seconds: float) -> float:
+    """Measure rows a second of ONNX Runtime alone, one call after another, with the threads that are declared."""
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(model.onnx)
         file.flush()
-        command = [sys.executable, "-c", ENGINE, file.name, str(model.threads), str(ROWS), str(seconds)]
+        command = [sys.executable, "-c", ENGINE, file.name, str(model.threads), str(rows), str(seconds)]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

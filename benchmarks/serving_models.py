@@ -1,7 +1,7 @@
 """The three models of the serving benchmarks, each as ONNX bytes, as a V2 request, and as a workspace that serves it.
 
 M1 is a perceptron of 32 numbers (microseconds), M2 a recommender with two embeddings of 50,000 rows, M3 a sentence
-encoder (MiniLM with its real weights, 64 tokens, milliseconds).
+encoder (MiniLM with its real weights, 64 tokens, milliseconds), which also comes for one thread and for OpenVINO.
 """
 
 import io
@@ -9,8 +9,8 @@ import itertools
 import json
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Model:
         Declared where it is served.
     threads
         Of the engine.
+    session
+        How else it is served, as ``fit`` writes it: engine and precision.
     """
 
     name: str
@@ -55,6 +57,12 @@ class Model:
     outputs: dict[str, np.ndarray]
     deadline_ms: int
     threads: int = 1
+    session: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_m3(self) -> bool:
+        """Whether a call of one row takes milliseconds, and gains by threads."""
+        return self.name.startswith("m3")
 
     def request(self, rows: int = 1, seed: int = 0) -> dict[str, Any]:
         """Give a V2 request as JSON for so many rows, drawn from the golden ones."""
@@ -150,7 +158,21 @@ def m3() -> Model:
     return Model("m3", file.getvalue(), inputs, {"embedding": embedding}, deadline_ms=150, threads=2)
 
 
-MODELS: dict[str, Callable[[], Model]] = {"m1": m1, "m2": m2, "m3": m3}
+def m3_one_thread() -> Model:
+    """Make M3 for one thread of the engine."""
+    return replace(m3(), name="m3-one-thread", threads=1)
+
+
+def m3_openvino() -> Model:
+    """Make M3 for OpenVINO in bf16; raises ImportError where it is not installed."""
+    if find_spec("openvino") is None:
+        raise ImportError("the extra openvino is not installed")
+    return replace(m3(), name="m3-openvino", session={"engine": "openvino", "precision": "bf16"})
+
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "m1": m1, "m2": m2, "m3": m3, "m3-one-thread": m3_one_thread, "m3-openvino": m3_openvino,
+}  # fmt: skip
 
 
 def lay_out(folder: Path, model: Model, *, deadline_ms: int = 0, threads: int = 0) -> None:
@@ -179,7 +201,7 @@ def lay_out(folder: Path, model: Model, *, deadline_ms: int = 0, threads: int = 
         features=identity(compiled.schema("request"), compiled.schema("response")),
         contract=compiled,
         golden=Golden(model.inputs, model.outputs),
-        provenance={"fit": {"session": {"threads": threads}}},
+        provenance={"fit": {"session": {"threads": threads, **model.session}}},
     )
     onnx.checker.check_model(model.onnx)
 

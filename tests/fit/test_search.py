@@ -26,11 +26,10 @@ def _names(fit) -> dict[str, str]:
 
 
 def test_an_int8_calibrated_on_garbage_is_a_row_and_never_chosen(mlp, outliers, tmp_path) -> None:
-    """It is faster, it loads, it reports no error, and its measured loss keeps it out."""
+    """It loads, it reports no error, and its measured loss keeps it out, however fast it is."""
     fit = search(mlp(512), outliers, Wanted(), folder=tmp_path / "fit", tried=[FP32, STATIC], **SHORT)
     row = next(row for row in fit.rows if row.candidate == Candidate(recipe=STATIC))
     assert row.accuracy.drop.lower > 0.05
-    assert row.timing.ratio.value < 1
     assert (fit.choice.verdict, fit.choice.chosen) == (Verdict.FITS, "fp32")
     assert fit.choice.reasons[STATIC.name].startswith("wrong")
 
