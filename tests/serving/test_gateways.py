@@ -19,6 +19,9 @@ from harness.waiting import until
 pytestmark = pytest.mark.full
 
 
+DEADLINE_MS = 5000  # a stall of the machine is no failed promotion
+
+
 def by_model(answer):
     return answer["decision"]["source"] == "model"
 
@@ -26,7 +29,7 @@ def by_model(answer):
 @pytest.fixture
 def two(risk, serving, tmp_path):
     """A workspace served by two gateways."""
-    folder = risk.workspace(tmp_path)
+    folder = risk.workspace(tmp_path, deadline_ms=DEADLINE_MS)
     (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
     return serving(folder), folder
 
@@ -98,7 +101,7 @@ def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, ris
     callers = traffic(running, callers=4)
     callers.wait_for(by_model)
     risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
-    risk.declare(folder, model_path="bundles/two")
+    risk.declare(folder, model_path="bundles/two", deadline_ms=DEADLINE_MS)
     os.kill(running.pid, signal.SIGHUP)
     callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
     until(lambda: "BF-SRV-RELOADED" in running.log)
@@ -106,7 +109,7 @@ def test_r07_a_promotion_reaches_every_gateway_without_a_failed_request(two, ris
     until(lambda: sum(began > reloaded_at for began, *_ in callers.history) > 100)
     callers.end()
     assert callers.failures == []
-    assert all(by_model(answer) for *_, answer in callers.history)
+    assert not [answer["decision"] for *_, answer in callers.history if not by_model(answer)]
     assert {answer["decision"]["version"] for began, _, answer in callers.history if began > reloaded_at} == {"2"}
     (folder / "integrations" / "risk" / "integration.yaml").write_text("nonsense", encoding="utf-8")
     for name in ("bf-gateway-0", "bf-gateway-1"):

@@ -323,7 +323,7 @@ def test_a_second_supervisor_is_refused(risk, tmp_path):
 
 def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
     """F-72, R-07: a broken declaration or bundle changes nothing; a good one is swapped in without a failed request."""
-    folder = risk.workspace(tmp_path)
+    folder = risk.workspace(tmp_path, deadline_ms=5000)  # a stall of the machine is no failed reload
     running = serving(folder)
     callers = traffic(running, callers=2)
     callers.wait_for(by_model)
@@ -333,20 +333,20 @@ def test_a_reload_is_whole_or_not_at_all(risk, serving, traffic, tmp_path):
     declaration.write_text(good + "colour: red\n", encoding="utf-8")
     os.kill(running.pid, signal.SIGHUP)
     until(lambda: running.log.count("BF-SRV-RELOAD-REFUSED") == 1)
-    risk.declare(folder, model_path="bundles/none")
+    risk.declare(folder, model_path="bundles/none", deadline_ms=5000)
     os.kill(running.pid, signal.SIGHUP)
     until(lambda: running.log.count("BF-SRV-RELOAD-REFUSED") == 2)
     callers.wait_for(by_model, since=len(callers.history))
     assert {answer["decision"]["version"] for *_, answer in callers.history} == {"1"}
 
     risk.write_model(folder, "two", "2", risk.model(2.0), weight=2.0)
-    risk.declare(folder, model_path="bundles/two")
+    risk.declare(folder, model_path="bundles/two", deadline_ms=5000)
     os.kill(running.pid, signal.SIGHUP)
     swapped_at = callers.wait_for(lambda answer: answer["decision"]["version"] == "2")
     until(lambda: any(began > swapped_at for began, *_ in callers.history))
     callers.end()
     assert callers.failures == []
-    assert all(by_model(answer) for *_, answer in callers.history)
+    assert not [answer["decision"] for *_, answer in callers.history if not by_model(answer)]
     answers = {(answer["decision"]["version"], *answer["prediction"]["y"]) for *_, answer in callers.history}
     assert answers == {("1", 10.0), ("2", 20.0)}
     assert all(answer["decision"]["version"] == "2" for began, _, answer in callers.history if began > swapped_at)
