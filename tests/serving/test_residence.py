@@ -79,7 +79,7 @@ def model(name, mib=100.0, *, keep=False, **options):
         keeper=Keeper(**options),
         fingerprint=name,
         bundle=bundle,
-        probe=SimpleNamespace(peak_mib=mib),
+        probe=SimpleNamespace(peak_mib=mib, cost_curve_us={}),
         keep_loaded=keep,
     )
 
