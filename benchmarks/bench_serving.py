@@ -374,7 +374,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(psutil.Error):
         tree = psutil.Process(process.pid).children(recursive=True)
         for one in (*reversed(tree), psutil.Process(process.pid)):
-            one.resume()
+            with contextlib.suppress(psutil.Error):
+                one.resume()
     process.terminate()
     try:
         process.wait(15)
@@ -435,7 +436,7 @@ def _fallbacks(server: Server) -> float:
 
 
 def _alone(model: Model, options: argparse.Namespace) -> dict[str, float]:
-    """Measure the engine without a server, at the largest size of a call that it gains by."""
+    """Measure the engine without a server, in calls of 32 rows."""
     rate = engine_rate(model, _ENGINE_ROWS, options.seconds)
     return {"rps": rate, "p99_ms": math.nan, "cpu_us": math.nan}
 

@@ -64,6 +64,28 @@ def test_stalls_in_all_sizes_are_forgotten_one_after_another():
     assert 4 <= curve.cap <= 8
 
 
+@pytest.mark.parametrize("deadline_ms", [0, 150])
+@pytest.mark.parametrize("slow_us", [{2: 40_000, 4: 60_000, 8: 112_000}, {2: 90_000, 4: 200_000, 8: 412_000}])
+def test_what_larger_calls_took_is_stale_after_a_while(slow_us, deadline_ms):
+    """Whatever was known of them, also where they would not fit into the deadline's share."""
+    curve = CostCurve({1: 8_000, **slow_us}, deadline_ns=deadline_ms * 1_000_000, most_rows=32)
+    assert curve.cap == 1
+    for _ in range(3000):
+        curve.observe(curve.cap, 2_000_000 + 5_000_000 * curve.cap)
+    assert 4 <= curve.cap <= 8
+
+
+def test_calls_that_nobody_makes_are_not_taken_to_pay():
+    """Light load: what is known of large calls gets stale, and a peak climbs to them step by step."""
+    curve = CostCurve({rows: 1000 * rows for rows in (1, 2, 4, 8, 16, 32, 64, 128)}, most_rows=512)
+    caps = set()
+    for _ in range(600):
+        curve.observe(1, 1_000_000)
+        caps.add(curve.cap)
+    assert caps == {1, 2}
+    assert curve.time_ns(100) == pytest.approx(100_000_000)
+
+
 def test_the_first_calls_of_a_size_do_not_decide():
     """An engine that takes four times as long for each number of rows at first is shared as it is to be afterwards."""
     curve = CostCurve(most_rows=32)

@@ -25,7 +25,7 @@ CAPACITY = 8 / (CALL_S + 8 * ROW_S)
 class SlowPool:
     """One worker that answers one call after another, each after its time."""
 
-    ready = True
+    ready = loaded = True
 
     def __init__(self, clock):
         self.clock = clock
@@ -156,6 +156,25 @@ def test_f77_calls_that_take_longer_now_and_then_leave_the_fallback_its_time(sit
     assert p99(fallbacks) < 0.01
     assert p99(model(site.history)) < 0.5
     assert site.goodput() / 60 >= 0.85 * CAPACITY
+
+
+@pytest.mark.parametrize("slower_s", [0, 3])
+def test_what_answers_come_later_by_is_forgotten_again(served, slower_s):
+    """Of a model with one record a call: after a time in which it was slower, and where nothing was known at first."""
+    site = Site(served, deadline_ms=200)
+    site.served.champion.row_cap = 1
+    site.pool.slower = 7.5  # 60 ms a call
+
+    async def load():
+        site.pool.slower *= 1.6
+        await site.load(20, slower_s)
+        site.pool.slower = 7.5
+        await site.load(20, 60, seed=1)
+
+    began_s = site.clock.now_s
+    site.run(load())
+    assert site.goodput(began_s + 30, began_s + 60) / 30 >= 12.5
+    assert site.served.champion.admission.margin_ns < 10e6
 
 
 def test_f78_a_step_from_nothing_to_ten_times_the_capacity(site):

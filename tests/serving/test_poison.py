@@ -22,7 +22,7 @@ class MortalPool:
         self.deaths = 0
         self.held: list[asyncio.Future] = []
         self.together: list[int] = []
-        self.ready = True
+        self.ready = self.loaded = True
 
     async def infer(self, tensors, rows, deadline_ns) -> Inference:  # noqa: ARG002 (as pools are asked)
         """Answer in the next turns of the loop, unless somebody kills."""

@@ -96,7 +96,8 @@ class ProbeReport:
         Whether records answered alone and in a batch agree: False means that requests must never share a batch
         (start it with ``max_batch_rows=1``). None when the model takes no batches, or fewer than two golden records.
     cost_curve_us
-        Microseconds in the engine by the records of a call: of 1, 2, 4, ... as far as a quarter of a second went.
+        Microseconds in the engine by the records of a call: of 1, 2, 4, ... as far as a quarter of a second went;
+        none of a model whose call alone takes longer.
         Empty when the model takes no batches, and without golden records.
     warnings
         What the host lacks to confine it, and the like.
@@ -174,7 +175,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         if isolated is False:
             warnings.append("an answer depends on the other records of its batch: requests must not share batches")
         peak_mib = process.resident_mib
-        curve_us = _cost_curve_us(process, golden.inputs) if golden is not None else {}
+        most_rows = bundle.session.rows_within(_CURVE_ROWS) if isolated is not False and not bundle.session.alone else 1
+        curve_us = _cost_curve_us(process, golden.inputs, most_rows) if golden is not None else {}
     warnings += [f"a Python model tried in vain: {attempt}" for attempt in process.attempts]
     return ProbeReport(process.hello, load_s, answer_s, peak_mib, difference, isolated, curve_us, tuple(warnings))
 
@@ -281,19 +283,20 @@ def _isolated(
     return True
 
 
-def _cost_curve_us(process: ModelProcess, inputs: Tensors) -> dict[int, float]:
+def _cost_curve_us(process: ModelProcess, inputs: Tensors, most_rows: int) -> dict[int, float]:
     """Time calls of more and more records, golden ones over and over; a size that fails ends it and is no fault."""
     curve_us: dict[int, float] = {}
-    golden_rows = len(next(iter(inputs.values()), ()))
-    if not process.hello.batched or not golden_rows:
+    golden_rows = len(next(iter(inputs.values()))) if process.hello.batched and inputs else 0
+    if not golden_rows:
         return curve_us
     ends = time.monotonic() + _CURVE_S
     rows, next_us = 1, 0.0
     with suppress(BrownfieldError), Caller(process.socket_path, timeout_s=_CURVE_S) as caller:
-        while rows <= _CURVE_ROWS and time.monotonic() + _CALLS_OF_A_SIZE * next_us / 1e6 < ends:
+        while rows <= most_rows and time.monotonic() + _CALLS_OF_A_SIZE * next_us / 1e6 < ends:
             chosen = np.arange(rows) % golden_rows
             tensors = {name: array[chosen] for name, array in inputs.items()}
-            times_us = [caller.ask(tensors, timeout_s=_CURVE_S).run_us for _ in range(_CALLS_OF_A_SIZE)]
+            left_s = [max(1e-3, ends - time.monotonic()) for _ in range(_CALLS_OF_A_SIZE)]
+            times_us = [caller.ask(tensors, timeout_s=each).run_us for each in left_s]
             curve_us[rows] = float(max(1, min(times_us)))
             rows, next_us = 2 * rows, 2 * curve_us[rows]
     return curve_us

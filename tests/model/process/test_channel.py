@@ -435,3 +435,15 @@ def test_an_answer_says_with_how_many_rows_it_was_computed(start, run) -> None:
         assert max(reply.call_rows for reply in replies) > 3
 
     run(main())
+
+
+def test_a_model_without_batches_says_no_rows(start, run) -> None:
+    """A first dimension that is no number of records is not taken for one."""
+    process = start("alone")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        reply = await channel.infer({"x": np.ones((2, 2), "f4"), "w": np.ones(2, "f4")})
+        assert reply.call_rows == 0
+
+    run(main())

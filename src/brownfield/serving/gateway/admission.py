@@ -157,8 +157,6 @@ class Admission:
     def give_up(self, rows: int, *, sent_ns: int, now_ns: int) -> None:
         """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""
         self.waiting_rows -= rows
-        if self.costs is not None:
-            self.costs.stop_trying()
         waited_ns = now_ns - max(self._last_answer_ns, sent_ns)
         engine_ns = self.engine_ns(rows)
         if waited_ns - engine_ns > self.call_ns:

@@ -63,7 +63,7 @@ class Ask:
     entered_ns
         When it was admitted.
     expected_ns
-        When the answer was expected then; 0 where nobody was before it.
+        When the answer was expected then; 0 where that was not estimated, or is not true any more.
     priority
         What it is for.
     cause, fallen

@@ -14,7 +14,7 @@ _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for ste
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
 _FIRST_CALLS = 3  # of a size: engines plan and take memory in them (47 ms for two rows that take 13 afterwards)
 _RELEARN_CALLS = 16
-_FORGET_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
+_STALE_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
 _SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
 
@@ -24,7 +24,7 @@ class CostCurve:
 
     The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
     the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
-    What is known of the next larger calls is forgotten after a while, and for some calls they are tried out anew.
+    Of larger calls than the cap, what is known gets stale when nobody makes them: they are tried out step by step anew.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class CostCurve:
     2
     """
 
-    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_repeated", "_sizes", "_trial", "_unseen", "cap", "cap_ns")
+    __slots__ = ("_calls", "_deadline_ns", "_most_rows", "_repeated", "_sizes", "_stale", "_unseen", "cap", "cap_ns")
 
     def __init__(
         self, measured_us: Mapping[int, float] | None = None, *, deadline_ns: int = 0, most_rows: int = 32
@@ -61,7 +61,7 @@ class CostCurve:
         self._sizes: list[list[float] | None] = [None] * _SIZES  # rows and nanoseconds
         self._unseen = [0] * _SIZES  # calls since one of each
         self._repeated = [0] * _SIZES  # calls of each beyond its first
-        self._trial = 0  # rows that are tried anew, whatever larger calls say; 0 for none
+        self._stale = [False] * _SIZES  # whether the cap goes by what is known of each no more
         self._deadline_ns = deadline_ns
         self._most_rows = most_rows
         self._calls = 0
@@ -79,9 +79,10 @@ class CostCurve:
         size = _size(rows)
         known = self._sizes[size]
         self._unseen[size] = 0
-        if known is None:
+        if known is None or self._stale[size]:
             self._sizes[size] = [float(rows), float(run_ns)]
-            self._repeated[size] = self._calls = self._trial = 0
+            self._repeated[size] = self._calls = 0
+            self._stale[size] = False
             self._choose()
             return
         self._repeated[size] += 1
@@ -91,14 +92,8 @@ class CostCurve:
         known[1] += _WEIGHT * (run_ns - known[1])
         self._calls += 1
         if self._calls == _RELEARN_CALLS:
-            self._calls = self._trial = 0
-            self._forget()
-            self._choose()
-
-    def stop_trying(self) -> None:
-        """Note that a call was given up: it was perhaps one that was tried out."""
-        if self._trial:
-            self._trial = 0
+            self._calls = 0
+            self._grow_stale()
             self._choose()
 
     def time_ns(self, rows: int) -> float:
@@ -109,26 +104,25 @@ class CostCurve:
         >>> CostCurve({1: 10, 8: 24}).time_ns(4)
         16000.0
         """
-        return _time_ns(self._points(), rows)
+        return _time_ns(self._points(stale=rows > self.cap), rows)
 
-    def _points(self) -> list[tuple[float, float]]:
-        return [(known[0], known[1]) for known in self._sizes if known is not None]
+    def _points(self, *, stale: bool) -> list[tuple[float, float]]:
+        """Rows and nanoseconds of what is known, or of what is known and not stale."""
+        sizes = zip(self._sizes, self._stale, strict=True)
+        return [(known[0], known[1]) for known, old in sizes if known is not None and (stale or not old)]
 
-    def _forget(self) -> None:
-        """Forget the sizes next to the cap that nobody asks for; what single large requests taught is kept."""
-        for size in range(_SIZES):
+    def _grow_stale(self) -> None:
+        """Put aside what is known of larger calls than are made; single large requests are still estimated by it."""
+        for size in range(_size(self.cap) + 1, _SIZES):
             self._unseen[size] += _RELEARN_CALLS
-            known = self._sizes[size] is not None
-            if known and _size(self.cap) < size <= _size(2 * self.cap) and self._unseen[size] > _FORGET_CALLS:
-                self._sizes[size] = None
-                self._trial = 2 * self.cap
+            self._stale[size] = self._stale[size] or self._unseen[size] > _STALE_CALLS
 
     def _choose(self) -> None:
         self.cap = self._best_cap()
         self.cap_ns = self.time_ns(self.cap)
 
     def _best_cap(self) -> int:
-        points = self._points()
+        points = self._points(stale=False)
         largest = max(1, int(points[-1][0])) if points else 1
         # Between two points the rate only rises or only falls, so the best of all rows lies beside a point.
         beside = [rows for few, _ in points for rows in (int(few), int(few) + 1) if 0 < rows <= largest]
@@ -137,9 +131,9 @@ class CostCurve:
         cap = next((rows for rows in tried if _rate(points, rows) >= enough), largest)
         if 2 * cap > largest:  # the rate may rise further: try it out
             cap = 2 * largest
-        cap = min(max(cap, self._trial), self._most_rows)
+        cap = min(cap, self._most_rows)
         if self._deadline_ns:
-            while cap > 1 and self.time_ns(cap) * _SHARE_OF_DEADLINE > self._deadline_ns:
+            while cap > 1 and _time_ns(points, cap) * _SHARE_OF_DEADLINE > self._deadline_ns:
                 cap -= 1
         return cap
 

@@ -244,6 +244,7 @@ class Dataplane:
         """Hold back who is suspected of ending workers, to be asked alone; give the others."""
         suspects, others = parted(version, group)
         for ask in suspects:
+            ask.expected_ns = 0.0
             left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
             asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
         version.apart.extend(suspects)
@@ -360,6 +361,7 @@ class Dataplane:
             asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
             if not asked_before or version.retries.spend(len(halves)):
                 for half in halves:
+                    half[-1].expected_ns = 0.0
                     version.admission.enter(sum(ask.checked.rows for ask in half))
                     self._start(version, half)
                 return
@@ -388,16 +390,16 @@ class Dataplane:
         version.calls.discard(call)
         if version.apart and version.apart[0] is call.asks[0]:
             version.apart.popleft()
-        rows = call.rows
+        rows, now_ns, admission = call.rows, self.now_ns(), version.admission
         if inference is not None:
-            now_ns, run_ns, call_rows = self.now_ns(), inference.infer_ns, inference.call_rows or rows
-            version.admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns, call_rows=call_rows)
-            if call.asks[-1].expected_ns:
-                version.admission.compare(call.asks[-1].expected_ns, now_ns)
+            run_ns, call_rows = inference.infer_ns, inference.call_rows or rows
+            admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns, call_rows=call_rows)
         elif late:
-            version.admission.give_up(rows, sent_ns=call.sent_ns, now_ns=self.now_ns())
+            admission.give_up(rows, sent_ns=call.sent_ns, now_ns=now_ns)
         else:
-            version.admission.forget(rows)
+            admission.forget(rows)
+        if (inference is not None or late) and call.asks[-1].expected_ns:  # it came last, so most was before it
+            admission.compare(call.asks[-1].expected_ns, now_ns)
         if version.waiting.rows or version.apart:
             self._send_soon(version)
 

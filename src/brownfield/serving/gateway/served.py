@@ -117,6 +117,7 @@ class Version:
 
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
+        ask.expected_ns = 0.0
         left_ns = float(ask.deadline_ns - now_ns)
         if left_ns <= 0:
             return "deadline"
@@ -128,7 +129,7 @@ class Version:
         alone = not self.admission.waiting_rows and (
             rows <= self.call_rows or self.admission.engine_ns(rows) <= left_ns
         )
-        if not alone and not self._in_time(ask, left_ns, now_ns):
+        if not self._in_time(ask, left_ns, now_ns) and not alone:
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
 
@@ -147,7 +148,8 @@ class Version:
         wait_ns = admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows)  # even behind everybody
         if wait_ns > left_ns:
             wait_ns = admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows)
-        ask.expected_ns = now_ns + wait_ns
+        if wait_ns and self.pool.loaded:
+            ask.expected_ns = now_ns + wait_ns
         return wait_ns <= left_ns
 
     def queue(self, ask: "Ask", now_ns: int) -> None:

@@ -37,6 +37,11 @@ class Pool(Protocol):
         """Whether at least one worker can be asked just now."""
         ...
 
+    @property
+    def loaded(self) -> bool:
+        """Whether one is there, so that none has to be loaded first."""
+        ...
+
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:
         """Run the model on ``rows`` records.
 

@@ -45,6 +45,11 @@ class InlinePool:
         """Whether the worker is alive; set ``alive`` to play a death."""
         return self.alive
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it is there: always."""
+        return True
+
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (a function needs no row count)
         """Call the function after the delay; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
         self.calls += 1

@@ -87,9 +87,9 @@ class WorkerPool:
         return not self.suspended and (bool(self._members) or self.on_demand is not None)
 
     @property
-    def connected(self) -> int:
-        """How many workers are connected."""
-        return len(self._members)
+    def loaded(self) -> bool:
+        """Whether a worker is connected."""
+        return bool(self._members)
 
     def join(self, channel: Channel, on_silent: Callable[[], None] = lambda: None) -> None:
         """Ask this worker too, from now on; ``on_silent`` is called when it keeps silent until a deadline."""

@@ -212,7 +212,9 @@ class Server:
         try:
             outputs = self._engine.run(request.frame.tensors())
             run_us = (time.monotonic_ns() - start_ns) // 1000
-            self._respond(request, outputs, batch_start_ns, run_us, max(0, request.frame.layout.rows))
+            self._respond(
+                request, outputs, batch_start_ns, run_us, request.frame.layout.rows if self._engine.batched else 0
+            )
         except EngineError as error:
             self._refuse(request, error.code, str(error))
         except FrameError as error:
