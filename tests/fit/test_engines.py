@@ -43,7 +43,7 @@ def test_a_host_without_openvino_has_a_row_that_says_so(mlp, few, tmp_path, monk
     (child / "openvino_engine.py").write_text(absent, encoding="utf-8")
     monkeypatch.setattr(spawn, "_CHILD", child / "__main__.py")
     fit = search(
-        mlp(), few, Wanted(), folder=tmp_path / "fit", tried=[FP32], run_in=[OPENVINO, BF16], time_limit_s=120.0
+        mlp(1280), few, Wanted(), folder=tmp_path / "fit", tried=[FP32], run_in=[OPENVINO, BF16], time_limit_s=120.0
     )
     by_name = {row.candidate.name: row for row in fit.rows}
     for name in ("OpenVINO fp32", "OpenVINO bf16"):
