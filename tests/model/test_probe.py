@@ -11,7 +11,7 @@ import onnx
 import psutil
 import pytest
 
-from brownfield.errors import BundleRefused
+from brownfield.errors import BundleRefused, DeadlineExceeded
 from brownfield.model import ServedSession
 from brownfield.model.probe import PROBE_RULES, probe
 from harness.processes import MODEL, command_of, descendants
@@ -65,6 +65,37 @@ def test_calls_of_more_and_more_records_are_timed(bundle, monkeypatch) -> None:
     assert list(curve_us) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert all(time_us >= 1 for time_us in curve_us.values())
     assert list(probe(bundle(AT_MOST_FOUR, {"x": x}, {"y": x * 10})).cost_curve_us) == [1, 2, 4]
+
+
+def test_timing_calls_ends_with_its_time(monkeypatch) -> None:
+    """Also between the calls of one size; what was measured until then is kept."""
+    now_s, asked = [0.0], []
+
+    class Slow:
+        """Takes 0.1 s a call, and no longer than it may."""
+
+        def __init__(self, _path, timeout_s):
+            assert timeout_s == 0.25
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def ask(self, _tensors, timeout_s):
+            asked.append(timeout_s)
+            now_s[0] += min(0.1, timeout_s)
+            if timeout_s < 0.1:
+                raise DeadlineExceeded("late")
+            return SimpleNamespace(run_us=100_000)
+
+    module = sys.modules[probe.__module__]
+    monkeypatch.setattr(module, "Caller", Slow)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    process = SimpleNamespace(hello=SimpleNamespace(batched=True), socket_path=None)
+    assert module._cost_curve_us(process, {"x": np.zeros((3, 2), "f4")}, 128) == {1: 100_000}
+    assert asked == pytest.approx([0.25, 0.15, 0.05])
 
 
 def test_a_model_without_batches_has_no_sizes_of_calls(bundle) -> None:

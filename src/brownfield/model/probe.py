@@ -295,9 +295,9 @@ def _cost_curve_us(process: ModelProcess, inputs: Tensors, most_rows: int) -> di
         while rows <= most_rows and time.monotonic() + _CALLS_OF_A_SIZE * next_us / 1e6 < ends:
             chosen = np.arange(rows) % golden_rows
             tensors = {name: array[chosen] for name, array in inputs.items()}
-            left_s = [max(1e-3, ends - time.monotonic()) for _ in range(_CALLS_OF_A_SIZE)]
-            times_us = [caller.ask(tensors, timeout_s=each).run_us for each in left_s]
-            curve_us[rows] = float(max(1, min(times_us)))
+            for _ in range(_CALLS_OF_A_SIZE):
+                time_us = float(max(1, caller.ask(tensors, timeout_s=max(1e-3, ends - time.monotonic())).run_us))
+                curve_us[rows] = min(time_us, curve_us.get(rows, time_us))
             rows, next_us = 2 * rows, 2 * curve_us[rows]
     return curve_us
 
