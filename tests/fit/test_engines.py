@@ -30,6 +30,7 @@ def test_its_arithmetic_is_exact_in_fp32_alone() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("calm")
 def test_a_host_without_openvino_has_a_row_that_says_so(mlp, few, tmp_path, monkeypatch) -> None:
     """The extra's name is the reason; fp32 is chosen all the same."""
     copy = tmp_path / "package" / "brownfield"

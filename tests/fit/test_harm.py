@@ -14,7 +14,7 @@ from brownfield.fit import Recipe, Verdict, Wanted, search
 from brownfield.fit import measure as measuring
 from brownfield.workspace.fit import _most_rows
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("calm")]
 
 FP32 = Recipe(kind="as_is")
 STATIC = Recipe(kind="static", calibrator="minmax")

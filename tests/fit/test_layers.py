@@ -117,6 +117,7 @@ def test_the_layer_that_harms_most_is_named_first(one_bad_layer, rows, tmp_path)
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("calm")
 def test_an_int8_that_is_wrong_in_one_layer_is_saved(one_bad_layer, rows, tmp_path) -> None:
     """The whole is wrong and is a row; without that layer it is right, faster than fp32, and chosen."""
     fit = search(
@@ -133,5 +134,4 @@ def test_an_int8_that_is_wrong_in_one_layer_is_saved(one_bad_layer, rows, tmp_pa
     saved = by_name[f"{GEMMS.name}, 1 layer in fp32"]
     assert saved.candidate.recipe.left_out == ("bad",)
     assert (saved.stage, saved.accuracy.drop.upper <= 0.05) == ("final", True)
-    if fit.choice.verdict is not Verdict.INVALID:  # the machine was too busy to say what is faster
-        assert (fit.choice.verdict, fit.choice.chosen) == (Verdict.FITS, saved.candidate.name)
+    assert (fit.choice.verdict, fit.choice.chosen) == (Verdict.FITS, saved.candidate.name)

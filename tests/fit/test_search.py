@@ -13,7 +13,7 @@ from brownfield.fit import Candidate, Recipe, Rows, Session, Verdict, Wanted, se
 from brownfield.fit.measure import memory_needed, running
 from brownfield.model.process import StartFailed
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("calm")]
 
 FP32 = Recipe(kind="as_is")
 STATIC = Recipe(kind="static", calibrator="minmax")
