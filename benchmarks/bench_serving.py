@@ -13,8 +13,8 @@ p99, CPU of the whole process tree per request, ratios to ours, and the share of
 the rows per second of ONNX Runtime alone, in calls of 32 rows.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
-reached, ours and the peers, over 256 connections; goodput, latencies of answers and of refusals, memory. With fewer
-connections requests wait for one of them at the generator, where no server sees them; that wait is in the figures.
+reached, ours and the peers, over 1,000 connections, more than requests are due within a deadline: with fewer, requests
+wait for one of them at the generator, where no server sees them. Goodput, latencies of answers and refusals, memory.
 The generator's limit is what it reaches beside the bare door, which does nothing else, on the cores that they share:
 no more is offered to anybody. The bare door's own curve stands beside ours: what it misses of a deadline, nobody keeps.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.
@@ -68,7 +68,7 @@ OURS = "brownfield"
 ENGINE_ALONE = "ONNX Runtime"
 VARIANTS = {"m3-one-thread": "overload", "m3-openvino": "closed"}
 """Of M3, by the only section that is of interest of them; without peers."""
-CONNECTIONS = 256
+CONNECTIONS = 1000
 """Of the open loop."""
 INTERPRETED = "interpreted"
 SOURCE = HERE.parent / "src"

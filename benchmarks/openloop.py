@@ -92,7 +92,7 @@ class Load:
     body: bytes
     rate: float
     seconds: float
-    connections: int = 256
+    connections: int = 1000
     timeout_s: float = 10.0
     headers: tuple[tuple[str, str], ...] = ()
     seed: int = 0
@@ -371,7 +371,7 @@ def main() -> None:
     parser.add_argument("--body", type=Path)
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--connections", type=int, default=256)
+    parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--timeout-s", type=float, default=10)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--limit", action="store_true", help="what the generator itself can reach")

@@ -73,6 +73,24 @@ def test_f77_under_overload_the_deadline_is_kept(connections, faster):
     assert loop.rate(Verdict.ASK, 0.5, 1.5) > 0.65 * loop.capacity
 
 
+@pytest.mark.parametrize("connections", [256, 512, 1000])
+def test_f77_twice_the_capacity_is_found_out_in_two_deadlines(connections):
+    """F-77: and half a deadline of it is not enough: so much gathers in a stall of the machine."""
+    short, long = (Loop(connections=connections) for _ in range(2))
+    short.run((2 * short.capacity, 0.01))
+    long.run((2 * long.capacity, 0.04))
+    assert not short.pressure.pressed
+    assert long.pressure.pressed
+
+
+def test_f77_an_overload_that_comes_and_goes_is_still_known():
+    """F-77: half a second of calm does not make the gateway find out anew; more than a second does."""
+    loops = [Loop(connections=1000) for _ in range(2)]
+    for loop, calm_s in zip(loops, (0.5, 1.5), strict=True):
+        loop.run((1.5 * loop.capacity, 0.3), (0.3 * loop.capacity, calm_s))
+    assert [loop.pressure.pressed for loop in loops] == [True, False]
+
+
 def test_f77_after_an_overload_all_is_normal():
     """F-77: half a second after more than it could even refuse, nobody is turned away and nobody waits."""
     loop = Loop()

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.latency import Split
 from brownfield.serving.gateway.pressure import Verdict
 from brownfield.serving.gateway.shedding import refuse_unread
+from brownfield.serving.workers.base import Inference
 
 pytestmark = pytest.mark.inside
 
@@ -127,6 +129,55 @@ def test_who_was_let_in_does_not_wait_for_the_refusals_after_it(client, pool):
         return before, list(asked), refused.status
 
     assert asyncio.run(turn()) == ([], [1], 503)
+
+
+def test_an_answer_does_not_wait_for_the_refusals_after_it(client, served, monkeypatch):
+    """The model's answer is taken in while others are refused, told once, and the next in the queue is asked for."""
+    verdicts = iter([Verdict.ASK] * 2 + [Verdict.REFUSE] * 2)
+    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts))
+    served.champion.pool = pool = _Slow()
+    monkeypatch.setattr(Admission, "window", lambda *_: 1)
+    headers, told = {b"content-length": b"33"}, []
+
+    async def turn():
+        handler = client.handler
+        for name in ("first", "second"):
+            call = handler.open("POST", b"/v1/till/predict", headers)
+            handler.answer(call, json.dumps(GOOD).encode(), lambda response, name=name: told.append((name, response)))
+        handler.open("POST", b"/v1/till/predict", headers)
+        began = len(pool.waiting)
+        pool.come = True
+        handler._looked_ns = 0
+        handler.open("POST", b"/v1/till/predict", headers)
+        in_this_turn = list(told)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return began, in_this_turn, len(pool.waiting)
+
+    began, in_this_turn, asked = asyncio.run(turn())
+    assert (began, asked) == (1, 2)
+    assert [(name, response.status) for name, response in in_this_turn] == [("first", 200)]
+    assert [name for name, _ in told] == ["first"]
+
+
+class _Slow:
+    """A pool whose answers are there when ``come`` is set, and taken in when somebody looks; only the first comes."""
+
+    ready = loaded = True
+
+    def __init__(self):
+        self.waiting = []
+        self.come = False
+
+    async def infer(self, tensors, rows, _deadline_ns):
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        await future
+        return Inference({"y": 1 / (1 + tensors["x"])}, 1000, rows)
+
+    def look(self):
+        if self.come and not self.waiting[0].done():
+            self.waiting[0].set_result(None)
 
 
 def test_a_refusal_names_the_version_that_would_have_answered(served):

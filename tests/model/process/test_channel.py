@@ -447,3 +447,35 @@ def test_a_model_without_batches_says_no_rows(start, run) -> None:
         assert reply.call_rows == 0
 
     run(main())
+
+
+def test_an_answer_is_taken_in_the_middle_of_a_turn(start, run) -> None:
+    """Who looks has what came although the loop did not turn, nothing is taken twice, and the loop tells of an end."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        channel.look()
+        first, second = (channel.infer({"x": np.full((1, 2), n, "f4")}, _soon_ns(60)) for n in (1, 2))
+        channel._flush()  # what the turn would send at its end
+        until = time.monotonic() + 30
+        while not (first.done() and second.done()) and time.monotonic() < until:
+            channel.look()
+        assert [future.result()["y"].tolist() for future in (first, second)] == [[[11, 11]], [[21, 21]]]
+        assert channel.in_flight == 0
+        after = await channel.infer({"x": np.full((1, 2), 3, "f4")}, _soon_ns(60))
+        assert after["y"].tolist() == [[31, 31]]
+        last = channel.infer({"x": np.full((1, 2), 4, "f4")}, _soon_ns(60))
+        process.kill()
+        process.wait(30.0)
+        for _ in range(3):
+            channel.look()
+        if last.done():  # the answer was quicker than the end
+            assert last.result()["y"].tolist() == [[41, 41]]
+        else:
+            with pytest.raises(WorkerUnavailable):
+                await last
+        channel.close()
+        channel.look()
+
+    run(main())

@@ -38,6 +38,7 @@ __all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "WorkerDied", "call"]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 _HIGH_WATER_BYTES = 16 * 2**20
 _MAX_ADDRESS_BYTES = 107
+_LOOK_BYTES = 256 * 1024
 
 
 class Reply(dict[str, NDArray[Any]]):
@@ -104,6 +105,7 @@ class ModelChannel(asyncio.Protocol):
         self._last_id = 0
         self._paused = False
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
         self._lost = "it has not been connected"
 
     @classmethod
@@ -190,6 +192,17 @@ class ModelChannel(asyncio.Protocol):
             self._sweep_at(deadline_ns)
         return future
 
+    def look(self) -> None:
+        """Take what has come, for a caller in the middle of a long turn of the loop; the loop tells of an end."""
+        if not self._waiting or self._transport is None or self._transport.is_closing():
+            return
+        try:
+            data = os.read(self._descriptor, _LOOK_BYTES)
+        except OSError:  # nothing has come
+            return
+        if data:
+            self.data_received(data)
+
     def close(self) -> None:
         """Close the connection; what waits fails with WorkerUnavailable."""
         if self._transport is not None:
@@ -202,6 +215,7 @@ class ModelChannel(asyncio.Protocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
         self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._descriptor = transport.get_extra_info("socket").fileno()
         self._lost = ""
 
     def data_received(self, data: bytes) -> None:

@@ -178,16 +178,23 @@ class ModelCall:
         self._coroutine = coroutine
         self._step()
 
+    def go_on(self) -> None:
+        """Take in an answer that is there, without waiting for the loop to tell of it."""
+        if self._waiting is not None and self._waiting.done():
+            self._step(self._waiting)
+
     def cancel_when_unwanted(self) -> None:
         """End it when the last caller has left."""
         if self._waiting is not None and all(ask.over for ask in self.asks):
             self._waiting.cancel()
 
-    def _step(self, _: object = None) -> None:
+    def _step(self, told: object = None) -> None:
+        if told is not self._waiting:
+            return  # it went on without waiting to be told
+        self._waiting = None
         try:
             future = self._coroutine.send(None)
         except (StopIteration, asyncio.CancelledError):
-            self._waiting = None
             return
         self._waiting = future
         if future is None:  # a bare yield: once around the loop

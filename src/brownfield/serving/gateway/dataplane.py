@@ -111,11 +111,25 @@ class Dataplane:
         else:
             self._ask_champion(ask, champion)
 
-    def send(self, served: Served) -> None:
-        """Ask the model now for who waits, not after this turn of the loop: a long one is ahead."""
+    def hurry(self, served: Served, *, look: bool) -> None:
+        """Ask the model now for who waits, not after this turn of the loop: a long one is ahead.
+
+        Parameters
+        ----------
+        served
+            The integration whose model it is.
+        look
+            Whether answers that have come meanwhile are taken in now as well.
+        """
         champion = served.champion
-        if champion is not None and champion.sending:
+        if champion is None:
+            return
+        if champion.sending:
             self._send(champion)
+        if look and champion.calls:
+            champion.pool.look()
+            for call in tuple(champion.calls):
+                call.go_on()
 
     def shed(self, ask: Ask) -> None:
         """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""

@@ -71,6 +71,7 @@ _V2: Final = b"/v2"
 _ASK: Final = Verdict.ASK
 _REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
+_LOOK_EVERY_NS: Final = 500_000  # in a turn in which much is refused: for answers of the model
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
 _SERIALIZE: Final = int(Stage.SERIALIZE)
@@ -163,6 +164,7 @@ class Handler:
         self._openings: dict[object, Opening] = {}
         self._management = Management(self)
         self._late: set[asyncio.Task[None]] = set()
+        self._looked_ns = 0
         self.publish(dataplane.snapshot)
 
     def publish(self, snapshot: "Snapshot") -> None:
@@ -239,7 +241,10 @@ class Handler:
         split.mark(Stage.ADMISSION, self.now_ns())
         decision, response = refuse_unread(served, split, v2=path.startswith(_V2))
         self.dataplane.keep(served, (decision, split, 0, None))
-        self.dataplane.send(served)
+        look = split.last_ns - self._looked_ns > _LOOK_EVERY_NS
+        if look:
+            self._looked_ns = split.last_ns
+        self.dataplane.hurry(served, look=look)
         self.http.observe(response.status)
         return response
 

@@ -3,11 +3,12 @@
 What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. For how
 long cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and
 again there is no backlog. A loop that was busy for four deadlines on end, with more requests at a time than it answers
-in a quarter of one, is *pressed*. It goes on in rounds. A round lets requests in for an eighth of a deadline, and goes
-on while few are there. Then it leaves a few to the fallbacks and refuses the rest unread, for a small part of an
-answer's cost, until nothing is ready, or hardly anything: then nobody waits anywhere, and the next round begins. Where
-even refusing does not keep up, it begins after a deadline, so that some are answered. Ten deadlines in which nobody
-had to be turned away end it.
+in a quarter of one, is *pressed*; with twice as many it takes half as long. It goes on in rounds. A round lets requests
+in for an eighth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
+rest unread, for a small part of an answer's cost, until nothing is ready, or hardly anything: then nobody waits
+anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
+answered. Fifty deadlines in which nobody had to be turned away end it: an overload that comes and goes is not found
+out anew each time.
 
 None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
 loop in which all were let in.
@@ -31,13 +32,13 @@ __all__ = ["Pressure", "Verdict"]
 _ALWAYS: Final = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
 _TURN_SHARE: Final = 1 / 2  # of the deadline: longest whole turn of such a loop
 _CROWD_SHARE: Final = 1 / 4  # of the deadline: in which as many are answered as make a crowd
-_PRESSED_AFTER: Final = 4  # deadlines of work for a crowd without a pause
+_PRESSED_AFTER: Final = 4  # deadlines of work for a crowd without a pause; for two crowds, half as many
 _ROUND_SHARE: Final = 1 / 8  # of the deadline: for how long a round lets in
 _FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
 _SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
 _REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
 _SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
-_CALM_AFTER: Final = 10  # deadlines without anybody turned away
+_CALM_AFTER: Final = 50  # deadlines without anybody turned away
 _MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
 _FEWEST_TO_LEARN: Final = 16  # requests of a turn
 _WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
@@ -93,7 +94,7 @@ class Pressure:
         self._there = 0  # and those under way when it began
         self._looked = False  # whether it was looked after it if anything was ready
         self._idle_ns = 0  # when nothing was; 0 when something was
-        self._worked_ns = 0.0  # for a crowd, without a pause
+        self._worked_ns = 0.0  # for a crowd, without a pause; times their number, for several
         self._turned_away_ns = 0  # when somebody was last
         # This round of a pressed loop.
         self._round_ns = 0  # its begin
@@ -169,8 +170,9 @@ class Pressure:
             if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
                 change_ns = 2 * turn_ns / (self._before + answered) - self.answer_ns  # read once and answered once
                 self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
-            if self._there * self.answer_ns > _CROWD_SHARE * deadline_ns:
-                self._worked_ns += min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
+            crowd = self._there * self.answer_ns / (_CROWD_SHARE * deadline_ns)
+            if crowd > 1:
+                self._worked_ns += crowd * min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
             if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
                 self._begin_round(now_ns)
         if self.pressed:

@@ -3,7 +3,7 @@
 import functools
 import struct
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from brownfield.errors import InputRefused, RejectionCode, Violation
 __all__ = [
     "DATATYPES",
     "DTYPES",
+    "PLAIN",
     "QUICK",
     "UNREAD",
     "InferRequest",
@@ -114,23 +115,23 @@ class _PlainTensor(msgspec.Struct, forbid_unknown_fields=True, tag_field="dataty
 
 
 class _FP32(_PlainTensor, tag="FP32"):
-    datatype: ClassVar[str] = "FP32"
     data: tuple[float, ...]
 
 
 class _FP64(_PlainTensor, tag="FP64"):
-    datatype: ClassVar[str] = "FP64"
     data: tuple[float, ...]
 
 
 class _INT32(_PlainTensor, tag="INT32"):
-    datatype: ClassVar[str] = "INT32"
     data: tuple[int, ...]
 
 
 class _INT64(_PlainTensor, tag="INT64"):
-    datatype: ClassVar[str] = "INT64"
     data: tuple[int, ...]
+
+
+PLAIN: dict[str, type[_PlainTensor]] = {"FP32": _FP32, "FP64": _FP64, "INT32": _INT32, "INT64": _INT64}
+"""What tensors of plain requests are decoded to, by their datatype."""
 
 
 class _PlainRequest(InferRequest):

@@ -6,31 +6,58 @@ or may not be, such a request. Refused here: only what the contract refuses.
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from msgspec import UNSET
 
 from brownfield.contract import Checked
-from brownfield.serving.gateway.v2_messages import DATATYPES, QUICK, UNREAD, decode_plain, packed
+from brownfield.serving.gateway.v2_messages import (
+    DATATYPES,
+    PLAIN,
+    QUICK,
+    UNREAD,
+    InferRequest,
+    decode_plain,
+    packed,
+)
 
 if TYPE_CHECKING:
     from brownfield.contract import RowChecker, Schema
-    from brownfield.serving.gateway.v2_messages import InferRequest
 
 __all__ = ["PlainReader"]
 
 
-class _Input(NamedTuple):
-    """An input that is a tensor whose shape is known, in a datatype that JSON holds: what its data must be."""
+class _Input:
+    """An input that is a tensor whose shape is known, in a datatype that JSON holds: what it must be for so many rows.
 
-    inner: list[int]
-    size: int
-    code: str
-    dtype: np.dtype[Any]
-    below: float
+    Attributes
+    ----------
+    kind
+        Class of what it is decoded to.
+    shape, count
+        Of all its rows.
+    pack
+        Makes bytes of its numbers; None where these are many.
+    code, dtype
+        Of its array.
+    below
+        Bound on what is surely exact; 0 for whole numbers.
+    """
+
+    __slots__ = ("below", "code", "count", "dtype", "kind", "pack", "shape")
+
+    def __init__(self, datatype: str, inner: list[int], rows: int) -> None:
+        quick = QUICK[datatype]
+        self.kind: Any = PLAIN[datatype]
+        self.shape = [rows, *inner]
+        self.count = math.prod(self.shape)
+        self.pack = struct.Struct(f"{self.count}{quick.code}").pack if self.count <= _FEW else None
+        self.code, self.dtype = quick.code, quick.dtype
+        self.below = _EXACT.get(datatype, 0.0)
 
 
+_NOTHING_BESIDES: Final = InferRequest(inputs=[])
 _EXACT: Final = {"FP32": 2.0**24, "FP64": 2.0**53}
 """Whole numbers below are themselves in the type; all were read as floating-point ones."""
 
@@ -44,30 +71,25 @@ class PlainReader:
         The request side of a contract.
     """
 
-    __slots__ = ("_colons", "_inputs", "_only_finite", "_rows")
+    __slots__ = ("_by_rows", "_colons", "_inputs", "_only_finite", "_rows")
 
     def __init__(self, schema: "Schema") -> None:
         self._rows: RowChecker = schema.rows
         self._only_finite = schema.rows.only_finite
         self._colons = 1 + 4 * len(schema.fields)
-        self._inputs: dict[tuple[str, str], _Input] = {}
+        self._inputs: dict[str, tuple[str, list[int]]] = {}
+        self._by_rows: dict[int, dict[str, _Input]] = {}
         for field in schema.fields:
-            quick = QUICK.get(DATATYPES[field.dtype]) if field.kind == "tensor" else None
-            if quick is not None and None not in field.shape and schema.batched:
-                inner = [size for size in field.shape if size is not None]
-                name = DATATYPES[field.dtype]
-                self._inputs[field.name, name] = _Input(
-                    inner, math.prod(inner), quick.code, quick.dtype, _EXACT.get(name, 0.0)
-                )
+            datatype = DATATYPES[field.dtype] if field.kind == "tensor" else ""
+            if datatype in QUICK and None not in field.shape and schema.batched:
+                self._inputs[field.name] = (datatype, [size for size in field.shape if size is not None])
 
     @property
     def reads_any(self) -> bool:
         """Whether the schema has only fields that can be plain."""
         return self._colons == 1 + 4 * len(self._inputs)
 
-    def read(  # noqa: PLR0911 (one for each way of not being plain)
-        self, body: bytes
-    ) -> "tuple[InferRequest, Checked] | None":
+    def read(self, body: bytes) -> "tuple[InferRequest, Checked] | None":
         """Read a body, or give None when it is to be read with every look that the protocol takes.
 
         Raises
@@ -82,29 +104,47 @@ class PlainReader:
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
         if _colons(body) != self._colons + (request.id is not UNSET) or _BACKSLASH in body:
             return None
+        shape = request.inputs[0].shape if request.inputs else []
+        rows = shape[0] if shape else 0
+        if rows < 1:
+            return None
+        columns = self._columns(request.inputs, self._by_rows.get(rows) or self._of_rows(rows))
+        if columns is None:
+            return None
+        checked = Checked(rows, columns) if self._only_finite else self._rows.check_columns(columns, rows)
+        # The tensors are arrays by now: what waits for its answer holds no thousands of numbers besides.
+        if request.id is UNSET:
+            return _NOTHING_BESIDES, checked
+        request.inputs = []
+        return request, checked
+
+    def _columns(self, tensors: "list[Any]", inputs: dict[str, _Input]) -> dict[str, Any] | None:
+        """Give the tensors as arrays by name, or None when they are not all of the inputs in the one form."""
         columns: dict[str, Any] = {}
-        rows = 0
-        for tensor in request.inputs:
-            wanted = self._inputs.get((tensor.name, tensor.datatype))
-            shape, data = tensor.shape, tensor.data
-            if wanted is None or not shape or shape[1:] != wanted.inner:
+        for tensor in tensors:
+            wanted = inputs.get(tensor.name)
+            if wanted is None or type(tensor) is not wanted.kind or tensor.shape != wanted.shape:
                 return None
-            rows = rows or shape[0]
-            if rows < 1 or shape[0] != rows or len(data) != rows * wanted.size:
+            data, pack = tensor.data, wanted.pack
+            if len(data) != wanted.count:
                 return None
             try:
-                array = np.ndarray(shape, wanted.dtype, packed(wanted.code, data))
+                raw = packed(wanted.code, data) if pack is None else pack(*data)
             except struct.error:  # out of the type's range
                 return None
+            array = np.ndarray(wanted.shape, wanted.dtype, raw)
             if wanted.below and not _are_exact(data, array, wanted.below):
                 return None
             columns[tensor.name] = array
-        if len(columns) != len(self._inputs):
-            return None
-        request.inputs = []  # they are arrays by now: what waits for its answer holds no thousands of numbers besides
-        if self._only_finite:
-            return request, Checked(rows, columns)
-        return request, self._rows.check_columns(columns, rows)
+        return columns if len(tensors) == len(columns) == len(inputs) else None
+
+    def _of_rows(self, rows: int) -> dict[str, _Input]:
+        """Give what inputs of so many rows must be, kept for the next request."""
+        if len(self._by_rows) >= _MOST_KNOWN:
+            self._by_rows.clear()
+        inputs = {name: _Input(datatype, inner, rows) for name, (datatype, inner) in self._inputs.items()}
+        self._by_rows[rows] = inputs
+        return inputs
 
 
 def _colons(body: bytes) -> int:
@@ -120,7 +160,8 @@ def _are_exact(data: tuple[float, ...], array: np.ndarray[Any, Any], below: floa
     return bool(np.abs(array).max() < below)
 
 
-_FEW: Final = 64  # below which NumPy costs more than a look at each
+_FEW: Final = 64  # up to which NumPy costs more than a look at each
+_MOST_KNOWN: Final = 1024
 _SHORT_BYTES: Final = 8192  # likewise
 _COLON: Final = 0x3A
 _BACKSLASH: Final = 0x5C

@@ -42,6 +42,10 @@ class Pool(Protocol):
         """Whether one is there, so that none has to be loaded first."""
         ...
 
+    def look(self) -> None:
+        """Take in answers that have come already, without waiting for the loop to tell of them."""
+        ...
+
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:
         """Run the model on ``rows`` records.
 

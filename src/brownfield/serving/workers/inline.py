@@ -50,6 +50,9 @@ class InlinePool:
         """Whether it is there: always."""
         return True
 
+    def look(self) -> None:
+        """Do nothing: answers are there when the loop comes to them."""
+
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:  # noqa: ARG002 (a function needs no row count)
         """Call the function after the delay; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
         self.calls += 1

@@ -36,6 +36,10 @@ class Channel(Protocol):
         """Requests that wait for their answers."""
         ...
 
+    def look(self) -> None:
+        """Take in answers that have come; see :meth:`brownfield.model.process.ModelChannel.look`."""
+        ...
+
     def infer(self, tensors: Tensors, deadline_ns: int | None = None) -> "Awaitable[Reply]":
         """Ask once; see :meth:`brownfield.model.process.ModelChannel.infer`."""
         ...
@@ -101,6 +105,11 @@ class WorkerPool:
     def leave(self, channel: Channel) -> None:
         """Ask this worker no more."""
         self._members = [member for member in self._members if member.channel is not channel]
+
+    def look(self) -> None:
+        """Take in answers that have come already; see :meth:`brownfield.serving.workers.base.Pool.look`."""
+        for member in self._members:
+            member.channel.look()
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:
         """Ask the least busy worker; see :meth:`brownfield.serving.workers.base.Pool.infer`."""
