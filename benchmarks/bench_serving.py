@@ -13,8 +13,8 @@ p99, CPU of the whole process tree per request, ratios to ours, and the share of
 the rows per second of ONNX Runtime alone, in calls of 32 rows.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
-reached, ours and the peers, over 1,000 connections, more than requests are due within a deadline: with fewer, requests
-wait for one of them at the generator, where no server sees them. Goodput, latencies of answers and refusals, memory.
+reached, ours and the peers, over 1,000 connections: with fewer than are due within a deadline requests wait for one at
+the generator, where no server sees them. Goodput, latencies of answers and of refusals, memory.
 The generator's limit is what it reaches beside the bare door, which does nothing else, on the cores that they share:
 no more is offered to anybody. The bare door's own curve stands beside ours: what it misses of a deadline, nobody keeps.
 ``identity``: 100,000 requests with known distinct answers, 64 callers.

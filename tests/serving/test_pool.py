@@ -23,6 +23,11 @@ class Channel:
         self.outcomes = list(outcomes)
         self.in_flight = in_flight
         self.asked = []
+        self.looks = 0
+
+    def look(self):
+        """Count."""
+        self.looks += 1
 
     async def infer(self, tensors, deadline_ns):
         """Give the next outcome."""
@@ -57,6 +62,13 @@ def test_the_least_busy_worker_is_asked():
     busy, idle = Channel(in_flight=3), Channel(in_flight=1)
     assert ask(pool_of(busy, idle)).infer_ns == 7000
     assert (busy.asked, idle.asked) == ([], [({"x": 1}, 99)])
+
+
+def test_it_looks_at_all_workers_for_answers():
+    """In the middle of a turn of the loop."""
+    channels = [Channel(), Channel()]
+    pool_of(*channels).look()
+    assert [each.looks for each in channels] == [1, 1]
 
 
 def test_a_death_is_retried_once_on_a_sibling():

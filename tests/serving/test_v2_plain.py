@@ -51,6 +51,22 @@ def test_a_plain_request_is_read_by_the_quick_reader(served):
         assert served.v2.plain.read(json.dumps(body).encode()) is not None
 
 
+def test_row_counts_that_nobody_sends_numbers_for_leave_nothing(served):
+    """What is known of a number of rows is kept for those that were read, and of so many at most."""
+    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode())
+    plain = served.v2.plain
+    kept = set(plain._by_rows)
+    for rows in (2, 7, 2**31, 2**70, 10**4000):
+        body = {"inputs": [one | {"shape": [rows, *one["shape"][1:]]} for one in fields_of(served)]}
+        assert plain.read(json.dumps(body).encode()) is None
+    assert set(plain._by_rows) == kept == {1}
+    if len(served.request.fields) == 1:
+        for rows in range(1, 1100):
+            body = {"inputs": [X | {"shape": [rows, 3], "data": [0.5] * (3 * rows)}]}
+            assert plain.read(json.dumps(body).encode())[1].rows == rows
+        assert 0 < len(plain._by_rows) <= 1024
+
+
 NUMBERS = st.one_of(
     st.floats(width=32),
     st.floats(),

@@ -193,9 +193,12 @@ class ModelChannel(asyncio.Protocol):
         return future
 
     def look(self) -> None:
-        """Take what has come, for a caller in the middle of a long turn of the loop; the loop tells of an end."""
+        """Write what waits for the end of a turn of the loop, and take what has come; the loop tells of an end."""
         if not self._waiting or self._transport is None or self._transport.is_closing():
             return
+        if self._following:
+            self._transport.write(b"".join(self._following))
+            self._following = []
         try:
             data = os.read(self._descriptor, _LOOK_BYTES)
         except OSError:  # nothing has come

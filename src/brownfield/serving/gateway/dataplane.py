@@ -57,6 +57,7 @@ class Dataplane:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self._decided: list[tuple[Served, Kept]] = []
+        self._telling = False  # callers, of a list that must not change meanwhile
 
     async def predict(
         self, served: Served, checked: "Checked", split: Split | None = None, deadline_ns: int = 0
@@ -119,17 +120,33 @@ class Dataplane:
         served
             The integration whose model it is.
         look
-            Whether answers that have come meanwhile are taken in now as well.
+            Whether answers of all models that have come meanwhile are given now as well.
         """
+        if self._telling:
+            return  # whoever was told something has asked again: who tells goes on with the others first
         champion = served.champion
-        if champion is None:
-            return
-        if champion.sending:
+        if champion is not None and champion.sending:
             self._send(champion)
-        if look and champion.calls:
-            champion.pool.look()
-            for call in tuple(champion.calls):
+        if look:
+            for each in self.snapshot.integrations.values():
+                if each.champion is not None and each.champion.calls:
+                    self._take_in(each.champion)
+
+    def _take_in(self, version: Version) -> None:
+        """Give the answers that have come, and ask for who is next."""
+        version.pool.look()
+        self._telling = True
+        try:
+            for call in tuple(version.calls):
                 call.go_on()
+        except Exception as error:  # noqa: BLE001 (it is none of the request's that is being refused)
+            message = {"message": "an answer could not be given", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(message)
+        finally:
+            self._telling = False
+        if version.sending:
+            self._send(version)
+            version.pool.look()
 
     def shed(self, ask: Ask) -> None:
         """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
@@ -292,17 +309,21 @@ class Dataplane:
 
     def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
         """Answer for all who have given up, or will before an answer, and look again when the next one does."""
-        for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
-            version.forget(ask)
-            ask.served.meter.late("dequeue")
-            self._fall_back(ask, "deadline")
-        soonest_ns = version.waiting.soonest_ns
-        for call in version.calls:
-            if call.soonest_ns <= now_ns:
-                for ask in call.late(now_ns):
-                    ask.served.meter.late("completion")
-                    self._fall_back(ask, "deadline")
-            soonest_ns = min(soonest_ns, call.soonest_ns)
+        was_telling, self._telling = self._telling, True
+        try:
+            for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
+                version.forget(ask)
+                ask.served.meter.late("dequeue")
+                self._fall_back(ask, "deadline")
+            soonest_ns = version.waiting.soonest_ns
+            for call in version.calls:
+                if call.soonest_ns <= now_ns:
+                    for ask in call.late(now_ns):
+                        ask.served.meter.late("completion")
+                        self._fall_back(ask, "deadline")
+                soonest_ns = min(soonest_ns, call.soonest_ns)
+        finally:
+            self._telling = was_telling
         if soonest_ns < NEVER_NS:
             self._watch(version, soonest_ns)
 

@@ -7,8 +7,7 @@ in a quarter of one, is *pressed*; with twice as many it takes half as long. It 
 in for an eighth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
 rest unread, for a small part of an answer's cost, until nothing is ready, or hardly anything: then nobody waits
 anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
-answered. Fifty deadlines in which nobody had to be turned away end it: an overload that comes and goes is not found
-out anew each time.
+answered. A pause of a deadline ends it, or ten deadlines in which nobody had to be turned away.
 
 None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
 loop in which all were let in.
@@ -38,7 +37,7 @@ _FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as a
 _SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
 _REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
 _SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
-_CALM_AFTER: Final = 50  # deadlines without anybody turned away
+_CALM_AFTER: Final = 10  # deadlines without anybody turned away
 _MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
 _FEWEST_TO_LEARN: Final = 16  # requests of a turn
 _WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
@@ -163,8 +162,10 @@ class Pressure:
         asyncio.get_running_loop().call_soon(self._end)
         turn_ns = now_ns - self.began_ns
         answered = max(0, self._there - self._turned_away - under_way)  # by that turn, and what came after it
-        if self._idle_ns and now_ns - self._idle_ns - answered * self.answer_ns > _SHORT_SHARE * deadline_ns:
+        pause_ns = now_ns - self._idle_ns - answered * self.answer_ns if self._idle_ns else 0.0
+        if pause_ns > _SHORT_SHARE * deadline_ns:
             self._worked_ns = 0.0
+            self.pressed = self.pressed and pause_ns <= deadline_ns
             self._begin_round(now_ns)
         elif self._looked:
             if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
@@ -175,6 +176,8 @@ class Pressure:
                 self._worked_ns += crowd * min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
             if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
                 self._begin_round(now_ns)
+        else:
+            self._worked_ns = 0.0  # few requests: nobody has waited
         if self.pressed:
             if now_ns - self._turned_away_ns > _CALM_AFTER * deadline_ns:
                 self.pressed, self._worked_ns, self._asked = False, 0.0, {}

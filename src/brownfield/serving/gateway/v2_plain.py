@@ -106,11 +106,15 @@ class PlainReader:
             return None
         shape = request.inputs[0].shape if request.inputs else []
         rows = shape[0] if shape else 0
-        if rows < 1:
+        if not 1 <= rows <= len(body):  # no number takes less than a byte
             return None
-        columns = self._columns(request.inputs, self._by_rows.get(rows) or self._of_rows(rows))
+        known = self._by_rows.get(rows)
+        inputs = known or {name: _Input(datatype, inner, rows) for name, (datatype, inner) in self._inputs.items()}
+        columns = self._columns(request.inputs, inputs)
         if columns is None:
             return None
+        if known is None:
+            self._keep(rows, inputs)
         checked = Checked(rows, columns) if self._only_finite else self._rows.check_columns(columns, rows)
         # The tensors are arrays by now: what waits for its answer holds no thousands of numbers besides.
         if request.id is UNSET:
@@ -136,15 +140,13 @@ class PlainReader:
             if wanted.below and not _are_exact(data, array, wanted.below):
                 return None
             columns[tensor.name] = array
-        return columns if len(tensors) == len(columns) == len(inputs) else None
+        return columns if len(columns) == len(inputs) else None
 
-    def _of_rows(self, rows: int) -> dict[str, _Input]:
-        """Give what inputs of so many rows must be, kept for the next request."""
+    def _keep(self, rows: int, inputs: dict[str, _Input]) -> None:
+        """Keep what inputs of so many rows must be for the next request of as many."""
         if len(self._by_rows) >= _MOST_KNOWN:
             self._by_rows.clear()
-        inputs = {name: _Input(datatype, inner, rows) for name, (datatype, inner) in self._inputs.items()}
         self._by_rows[rows] = inputs
-        return inputs
 
 
 def _colons(body: bytes) -> int:

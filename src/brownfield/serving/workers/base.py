@@ -43,7 +43,7 @@ class Pool(Protocol):
         ...
 
     def look(self) -> None:
-        """Take in answers that have come already, without waiting for the loop to tell of them."""
+        """Send what was asked and take in what has come, without waiting for this turn of the loop to end."""
         ...
 
     async def infer(self, tensors: Tensors, rows: int, deadline_ns: int) -> Inference:

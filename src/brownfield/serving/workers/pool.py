@@ -37,7 +37,7 @@ class Channel(Protocol):
         ...
 
     def look(self) -> None:
-        """Take in answers that have come; see :meth:`brownfield.model.process.ModelChannel.look`."""
+        """Send and take in; see :meth:`brownfield.model.process.ModelChannel.look`."""
         ...
 
     def infer(self, tensors: Tensors, deadline_ns: int | None = None) -> "Awaitable[Reply]":
@@ -107,7 +107,7 @@ class WorkerPool:
         self._members = [member for member in self._members if member.channel is not channel]
 
     def look(self) -> None:
-        """Take in answers that have come already; see :meth:`brownfield.serving.workers.base.Pool.look`."""
+        """Send and take in; see :meth:`brownfield.serving.workers.base.Pool.look`."""
         for member in self._members:
             member.channel.look()
 
