@@ -7,7 +7,7 @@ in a quarter of one, is *pressed*; with twice as many it takes half as long. It 
 in for an eighth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
 rest unread, for a small part of an answer's cost, until nothing is ready, or hardly anything: then nobody waits
 anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
-answered. A pause of a deadline ends it, or ten deadlines in which nobody had to be turned away.
+answered. A pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
 
 None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
 loop in which all were let in.
@@ -37,7 +37,8 @@ _FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as a
 _SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
 _REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
 _SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
-_CALM_AFTER: Final = 10  # deadlines without anybody turned away
+_CALM_AFTER: Final = 25  # deadlines in which hardly anybody was turned away
+_HARDLY_SHARE: Final = 1 / 16  # of the requests of that time
 _MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
 _FEWEST_TO_LEARN: Final = 16  # requests of a turn
 _WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
@@ -73,9 +74,9 @@ class Pressure:
     """
 
     __slots__ = (
-        "_asked", "_before", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_looked",
-        "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there", "_turned_away", "_turned_away_ns",
-        "_under_way", "_worked_ns", "answer_ns", "began_ns", "pressed",
+        "_asked", "_before", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_lately",
+        "_lately_away", "_lately_ns", "_looked", "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there",
+        "_turned_away", "_under_way", "_worked_ns", "answer_ns", "began_ns", "pressed",
     )  # fmt: skip
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
@@ -94,7 +95,10 @@ class Pressure:
         self._looked = False  # whether it was looked after it if anything was ready
         self._idle_ns = 0  # when nothing was; 0 when something was
         self._worked_ns = 0.0  # for a crowd, without a pause; times their number, for several
-        self._turned_away_ns = 0  # when somebody was last
+        # Since a pressed loop was last looked at as a whole.
+        self._lately_ns = 0
+        self._lately = 0  # requests
+        self._lately_away = 0  # and those turned away
         # This round of a pressed loop.
         self._round_ns = 0  # its begin
         self._refusing = False
@@ -124,6 +128,7 @@ class Pressure:
         if not self._requests:
             self._begin(now_ns, deadline_ns, under_way)
         self._requests += 1
+        self._lately += 1
         share_ns = priority.share / _WHOLE * deadline_ns
         if self.pressed:
             verdict = self._judge_pressed(now_ns, deadline_ns, share_ns, caller)
@@ -134,7 +139,7 @@ class Pressure:
             verdict = Verdict.SHED if over_ns <= _SHED_SHARE * _TURN_SHARE * share_ns else Verdict.REFUSE
         if verdict is not Verdict.ASK:
             self._turned_away += 1
-            self._turned_away_ns = now_ns
+            self._lately_away += 1
         return verdict
 
     def _judge_pressed(self, now_ns: int, deadline_ns: int, share_ns: float, caller: str) -> Verdict:
@@ -179,10 +184,12 @@ class Pressure:
         else:
             self._worked_ns = 0.0  # few requests: nobody has waited
         if self.pressed:
-            if now_ns - self._turned_away_ns > _CALM_AFTER * deadline_ns:
-                self.pressed, self._worked_ns, self._asked = False, 0.0, {}
+            if now_ns - self._lately_ns > _CALM_AFTER * deadline_ns:
+                if self._lately_away <= _HARDLY_SHARE * self._lately:
+                    self.pressed, self._worked_ns, self._asked = False, 0.0, {}
+                self._lately_ns, self._lately, self._lately_away = now_ns, 0, 0
         elif self._worked_ns > _PRESSED_AFTER * deadline_ns:
-            self.pressed, self._turned_away_ns = True, now_ns
+            self.pressed, self._lately_ns, self._lately, self._lately_away = True, now_ns, 0, 0
             self._begin_round(now_ns)
         self._idle_ns, self._looked = 0, False
         self.began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
