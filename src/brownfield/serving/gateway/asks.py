@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from brownfield.contract import Checked
+from brownfield.errors import BrownfieldError
 from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.gateway.waiting import NEVER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from brownfield.errors import BrownfieldError
     from brownfield.serving.gateway.answer import Answer
     from brownfield.serving.gateway.enrich import LookupNote
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
-__all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows"]
+__all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows", "resolve"]
 
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
@@ -233,6 +233,17 @@ def own_rows(response: Checked, begin: int, rows: int) -> Checked:
     for name, values in response.columns.items():
         columns[name] = values[begin:end]
     return Checked(rows, columns)
+
+
+def resolve(ask: Ask, result: "Answer | BrownfieldError") -> None:
+    """Tell a coroutine that waits for the answer: the context of its ask is the future."""
+    future: asyncio.Future[Answer] = ask.context
+    if future.done():
+        return
+    if isinstance(result, BrownfieldError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def _plain(values: Any) -> Any:

@@ -20,10 +20,10 @@ from brownfield.errors import (
 )
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.answer import Answer
-from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows
+from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows, resolve
 from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
 from brownfield.serving.gateway.deciding import decide
-from brownfield.serving.gateway.enrich import LookupNote
+from brownfield.serving.gateway.enrich import is_degraded
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
 from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
@@ -89,7 +89,7 @@ class Dataplane:
             The model could not answer and nothing in the chain did.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        ask = Ask(served, checked, split or Split(self.now_ns()), deadline_ns, _tell, future)
+        ask = Ask(served, checked, split or Split(self.now_ns()), deadline_ns, resolve, future)
         self.ask(ask)
         try:
             return await future
@@ -113,15 +113,7 @@ class Dataplane:
             self._ask_champion(ask, champion)
 
     def hurry(self, served: Served, *, look: bool) -> None:
-        """Ask the model now for who waits, not after this turn of the loop: a long one is ahead.
-
-        Parameters
-        ----------
-        served
-            The integration whose model it is.
-        look
-            Whether answers of all models that have come meanwhile are given now as well.
-        """
+        """Ask the model for who waits, and with ``look`` give what all models have answered: a long turn is ahead."""
         if self._telling:
             return  # whoever was told something has asked again: who tells goes on with the others first
         champion = served.champion
@@ -309,7 +301,7 @@ class Dataplane:
 
     def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
         """Answer for all who have given up, or will before an answer, and look again when the next one does."""
-        was_telling, self._telling = self._telling, True
+        self._telling = True
         try:
             for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
                 version.forget(ask)
@@ -323,7 +315,7 @@ class Dataplane:
                         self._fall_back(ask, "deadline")
                 soonest_ns = min(soonest_ns, call.soonest_ns)
         finally:
-            self._telling = was_telling
+            self._telling = False
         if soonest_ns < NEVER_NS:
             self._watch(version, soonest_ns)
 
@@ -383,7 +375,7 @@ class Dataplane:
                 if version is not served.champion:
                     self._answer_degraded(ask, own, source="previous_version", version=version.name)
                     continue
-                reason = Reason.STALE if ask.notes and _is_degraded(ask.notes) else _STATIC
+                reason = Reason.STALE if ask.notes and is_degraded(ask.notes) else _STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
                 self._tell(ask, Answer(own, decision, split, None, ask.notes), decision)
 
@@ -505,18 +497,3 @@ class Dataplane:
             if served.record is not None:
                 for each in kept:
                     served.record(*each)
-
-
-def _tell(ask: Ask, result: "Answer | BrownfieldError") -> None:
-    """Resolve the future of a coroutine that waits for an answer."""
-    future: asyncio.Future[Answer] = ask.context
-    if future.done():
-        return
-    if isinstance(result, BrownfieldError):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
-
-
-def _is_degraded(notes: tuple[LookupNote, ...]) -> bool:
-    return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)

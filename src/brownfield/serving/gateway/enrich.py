@@ -25,6 +25,7 @@ __all__ = [
     "ServedLookup",
     "Take",
     "header",
+    "is_degraded",
 ]
 
 
@@ -231,3 +232,8 @@ def header(notes: Sequence[LookupNote]) -> bytes:
             text += f';bf_missing="{listed}"'
         parts.append(text)
     return ", ".join(parts).encode("ascii", "backslashreplace")
+
+
+def is_degraded(notes: Sequence[LookupNote]) -> bool:
+    """Whether a lookup said less than its source would: from what was kept, from a fallback, or not at all."""
+    return any(note.bf_state in {"SNAPSHOT", "FALLBACK", "REFUSE"} or note.bf_missing for note in notes)
