@@ -1,5 +1,8 @@
 """What the benchmarks compare is the same, and what their page lists is all of them."""
 
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -34,3 +37,12 @@ def test_our_ways_refuse_exactly_the_broken_records(peers, name: str) -> None:
     work = peers.WORKERS[name]
     assert work(peers.records_of(1800, broken=False))() == []
     assert work(peers.records_of(1800, broken=True))() == list(range(50, 1800, 100))
+
+
+@pytest.mark.parametrize("further", [[], ["--refused"]], ids=["answered", "refused"])
+def test_the_gateway_answers_alone(further) -> None:
+    """Its stand-ins for sockets and a model are enough for the gateway as it is now."""
+    command = [sys.executable, BENCHMARKS / "gateway_alone.py", "--callers", "4", "--seconds", "0.1", *further]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert re.match(r"\d+\.\d\d us per request at least, ", ended.stdout), ended.stderr

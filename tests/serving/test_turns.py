@@ -27,6 +27,7 @@ class Pool:
 
     def __init__(self, futures=1):
         self.asked = []
+        self.rows = []
         self.come = set()
         self.looks = 0
         self._futures = futures
@@ -35,6 +36,7 @@ class Pool:
         """Wait to be answered."""
         call = len(self.asked)
         self.asked.append(None)
+        self.rows.append(rows)
         for _ in range(self._futures):
             self.asked[call] = asyncio.get_running_loop().create_future()
             await self.asked[call]
@@ -53,10 +55,14 @@ class Wire:
 
     def __init__(self):
         self.statuses = []
+        self.then = None
 
     def write(self, data):
-        """Keep its status."""
+        """Keep its status; what the caller does ``then``, if anything, comes in the next turn of the loop."""
         self.statuses.append(int(data[9:12]))
+        if self.then is not None:
+            asyncio.get_running_loop().call_soon(self.then)
+            self.then = None
 
     def get_extra_info(self, _name):
         """Know nothing of the other end."""
@@ -85,6 +91,7 @@ class Site:
         self.handler = Handler(Dataplane(Snapshot({each.name: each for each in self.served})))
         self.handler.pressure = SimpleNamespace(judge=lambda *_: self.verdict)
         self._door = Door(self.handler)
+        self.wires = []
         self.faults = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.faults.append(context))
 
@@ -92,6 +99,7 @@ class Site:
         """Connect; gives what asks, for an integration and with microseconds of patience, and what was answered."""
         connection, wire = Connection(self._door), Wire()
         connection.connection_made(wire)
+        self.wires.append(wire)
 
         def ask(timeout_us=DECLARED_US, name="till"):
             self.handler._looked_ns = 0
@@ -153,6 +161,32 @@ def test_a_model_that_takes_two_answers_is_told_each_once(site):
         other()
         assert answered == [200]
         await turns()
+        assert (one.faults, one.left) == ([], [])
+
+    asyncio.run(main())
+
+
+def test_who_was_told_and_asks_again_shares_the_next_call(site, monkeypatch):
+    """Each call costs the gateway as much as several requests, and those who were just told are the next to ask."""
+    monkeypatch.setattr(Admission, "window", lambda *_: 1)
+
+    async def main():
+        pool = Pool()
+        one = site(pools={"till": pool})
+        callers = [one.caller() for _ in range(4)]
+        for ask, _ in callers[:2]:
+            ask()
+        await turns()
+        callers[2][0]()
+        for (ask, _), wire in zip(callers[:2], one.wires, strict=False):
+            wire.then = ask
+        pool.come = {0, 1}
+        pool.look()
+        await turns(6)
+        assert pool.rows == [2, 3]
+        pool.look()
+        await turns(6)
+        assert [answered for _, answered in callers] == [[200, 200], [200, 200], [200], []]
         assert (one.faults, one.left) == ([], [])
 
     asyncio.run(main())

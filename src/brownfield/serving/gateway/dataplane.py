@@ -202,8 +202,8 @@ class Dataplane:
                 self._tell(ask, result)
         elif isinstance(result, Answer) and not result.decision.degraded:
             cache.put(key, result.checked, now_ns)
-            waiting[0].split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
             first = waiting[0]
+            first.split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
             answer = Answer(result.checked, result.decision, first.split, lookups=first.notes)
             self._tell(first, answer, result.decision)
             for ask in waiting[1:]:
@@ -237,11 +237,12 @@ class Dataplane:
         if not champion.sending:
             self._send_soon(champion)
 
-    def _send_soon(self, version: Version) -> None:
-        """Look at who waits, once what is under way in this turn of the loop is done."""
+    def _send_soon(self, version: Version, *, after_answers: bool = False) -> None:
+        """Look at who waits, at the end of this turn of the loop; of the next, where who was told may ask again."""
         if not version.sending:
-            version.sending = True
-            asyncio.get_running_loop().call_soon(self._send, version)
+            version.sending, soon = True, asyncio.get_running_loop().call_soon
+            first = (soon,) if after_answers else ()
+            soon(*first, self._send, version)
 
     def _send(self, version: Version) -> None:
         """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
@@ -334,9 +335,8 @@ class Dataplane:
     async def _call(self, version: Version, call: ModelCall, asks: list[Ask]) -> None:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         now_ns = self.now_ns
-        first = asks[0]
-        served = first.served
-        checked = first.known if len(asks) == 1 else merged(asks, call.rows)
+        served = asks[0].served
+        checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
         call.sent_ns = now_ns()
         try:
             tensors = version.features.encode(checked.columns, checked.rows)
@@ -427,8 +427,8 @@ class Dataplane:
             admission.forget(rows)
         if (inference is not None or late) and call.asks[-1].expected_ns:  # it came last, so most was before it
             admission.compare(call.asks[-1].expected_ns, now_ns)
-        if version.waiting.rows or version.apart:
-            self._send_soon(version)
+        if version.waiting.rows or version.apart or len(call.asks) > 1:
+            self._send_soon(version, after_answers=True)
 
     def _fall_back(self, ask: Ask, cause: str) -> None:
         if ask.over:
