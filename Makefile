@@ -22,10 +22,13 @@ test-fast: .venv/dev
 
 # A wheel for this Python and machine in var/dist, its request path compiled, and that wheel unpacked in var/compiled.
 # The wheel is built from a source distribution, so nothing compiled is left in src.
-compiled: .venv/dev
+compiled: var/compiled/.made
+
+var/compiled/.made: .venv/dev $(shell find src -type f -not -path '*/__pycache__/*')
 	rm -rf var/dist var/compiled
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/uv build --quiet --python $(BIN)/python --out-dir var/dist
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/compiled var/dist/*.whl
+	touch $@
 
 # The tests of the request path against the compiled one, but for those that put stand-ins into it.
 test-compiled: compiled
@@ -67,7 +70,7 @@ bench-serving: compiled
 services:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnucobol3 chromium strace wrk \
-		curl wget perl default-jdk-headless \
+		curl wget libwww-perl lftp default-jdk-headless \
 		postgresql mariadb-server rabbitmq-server mosquitto nats-server redis-server \
 		openssh-server php-cli php-soap unixodbc odbc-postgresql odbc-mariadb tdsodbc
 

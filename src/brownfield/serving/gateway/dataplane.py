@@ -241,8 +241,7 @@ class Dataplane:
         """Look at who waits, at the end of this turn of the loop; of the next, where who was told may ask again."""
         if not version.sending:
             version.sending, soon = True, asyncio.get_running_loop().call_soon
-            first = (soon,) if after_answers else ()
-            soon(*first, self._send, version)
+            soon(soon, self._send, version) if after_answers else soon(self._send, version)
 
     def _send(self, version: Version) -> None:
         """Ask the model for who is next, as long as it may be asked for more; who waits too long is answered for."""
