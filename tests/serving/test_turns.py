@@ -166,27 +166,30 @@ def test_a_model_that_takes_two_answers_is_told_each_once(site):
     asyncio.run(main())
 
 
-def test_who_was_told_and_asks_again_shares_the_next_call(site, monkeypatch):
-    """Each call costs the gateway as much as several requests, and those who were just told are the next to ask."""
+@pytest.mark.parametrize(("behind", "next_rows"), [(1, 3), (8, 8)], ids=["few", "many"])
+def test_of_few_callers_who_was_told_and_asks_again_shares_the_next_call(site, monkeypatch, behind, next_rows):
+    """Each call costs as much as several requests; where enough wait for a call, the model is not kept waiting."""
     monkeypatch.setattr(Admission, "window", lambda *_: 1)
 
     async def main():
         pool = Pool()
-        one = site(pools={"till": pool})
-        callers = [one.caller() for _ in range(4)]
-        for ask, _ in callers[:2]:
+        one = site(pools={"till": pool}, row_cap=16)
+        told, others = [one.caller() for _ in range(2)], [one.caller() for _ in range(behind)]
+        for ask, _ in told:
             ask()
         await turns()
-        callers[2][0]()
-        for (ask, _), wire in zip(callers[:2], one.wires, strict=False):
+        for ask, _ in others:
+            ask()
+        for (ask, _), wire in zip(told, one.wires, strict=False):
             wire.then = ask
-        pool.come = {0, 1}
+        pool.come = {0, 1, 2}
         pool.look()
         await turns(6)
-        assert pool.rows == [2, 3]
-        pool.look()
-        await turns(6)
-        assert [answered for _, answered in callers] == [[200, 200], [200, 200], [200], []]
+        assert pool.rows == [2, next_rows]
+        for _ in range(2):
+            pool.look()
+            await turns(6)
+        assert [answered for _, answered in told + others] == [[200, 200]] * 2 + [[200]] * behind
         assert (one.faults, one.left) == ([], [])
 
     asyncio.run(main())

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataplane"]
 
 _ADMISSION: Final = int(Stage.ADMISSION)
+_FEW_ROWS: Final = 7  # of a call and behind it: a turn of the loop is less than another call costs
 _STATIC: Final = Reason.STATIC
 
 
@@ -426,8 +427,9 @@ class Dataplane:
             admission.forget(rows)
         if (inference is not None or late) and call.asks[-1].expected_ns:  # it came last, so most was before it
             admission.compare(call.asks[-1].expected_ns, now_ns)
-        if version.waiting.rows or version.apart or len(call.asks) > 1:
-            self._send_soon(version, after_answers=True)
+        few = 1 < rows + version.waiting.rows <= _FEW_ROWS
+        if few or version.waiting.rows or version.apart:
+            self._send_soon(version, after_answers=few)
 
     def _fall_back(self, ask: Ask, cause: str) -> None:
         if ask.over:
