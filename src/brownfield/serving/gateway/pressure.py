@@ -2,9 +2,9 @@
 
 What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. For how
 long cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and
-again there is no backlog. A loop that was busy for four deadlines on end, with more requests at a time than it answers
+again there is no backlog. A loop that was busy for two deadlines on end, with more requests at a time than it answers
 in a quarter of one, is *pressed*; with twice as many it takes half as long. It goes on in rounds. A round lets requests
-in for an eighth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
+in for a sixteenth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
 rest unread, for a small part of an answer's cost, until nothing is ready, or hardly anything: then nobody waits
 anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
 answered. A pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
@@ -31,8 +31,8 @@ __all__ = ["Pressure", "Verdict"]
 _ALWAYS: Final = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
 _TURN_SHARE: Final = 1 / 2  # of the deadline: longest whole turn of such a loop
 _CROWD_SHARE: Final = 1 / 4  # of the deadline: in which as many are answered as make a crowd
-_PRESSED_AFTER: Final = 4  # deadlines of work for a crowd without a pause; for two crowds, half as many
-_ROUND_SHARE: Final = 1 / 8  # of the deadline: for how long a round lets in
+_PRESSED_AFTER: Final = 2  # deadlines of work for a crowd without a pause; for two crowds, half as many
+_ROUND_SHARE: Final = 1 / 16  # of the deadline: for how long a round lets in
 _FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
 _SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
 _REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
