@@ -9,8 +9,8 @@ rest unread, for a small part of an answer's cost, until nothing is ready, or ha
 anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
 answered. A pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
 
-None of this is a count or a time that was tuned for a machine: what a request costs is learned from the turns of the
-loop in which all were let in.
+None of this is a count or a time of one machine: what a request costs is learned from the turns of the loop in which
+all were let in. The shares of a deadline below were chosen by measurement; ``docs/explanation/overload.md`` has it.
 
 A stall of the machine is no load: what gathered in it is let in by a loop that is not pressed, as long as reading it
 all leaves half of the deadline, and the first requests of a turn always.
