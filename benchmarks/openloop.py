@@ -2,8 +2,8 @@
 
 A closed loop asks for the next answer when it has the last one, so a slow server slows its own load down and looks
 better than it is (coordinated omission). Here the moments are a Poisson process of the wanted rate. A request whose
-moment has come takes a free connection; when there is none it waits here, and that wait is in its latency. What has
-no answer after ``--timeout-s`` is a time-out.
+moment has come takes the connection that was used last, or opens one in the place of one that the server closed; where
+all are in use it waits here. All that is in its latency. What has no answer after ``--timeout-s`` is a time-out.
 
 One process is one loop over epoll with raw sockets, without a coroutine or an object for a request. ``--limit`` tells
 how many requests a second this machine's generator can send and read at all, against a server that only echoes fixed
@@ -36,6 +36,7 @@ KINDS = ("model", "fallback", "refused", "error", "timeout")
 _MODEL, _FALLBACK, _REFUSED, _ERROR, _TIMEOUT = range(5)
 _DEGRADED = (b'"brownfield_degraded":true', b'"degraded":true')
 _LOOK_EVERY_S = 0.25
+_SETTLE_S = 0.5  # for the server to take the connections in
 _SHORTEST_WAIT_S = 20e-6  # below that it looks again at once
 _ECHO = """
 import select, socket, sys
@@ -79,7 +80,7 @@ class Load:
     seconds
         For which requests are due; answers are waited for afterwards.
     connections
-        Most requests under way.
+        Most requests under way; all are opened at the begin, and one that the server closed when a request needs it.
     timeout_s
         After which nobody waits for an answer.
     headers
@@ -138,7 +139,6 @@ class _Generator:
         self._open: dict[int, _Connection] = {}
         self._free: list[_Connection] = []
         self._backlog: deque[float] = deque()
-        self._missing = 0
         self.outcome = _Outcome()
         for _ in range(load.connections):
             self._free.append(self._connect())
@@ -148,16 +148,17 @@ class _Generator:
         load = self._load
         draw = np.random.default_rng(load.seed)
         count = round(load.rate * load.seconds)
-        moments = (np.cumsum(draw.exponential(1 / load.rate, count)) + time.perf_counter() + 0.05).tolist()
-        self.outcome.begun_s = time.perf_counter() + 0.05
+        self.outcome.begun_s = begun_s = time.perf_counter() + _SETTLE_S
+        moments = (np.cumsum(draw.exponential(1 / load.rate, count)) + begun_s).tolist()
         gc.disable()
         now = time.perf_counter()
         at, look = 0, now + _LOOK_EVERY_S
         late, clock = self.outcome.late_s, time.perf_counter
         while at < count or len(self._free) < len(self._open) or self._backlog:
             while at < count and moments[at] <= now:
-                if self._free:
-                    self._send(self._free.pop(), moments[at])
+                one = self._free.pop() if self._free else self._reconnect()
+                if one is not None:
+                    self._send(one, moments[at])
                     late.append(clock() - moments[at])
                 else:
                     self._backlog.append(moments[at])
@@ -171,6 +172,15 @@ class _Generator:
             if now > look:
                 look = now + _LOOK_EVERY_S
                 self._give_up(now)
+
+    def _reconnect(self) -> _Connection | None:
+        """Open one that was closed; None where all are open, or none can be opened just now."""
+        if len(self._open) == self._load.connections:
+            return None
+        try:
+            return self._connect()
+        except OSError:
+            return None
 
     def _connect(self) -> _Connection:
         one = _Connection(self._address)
@@ -205,8 +215,7 @@ class _Generator:
         self._end(one, _kind(data))
         if b"onnection: close" in data[:end]:
             self._close(one)
-            self._missing += 1
-            self._connect_missing()
+            self._replace()
         else:
             self._next(one)
 
@@ -229,17 +238,14 @@ class _Generator:
             self._free.remove(one)
         self._end(one, kind)
         self._close(one)
-        self._missing += 1
-        self._connect_missing()
+        self._replace()
 
-    def _connect_missing(self) -> None:
-        """Open again what was lost; what cannot be opened is tried again later."""
-        while self._missing:
-            try:
-                one = self._connect()
-            except OSError:
+    def _replace(self) -> None:
+        """Open connections for those who wait; what cannot be opened is tried again later."""
+        while self._backlog:
+            one = self._reconnect()
+            if one is None:
                 return
-            self._missing -= 1
             self._next(one)
 
     def _close(self, one: _Connection) -> None:
@@ -248,7 +254,7 @@ class _Generator:
         one.socket.close()
 
     def _give_up(self, now: float) -> None:
-        self._connect_missing()
+        self._replace()
         latest = now - self._load.timeout_s
         while self._backlog and self._backlog[0] < latest:
             self._note_unsent(now, self._backlog.popleft())

@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import time
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -527,6 +528,28 @@ def test_f_20_an_idle_connection_is_closed(quick):
     with quick.connect() as client:
         client.sendall(LIVE)
         assert statuses(quick.read(client)) == [200]
+
+
+def test_f_20_a_crowd_of_silent_connections_ends_a_few_at_a_time(handler):
+    """F-20: a thousand ended in one turn of the loop held everybody else up for 50 ms."""
+
+    async def most_at_once() -> int:
+        door = Door(handler, limits=HttpLimits(header_s=0.1))
+        listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(socket.create_connection(listener.getsockname()))
+            await door.start(listener)
+            while door.connections < 60:
+                await asyncio.sleep(0)
+            counts = [60]
+            while door.connections:
+                await asyncio.sleep(0)
+                counts.append(door.connections)
+        await door.drain(1.0)
+        return max(before - after for before, after in pairwise(counts))
+
+    assert asyncio.run(most_at_once()) < 20
 
 
 def test_f_21_too_many_connections_are_refused_at_once(make_running, handler):

@@ -10,6 +10,7 @@ import resource
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _MOST_SLACK = 64  # connections beyond the bound that are told so and waited for
 _LAST_REQUESTS_S = 0.2  # for handshakes under way, and for callers to send a request on a connection they kept
 _FIRST_REQUEST_S = 2.0  # for callers who connected at the last moment to send their request: a busy one takes a while
 _LOOK_EVERY_S = 0.02
+_ENDED_IN_A_TURN = 8  # overdue connections: of 30 us each
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -176,9 +178,17 @@ class Door:
     def _tick(self) -> None:
         self.ticks += 1
         self.date_line = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
-        for connection in tuple(self._connections):
-            connection.sweep()
+        self._sweep(iter(tuple(self._connections)))
         self._timer = self._loop.call_later(self.tick_s, self._tick)
+
+    def _sweep(self, connections: Iterator[Connection]) -> None:
+        """End those that are overdue, a few in a turn of the loop: a crowd of them would hold everybody else up."""
+        ended = 0
+        for connection in connections:
+            ended += connection.sweep()
+            if ended == _ENDED_IN_A_TURN:
+                self._loop.call_soon(self._sweep, connections)
+                return
 
 
 def _descriptors_left() -> int:

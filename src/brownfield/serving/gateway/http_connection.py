@@ -452,10 +452,10 @@ class Connection(asyncio.Protocol):
         """End at once."""
         self._transport.abort()
 
-    def sweep(self) -> None:
-        """End what is overdue; called by the door's one timer."""
+    def sweep(self) -> bool:
+        """End what is overdue, and tell whether it was; called by the door's one timer."""
         if (self._door.ticks - self._since) * self._door.tick_s <= self._patience_s():
-            return
+            return False
         if self._call is not None or self._unwritable or self._ending:
             self._transport.abort()
         elif self._parsing <= _IDLE:
@@ -463,6 +463,7 @@ class Connection(asyncio.Protocol):
         else:
             self._end_with(HttpFault("Send the whole request without pauses.", 408, rule="http.time"))
             self._pump()
+        return True
 
     def _patience_s(self) -> float:
         """How long the caller may take for what it does now."""
