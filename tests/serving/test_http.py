@@ -534,7 +534,7 @@ def test_f_20_a_crowd_of_silent_connections_ends_a_few_at_a_time(handler):
     """F-20: a thousand ended in one turn of the loop held everybody else up for 50 ms."""
 
     async def most_at_once() -> int:
-        door = Door(handler, limits=HttpLimits(header_s=0.1))
+        door = Door(handler, limits=HttpLimits(idle_s=0.1))
         listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         with contextlib.ExitStack() as stack:
             for _ in range(60):

@@ -37,7 +37,7 @@ class ServingLimitsSpec(Spec, frozen=True, kw_only=True):
         float, Meta(gt=0, le=3600, description="Seconds for which a caller may leave an answer unread.")
     ] = 30
     idle_s: Annotated[
-        float, Meta(gt=0, le=86_400, description="Seconds for which a connection is kept between requests.")
+        float, Meta(gt=0, le=86_400, description="Seconds for which a connection is kept without a request.")
     ] = 75
     slowest_kib_per_s: Annotated[
         float, Meta(gt=0, le=1_048_576, description="Rate below which a caller is not waited for.")

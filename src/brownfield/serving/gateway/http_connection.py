@@ -475,7 +475,7 @@ class Connection(asyncio.Protocol):
             return limits.write_s + read_bytes / limits.slowest_bytes_per_s
         if self._ending:
             return limits.write_s if self._transport.get_write_buffer_size() else _LINGER_S
-        if self._parsing == _IDLE:
+        if self._parsing <= _IDLE:
             return limits.idle_s
         if self._parsing == _BODY:
             return limits.body_s + self._received / limits.slowest_bytes_per_s

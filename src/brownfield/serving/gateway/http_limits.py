@@ -31,13 +31,13 @@ class HttpLimits(NamedTuple):
     head_bytes, target_bytes, fields
         Longest head of a request in bytes (trailers included), longest request target in it, most header fields.
     header_s
-        Seconds from the first byte of a request, or from connecting, to the end of its head.
+        Seconds from the first byte of a request to the end of its head.
     body_s
         Seconds from there to the end of its body, and a second more for every ``slowest_bytes_per_s`` received.
     write_s
         Seconds for which a caller may leave an answer unread, and a second more for every ``slowest_bytes_per_s`` read.
     idle_s
-        Seconds for which a connection is kept between requests.
+        Seconds for which a connection is kept without a request, a new one too: callers open them ahead of need.
     slowest_bytes_per_s
         Rate below which a caller is not waited for.
     """
