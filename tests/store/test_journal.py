@@ -174,7 +174,7 @@ def test_f77_what_an_overload_sheds_is_sampled(journal, folder):
     assert kept.dropped == 0
 
 
-def test_the_rate_recovers_after_a_quiet_second(journal, clock):
+def test_the_rate_recovers_after_a_quiet_second(journal, folder, clock):
     """One busy second does not thin out the decisions of a quiet one."""
     kept = journal(JournalPolicy(envelopes_per_s=10, inputs_share=0))
     for number in range(1000):
@@ -182,34 +182,54 @@ def test_the_rate_recovers_after_a_quiet_second(journal, clock):
     clock.advance(2)
     for number in range(10):
         kept.append(decision(number), {}, 1)
-    assert [entry[4] for entry in kept._buffer][-10:] == [1.0] * 10
+    kept.close()
+    assert read_journal(folder)["rate"].to_pylist()[-10:] == [1.0] * 10
 
 
-def test_memory_is_bounded_and_losses_are_counted(journal):
+def test_memory_is_bounded_and_losses_are_counted(journal, folder):
     """When nobody flushes, the buffer stays at its bound and says how many were lost."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9, buffer_entries=100))
     for number in range(250):
         kept.append(decision(number), {}, 1)
-    assert (len(kept._buffer), kept.dropped) == (100, 150)
+    assert kept.dropped == 150
+    kept.close()
+    assert read_journal(folder).num_rows == 100
 
 
 @pytest.mark.inside
-def test_many_decisions_are_written_by_portions(journal, folder, monkeypatch):
-    """Brought into columns at once they would hold up other threads; a portion that is refused costs no other."""
+def test_many_decisions_are_gathered_by_portions_and_written_together(journal, folder, monkeypatch):
+    """Brought into columns at once they would hold up callers; written one by one, each write would."""
+    kept, gathered = journal(JournalPolicy(envelopes_per_s=10**9)), []
+    batch = segments._batch
+    monkeypatch.setattr(segments, "_batch", lambda entries: gathered.append(len(entries)) or batch(entries))
+    for number in range(1100):
+        assert kept.has_many == (number >= 1024)
+        kept.append(decision(number), {}, 1)
+    kept.write()
+    assert (gathered, kept.has_many) == ([64] * 17, False)
+    kept.close()
+    assert gathered == [64] * 17 + [12]
+    [path] = folder.iterdir()
+    with pa.memory_map(str(path)) as source:
+        assert [each.num_rows for each in pa.ipc.open_stream(source)] == [1088, 12]
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(1100)]
+
+
+@pytest.mark.inside
+def test_what_a_refused_write_costs_is_counted(journal, folder, monkeypatch):
+    """It costs what was written with it, and nothing before or after."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9))
     for number in range(300):
-        assert kept.has_many == (number >= 64)
         kept.append(decision(number), {}, 1)
-    write, sizes = kept._segments.write, []
-
-    def second_fails(batch):
-        sizes.append(batch.num_rows)
-        return len(sizes) != 2 and write(batch)
-
-    monkeypatch.setattr(kept._segments, "write", second_fails)
-    kept.flush()
-    assert (sizes, kept.dropped, kept.has_many) == ([128, 128, 44], 128, False)
-    whole = [f"{number:016x}" for number in (*range(128), *range(256, 300))]
+        if number == 100:
+            kept.flush()
+            monkeypatch.setattr(kept._segments, "write", lambda _: False)
+        if number == 200:
+            kept.flush()
+            monkeypatch.undo()
+    kept.close()
+    assert kept.dropped == 100
+    whole = [f"{number:016x}" for number in (*range(101), *range(201, 300))]
     assert read_journal(folder)["decision"].to_pylist() == whole
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Journals"]
 
 _FLUSH_EVERY_S = 1.0
-_LOOK_EVERY_S = 0.1  # where many are kept: all of a second at once would hold callers up for ten milliseconds
+_LOOK_EVERY_S = 0.1
 
 
 class Journals:
@@ -58,9 +58,10 @@ class Journals:
             for look in range(1, looks + 1):
                 await asyncio.sleep(_LOOK_EVERY_S)
                 if look == looks:
-                    await asyncio.to_thread(self._each, Journal.flush)
-                elif any(journal.has_many for journal in self._open.values()):
-                    await asyncio.to_thread(self._each, _flush_many)
+                    self._each(Journal.gather)
+                elif not any(journal.has_many for journal in self._open.values()):
+                    continue
+                await asyncio.to_thread(self._each, Journal.write)
 
     def close(self) -> None:
         """Write what is left."""
@@ -69,8 +70,3 @@ class Journals:
     def _each(self, action: Callable[[Journal], None]) -> None:
         for journal in tuple(self._open.values()):
             action(journal)
-
-
-def _flush_many(journal: Journal) -> None:
-    if journal.has_many:
-        journal.flush()

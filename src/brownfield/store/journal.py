@@ -1,6 +1,7 @@
 """Decision records of one integration as Arrow segments, appended after the answer without any input or output.
 
-Decisions come in one by one; `flush` writes the bounded buffer as one compressed Arrow IPC batch.
+Decisions come in one by one and are brought into columns a few at a time; `write` makes of all that wait one compressed
+Arrow IPC batch. Between these two stands a thread of its own, which so holds the interpreter for a moment only.
 Values that the contract classifies are masked before they reach the buffer.
 What cannot be written is counted, never waited for.
 """
@@ -55,7 +56,8 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few 
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
-_PORTION = 128  # decisions that are written together: other threads wait while they are brought into columns
+_PORTION = 64  # decisions that are brought into columns together: callers wait meanwhile
+_MANY_PORTIONS = 16
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
@@ -94,7 +96,9 @@ class JournalPolicy:
 
 
 class Journal:
-    """The decision records of one integration; `append` belongs to one thread, `flush` and `close` to any.
+    """The decision records of one integration.
+
+    `append`, `gather` and `flush` belong to one thread. `write` belongs to any, and `close` too once nobody appends.
 
     Parameters
     ----------
@@ -120,17 +124,18 @@ class Journal:
         self._policy = policy or JournalPolicy()
         self._clock = clock
         self._classes = {field.name: field.classification for field in contract.schema("request").fields}
-        self._buffer: deque[_Entry] = deque()
+        self._buffer: list[_Entry] = []
+        self._batches: deque[pa.RecordBatch] = deque()
         self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
         self._second = -1
         self._offered = 0
         self._quota = 0
         self._rate = 1.0
         self._segments = _Segments(folder, integration, clock, self._policy)
-        self._flushing = threading.Lock()
+        self._writing = threading.Lock()
 
     def append(self, decision: Decision, latency_us: Latency, rows: int, inputs: Columns | None = None) -> None:
-        """Keep one decision, or sample it away; a microsecond or two, never any input or output.
+        """Keep one decision, or sample it away; a microsecond or two in the middle, never any input or output.
 
         Parameters
         ----------
@@ -146,7 +151,7 @@ class Journal:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return
-        if len(self._buffer) >= self._policy.buffer_entries:
+        if len(self._batches) * _PORTION + len(self._buffer) >= self._policy.buffer_entries:
             self.dropped += 1
             return
         kept = None
@@ -154,27 +159,37 @@ class Journal:
             kept = self._masked(inputs)
         self._quota -= 1
         self._buffer.append((self._clock.now_utc(), decision, latency_us, rows, rate, kept))
+        if len(self._buffer) == _PORTION:
+            self.gather()
 
     @property
     def has_many(self) -> bool:
         """Whether so many decisions wait that they had better be written now."""
-        return len(self._buffer) >= _PORTION // 2
+        return len(self._batches) >= _MANY_PORTIONS
+
+    def gather(self) -> None:
+        """Bring what was appended into columns, ready to be written."""
+        if self._buffer:
+            self._batches.append(_batch(self._buffer))
+            self._buffer = []
+
+    def write(self) -> None:
+        """Write what was gathered; a disk that refuses costs these decisions and nothing else."""
+        with self._writing:
+            batches = [self._batches.popleft() for _ in range(len(self._batches))]
+            if batches and not self._segments.write(batches):
+                self.dropped += sum(batch.num_rows for batch in batches)
+            self._segments.rotate_when_due()
 
     def flush(self) -> None:
-        """Write what was appended; a disk that refuses costs these decisions and nothing else."""
-        with self._flushing:
-            left = len(self._buffer)
-            while left:
-                entries = [self._buffer.popleft() for _ in range(min(left, _PORTION))]
-                left -= len(entries)
-                if not self._segments.write(_batch(entries)):
-                    self.dropped += len(entries)
-            self._segments.rotate_when_due()
+        """Gather and write."""
+        self.gather()
+        self.write()
 
     def close(self) -> None:
         """Flush, and close the segment."""
         self.flush()
-        with self._flushing:
+        with self._writing:
             self._segments.close()
 
     def _keep_rate(self) -> float:
@@ -209,15 +224,12 @@ class _Segments:
         self._started_ns = 0
         self._written_bytes = 0
 
-    def write(self, batch: pa.RecordBatch) -> bool:
-        """Append one batch whole; False when the disk refused it."""
+    def write(self, batches: Sequence[pa.RecordBatch]) -> bool:
+        """Append them as one batch, whole; False when the disk refused it."""
         try:
             if self._file is None:
                 self._open()
-            self._sink.seek(0)
-            self._sink.truncate()
-            self._writer.write_batch(batch)
-            self._write_all(self._sink.getvalue())
+            self._write_all(_stream(batches)[len(_START) : -len(_END)])
         except OSError:
             self._abandon()
             return False
@@ -236,10 +248,7 @@ class _Segments:
         if self._file is None:
             return
         try:
-            self._sink.seek(0)
-            self._sink.truncate()
-            self._writer.close()
-            self._write_all(self._sink.getvalue())
+            self._write_all(_END)
             os.fsync(self._file.fileno())
         except OSError:
             self._abandon()
@@ -255,11 +264,9 @@ class _Segments:
         self._file = io.FileIO(descriptor, "wb")
         self._started_ns = self._clock.monotonic_ns()
         self._written_bytes = 0
-        self._sink = io.BytesIO()
-        self._writer = pa.ipc.new_stream(self._sink, _SCHEMA, options=_OPTIONS)
-        self._write_all(self._sink.getvalue())
+        self._write_all(_START)
 
-    def _write_all(self, content: bytes) -> None:
+    def _write_all(self, content: bytes | pa.Buffer) -> None:
         assert self._file is not None  # noqa: S101 (for the type checker)
         view = memoryview(content)
         while view:
@@ -344,6 +351,19 @@ def _segment_paths(folder: Path, integration: str | None) -> Iterator[Path]:
 
 def _started(path: Path) -> datetime:
     return datetime.strptime(path.name.rsplit("-", 2)[1], _STAMP).replace(tzinfo=UTC)
+
+
+def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
+    """Give a whole stream of one batch of all their rows, or of none; the interpreter is not held meanwhile."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, _SCHEMA, options=_OPTIONS) as writer:
+        if batches:
+            writer.write_table(pa.Table.from_batches(batches, _SCHEMA).combine_chunks())
+    return sink.getvalue()
+
+
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of every stream
+_START = _stream([]).to_pybytes().removesuffix(_END)
 
 
 def _batch(entries: Sequence[_Entry]) -> pa.RecordBatch:
