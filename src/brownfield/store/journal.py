@@ -61,7 +61,7 @@ _MANY_PORTIONS = 16
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
-Latency: TypeAlias = Mapping[str, int] | Callable[[], Mapping[str, int]]
+Latency: TypeAlias = Mapping[str, int] | Callable[[], list[tuple[str, int]]]
 _Entry = tuple[datetime, Decision, Latency, int, float, str | None]
 
 
@@ -140,7 +140,7 @@ class Journal:
         Parameters
         ----------
         latency_us
-            Microseconds by stage, or what gives them when they are written; not to be changed afterwards.
+            Microseconds by stage, or what gives pairs of both when they are gathered; not to be changed afterwards.
         rows
             Records in the request.
         inputs
@@ -379,7 +379,7 @@ def _batch(entries: Sequence[_Entry]) -> pa.RecordBatch:
         [decision.degraded for decision in decisions],
         [decision.contract for decision in decisions],
         [entry[3] for entry in entries],
-        [list((entry[2]() if callable(entry[2]) else entry[2]).items()) for entry in entries],
+        [entry[2]() if callable(entry[2]) else list(entry[2].items()) for entry in entries],
         [entry[4] for entry in entries],
         [entry[5] for entry in entries],
     ]

@@ -139,11 +139,11 @@ class Split:
         shown.append(_TOTAL % _text(total_us))
         return b", ".join(shown)
 
-    def in_us(self) -> dict[str, int]:
-        """Microseconds by stage name, stages without time left out: what the journal keeps."""
-        return {
-            name: (part_ns + 500) // 1000 for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True) if part_ns
-        }
+    def in_us(self) -> list[tuple[str, int]]:
+        """Stage names and their microseconds, stages without time left out: what the journal keeps."""
+        return [
+            (name, (part_ns + 500) // 1000) for name, part_ns in zip(STAGE_NAMES, self.parts_ns, strict=True) if part_ns
+        ]
 
 
 class Histogram:
