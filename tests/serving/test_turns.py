@@ -101,11 +101,11 @@ class Site:
         connection.connection_made(wire)
         self.wires.append(wire)
 
-        def ask(timeout_us=DECLARED_US, name="till"):
+        def ask(timeout_us=DECLARED_US, name="till", rows=1):
             self.handler._looked_ns = 0
             inputs = [
-                {"name": "store_id", "shape": [1], "datatype": "INT64", "data": [1]},
-                {"name": "items", "shape": [1, 1], "datatype": "BYTES", "data": ["MILK"]},
+                {"name": "store_id", "shape": [rows], "datatype": "INT64", "data": [1] * rows},
+                {"name": "items", "shape": [rows, 1], "datatype": "BYTES", "data": ["MILK"] * rows},
             ]
             body = json.dumps({"inputs": inputs, "parameters": {"timeout": timeout_us}}).encode()
             head = f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -190,6 +190,30 @@ def test_of_few_callers_who_was_told_and_asks_again_shares_the_next_call(site, m
             pool.look()
             await turns(6)
         assert [answered for _, answered in told + others] == [[200, 200]] * 2 + [[200]] * behind
+        assert (one.faults, one.left) == ([], [])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("callers", "rows", "waits"), [(1, 3, False), (2, 1, True), (2, 4, False)])
+def test_nobody_waits_for_the_next_call_of_a_caller_who_is_alone(site, monkeypatch, callers, rows, waits):
+    """Nor where a call is large enough: the turn of the loop is for those who can share it."""
+    monkeypatch.setattr(Admission, "window", lambda *_: 1)
+
+    async def main():
+        pool = Pool()
+        one = site(pools={"till": pool})
+        all_of_them = [one.caller() for _ in range(callers)]
+        for ask, _ in all_of_them:
+            ask(rows=rows)
+        await turns()
+        pool.come = {0}
+        pool.look()
+        while not all_of_them[0][1]:
+            await asyncio.sleep(0)
+        assert one.served[0].champion.sending == waits
+        await turns()
+        assert [answered for _, answered in all_of_them] == [[200]] * callers
         assert (one.faults, one.left) == ([], [])
 
     asyncio.run(main())

@@ -193,7 +193,7 @@ class Journal:
             self._segments.close()
 
     def _keep_rate(self) -> float:
-        """Rate for this decision: the last second's load sets it; it halves whenever this second fills its quota."""
+        """Rate for this decision: the last second's load sets it; a quarter is left when this second fills its quota."""
         second = self._clock.monotonic_ns() // 1_000_000_000
         limit = self._policy.envelopes_per_s
         if second != self._second:
@@ -202,8 +202,8 @@ class Journal:
             self._second, self._offered, self._quota = second, 0, limit
         self._offered += 1
         if self._quota <= 0:
-            self._rate /= 2
-            self._quota = max(1, limit // 2)
+            self._rate /= 4
+            self._quota = max(1, limit // 4)
         return self._rate
 
     def _masked(self, inputs: Columns) -> str:

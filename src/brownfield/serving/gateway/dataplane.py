@@ -417,7 +417,7 @@ class Dataplane:
         version.calls.discard(call)
         if version.apart and version.apart[0] is call.asks[0]:
             version.apart.popleft()
-        rows, now_ns, admission = call.rows, self.now_ns(), version.admission
+        rows, waiting, now_ns, admission = call.rows, version.waiting.rows, self.now_ns(), version.admission
         if inference is not None:
             run_ns, call_rows = inference.infer_ns, inference.call_rows or rows
             admission.leave(rows, sent_ns=call.sent_ns, now_ns=now_ns, run_ns=run_ns, call_rows=call_rows)
@@ -427,8 +427,8 @@ class Dataplane:
             admission.forget(rows)
         if (inference is not None or late) and call.asks[-1].expected_ns:  # it came last, so most was before it
             admission.compare(call.asks[-1].expected_ns, now_ns)
-        few = 1 < rows + version.waiting.rows <= _FEW_ROWS
-        if few or version.waiting.rows or version.apart:
+        few = (waiting > 0 or len(call.asks) > 1) and rows + waiting <= _FEW_ROWS
+        if few or waiting or version.apart:
             self._send_soon(version, after_answers=few)
 
     def _fall_back(self, ask: Ask, cause: str) -> None:
