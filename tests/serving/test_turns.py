@@ -209,7 +209,7 @@ def test_nobody_waits_for_the_next_call_of_a_caller_who_is_alone(site, monkeypat
         await turns()
         pool.come = {0}
         pool.look()
-        while not all_of_them[0][1]:
+        while not all_of_them[0][1]:  # noqa: ASYNC110 (turn by turn)
             await asyncio.sleep(0)
         assert one.served[0].champion.sending == waits
         await turns()

@@ -57,11 +57,9 @@ class Journals:
         while True:
             for look in range(1, looks + 1):
                 await asyncio.sleep(_LOOK_EVERY_S)
-                if look == looks:
+                if look == looks or any(journal.has_many for journal in self._open.values()):
                     self._each(Journal.gather)
-                elif not any(journal.has_many for journal in self._open.values()):
-                    continue
-                await asyncio.to_thread(self._each, Journal.write)
+                    await asyncio.to_thread(self._each, Journal.write)
 
     def close(self) -> None:
         """Write what is left."""

@@ -1,7 +1,7 @@
 """Decision records of one integration as Arrow segments, appended after the answer without any input or output.
 
-Decisions come in one by one and are brought into columns a few at a time; `write` makes of all that wait one compressed
-Arrow IPC batch. Between these two stands a thread of its own, which so holds the interpreter for a moment only.
+Decisions come in one by one, each as a few numbers at the ends of columns. `gather` makes Arrow of the columns, and
+`write` of that one compressed IPC batch, in another thread that holds the interpreter for a moment only.
 Values that the contract classifies are masked before they reach the buffer.
 What cannot be written is counted, never waited for.
 """
@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -56,13 +57,13 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few 
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
-_PORTION = 64  # decisions that are brought into columns together: callers wait meanwhile
-_MANY_PORTIONS = 16
+_MANY = 1024  # decisions: to gather them takes a third of a millisecond
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
 Latency: TypeAlias = Mapping[str, int] | Callable[[], list[tuple[str, int]]]
-_Entry = tuple[datetime, Decision, Latency, int, float, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Journal:
         self._policy = policy or JournalPolicy()
         self._clock = clock
         self._classes = {field.name: field.classification for field in contract.schema("request").fields}
-        self._buffer: list[_Entry] = []
+        self._columns = _Columns()
         self._batches: deque[pa.RecordBatch] = deque()
         self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
         self._second = -1
@@ -140,7 +141,7 @@ class Journal:
         Parameters
         ----------
         latency_us
-            Microseconds by stage, or what gives pairs of both when they are gathered; not to be changed afterwards.
+            Microseconds by stage, or what gives pairs of both, asked only where the decision is kept.
         rows
             Records in the request.
         inputs
@@ -151,27 +152,25 @@ class Journal:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return
-        if len(self._batches) * _PORTION + len(self._buffer) >= self._policy.buffer_entries:
+        if len(self._columns) + sum(batch.num_rows for batch in self._batches) >= self._policy.buffer_entries:
             self.dropped += 1
             return
         kept = None
         if inputs is not None and self._random() < self._policy.inputs_share:
             kept = self._masked(inputs)
         self._quota -= 1
-        self._buffer.append((self._clock.now_utc(), decision, latency_us, rows, rate, kept))
-        if len(self._buffer) == _PORTION:
-            self.gather()
+        self._columns.append(self._clock.now_utc(), decision, latency_us, rows, rate, kept)
 
     @property
     def has_many(self) -> bool:
         """Whether so many decisions wait that they had better be written now."""
-        return len(self._batches) >= _MANY_PORTIONS
+        return len(self._columns) >= _MANY
 
     def gather(self) -> None:
-        """Bring what was appended into columns, ready to be written."""
-        if self._buffer:
-            self._batches.append(_batch(self._buffer))
-            self._buffer = []
+        """Make Arrow of what was appended, ready to be written."""
+        if len(self._columns):
+            self._batches.append(self._columns.batch())
+            self._columns = _Columns()
 
     def write(self) -> None:
         """Write what was gathered; a disk that refuses costs these decisions and nothing else."""
@@ -193,7 +192,7 @@ class Journal:
             self._segments.close()
 
     def _keep_rate(self) -> float:
-        """Rate for this decision: the last second's load sets it; a quarter is left when this second fills its quota."""
+        """Rate for this decision: the last second's load sets it; it halves whenever this second fills its quota."""
         second = self._clock.monotonic_ns() // 1_000_000_000
         limit = self._policy.envelopes_per_s
         if second != self._second:
@@ -202,13 +201,67 @@ class Journal:
             self._second, self._offered, self._quota = second, 0, limit
         self._offered += 1
         if self._quota <= 0:
-            self._rate /= 4
-            self._quota = max(1, limit // 4)
+            self._rate /= 2
+            self._quota = max(1, limit // 2)
         return self._rate
 
     def _masked(self, inputs: Columns) -> str:
         shown = {name: _shown(column, self._classes.get(name, "unknown")) for name, column in inputs.items()}
         return msgspec.json.encode(shown, enc_hook=str).decode()
+
+
+class _Columns:
+    """What was appended: numbers, codes for the few texts that come again and again, and the texts that do not."""
+
+    def __init__(self) -> None:
+        self.inputs: list[str | None] = []
+        self._ids: list[str] = []
+        self._whose: dict[tuple[str | bool, ...], int] = {}
+        self._stages: dict[str, int] = {}
+        self._at_us, self._rows, self._rates = array("q"), array("q"), array("d")
+        self._whose_code = array("i")
+        self._stage_code, self._stage_us, self._stage_ends = array("i"), array("q"), array("i", [0])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def append(
+        self, at_utc: datetime, decision: Decision, latency_us: Latency, rows: int, rate: float, inputs: str | None
+    ) -> None:
+        """Add one decision."""
+        whose = (
+            decision.integration, decision.source, decision.version, decision.reason.value, decision.cause,
+            decision.degraded, decision.contract,
+        )  # fmt: skip
+        self._whose_code.append(self._whose.setdefault(whose, len(self._whose)))
+        self._ids.append(decision.id)
+        self._at_us.append((at_utc - _EPOCH) // _MICROSECOND)
+        self._rows.append(rows)
+        self._rates.append(rate)
+        self.inputs.append(inputs)
+        for stage, took_us in latency_us() if callable(latency_us) else latency_us.items():
+            self._stage_code.append(self._stages.setdefault(stage, len(self._stages)))
+            self._stage_us.append(took_us)
+        self._stage_ends.append(len(self._stage_us))
+
+    def batch(self) -> pa.RecordBatch:
+        """Give all of them, at least one."""
+        code = pa.array(np.asarray(self._whose_code))
+        integration, source, version, reason, cause, degraded, contract = (
+            pa.array(column).take(code) for column in zip(*self._whose, strict=True)
+        )
+        stages = pa.array(list(self._stages), pa.string()).take(pa.array(np.asarray(self._stage_code)))
+        latency_us = pa.MapArray.from_arrays(
+            pa.array(np.asarray(self._stage_ends)), stages, pa.array(np.asarray(self._stage_us))
+        )
+        at_utc = pa.array(np.asarray(self._at_us)).cast(_SCHEMA.field("at_utc").type)
+        rows, rates = pa.array(np.asarray(self._rows)), pa.array(np.asarray(self._rates))
+        ids, inputs = pa.array(self._ids), pa.array(self.inputs, pa.string())
+        arrays = [
+            at_utc, integration, ids, source, version, reason, cause, degraded, contract, rows, latency_us, rates,
+            inputs,
+        ]  # fmt: skip
+        return pa.record_batch(arrays, schema=_SCHEMA)
 
 
 class _Segments:
@@ -364,27 +417,6 @@ def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of every stream
 _START = _stream([]).to_pybytes().removesuffix(_END)
-
-
-def _batch(entries: Sequence[_Entry]) -> pa.RecordBatch:
-    decisions = [entry[1] for entry in entries]
-    columns = [
-        [entry[0] for entry in entries],
-        [decision.integration for decision in decisions],
-        [decision.id for decision in decisions],
-        [decision.source for decision in decisions],
-        [decision.version for decision in decisions],
-        [decision.reason.value for decision in decisions],
-        [decision.cause for decision in decisions],
-        [decision.degraded for decision in decisions],
-        [decision.contract for decision in decisions],
-        [entry[3] for entry in entries],
-        [entry[2]() if callable(entry[2]) else list(entry[2].items()) for entry in entries],
-        [entry[4] for entry in entries],
-        [entry[5] for entry in entries],
-    ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-    return pa.record_batch(arrays, schema=_SCHEMA)
 
 
 def _shown(column: Sequence[Any] | np.ndarray, classification: str) -> Any:
