@@ -58,7 +58,9 @@ class Journals:
             for look in range(1, looks + 1):
                 await asyncio.sleep(_LOOK_EVERY_S)
                 if look == looks or any(journal.has_many for journal in self._open.values()):
-                    self._each(Journal.gather)
+                    for journal in tuple(self._open.values()):
+                        journal.gather()
+                        await asyncio.sleep(0)  # callers come between
                     await asyncio.to_thread(self._each, Journal.write)
 
     def close(self) -> None:

@@ -77,7 +77,7 @@ class JournalPolicy:
     inputs_share
         Share of the kept decisions whose inputs are kept too, masked.
     buffer_entries
-        Decisions waiting to be flushed; further ones are dropped and counted.
+        Decisions waiting to be gathered; further ones are dropped and counted.
     segment_mib, segment_s
         Size and age at which a segment is closed and the next begins.
     keep_days, keep_mib
@@ -152,7 +152,7 @@ class Journal:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return
-        if len(self._columns) + sum(batch.num_rows for batch in self._batches) >= self._policy.buffer_entries:
+        if len(self._columns) >= self._policy.buffer_entries:
             self.dropped += 1
             return
         kept = None
