@@ -156,12 +156,12 @@ class _Generator:
         late, clock = self.outcome.late_s, time.perf_counter
         while at < count or len(self._free) < len(self._open) or self._backlog:
             while at < count and moments[at] <= now:
-                one = self._free.pop() if self._free else self._reconnect()
-                if one is not None:
-                    self._send(one, moments[at])
+                if self._free:
+                    self._send(self._free.pop(), moments[at])
                     late.append(clock() - moments[at])
                 else:
                     self._backlog.append(moments[at])
+                    self._replace()
                 at += 1
             wait = max(0.0, moments[at] - clock()) if at < count else _LOOK_EVERY_S
             if wait > _SHORTEST_WAIT_S:
@@ -202,7 +202,7 @@ class _Generator:
             return
         except OSError:
             data = b""
-        if not data:
+        if not data or not one.due:  # closed, or told something that it did not ask
             self._broken(one, _ERROR)
             return
         if one.data:

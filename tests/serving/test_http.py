@@ -530,6 +530,16 @@ def test_f_20_an_idle_connection_is_closed(quick):
         assert statuses(quick.read(client)) == [200]
 
 
+def test_f_20_a_new_connection_may_wait_for_its_first_request(make_running, handler):
+    """F-20: callers open connections ahead of need; the time for a head begins with its first byte."""
+    running = make_running(handler, limits=HttpLimits(header_s=0.1, idle_s=60))
+    with running.connect() as client, running.connect() as slow:
+        slow.sendall(b"GET")
+        assert statuses(running.read(slow)) == [408]
+        client.sendall(LIVE)
+        assert client.recv(12) == b"HTTP/1.1 200"
+
+
 def test_f_20_a_crowd_of_silent_connections_ends_a_few_at_a_time(handler):
     """F-20: a thousand ended in one turn of the loop held everybody else up for 50 ms."""
 

@@ -245,6 +245,20 @@ def test_what_a_refused_write_costs_is_counted(journal, folder, monkeypatch):
     assert read_journal(folder)["decision"].to_pylist() == whole
 
 
+@pytest.mark.inside
+def test_what_cannot_be_gathered_is_counted(journal, folder, monkeypatch):
+    """Without memory for it a second's decisions are lost, and the next ones are not."""
+    kept = journal()
+    kept.append(decision(0), {}, 1)
+    with monkeypatch.context() as without:
+        without.setattr(segments.pa, "record_batch", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+        kept.gather()
+    kept.append(decision(1), {}, 1)
+    kept.close()
+    assert kept.dropped == 1
+    assert read_journal(folder)["decision"].to_pylist() == [f"{1:016x}"]
+
+
 def test_segments_rotate_by_age_and_size(journal, folder, clock):
     """A segment ends when it is old or large enough; all of them are read as one, in order of time."""
     kept = journal(JournalPolicy(segment_s=60, segment_mib=0.001))

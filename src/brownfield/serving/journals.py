@@ -57,10 +57,11 @@ class Journals:
         while True:
             for look in range(1, looks + 1):
                 await asyncio.sleep(_LOOK_EVERY_S)
-                if look == looks or any(journal.has_many for journal in self._open.values()):
-                    for journal in tuple(self._open.values()):
-                        journal.gather()
-                        await asyncio.sleep(0)  # callers come between
+                due = [journal for journal in self._open.values() if look == looks or journal.has_many]
+                for journal in due:
+                    journal.gather()
+                    await asyncio.sleep(0)  # callers come between
+                if due:
                     await asyncio.to_thread(self._each, Journal.write)
 
     def close(self) -> None:

@@ -77,7 +77,7 @@ class JournalPolicy:
     inputs_share
         Share of the kept decisions whose inputs are kept too, masked.
     buffer_entries
-        Decisions waiting to be gathered; further ones are dropped and counted.
+        Decisions waiting to be gathered; further ones are dropped and counted. As many may wait to be written.
     segment_mib, segment_s
         Size and age at which a segment is closed and the next begins.
     keep_days, keep_mib
@@ -136,7 +136,7 @@ class Journal:
         self._writing = threading.Lock()
 
     def append(self, decision: Decision, latency_us: Latency, rows: int, inputs: Columns | None = None) -> None:
-        """Keep one decision, or sample it away; a microsecond or two in the middle, never any input or output.
+        """Keep one decision, or sample it away; two or three microseconds, never any input or output.
 
         Parameters
         ----------
@@ -168,9 +168,12 @@ class Journal:
 
     def gather(self) -> None:
         """Make Arrow of what was appended, ready to be written."""
-        if len(self._columns):
-            self._batches.append(self._columns.batch())
-            self._columns = _Columns()
+        columns, self._columns = self._columns, _Columns()
+        if len(columns):
+            try:
+                self._batches.append(columns.batch())
+            except (pa.ArrowException, MemoryError):
+                self.dropped += len(columns)
 
     def write(self) -> None:
         """Write what was gathered; a disk that refuses costs these decisions and nothing else."""
@@ -216,10 +219,10 @@ class _Columns:
     def __init__(self) -> None:
         self.inputs: list[str | None] = []
         self._ids: list[str] = []
-        self._whose: dict[tuple[str | bool, ...], int] = {}
+        self._shared: dict[tuple[str | bool, ...], int] = {}
         self._stages: dict[str, int] = {}
         self._at_us, self._rows, self._rates = array("q"), array("q"), array("d")
-        self._whose_code = array("i")
+        self._shared_code = array("i")
         self._stage_code, self._stage_us, self._stage_ends = array("i"), array("q"), array("i", [0])
 
     def __len__(self) -> int:
@@ -229,26 +232,28 @@ class _Columns:
         self, at_utc: datetime, decision: Decision, latency_us: Latency, rows: int, rate: float, inputs: str | None
     ) -> None:
         """Add one decision."""
-        whose = (
+        stages = latency_us() if callable(latency_us) else list(latency_us.items())
+        at_us = (at_utc - _EPOCH) // _MICROSECOND
+        shared = (
             decision.integration, decision.source, decision.version, decision.reason.value, decision.cause,
             decision.degraded, decision.contract,
         )  # fmt: skip
-        self._whose_code.append(self._whose.setdefault(whose, len(self._whose)))
+        self._shared_code.append(self._shared.setdefault(shared, len(self._shared)))
         self._ids.append(decision.id)
-        self._at_us.append((at_utc - _EPOCH) // _MICROSECOND)
+        self._at_us.append(at_us)
         self._rows.append(rows)
         self._rates.append(rate)
         self.inputs.append(inputs)
-        for stage, took_us in latency_us() if callable(latency_us) else latency_us.items():
+        for stage, took_us in stages:
             self._stage_code.append(self._stages.setdefault(stage, len(self._stages)))
             self._stage_us.append(took_us)
         self._stage_ends.append(len(self._stage_us))
 
     def batch(self) -> pa.RecordBatch:
         """Give all of them, at least one."""
-        code = pa.array(np.asarray(self._whose_code))
+        code = pa.array(np.asarray(self._shared_code))
         integration, source, version, reason, cause, degraded, contract = (
-            pa.array(column).take(code) for column in zip(*self._whose, strict=True)
+            pa.array(column).take(code) for column in zip(*self._shared, strict=True)
         )
         stages = pa.array(list(self._stages), pa.string()).take(pa.array(np.asarray(self._stage_code)))
         latency_us = pa.MapArray.from_arrays(
@@ -283,7 +288,7 @@ class _Segments:
             if self._file is None:
                 self._open()
             self._write_all(_stream(batches)[len(_START) : -len(_END)])
-        except OSError:
+        except (OSError, pa.ArrowException, MemoryError):
             self._abandon()
             return False
         return True

@@ -178,8 +178,8 @@ class Door:
     def _tick(self) -> None:
         self.ticks += 1
         self.date_line = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
-        self._sweep(iter(tuple(self._connections)))
         self._timer = self._loop.call_later(self.tick_s, self._tick)
+        self._sweep(iter(tuple(self._connections)))
 
     def _sweep(self, connections: Iterator[Connection]) -> None:
         """End those that are overdue, a few in a turn of the loop: a crowd of them would hold everybody else up."""

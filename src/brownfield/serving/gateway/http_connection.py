@@ -459,6 +459,8 @@ class Connection(asyncio.Protocol):
         if self._call is not None or self._unwritable or self._ending:
             self._transport.abort()
         elif self._parsing <= _IDLE:
+            self._ending = self._final = True  # cut off next, should the other end not close
+            self._since = self._door.ticks
             self._transport.close()
         else:
             self._end_with(HttpFault("Send the whole request without pauses.", 408, rule="http.time"))
