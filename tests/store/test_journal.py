@@ -259,6 +259,17 @@ def test_what_cannot_be_gathered_is_counted(journal, folder, monkeypatch):
     assert read_journal(folder)["decision"].to_pylist() == [f"{1:016x}"]
 
 
+def test_the_journals_of_all_integrations_are_read_together(folder, clock):
+    """From the folder that holds one for each: it used to read as an empty table."""
+    for number, name in enumerate(("shop", "till")):
+        kept = Journal(folder / name, integration=name, contract=contract(), clock=clock)
+        kept.append(decision(number), {}, 1)
+        kept.close()
+        clock.advance(1)
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(2)]
+    assert read_journal(folder, "till")["decision"].to_pylist() == [f"{1:016x}"]
+
+
 def test_segments_rotate_by_age_and_size(journal, folder, clock):
     """A segment ends when it is old or large enough; all of them are read as one, in order of time."""
     kept = journal(JournalPolicy(segment_s=60, segment_mib=0.001))

@@ -272,7 +272,7 @@ class _Columns:
 
 
 def _numbers(kind: pa.DataType, values: "array[Any]") -> pa.Array:
-    """Give the numbers of an array, which is not to change any more: `pa.array` imports what takes 20 MiB."""
+    """Give the numbers of an array, which is not to change any more; Arrow's conversions would import 20 MiB."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
@@ -377,7 +377,7 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
     Parameters
     ----------
     folder
-        The journal's folder, usually ``var/journal``.
+        Where the segments lie, in folders for each integration too: usually ``var/journal``.
     integration
         Only this one's.
 
@@ -417,7 +417,7 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
 
 
 def _segment_paths(folder: Path, integration: str | None) -> Iterator[Path]:
-    for path in folder.iterdir():
+    for path in folder.rglob(f"*{_SUFFIX}*"):
         name = path.name.removesuffix(".part")
         if name.endswith(_SUFFIX) and (integration is None or name.rsplit("-", 2)[0] == integration):
             yield path
