@@ -17,13 +17,15 @@ from brownfield.serving.gateway.costs import CostCurve
         pytest.param({1: 7307, 8: 48_786, 32: 208_788}, 2000, 3, id="a transformer on one core: few"),
         pytest.param({1: 5094, 8: 31_408, 32: 116_342}, 2000, 11, id="the same on two"),
         pytest.param({1: 7307, 8: 48_786, 32: 208_788}, 60, 2, id="never longer than a quarter of the deadline"),
+        pytest.param({1: 10, 100: 20, 256: 45, 512: 100}, 20, 512, id="as small with many rows: calls cost too"),
         pytest.param({1: 900}, 1, 1, id="one alone takes too long already"),
         pytest.param({}, 1000, 2, id="nothing is known: tried out from below"),
     ],
 )
 def test_the_cap_follows_from_the_measured_curve(curve_us, deadline_ms, cap):
     """Fewest rows with 95 % of the best rate, within the deadline's share."""
-    assert CostCurve(curve_us, deadline_ns=deadline_ms * 1_000_000).cap == cap
+    most_rows = max(32, *curve_us) if curve_us else 32
+    assert CostCurve(curve_us, deadline_ns=deadline_ms * 1_000_000, most_rows=most_rows).cap == cap
 
 
 @pytest.mark.parametrize(
@@ -110,10 +112,10 @@ def test_what_does_not_pay_is_seldom_tried_again():
 
 def test_a_curve_of_another_machine_is_corrected():
     """What fit measured is where it starts, not where it ends."""
-    curve = CostCurve({1: 10, 8: 80, 32: 320})
+    curve = CostCurve({1: 1000, 8: 8000, 32: 32_000})
     assert curve.cap == 1
     for _ in range(400):
-        for rows, time_us in ((1, 10), (8, 12), (32, 16)):
+        for rows, time_us in ((1, 1000), (8, 1200), (32, 1600)):
             curve.observe(rows, round(time_us * 1000))
     assert curve.cap == 32
 
@@ -136,7 +138,7 @@ def test_the_cap_stays_between_one_and_its_bound(curve_us, calls, deadline_ns):
 def test_the_cap_is_near_the_fewest_rows_that_pay(call_us, row_us):
     """Against a look at every number of rows: no smaller, and larger by a quarter at most; or it tries out more."""
     curve = CostCurve({rows: call_us + row_us * rows for rows in (1, 8, 40, 200)}, most_rows=512)
-    rates = [rows / (call_us + row_us * rows) for rows in range(1, 201)]
+    rates = [rows / (50 + call_us + row_us * rows) for rows in range(1, 201)]
     fewest = next(rows for rows, rate in enumerate(rates, 1) if rate >= 0.95 * rates[-1] * (1 - 1e-9))
     assert fewest <= curve.cap
     assert curve.cap <= 1.25 * fewest or curve.cap == 400

@@ -16,14 +16,15 @@ _FIRST_CALLS = 3  # of a size: engines plan and take memory in them (47 ms for t
 _RELEARN_CALLS = 16
 _STALE_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
 _ENOUGH = 0.95  # of the best rate that was seen
+_BESIDE_NS = 50_000  # that a call costs gateway and worker beside the engine, about
 _SHARE_OF_DEADLINE = 4  # one shared call takes no more than this part of the deadline
 
 
 class CostCurve:
     """Time of a call over its rows.
 
-    The cap is the fewest rows that reach 95 % of the best measured rate, as long as one call stays within a quarter of
-    the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
+    The cap is the fewest rows that reach 95 % of the best measured rate, what a call costs beside the engine included,
+    as long as one call stays within a quarter of the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
     Of larger calls than the cap, what is known gets stale when nobody makes them: they are tried out step by step anew.
 
     Parameters
@@ -139,7 +140,7 @@ class CostCurve:
 
 
 def _rate(points: list[tuple[float, float]], rows: int) -> float:
-    return rows / max(1.0, _time_ns(points, rows))
+    return rows / (_BESIDE_NS + _time_ns(points, rows))
 
 
 def _time_ns(points: list[tuple[float, float]], rows: int) -> float:
