@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from serving_models import Model, lay_out
 __all__ = ["engine_rate", "rows"]
 
 ROWS = 100
-CONNECTIONS = {"m1": 4, "m2": 4, "m3": 1}  # of M3 one request takes half a second, and wrk waits no longer than two
+CONNECTIONS = {"m1": (4, 16), "m2": (4, 16), "m3": (1,)}  # of M3 one request takes half a second; wrk waits two at most
 LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "%s"
@@ -57,25 +58,29 @@ def rows(model: Model, _: Any, options: Any, results: Any) -> None:
     """Measure and print the shares of the engine's rate."""
     with tempfile.TemporaryDirectory() as place, _served(model, Path(place)) as served:
         scripts = _scripts(model, Path(place))
-        found: dict[str, list[dict[str, float]]] = {kind: [] for kind in scripts}
-        shares: dict[str, list[float]] = {kind: [] for kind in scripts}
-        for turn in range(options.rounds):
-            for kind, script in scripts.items():
-                alone = results.measured(
-                    f"rows-engine {model.name} {kind} {turn}",
-                    lambda: {"rows_per_s": engine_rate(model, ROWS, options.seconds)},
-                )
-                asked = results.measured(
-                    f"rows {model.name} {kind} {turn}",
-                    lambda script=script: _asked(served, model, script, options.seconds),
-                )
-                found[kind].append(asked)
-                shares[kind].append(asked["rps"] * ROWS / alone["rows_per_s"])
-    for kind, runs in found.items():
+        cases = list(product(scripts, CONNECTIONS[model.name]))
+        found: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
+        shares: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+        for turn, case in product(range(options.rounds), cases):
+            kind, connections = case
+            alone = results.measured(
+                f"rows-engine {model.name} {kind} c{connections} {turn}",
+                lambda: {"rows_per_s": engine_rate(model, ROWS, options.seconds)},
+            )
+            asked = results.measured(
+                f"rows {model.name} {kind} c{connections} {turn}",
+                lambda script=scripts[kind], connections=connections: _asked(
+                    served, model, script, connections, options.seconds
+                ),
+            )
+            found[case].append(asked)
+            shares[case].append(asked["rps"] * ROWS / alone["rows_per_s"])
+    for (kind, connections), runs in found.items():
         middle = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
-        share, low, high = statistics.median(shares[kind]), min(shares[kind]), max(shares[kind])
+        of_engine = sorted(shares[kind, connections])
         print(
-            f"{model.name}, {ROWS} rows a request, {kind}: {share:.2f} of the engine alone ({low:.2f} to {high:.2f};"
+            f"{model.name}, {ROWS} rows a request, {kind}, {connections} connections:"
+            f" {statistics.median(of_engine):.2f} of the engine alone ({of_engine[0]:.2f} to {of_engine[-1]:.2f};"
             f" goal 0.5), {middle['rps'] * ROWS:,.0f} rows/s, {middle['cpu_us']:.0f} us of CPU a request"
         )
 
@@ -117,9 +122,9 @@ def _scripts(model: Model, folder: Path) -> dict[str, Path]:
     return scripts
 
 
-def _asked(served: Background, model: Model, script: Path, seconds: float) -> dict[str, float]:
+def _asked(served: Background, model: Model, script: Path, connections: int, seconds: float) -> dict[str, float]:
     url = f"{served.url}/v2/models/{model.name}/infer"
-    return load(url, script, served.process.pid, CONNECTIONS[model.name], max(1, round(seconds)))
+    return load(url, script, served.process.pid, connections, max(1, round(seconds)))
 
 
 def engine_rate(model: Model, rows: int, seconds: float) -> float:
