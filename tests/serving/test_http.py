@@ -696,6 +696,21 @@ def test_f_16_who_connected_before_the_end_may_ask_and_nobody_connects_after(mak
     running.close()
 
 
+@pytest.mark.full
+def test_f_16_a_drain_does_not_wait_for_connections_that_were_opened_ahead_of_need(make_running, handler):
+    """F-16: whoever connected three seconds ago and sent nothing since came for later."""
+    running = make_running(handler)
+    with running.connect() as pooled:
+        until(lambda: running.door.connections == 1)
+        time.sleep(3.0)
+        handler.draining = True
+        began_s = time.monotonic()
+        running.loop.call_soon_threadsafe(running._end.set)
+        assert pooled.recv(10) == b""
+        assert time.monotonic() - began_s < 1.5  # newcomers are given two seconds
+    running.close()
+
+
 def may_connect(address):
     """Whether a connection begins, rather than being left without an answer."""
     try:

@@ -24,7 +24,8 @@ class CostCurve:
     """Time of a call over its rows.
 
     The cap is the fewest rows that reach 95 % of the best measured rate, what a call costs beside the engine included,
-    as long as one call stays within a quarter of the deadline. It never goes beyond twice the largest call seen, so an unknown model is tried out step by step.
+    as long as one call stays within a quarter of the deadline. It never goes beyond twice the largest call seen, so an
+    unknown model is tried out step by step.
     Of larger calls than the cap, what is known gets stale when nobody makes them: they are tried out step by step anew.
 
     Parameters

@@ -140,8 +140,11 @@ class Door:
         began_s = self._loop.time()
         await asyncio.sleep(min(_LAST_REQUESTS_S, longest_s))
         ends_s = began_s + min(_FIRST_REQUEST_S, longest_s)
-        while self._loop.time() < ends_s and any(each.asked_nothing for each in self._connections):  # noqa: ASYNC110 (at the end of a process: no connection is made dearer for it)
+        while self._loop.time() < ends_s and self._has_newcomers():  # noqa: ASYNC110 (at the end of a process: no connection is made dearer for it)
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _has_newcomers(self) -> bool:
+        return any(each.came_within(_FIRST_REQUEST_S) for each in self._connections)
 
     async def _accept_waiting(self) -> None:
         """Take in those who are connected already: closing the listener would reset them."""

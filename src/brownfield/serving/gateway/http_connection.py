@@ -436,10 +436,9 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._respond(response)
 
-    @property
-    def asked_nothing(self) -> bool:
-        """Whether no request came yet, not even a part of one."""
-        return self._parsing == _NEW
+    def came_within(self, longest_s: float) -> bool:
+        """Whether it is that new, and no request came yet, not even a part of one."""
+        return self._parsing == _NEW and (self._door.ticks - self._since) * self._door.tick_s <= longest_s
 
     def drain(self) -> None:
         """End when nothing is under way; otherwise after the answer."""
