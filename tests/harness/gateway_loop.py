@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from brownfield.serving.gateway.pressure import Pressure, Verdict
+from brownfield.serving.gateway.pressure import Pressure
 from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.rounds import Verdict
 
 __all__ = ["Loop"]
 

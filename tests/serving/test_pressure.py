@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from brownfield.serving.gateway.pressure import Pressure, Verdict, _fair_share
+from brownfield.serving.gateway.pressure import Pressure
 from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.rounds import Verdict, _fair_share
 from harness.gateway_loop import Loop
 
 DEADLINE_NS = 20_000_000

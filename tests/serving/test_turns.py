@@ -12,7 +12,7 @@ from brownfield.serving.gateway import Dataplane, Handler, Served, Snapshot, Ver
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.http import Door
 from brownfield.serving.gateway.http_connection import Connection
-from brownfield.serving.gateway.pressure import Verdict
+from brownfield.serving.gateway.rounds import Verdict
 from brownfield.serving.workers.base import Inference
 
 pytestmark = pytest.mark.inside

@@ -24,8 +24,9 @@ from brownfield.serving.gateway.messages import Headers, Response
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Opening, check_head, too_large
 from brownfield.serving.gateway.origins import Origins
-from brownfield.serving.gateway.pressure import Pressure, Verdict
+from brownfield.serving.gateway.pressure import Pressure
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
+from brownfield.serving.gateway.rounds import Verdict
 from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
 

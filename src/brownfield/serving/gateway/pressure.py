@@ -3,56 +3,39 @@
 What is not read yet has waited in the kernel, or at its caller for a connection that is still being answered. For how
 long cannot be seen, but for how long at most: since the loop last found nothing ready. While that happens again and
 again there is no backlog. A loop that was busy for two deadlines on end, with more requests at a time than it answers
-in a quarter of one, is *pressed*; with twice as many it takes half as long. It goes on in rounds. A round lets requests
-in for a sixteenth of a deadline, and goes on while few are there. Then it leaves a few to the fallbacks and refuses the
-rest unread, for a small part of an answer's cost, until nothing is ready, or hardly anything: then nobody waits
-anywhere, and the next round begins. Where even refusing does not keep up, it begins after a deadline, so that some are
-answered. A pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
+in a quarter of one, is *pressed*; with twice as many it takes half as long. It goes on in rounds (``rounds.py``). A
+pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
 
 None of this is a count or a time of one machine: what a request costs is learned from the turns of the loop in which
-all were let in. The shares of a deadline below were chosen by measurement; ``docs/explanation/overload.md`` has it.
+all were let in. The shares of a deadline were chosen by measurement; ``docs/explanation/overload.md`` has it.
 
 A stall of the machine is no load: what gathered in it is let in by a loop that is not pressed, as long as reading it
 all leaves half of the deadline, and the first requests of a turn always.
-
-Behind a round that turned somebody away callers are told apart: whoever asks for no more than its share of what was
-let in is let in, also when others have used the time up.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from enum import IntEnum
+from collections.abc import Callable
 from typing import Final
 
 from brownfield.serving.gateway.priority import Priority
+from brownfield.serving.gateway.rounds import Rounds, Verdict
 
-__all__ = ["Pressure", "Verdict"]
+__all__ = ["Pressure"]
 
 _ALWAYS: Final = 32  # requests of a turn that are let in by a loop that is not pressed, however long it takes
 _TURN_SHARE: Final = 1 / 2  # of the deadline: longest whole turn of such a loop
+_SHED_SHARE: Final = 1 / 8  # of that: for how long the fallbacks answer beyond it
 _CROWD_SHARE: Final = 1 / 4  # of the deadline: in which as many are answered as make a crowd
-_PRESSED_AFTER: Final = 2  # deadlines of work for a crowd without a pause; for two crowds, half as many
-_ROUND_SHARE: Final = 1 / 16  # of the deadline: for how long a round lets in
-_FEW_SHARE: Final = 1 / 8  # of the deadline: in which so many are answered as are too few to be refused
-_SHED_SHARE: Final = 1 / 8  # of those let in by a round: answered by the fallbacks beyond them
-_REFUSE_SHARE: Final = 1.0  # of the deadline: for how long a round refuses at most
+_FEW_SHARE: Final = 1 / 8  # of the deadline: in which so few are answered that no pause is looked for
 _SHORT_SHARE: Final = 1 / 64  # of the deadline: a shorter turn has hardly anything in it, and a shorter pause is none
+_PRESSED_AFTER: Final = 2  # deadlines of work for a crowd without a pause; for two crowds, half as many
 _CALM_AFTER: Final = 25  # deadlines in which hardly anybody was turned away
 _HARDLY_SHARE: Final = 1 / 16  # of the requests of that time
 _MOST_WORK: Final = 1.5  # of a turn, in answers to its requests: what it took beyond that was a stall
 _FEWEST_TO_LEARN: Final = 16  # requests of a turn
 _WEIGHT_LESS: Final = 1 / 4  # of one turn in the smoothed cost
 _WEIGHT_MORE: Final = 1 / 32  # where it took longer: that was perhaps a stall
-_LEAST_FREE: Final = 1 / 16
 _WHOLE: Final = Priority.INTERACTIVE.share
-
-
-class Verdict(IntEnum):
-    """What is to be done with a request."""
-
-    REFUSE = 0
-    SHED = 1
-    ASK = 2
 
 
 class Pressure:
@@ -74,15 +57,16 @@ class Pressure:
     """
 
     __slots__ = (
-        "_asked", "_before", "_deadline_ns", "_extra", "_fair", "_free", "_idle_ns", "_in_time", "_lately",
-        "_lately_away", "_lately_ns", "_looked", "_now_ns", "_refusing", "_requests", "_round_ns", "_shed", "_there",
-        "_turned_away", "_under_way", "_worked_ns", "answer_ns", "began_ns", "pressed",
+        "_before", "_deadline_ns", "_idle_ns", "_lately", "_lately_away", "_lately_ns", "_looked", "_now_ns",
+        "_requests", "_rounds", "_there", "_turned_away", "_under_way", "_worked_ns", "answer_ns", "began_ns",
+        "pressed",
     )  # fmt: skip
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
         self.pressed = False
         self.answer_ns = 40_000.0
+        self._rounds = Rounds()
         # This turn.
         self.began_ns = 0
         self._deadline_ns = 0  # of its first request
@@ -99,15 +83,6 @@ class Pressure:
         self._lately_ns = 0
         self._lately = 0  # requests
         self._lately_away = 0  # and those turned away
-        # This round of a pressed loop.
-        self._round_ns = 0  # its begin
-        self._refusing = False
-        self._in_time = 0  # let in before it refused
-        self._extra = 0  # let in after that, as shares
-        self._shed = 0
-        self._asked: dict[str, int] = {}  # requests by caller
-        self._fair = 0  # that each caller has; 0 where nobody is told apart
-        self._free = 1.0  # part of the round's time that is not kept for shares
 
     def judge(self, now_ns: int, deadline_ns: int, priority: Priority, caller: str = "", under_way: int = 0) -> Verdict:
         """Count a request of this turn, and say what is to be done with it.
@@ -131,7 +106,8 @@ class Pressure:
         self._lately += 1
         share_ns = priority.share / _WHOLE * deadline_ns
         if self.pressed:
-            verdict = self._judge_pressed(now_ns, deadline_ns, share_ns, caller)
+            work_ns = (self._under_way + self._requests) * self.answer_ns
+            verdict = self._rounds.judge(now_ns, deadline_ns, share_ns, work_ns, caller)
         elif self._requests <= _ALWAYS or now_ns - self.began_ns <= _TURN_SHARE * share_ns:
             verdict = Verdict.ASK
         else:
@@ -142,57 +118,40 @@ class Pressure:
             self._lately_away += 1
         return verdict
 
-    def _judge_pressed(self, now_ns: int, deadline_ns: int, share_ns: float, caller: str) -> Verdict:
-        spent_ns = now_ns - self._round_ns
-        if spent_ns > (_ROUND_SHARE + _REFUSE_SHARE) * deadline_ns:
-            self._begin_round(now_ns)
-            spent_ns = 0
-        asked = self._asked[caller] = self._asked.get(caller, 0) + 1
-        if spent_ns <= _ROUND_SHARE * self._free * share_ns:
-            self._in_time += 1
-            return Verdict.ASK
-        if asked <= self._fair:
-            self._extra += 1
-            return Verdict.ASK
-        if not self._refusing:
-            if (self._under_way + self._requests) * self.answer_ns <= _FEW_SHARE * self._free * share_ns:
-                self._in_time += 1
-                return Verdict.ASK
-            self._refusing = True
-        self._shed += 1
-        return Verdict.SHED if self._shed <= _SHED_SHARE * self._in_time else Verdict.REFUSE
-
     def _begin(self, now_ns: int, deadline_ns: int, under_way: int) -> None:
         """Begin a turn, and learn from the one before."""
         asyncio.get_running_loop().call_soon(self._end)
-        turn_ns = now_ns - self.began_ns
         answered = max(0, self._there - self._turned_away - under_way)  # by that turn, and what came after it
         pause_ns = now_ns - self._idle_ns - answered * self.answer_ns if self._idle_ns else 0.0
         if pause_ns > _SHORT_SHARE * deadline_ns:
             self._worked_ns = 0.0
             self.pressed = self.pressed and pause_ns <= deadline_ns
-            self._begin_round(now_ns)
+            self._rounds.begin(now_ns)
         elif self._looked:
-            if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
-                change_ns = 2 * turn_ns / (self._before + answered) - self.answer_ns  # read once and answered once
-                self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
-            crowd = self._there * self.answer_ns / (_CROWD_SHARE * deadline_ns)
-            if crowd > 1:
-                self._worked_ns += crowd * min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
-            if self._refusing and turn_ns < _SHORT_SHARE * deadline_ns:
-                self._begin_round(now_ns)
+            self._go_on(now_ns, deadline_ns, answered)
         else:
             self._worked_ns = 0.0  # few requests: nobody has waited
-        if self.pressed:
-            if now_ns - self._lately_ns > _CALM_AFTER * deadline_ns:
-                if self._lately_away <= _HARDLY_SHARE * self._lately:
-                    self.pressed, self._worked_ns, self._asked = False, 0.0, {}
-                self._lately_ns, self._lately, self._lately_away = now_ns, 0, 0
-        elif self._worked_ns > _PRESSED_AFTER * deadline_ns:
+        if self.pressed and now_ns - self._lately_ns > _CALM_AFTER * deadline_ns:
+            if self._lately_away <= _HARDLY_SHARE * self._lately:
+                self.pressed, self._worked_ns, self._rounds = False, 0.0, Rounds()
+            self._lately_ns, self._lately, self._lately_away = now_ns, 0, 0
+        elif not self.pressed and self._worked_ns > _PRESSED_AFTER * deadline_ns:
             self.pressed, self._lately_ns, self._lately, self._lately_away = True, now_ns, 0, 0
-            self._begin_round(now_ns)
+            self._rounds.begin(now_ns)
         self._idle_ns, self._looked = 0, False
         self.began_ns, self._deadline_ns, self._under_way, self._turned_away = now_ns, deadline_ns, under_way, 0
+
+    def _go_on(self, now_ns: int, deadline_ns: int, answered: int) -> None:
+        """Take in a turn that another follows without a pause: what a request costs, and how long a crowd is there."""
+        turn_ns = now_ns - self.began_ns
+        if not self._turned_away and self._before >= _FEWEST_TO_LEARN:
+            change_ns = 2 * turn_ns / (self._before + answered) - self.answer_ns  # read once and answered once
+            self.answer_ns += min(change_ns, self.answer_ns) * (_WEIGHT_LESS if change_ns < 0 else _WEIGHT_MORE)
+        crowd = self._there * self.answer_ns / (_CROWD_SHARE * deadline_ns)
+        if crowd > 1:
+            self._worked_ns += crowd * min(turn_ns, _MOST_WORK * self.answer_ns * self._before)
+        if self._rounds.refusing and turn_ns < _SHORT_SHARE * deadline_ns:
+            self._rounds.begin(now_ns)
 
     def _end(self) -> None:
         """End a turn, once all that was ready in it is read; look for a pause where that matters."""
@@ -206,29 +165,3 @@ class Pressure:
         """Note whether nothing was ready: the loop does not wait for anything before it calls this."""
         if not self._requests:
             self._idle_ns = self._now_ns()
-
-    def _begin_round(self, now_ns: int) -> None:
-        """Let in anew, and learn what each caller may have from what the last round let in."""
-        self._round_ns = now_ns
-        asked = self._asked
-        self._fair, free = 0, 1.0
-        if self._refusing and len(asked) > 1:
-            there = self._in_time / self._free  # as many as there would be time for
-            self._fair = _fair_share(asked.values(), there)
-            free = 1 - self._extra / there if there else 0.0
-        self._free = max(_LEAST_FREE, (self._free + free) / 2)
-        self._refusing = False
-        self._in_time = self._extra = self._shed = 0
-        if asked:
-            self._asked = {}
-
-
-def _fair_share(asked: Iterable[int], there: float) -> int:
-    """Most that each may have of what is there, so that who asks for less has it all; 0 when all have what they ask."""
-    wishes = sorted(asked)
-    for at, wish in enumerate(wishes):
-        share = there / (len(wishes) - at)
-        if wish > share:
-            return int(share)
-        there -= wish
-    return 0
