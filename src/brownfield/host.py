@@ -8,13 +8,14 @@ import json
 import math
 import os
 import platform
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "oom_kills", "pss_mib", "read_host"]
+__all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "oom_kills", "pss_mib", "read_host", "readable_within"]
 
 _MIB = 2**20
 _FLAGS = frozenset(
@@ -232,6 +233,27 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         if top is not None:
             folder = top / path.strip("/")
             yield from (folder, *(above for above in folder.parents if above.is_relative_to(top)))
+
+
+def readable_within(descriptor: int, timeout_s: float | None) -> bool:
+    """Whether there is something to read in time; of any descriptor (``select`` takes those below 1024 alone).
+
+    Parameters
+    ----------
+    descriptor
+        Of a pipe, a socket or a process.
+    timeout_s
+        Longest wait in seconds; None for as long as it takes.
+
+    Examples
+    --------
+    >>> reader, writer = os.pipe()
+    >>> readable_within(reader, 0.0), os.write(writer, b"x"), readable_within(reader, None)
+    (False, 1, True)
+    """
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def _processor(root: Path) -> tuple[str, frozenset[str]]:

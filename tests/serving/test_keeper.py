@@ -1,6 +1,7 @@
 """Keeping a process: restarts with pauses, quarantine after quick deaths."""
 
 import asyncio
+import errno
 import threading
 import time
 from pathlib import Path
@@ -34,7 +35,9 @@ class Process:
         self.ended += 1
         return "SIGKILL"
 
-    stop = kill
+    def stop(self, _grace_s):
+        """Let it end."""
+        return self.kill()
 
 
 class Channel:
@@ -224,6 +227,72 @@ def test_f06_a_silent_process_is_replaced_and_a_slow_one_is_not(channels, monkey
 
     asyncio.run(run())
     assert (len(starts) == 2) is replaced
+
+
+def test_f07_a_process_may_be_silent_for_as_long_as_a_call_may_take(channels, monkeypatch):
+    """F-07: it hears nothing else meanwhile; whoever gave up on it sooner says nothing about it."""
+    patience_s = []
+
+    async def greeted(_process, within_s):
+        patience_s.append(within_s)
+        return True
+
+    monkeypatch.setattr(keeper_module, "_greets", greeted)
+    monkeypatch.setattr(keeper_module, "_HEARTBEAT_S", 0.01)
+
+    async def run():
+        keeper = Keeper(Process, label="till 1", patience_s=10.0)
+        keeper.longest_call_s = 20.0
+        await keeper.begin()
+        keeper.suspect()
+        await eventually(lambda: len(patience_s) > 2)
+        await keeper.end()
+
+    asyncio.run(run())
+    assert set(patience_s) == {20.0}
+
+
+def test_a_host_that_lacks_something_ends_no_supervision(channels):
+    """No process, no descriptor, no memory just now: a start that failed, and the next is made after its pause."""
+    starts = []
+
+    def start():
+        starts.append(True)
+        if len(starts) == 2:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return Process()
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        channels[-1].lose()
+        await eventually(lambda: len(starts) == 3 and keeper.state is WorkerState.READY)
+        await keeper.end()
+
+    asyncio.run(run())
+
+
+def test_what_is_ended_while_it_begins_is_not_left_running(channels):
+    """A reload ends it in the middle of a start by hand: the process is ended once it is there."""
+    processes, entered = [], threading.Event()
+
+    def start():
+        entered.set()
+        time.sleep(0.05)
+        processes.append(Process())
+        return processes[-1]
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        beginning = asyncio.create_task(keeper.begin())
+        await asyncio.to_thread(entered.wait)
+        await keeper.end()
+        await beginning
+        assert keeper.state is WorkerState.STOPPED
+        assert not channels[-1].connected
+
+    asyncio.run(run())
+    assert [each.ended for each in processes] == [1]
 
 
 @pytest.mark.parametrize(("late", "greets"), [(True, True), (False, False)], ids=["own loop was late", "no greeting"])

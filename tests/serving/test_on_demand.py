@@ -1,5 +1,7 @@
 """Models that are loaded when they are asked for: real processes, a small memory, people who load and unload."""
 
+import os
+import signal
 import threading
 
 import httpx
@@ -53,10 +55,10 @@ def shelf(risk, tmp_path):
     return make
 
 
-def ask(running, name, **fields):
+def ask(running, name, x=1, **fields):
     """Who answered a request, and its cause."""
     url = f"{running.url}/v1/{name}/predict"
-    answer = httpx.post(url, json={"x": [1, 2, 3, 4]}, headers=fields, timeout=60).json()
+    answer = httpx.post(url, json={"x": [x, 2, 3, 4]}, headers=fields, timeout=60).json()
     return answer["decision"]["source"], answer["decision"]["cause"]
 
 
@@ -100,6 +102,19 @@ def test_a_small_memory_holds_one_model_at_a_time(shelf, serving):
     assert count(running.url, r"brownfield_model_evictions_total\{[^}]*\}") == 1
 
 
+def test_f07_an_impatient_caller_ends_no_process_that_computes(shelf, serving):
+    """F-07: a call of three seconds under a deadline of twenty; who gives up after 50 ms leaves it as it is."""
+    slow = HEAVY.replace("import numpy", "import time\nimport numpy").replace(
+        "        return {", "        time.sleep(3.0 if inputs['x'][0, 0] == 3 else 0.0)\n        return {"
+    )
+    running = serving(shelf(["till"], module=slow))
+    until(lambda: ask(running, "till") == ("model", ""))
+    [model] = running.model_pids()
+    assert ask(running, "till", x=3, **{"brownfield-timeout-ms": "50"}) == ("constant", "deadline")
+    assert ask(running, "till") == ("model", "")  # once the call that nobody waits for is done
+    assert running.model_pids() == [model]
+
+
 def test_people_load_and_unload(shelf, serving):
     """Unload is the end of the process; it stays so until somebody loads it, and the audit log says who."""
     folder = shelf(["till"])
@@ -120,6 +135,27 @@ def test_people_load_and_unload(shelf, serving):
     with open_store(folder / "var" / "brownfield.db") as store:
         actions = [entry.action for entry in store.audit.entries(after=0, limit=10)]
     assert actions == ["workspace.served", "model.loaded", "model.unloaded", "model.loaded"]
+
+
+def test_a_reload_brings_back_what_was_unloaded_by_hand_once_it_is_in_force(shelf, serving):
+    """One that is refused changes nothing: what an operator took from the callers stays so."""
+    folder = shelf(["one", "two"])
+    declared = {name: folder / "integrations" / name / "integration.yaml" for name in ("one", "two")}
+    for path in declared.values():
+        path.write_text(path.read_text("utf-8").replace("keep_loaded: false", "keep_loaded: true"), "utf-8")
+    running = serving(folder)
+    assert httpx.post(f"{running.url}/v2/repository/models/one/unload", content=b"{}", timeout=60).status_code == 200
+    [model] = running.model_pids()
+    good = declared["two"].read_text("utf-8")
+    declared["two"].write_text(good.replace("bundles/one", "bundles/none"), "utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOAD-REFUSED" in running.log)
+    assert running.model_pids() == [model]
+    assert ask(running, "one") == ("constant", "worker")
+    declared["two"].write_text(good, "utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: ask(running, "one") == ("model", ""), tell=lambda: running.log)
+    assert len(running.model_pids()) == 2
 
 
 def test_f38_loading_and_unloading_beside_traffic_fails_no_request(shelf, serving):

@@ -61,13 +61,15 @@ def test_what_is_loaded_for_it_is_an_integration_without_a_chain(workspace):
     assert earlier_of(spec, {}) is None
 
 
-@pytest.mark.parametrize("lack", ["store", "admission", "other", "folder", "step"])
+@pytest.mark.parametrize("lack", ["store", "admission", "other", "folder", "bundles", "step"])
 def test_where_there_is_none_nothing_more_is_loaded(workspace, lack):
-    """No store yet, nothing admitted, only the declared one, its folder gone, or a chain that does not ask for it."""
+    """No store yet, nothing admitted, only the declared one, folders that are gone, or a chain that does not ask."""
     if lack != "store":
         admit(workspace, *{"admission": (), "other": ("two",)}.get(lack, ("one", "two")))
     if lack == "folder":
         shutil.rmtree(workspace / "integrations" / "risk" / "bundles" / "one")
+    if lack == "bundles":
+        shutil.rmtree(workspace / "integrations" / "risk" / "bundles")
     if lack == "step":
         declaration = workspace / "integrations" / "risk" / "integration.yaml"
         declaration.write_text(declaration.read_text().replace("previous_version, ", ""))

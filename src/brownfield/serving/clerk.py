@@ -6,7 +6,6 @@ An errand goes in as a line of JSON, an answer or a refusal comes out as another
 
 import contextlib
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import msgspec
 
 from brownfield import errors
 from brownfield.errors import BrownfieldError, BundleRefused, StoreError, WorkerUnavailable
+from brownfield.host import readable_within
 from brownfield.logs import configure_logs
 
 __all__ = ["Answering", "Clerk"]
@@ -186,8 +186,7 @@ def _exchange(process: subprocess.Popen[bytes], line: bytes) -> _Done:
         raise AssertionError
     process.stdin.write(line)
     process.stdin.flush()
-    readable, _, _ = select.select([process.stdout], [], [], _WITHIN_S)
-    answer = process.stdout.readline() if readable else b""
+    answer = process.stdout.readline() if readable_within(process.stdout.fileno(), _WITHIN_S) else b""
     if not answer:
         raise EOFError
     return msgspec.json.decode(answer, type=_Done)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import BrownfieldError, DeclarationError
+from brownfield.errors import BrownfieldError, DeclarationError, Unavailable
 from brownfield.host import available_mib
 from brownfield.model import Bundle, Environments, reopen_bundle
 from brownfield.model.probe import ProbeReport, probe, warm_up
@@ -55,6 +55,8 @@ class Loaded:
         Whether requests of different callers may share one call.
     keep_loaded
         Whether it is loaded at the start and never evicted.
+    deadline_s
+        Longest time for an answer.
     threads, memory_mib
         Limits of its process.
     reason
@@ -68,6 +70,7 @@ class Loaded:
     probe: ProbeReport | None = None
     shares_batches: bool = False
     keep_loaded: bool = True
+    deadline_s: float = 0.0
     threads: int = 1
     memory_mib: int | None = None
     reason: str = ""
@@ -174,15 +177,20 @@ class Loader:
         """
         loaded = Loaded(spec.name)
         if spec.model is not None:
+            refused: BrownfieldError | None = None
             try:
                 await self._load_model(loaded, spec, earlier)
             except BrownfieldError as error:
+                refused = error
+            except Exception as error:  # noqa: BLE001 (whatever one model raises, the others are served)
+                refused = Unavailable(f"the model could not be loaded: {type(error).__name__}: {error}")
+            if refused is not None:
                 if strict:
-                    raise
-                loaded.reason = str(error)
+                    raise refused
+                loaded.reason = str(refused)
                 _log.error(
                     "the model is not served",
-                    extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": str(error)},
+                    extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": loaded.reason},
                 )
         return loaded
 
@@ -201,19 +209,19 @@ class Loader:
         loaded.fingerprint = f"{bundle.digest} {memory_mib} {threads}"
         loaded.bundle, loaded.threads, loaded.memory_mib = bundle, threads, memory_mib
         loaded.keep_loaded = spec.model.keep_loaded
+        loaded.deadline_s = spec.fallback.deadline_ms / 1000
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.probe, loaded.shares_batches = earlier.keeper, earlier.probe, earlier.shares_batches
         else:
-            await self._try(loaded, bundle)
-        keeper = loaded.keeper
-        if keeper is not None and loaded.keep_loaded and keeper.state is WorkerState.STOPPED:
-            await keeper.begin()
+            keeper = await self._try(loaded, bundle)
+            if loaded.keep_loaded:
+                await keeper.begin()
 
     def _open(self, folder: Path) -> Bundle:
         """Have all of a bundle verified by a process that ends, and read of it what starting it takes."""
         return reopen_bundle(folder, self._clerk.check(folder), to_start=True)
 
-    async def _try(self, loaded: Loaded, bundle: Bundle) -> None:
+    async def _try(self, loaded: Loaded, bundle: Bundle) -> Keeper:
         """Probe a bundle, and make the keeper of its process."""
         program = bundle.program(self._environments)
         async with self._gate.enter(loaded.need_mib):
@@ -252,7 +260,7 @@ class Loader:
                 raise
             return process
 
-        loaded.keeper = Keeper(
+        loaded.keeper = keeper = Keeper(
             start,
             label=f"{loaded.integration} {bundle.version}",
             on_change=self._on_change,
@@ -260,6 +268,7 @@ class Loader:
             patience_s=max(_LEAST_PATIENCE_S, 10 * report.answer_s),
             clock=self._clock,
         )
+        return keeper
 
 
 def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:

@@ -42,7 +42,7 @@ from brownfield.serving.residence import Residence
 from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from brownfield.integration import IntegrationSpec
 
@@ -54,7 +54,8 @@ _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
 _CLERK_IDLE_S = 2.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
-_LINGER_S = 1.0  # for requests that were opened before the swap
+_LEAST_LINGER_S, _MOST_LINGER_S = 1.0, 30.0  # for requests that were opened before the swap
+_ONCE_MORE_S = 1.0  # until what went wrong is tried again
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 
 
@@ -89,7 +90,7 @@ class Manager:
         self._var, self._run = declared.spec.folder / "var", run
         self._clerk = Clerk(self._var / "brownfield.db")
         self._jumps = ClockJumps(self._clock)
-        self._started = False
+        self._started = self._failed = False
         self._supervisor = os.getppid()
 
     def run(self, control: socket.socket, life: int) -> int:
@@ -131,10 +132,10 @@ class Manager:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
         server = await asyncio.start_unix_server(self._fleet.connected, sock=control)
         try:
-            self._soon(self._keep_reader())
-            self._soon(self._keep_measuring())
-            self._soon(self._keep_gateways())
-            starting = self._soon(self._start())
+            self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
+            self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
+            self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
+            starting = self._soon(self._start_or_end())
             await self._ended.wait()
             starting.cancel()
         finally:
@@ -146,7 +147,16 @@ class Manager:
             await self._end_all()
             self._loader.close()
             await asyncio.to_thread(self._clerk.rest)
-        return 0
+        return int(self._failed)
+
+    async def _start_or_end(self) -> None:
+        """Start; when that goes wrong this process ends, and the supervisor starts another."""
+        try:
+            await self._start()
+        except Exception:  # noqa: BLE001 (it is said, and another process begins anew)
+            _log.exception("the start went wrong and is tried again", extra={"event": "BF-SRV-START-FAILED"})
+            self._failed = True
+            self._ended.set()
 
     async def _start(self) -> None:
         """Load every model, several at a time; then the workspace is ready."""
@@ -225,12 +235,13 @@ class Manager:
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
         self._tell_in_force()
         await self._publish()
+        await self._residence.load_kept()
         old_lookups, self._lookups = self._lookups, Lookups(spec, self._clock)
         await asyncio.to_thread(old_lookups.end)
         await self._pipelines.follow(spec, self._drain_s)
         await self._enter_history("workspace.reloaded")
         _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
-        await asyncio.sleep(_LINGER_S)
+        await asyncio.sleep(_linger_s(before, fresh))
         await asyncio.gather(*loads)  # a process that is being started is ended after its start
         await _end_unused(before, fresh)
 
@@ -346,18 +357,25 @@ class Manager:
 
     # --- what it keeps going ---
 
-    async def _keep_reader(self) -> None:
+    async def _keep_on(self, what: "Callable[[], Awaitable[None]]", every_s: float) -> None:
+        """Do something again and again; what goes wrong once is said, and does not end it."""
         while True:
-            self._lookups.keep_reader()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await what()
+            except Exception as error:  # noqa: BLE001 (it is said, and what stands still is noticed by nobody)
+                extra = {"event": "BF-SRV-WENT-WRONG", "task": what.__name__.strip("_"), "reason": str(error)}
+                _log.exception("something went wrong and is tried again", extra=extra)
+                await asyncio.sleep(_ONCE_MORE_S)
+            await asyncio.sleep(every_s)
 
-    async def _keep_measuring(self) -> None:
-        while True:
-            await asyncio.sleep(_MEASURE_EVERY_S)
-            await asyncio.to_thread(self._residence.measure)
-            await self._residence.replace_leaking()
-            await asyncio.to_thread(self._clerk.rest, idle_s=_CLERK_IDLE_S)
-            await self._look_at_clock()
+    async def _keep_reader(self) -> None:
+        self._lookups.keep_reader()
+
+    async def _measure(self) -> None:
+        await asyncio.to_thread(self._residence.measure)
+        await self._residence.replace_leaking()
+        await asyncio.to_thread(self._clerk.rest, idle_s=_CLERK_IDLE_S)
+        await self._look_at_clock()
 
     async def _look_at_clock(self) -> None:
         """Tell and enter that somebody set the machine's clock."""
@@ -367,15 +385,13 @@ class Manager:
             _log.warning("the machine's clock was set: times before and after are not one scale", extra=extra)
             await asyncio.to_thread(enter_clock, self._clerk, set_s)
 
-    async def _keep_gateways(self) -> None:
+    async def _end_hung_gateways(self) -> None:
         """End gateways that hang: the supervisor starts them again."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
-                extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
-                _log.error("a gateway hangs and is replaced", extra=extra)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(gateway.pid, signal.SIGKILL)
+        for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
+            extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
+            _log.error("a gateway hangs and is replaced", extra=extra)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(gateway.pid, signal.SIGKILL)
 
     async def _enter_history(self, action: str) -> None:
         await asyncio.to_thread(enter_history, self._clerk, action, self._spec, _models(self._residence))
@@ -406,10 +422,21 @@ def _models(residence: Residence) -> dict[str, Loaded]:
     return {name: one.loaded for name, one in residence.models.items()}
 
 
+def _unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> list[Loaded]:
+    """Those of ``old`` whose processes ``kept`` does not use."""
+    used = {id(one.keeper) for one in kept.values()}
+    return [one for one in old.values() if one.keeper is not None and id(one.keeper) not in used]
+
+
+def _linger_s(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> float:
+    """How long requests may still wait for processes that are to be ended."""
+    longest_s = max((one.deadline_s for one in _unused(old, kept)), default=0.0)
+    return min(max(_LEAST_LINGER_S, longest_s), _MOST_LINGER_S)
+
+
 async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> None:
     """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
-    used = {id(one.keeper) for one in kept.values()}
-    await asyncio.gather(*(one.keeper.end() for one in old.values() if one.keeper and id(one.keeper) not in used))
+    await asyncio.gather(*(one.keeper.end() for one in _unused(old, kept) if one.keeper is not None))
 
 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:

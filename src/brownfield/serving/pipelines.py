@@ -65,7 +65,11 @@ class _Pipeline:
         failures = 0
         while not self._ending.is_set():
             begun_ns = self._clock.monotonic_ns()
-            code = await self._one_life()
+            try:
+                code = await self._one_life()
+            except (OSError, ValueError) as error:  # it was not started, or said what is none of its lines
+                code = -1
+                self.status.reason = str(error)
             if self._ending.is_set():
                 break
             lived_s = (self._clock.monotonic_ns() - begun_ns) / 1e9

@@ -94,8 +94,8 @@ def _path_before(spec: "IntegrationSpec", admitted: "Callable[[str], Sequence[st
     if spec.model is None or spec.model.path is None:
         return None
     declared = spec.file(spec.model.path)
-    folders = {_digest(folder): folder for folder in declared.parent.iterdir() if folder.is_dir()}
     try:
+        folders = {_digest(folder): folder for folder in declared.parent.iterdir() if folder.is_dir()}
         answered = admitted(spec.name)
     except (BrownfieldError, OSError):
         return None

@@ -192,6 +192,8 @@ class Residence:
         """Hold other models from now on; what is known of those that stay is kept."""
         before, self.models = self.models, {}
         for name, one in loaded.items():
+            if one.keeper is not None:
+                one.keeper.longest_call_s = one.deadline_s
             old = before.get(name)
             if old is not None and old.loaded.keeper is one.keeper:
                 old.loaded = one
@@ -228,6 +230,14 @@ class Residence:
         one = self.models.get(name)
         if one is not None and not (one.held or one.paused or one.is_up) and one.loading is None:
             one.loading = asyncio.get_running_loop().create_task(self._load_wanted(one))
+
+    async def load_kept(self) -> None:
+        """Load what is to be kept loaded and is not: a reload brings back what was unloaded by hand."""
+        for one in tuple(self.models.values()):
+            keeper = one.loaded.keeper
+            if one.loaded.keep_loaded and keeper is not None and keeper.state is WorkerState.STOPPED:
+                one.held = ""
+                await self._load_wanted(one)
 
     async def load(self, name: str) -> None:
         """Load a model by hand.

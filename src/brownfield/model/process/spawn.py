@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import secrets
-import select
 import signal
 import stat
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any, Self
 
 from brownfield.confinement import SandboxPolicy
 from brownfield.errors import WorkerUnavailable
+from brownfield.host import readable_within
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
 from brownfield.model.process.hearing import Attempts, Complaints
 from brownfield.model.process.zygote import Forked, Zygote, process_environment
@@ -319,8 +319,7 @@ class ModelProcess:
         until = time.monotonic() + timeout_s
         frames: list[Frame] = []
         while not frames:
-            readable, _, _ = select.select([stdout], [], [], max(0.0, until - time.monotonic()))
-            if not readable:
+            if not readable_within(stdout.fileno(), max(0.0, until - time.monotonic())):
                 raise StartFailed(f"the model was not ready within {timeout_s:g} s", cause="timeout")
             data = os.read(stdout.fileno(), 65536)
             if not data:

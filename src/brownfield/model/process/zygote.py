@@ -7,7 +7,6 @@ process is confined before it opens the model, as one that was started by itself
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -15,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 from typing import IO, Self
+
+from brownfield.host import readable_within
 
 __all__ = ["Forked", "Zygote", "process_environment"]
 
@@ -86,10 +87,10 @@ class Forked:
     def _ended(self, timeout_s: float | None) -> int | None:
         if self.returncode is not None:
             return self.returncode
-        readable = _readable(self._descriptor, timeout_s)
+        readable = readable_within(self._descriptor, timeout_s)
         with self._lock:
             if readable and self.returncode is None:
-                told = os.read(self._status, 16) if _readable(self._status, _STATUS_S) else b""
+                told = os.read(self._status, 16) if readable_within(self._status, _STATUS_S) else b""
                 self.returncode = int(told) if told else -signal.SIGKILL  # nobody is left who knows
                 os.close(self._descriptor)
                 os.close(self._status)
@@ -202,12 +203,6 @@ def _reply(control: socket.socket) -> tuple[int, int]:
     if not data or not descriptors:
         raise ConnectionResetError("the process that model processes are forked from is gone, or cannot fork")
     return int(data), descriptors[0]
-
-
-def _readable(descriptor: int, timeout_s: float | None) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def process_environment(threads: int) -> dict[str, str]:

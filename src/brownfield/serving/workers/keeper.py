@@ -34,6 +34,7 @@ _LONGEST_PAUSE_S = 5.0
 _HEARTBEAT_S = 2.0
 _LAST_BREATH_S = 0.5  # for a process whose connection broke off to be gone
 _PATIENCE_S = 1.0  # with a process that kept silent until a request's deadline
+_GRACE_S, _LONGEST_GRACE_S = 5.0, 30.0  # for the call that a process is ended in
 
 
 class WorkerState(StrEnum):
@@ -60,10 +61,12 @@ class Keeper:
     starts
         Gives what is held while a process starts: bounds how many start at a time.
     patience_s
-        How long the process may leave a heartbeat unanswered: longer than its longest call.
+        How long the process may leave a heartbeat unanswered, if none of its calls may take longer.
 
     Attributes
     ----------
+    longest_call_s
+        How long a call may take: so long the process hears nothing else, and does not hang.
     process
         The one that runs or ran last.
     load_s
@@ -86,6 +89,7 @@ class Keeper:
         self.process: ModelProcess | None = None
         self.load_s = 0.0
         self.restarts = 0
+        self.longest_call_s = 0.0
         self._start = start
         self._label = label
         self._on_change = on_change
@@ -95,6 +99,7 @@ class Keeper:
         self._channel: ModelChannel | None = None
         self._wake = asyncio.Event()
         self._suspected = False
+        self._turn = asyncio.Lock()  # to begin, be renewed or be ended: what begins meanwhile would be left running
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -111,12 +116,13 @@ class Keeper:
         WorkerUnavailable, BundleRefused
             The first start failed; nothing is kept.
         """
-        try:
-            await self._bring_up()
-        except BaseException:
-            self.state = WorkerState.STOPPED
-            raise
-        self._task = asyncio.create_task(self._keep())
+        async with self._turn:
+            try:
+                await self._bring_up()
+            except BaseException:
+                self.state = WorkerState.STOPPED
+                raise
+            self._task = asyncio.create_task(self._keep())
 
     async def renew(self, told: Callable[[], Awaitable[None]]) -> None:
         """Start another process beside the one that runs, and end that as soon as nobody is sent to it any more.
@@ -131,25 +137,26 @@ class Keeper:
         WorkerUnavailable, BundleRefused
             The other one did not start; the one that runs is kept.
         """
-        old, channel = self.process, self._channel
-        await self._stop_keeping()
-        try:
-            async with self._starts():
-                fresh = await self._started()
+        async with self._turn:
+            old, channel = self.process, self._channel
+            await self._stop_keeping()
             try:
-                self._channel = await ModelChannel.connect(fresh.socket_path, on_lost=self._wake.set)
-            except WorkerUnavailable:
-                await asyncio.to_thread(fresh.kill)
-                raise
-            self.process, self.state = fresh, WorkerState.READY
-            self.restarts += 1
-        finally:
-            self._task = asyncio.create_task(self._keep())
-        await told()
-        if channel is not None:
-            channel.close()
-        if old is not None:
-            await asyncio.to_thread(old.stop)
+                async with self._starts():
+                    fresh = await self._started()
+                try:
+                    self._channel = await ModelChannel.connect(fresh.socket_path, on_lost=self._wake.set)
+                except WorkerUnavailable:
+                    await asyncio.to_thread(fresh.kill)
+                    raise
+                self.process, self.state = fresh, WorkerState.READY
+                self.restarts += 1
+            finally:
+                self._task = asyncio.create_task(self._keep())
+            await told()
+            if channel is not None:
+                channel.close()
+            if old is not None:
+                await asyncio.to_thread(old.stop, self._grace_s)
 
     def retire(self) -> None:
         """Name no socket any more: the process is about to be ended."""
@@ -157,13 +164,18 @@ class Keeper:
 
     async def end(self) -> None:
         """End the process; what it was asked before is still answered."""
-        await self._stop_keeping()
-        self.state = WorkerState.STOPPED
-        if self.process is not None:
-            await asyncio.to_thread(self.process.stop)
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        async with self._turn:
+            await self._stop_keeping()
+            self.state = WorkerState.STOPPED
+            if self.process is not None:
+                await asyncio.to_thread(self.process.stop, self._grace_s)
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+
+    @property
+    def _grace_s(self) -> float:
+        return min(max(_GRACE_S, self.longest_call_s), _LONGEST_GRACE_S)
 
     async def _stop_keeping(self) -> None:
         if self._task is not None:
@@ -198,9 +210,13 @@ class Keeper:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            with contextlib.suppress(BrownfieldError):
+            with contextlib.suppress(Exception):
                 await asyncio.to_thread((await starting).kill)
             raise
+        except BrownfieldError:
+            raise
+        except Exception as error:  # what the host has too little of just now is no reason to give the model up
+            raise WorkerUnavailable(f"its process could not be started: {error or type(error).__name__}") from error
 
     async def _keep(self) -> None:
         """Replace the process each time it ends, until there are too many quick deaths."""
@@ -243,7 +259,7 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
             self._wake.clear()
-            patience_s = _PATIENCE_S if self._suspected else self._patience_s
+            patience_s = max(_PATIENCE_S if self._suspected else self._patience_s, self.longest_call_s)
             self._suspected = False
             if channel.connected and not await _greets(process, patience_s):
                 _log.error(

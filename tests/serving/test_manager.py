@@ -1,0 +1,84 @@
+"""The process behind the gateways: what goes wrong in one place stays there."""
+
+import asyncio
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from brownfield.errors import Unavailable
+from brownfield.integration import load_workspace
+from brownfield.serving import manager as manager_module
+from brownfield.serving.declared import read_declared
+from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.manager import Manager, _linger_s
+
+
+@pytest.fixture
+def manager(risk, tmp_path):
+    """Makes the manager of a workspace, without running it."""
+    risk.declare(tmp_path)
+    return Manager(read_declared(tmp_path), tmp_path / "run", drain_s=1, tell=lambda _: None)
+
+
+def test_whatever_one_model_raises_the_others_are_served(risk, tmp_path, monkeypatch, caplog):
+    """At a start it is said and the fallback answers; a reload is refused. Not only by errors that are ours."""
+    risk.declare(tmp_path)
+    spec = load_workspace(tmp_path).integrations["risk"]
+    loader = Loader(tmp_path, clerk=None)
+
+    async def no_room(*_):
+        raise OSError("No usable temporary directory found")
+
+    monkeypatch.setattr(loader, "_load_model", no_room)
+    loaded = asyncio.run(loader.load(spec))
+    assert loaded.keeper is None
+    assert "No usable temporary directory" in loaded.reason
+    assert [record.event for record in caplog.records] == ["BF-SRV-MODEL-REFUSED"]
+    with pytest.raises(Unavailable, match="No usable temporary directory"):
+        asyncio.run(loader.load(spec, strict=True))
+
+
+def test_a_start_that_went_wrong_ends_the_process_so_that_another_begins(manager, monkeypatch, caplog):
+    """It would else say that it is starting for ever, and refuse every reload."""
+
+    async def broken():
+        raise RuntimeError("nobody thought of this")
+
+    async def run():
+        manager._ended = asyncio.Event()
+        await manager._start_or_end()
+        return manager._ended.is_set()
+
+    monkeypatch.setattr(manager, "_start", broken)
+    assert asyncio.run(run())
+    assert manager._failed
+    assert [record.event for record in caplog.records] == ["BF-SRV-START-FAILED"]
+
+
+def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatch, caplog):
+    """Leaking processes, hung gateways and the reader of lookups are looked after for as long as it lives."""
+    monkeypatch.setattr(manager_module, "_ONCE_MORE_S", 0.0)
+    turns, enough = itertools.count(1), asyncio.Event()
+
+    async def look():
+        turn = next(turns)
+        if turn == 1:
+            raise OSError("Too many open files")
+        enough.set()
+
+    async def run():
+        keeping = asyncio.create_task(manager._keep_on(look, 0.0))
+        await asyncio.wait_for(enough.wait(), 10)
+        keeping.cancel()
+
+    asyncio.run(run())
+    assert [(record.event, record.task) for record in caplog.records] == [("BF-SRV-WENT-WRONG", "look")]
+
+
+@pytest.mark.parametrize(("deadline_s", "linger_s"), [(0.05, 1.0), (10.0, 10.0), (600.0, 30.0)])
+def test_what_is_replaced_is_kept_for_those_who_still_wait_for_it(deadline_s, linger_s):
+    """As long as a request may take, half a minute at most; what stays has no part in it."""
+    old, stays = SimpleNamespace(), SimpleNamespace()
+    before = {"a": Loaded("a", keeper=old, deadline_s=deadline_s), "b": Loaded("b", keeper=stays, deadline_s=25.0)}
+    assert _linger_s(before, {"b": Loaded("b", keeper=stays)}) == linger_s
