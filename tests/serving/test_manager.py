@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from brownfield.errors import Unavailable
+from brownfield.errors import BundleRefused, Unavailable, WorkerUnavailable
 from brownfield.integration import load_workspace
 from brownfield.serving import manager as manager_module
 from brownfield.serving.declared import read_declared
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.manager import Manager, _linger_s
+from brownfield.serving.residence import Residence
 
 
 @pytest.fixture
@@ -74,6 +75,50 @@ def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatc
 
     asyncio.run(run())
     assert [(record.event, record.task) for record in caplog.records] == [("BF-SRV-WENT-WRONG", "look")]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "again"),
+    [
+        (WorkerUnavailable("its process could not be started"), True),
+        (BundleRefused("no answer within 60 s", rule="probe-timeout"), True),
+        (BundleRefused("it differs from its record", rule="probe-mismatch"), False),
+    ],
+    ids=["no process", "no time", "wrong answers"],
+)
+def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusal, again):
+    """The model answers once there is enough, without anybody's reload; one that answers wrongly is left alone."""
+    risk.write_model(tmp_path, "one", "1", risk.model())
+    lacks, published = [refusal], []
+
+    async def publish():
+        published.append([each.state for each in manager._residence.placements()])
+
+    async def run():
+        manager._reloads = asyncio.Lock()
+        manager._loader = Loader(tmp_path, clerk=manager._clerk)
+        manager._residence = Residence(publish, used_mib=lambda: 0.0)
+        attempt = manager._loader._load_model
+
+        async def load(*args):
+            if lacks:
+                raise lacks.pop()
+            await attempt(*args)
+
+        manager._loader._load_model, manager._publish = load, publish
+        spec = (await manager._specs(manager._spec))["risk"]
+        manager._residence.replace({"risk": await manager._loader.load(spec)})
+        manager._started = True
+        await manager._load_refused()
+        await manager._load_refused()
+        loaded = manager._residence.models["risk"].loaded
+        if loaded.keeper is not None:
+            await loaded.keeper.end()
+        manager._loader.close()
+        manager._clerk.rest()
+
+    asyncio.run(run())
+    assert published == ([["ready"]] if again else [])
 
 
 @pytest.mark.parametrize(("deadline_s", "linger_s"), [(0.05, 1.0), (10.0, 10.0), (600.0, 30.0)])

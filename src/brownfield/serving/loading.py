@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import BrownfieldError, DeclarationError, Unavailable
+from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError, Unavailable
 from brownfield.host import available_mib
 from brownfield.model import Bundle, Environments, reopen_bundle
 from brownfield.model.probe import ProbeReport, probe, warm_up
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 BATCH_ROWS = 512
 _USUAL_MIB = 128  # of a model of which nothing is known yet
 _LEAST_PATIENCE_S = 10.0
+_FOR_NOW = {"probe-timeout", "probe-memory", "probe-crash"}
 
 
 @dataclass(eq=False)
@@ -61,6 +62,8 @@ class Loaded:
         Limits of its process.
     reason
         Why there is no model although one is declared.
+    for_now
+        Whether that may be what the host lacked just then, so that it is worth another try.
     """
 
     integration: str
@@ -74,6 +77,7 @@ class Loaded:
     threads: int = 1
     memory_mib: int | None = None
     reason: str = ""
+    for_now: bool = False
 
     @property
     def need_mib(self) -> float:
@@ -187,7 +191,7 @@ class Loader:
             if refused is not None:
                 if strict:
                     raise refused
-                loaded.reason = str(refused)
+                loaded.reason, loaded.for_now = str(refused), _is_for_now(refused)
                 _log.error(
                     "the model is not served",
                     extra={"event": "BF-SRV-MODEL-REFUSED", "integration": spec.name, "reason": loaded.reason},
@@ -282,6 +286,10 @@ def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
     """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak."""
     return bundle.features.batched and report.batch_isolated is not False and not bundle.session.alone
+
+
+def _is_for_now(refused: BrownfieldError) -> bool:
+    return isinstance(refused, Unavailable) or (isinstance(refused, BundleRefused) and refused.rule in _FOR_NOW)
 
 
 def _is_kept(keeper: Keeper | None) -> bool:

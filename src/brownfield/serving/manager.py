@@ -53,6 +53,7 @@ _log = logging.getLogger(__name__)
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
 _CLERK_IDLE_S = 2.0
+_REFUSED_EVERY_S = 30.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LEAST_LINGER_S, _MOST_LINGER_S = 1.0, 30.0  # for requests that were opened before the swap
 _ONCE_MORE_S = 1.0  # until what went wrong is tried again
@@ -135,6 +136,7 @@ class Manager:
             self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
             self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
+            self._soon(self._keep_on(self._load_refused, _REFUSED_EVERY_S))
             starting = self._soon(self._start_or_end())
             await self._ended.wait()
             starting.cancel()
@@ -177,6 +179,20 @@ class Manager:
         await self._publish()
         self._tell_in_force()
         self._tell_supervisor({"ready": True})
+
+    async def _load_refused(self) -> None:
+        """Try models again that could not be loaded for what the host lacked just then."""
+        async with self._reloads:
+            held = self._residence.models if self._started else {}
+            refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
+            specs = await self._specs(self._spec) if refused else {}
+            for name in refused:
+                one = await self._loader.load(specs[name]) if name in specs else Loaded(name)
+                if not one.reason:
+                    self._residence.replace({**_models(self._residence), name: one})
+                    await self._publish()
+                    self._tell_in_force()
+                    await self._enter_history("workspace.served")
 
     async def reload(self) -> bool:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""

@@ -343,6 +343,7 @@ class Residence:
             finally:
                 self._reserved_mib.pop(name, None)
             one.reason, one.failures = "", 0
+            one.loaded.reason, one.loaded.for_now = "", False
             one.loads += 1
             await asyncio.to_thread(self.measure)
         await self._publish()
