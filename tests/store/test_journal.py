@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -398,6 +399,27 @@ def test_f59_a_full_disk_costs_decisions_and_nothing_else(journal, folder, clock
     kept.close()
     table = read_journal(folder)
     assert table["decision"].to_pylist() == [f"{0:016x}", f"{4:016x}"]
+
+
+@pytest.mark.parametrize("room_bytes", [0, 100, 900])
+def test_f59_a_segment_without_decisions_is_not_kept(journal, folder, room_bytes):
+    """F-59: a disk that is full at the start of a segment, within it or after it leaves no file for every flush."""
+    kept = journal()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
+    try:
+        for number in range(3):
+            kept.append(decision(number), {}, 1)
+            kept.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(folder.iterdir()) == []
+    assert kept.dropped == 3
+    kept.append(decision(3), {}, 1)
+    kept.close()
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{3:016x}"]
+    assert json.loads(table.schema.metadata[b"torn"]) == []
 
 
 def test_f59_a_folder_that_cannot_be_made_is_no_error(tmp_path, clock):

@@ -348,11 +348,19 @@ class _Segments:
         self._written_bytes += len(content)
 
     def _abandon(self) -> None:
-        """Cut off what was half written and end the segment there; the next flush begins another."""
-        if self._file is not None:
+        """Cut off what was half written and end the segment there; the next flush begins another.
+
+        One without any decision is deleted.
+        """
+        if self._file is None:
+            return
+        if self._written_bytes <= len(_START):
+            with suppress(OSError):
+                Path(f"{self._path}.part").unlink()
+        else:
             with suppress(OSError):
                 self._file.truncate(self._written_bytes)
-            self._finish()
+        self._finish()
 
     def _finish(self) -> None:
         assert self._file is not None  # noqa: S101 (for the type checker)
