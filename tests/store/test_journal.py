@@ -1,5 +1,6 @@
 """Decision records: cheap to append, bounded, masked, sampled with a known rate, readable after any end."""
 
+import contextlib
 import json
 import os
 import resource
@@ -304,6 +305,32 @@ def test_old_and_excess_segments_are_deleted(journal, folder, clock):
     small.append(decision(5), {}, 1)
     small.close()
     assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
+
+
+@pytest.mark.parametrize("fate", ["renamed", "deleted"])
+def test_segments_of_other_gateways_may_go_while_they_are_counted(journal, folder, monkeypatch, fate):
+    """What another gateway renames or deletes meanwhile costs no decision."""
+    other = journal()
+    other.append(decision(0), {}, 1)
+    other.flush()
+    [part] = folder.iterdir()
+    real = Path.stat
+
+    def stat_late(path, **options):
+        if path == part:
+            with contextlib.suppress(FileNotFoundError):
+                part.rename(part.with_suffix("")) if fate == "renamed" else part.unlink()
+        return real(path, **options)
+
+    kept = journal()
+    kept.append(decision(1), {}, 1)
+    with monkeypatch.context() as late:
+        late.setattr(Path, "stat", stat_late)
+        kept.flush()
+    assert not part.exists()
+    assert kept.dropped == 0
+    kept.close()
+    assert f"{1:016x}" in read_journal(folder)["decision"].to_pylist()
 
 
 @pytest.mark.parametrize("end", ["append-garbage", "cut"])

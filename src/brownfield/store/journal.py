@@ -374,9 +374,10 @@ class _Segments:
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
         for path in sorted(_segment_paths(self._folder, self._integration), key=_started, reverse=True):
-            left_bytes -= path.stat().st_size
-            if left_bytes < 0 or _started(path) < oldest:
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # another gateway has just renamed or deleted it
+                left_bytes -= path.stat().st_size
+                if left_bytes < 0 or _started(path) < oldest:
+                    path.unlink()
 
 
 def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
