@@ -307,6 +307,33 @@ def test_old_and_excess_segments_are_deleted(journal, folder, clock):
     assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
 
 
+FOREIGN = [
+    "shop-backup-1.arrows",
+    "plain.arrows",
+    "shop-20260101T000000000000Z-copy.arrows",
+    "shop-20261399T000000000000Z-0a1b2c.arrows",
+    "shop-20200101T000000000000Z-0a1b2c.arrows.gz",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_names_are_left_alone(journal, folder, clock, name):
+    """What somebody laid beside the segments is not read, not counted and not deleted."""
+    folder.mkdir()
+    (folder / name).write_bytes(b"x" * 2**20)
+    kept = journal(JournalPolicy(segment_s=0, keep_mib=1))
+    for number in range(2):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+        clock.advance(1)
+    assert kept.dropped == 0
+    assert (folder / name).exists()
+    for integration in ("shop", None):
+        table = read_journal(folder, integration)
+        assert table["decision"].to_pylist() == [f"{number:016x}" for number in range(2)]
+        assert json.loads(table.schema.metadata[b"torn"]) == []
+
+
 @pytest.mark.parametrize("fate", ["renamed", "deleted"])
 def test_segments_of_other_gateways_may_go_while_they_are_counted(journal, folder, monkeypatch, fate):
     """What another gateway renames or deletes meanwhile costs no decision."""
@@ -364,7 +391,8 @@ def test_a_segment_that_is_closed_while_it_is_looked_for_is_read(journal, folder
     kept.append(decision(0), {}, 1)
     kept.close()
     [path] = folder.iterdir()
-    monkeypatch.setattr(segments, "_segment_paths", lambda *_: [path.with_name(f"{path.name}.part")])
+    found = [(path.with_name(f"{path.name}.part"), kept._clock.now_utc())]
+    monkeypatch.setattr(segments, "_segments_of", lambda *_: found)
     table = read_journal(folder)
     assert table.num_rows == 1
     assert json.loads(table.schema.metadata[b"torn"]) == []

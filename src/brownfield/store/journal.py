@@ -10,14 +10,16 @@ import io
 import json
 import os
 import random
+import re
 import secrets
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -57,6 +59,7 @@ _SHARED = ("integration", "source", "version", "reason", "cause", "contract")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few rows: a pool of threads costs more
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
+_NAME = re.compile(r"(.+)-([0-9]{8}T[0-9]{12}Z)-[0-9a-f]{6}\.arrows(?:\.part)?")
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
 _MANY = 1024  # decisions: to gather them holds callers up for half a millisecond
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -373,10 +376,10 @@ class _Segments:
     def _delete_old(self) -> None:
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
-        for path in sorted(_segment_paths(self._folder, self._integration), key=_started, reverse=True):
+        for path, started in reversed(_segments_of(self._folder, self._integration)):
             with suppress(OSError):  # another gateway has just renamed or deleted it
                 left_bytes -= path.stat().st_size
-                if left_bytes < 0 or _started(path) < oldest:
+                if left_bytes < 0 or started < oldest:
                     path.unlink()
 
 
@@ -404,8 +407,7 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
     if not folder.is_dir():
         raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
     batches: list[pa.RecordBatch] = []
-    paths = sorted(_segment_paths(folder, integration), key=_started)
-    torn = [path.name for path in paths if not _read_whole(path, batches)]
+    torn = [path.name for path, _ in _segments_of(folder, integration) if not _read_whole(path, batches)]
     table = pa.Table.from_batches(batches, _SCHEMA).sort_by("at_utc")
     return table.replace_schema_metadata({"torn": json.dumps(torn)})
 
@@ -425,15 +427,15 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
     return True
 
 
-def _segment_paths(folder: Path, integration: str | None) -> Iterator[Path]:
+def _segments_of(folder: Path, integration: str | None) -> list[tuple[Path, datetime]]:
+    """Give the segments and when they began, in this order; files of other names are none of ours."""
+    found = []
     for path in folder.rglob(f"*{_SUFFIX}*"):
-        name = path.name.removesuffix(".part")
-        if name.endswith(_SUFFIX) and (integration is None or name.rsplit("-", 2)[0] == integration):
-            yield path
-
-
-def _started(path: Path) -> datetime:
-    return datetime.strptime(path.name.rsplit("-", 2)[1], _STAMP).replace(tzinfo=UTC)
+        name = _NAME.fullmatch(path.name)
+        if name and integration in (None, name[1]):
+            with suppress(ValueError):  # there is no such time
+                found.append((path, datetime.strptime(name[2], _STAMP).replace(tzinfo=UTC)))
+    return sorted(found, key=itemgetter(1))
 
 
 def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
