@@ -210,6 +210,22 @@ def test_many_that_wait_are_told_of(journal):
     assert not kept.has_many
 
 
+def test_what_waits_is_gathered_in_portions(journal, folder):
+    """However many decisions wait, gathering some of them holds callers up for a moment only; the order stays."""
+    kept = journal(JournalPolicy(envelopes_per_s=10**9, buffer_entries=5000))
+    for number in range(5001):
+        kept.append(decision(number), {}, 1)
+    assert (kept.portions, kept.dropped) == (3, 1)
+    for stop in (2048, 4096):
+        kept.gather()
+        assert kept.has_many == (stop == 2048)
+        kept.write()
+        assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(stop)]
+    kept.append(decision(5000), {}, 1)
+    kept.flush()
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(5001)]
+
+
 def test_many_decisions_are_one_batch(journal, folder):
     """Whatever was gathered is written together, in the order in which it came."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9))

@@ -62,8 +62,9 @@ class Journals:
                 await asyncio.sleep(_LOOK_EVERY_S)
                 due = [key for key, journal in self._open.items() if look == looks or journal.has_many]
                 for key in due:
-                    self._attempt(Journal.gather, key)
-                    await asyncio.sleep(0)  # callers come between
+                    for _ in range(self._open[key].portions):
+                        self._attempt(Journal.gather, key)
+                        await asyncio.sleep(0)  # callers come between
                 if due:
                     await asyncio.to_thread(self._each, Journal.write)
 

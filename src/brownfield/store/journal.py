@@ -62,6 +62,7 @@ _SUFFIX = ".arrows"
 _NAME = re.compile(r"(.+)-([0-9]{8}T[0-9]{12}Z)-[0-9a-f]{6}\.arrows(?:\.part)?")
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
 _MANY = 1024  # decisions: to gather them holds callers up for half a millisecond
+_MOST = 2048  # decisions that are gathered together
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INPUT_ROWS = 16
@@ -130,6 +131,7 @@ class Journal:
         self._clock = clock
         self._classes = {field.name: field.classification for field in contract.schema("request").fields}
         self._columns = _Columns()
+        self._full: deque[_Columns] = deque()  # before these, with as many as are gathered together
         self._batches: deque[pa.RecordBatch] = deque()
         self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
         self._second = -1
@@ -156,23 +158,35 @@ class Journal:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return
-        if len(self._columns) >= self._policy.buffer_entries:
+        waiting = len(self._columns)
+        if waiting + len(self._full) * _MOST >= self._policy.buffer_entries:
             self.dropped += 1
             return
         kept = None
         if inputs is not None and self._random() < self._policy.inputs_share:
             kept = self._masked(inputs)
         self._quota -= 1
+        if waiting >= _MOST:
+            self._full.append(self._columns)
+            self._columns = _Columns()
         self._columns.append(self._clock.now_utc(), decision, latency_us, rows, rate, kept)
 
     @property
     def has_many(self) -> bool:
         """Whether so many decisions wait that they had better be written now."""
-        return len(self._columns) >= _MANY
+        return len(self._columns) >= _MANY or len(self._full) > 0
+
+    @property
+    def portions(self) -> int:
+        """How often to gather for all that waits."""
+        return len(self._full) + 1
 
     def gather(self) -> None:
-        """Make Arrow of what was appended, ready to be written."""
-        columns, self._columns = self._columns, _Columns()
+        """Make Arrow of what was appended first, at most two thousand decisions, ready to be written."""
+        if self._full:
+            columns = self._full.popleft()
+        else:
+            columns, self._columns = self._columns, _Columns()
         if len(columns):
             try:
                 self._batches.append(columns.batch())
@@ -188,8 +202,9 @@ class Journal:
             self._segments.rotate_when_due()
 
     def flush(self) -> None:
-        """Gather and write."""
-        self.gather()
+        """Gather all and write."""
+        for _ in range(self.portions):
+            self.gather()
         self.write()
 
     def close(self) -> None:
