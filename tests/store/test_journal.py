@@ -1,7 +1,9 @@
 """Decision records: cheap to append, bounded, masked, sampled with a known rate, readable after any end."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -208,6 +210,22 @@ def test_many_that_wait_are_told_of(journal):
     assert not kept.has_many
 
 
+def test_what_waits_is_gathered_in_portions(journal, folder):
+    """However many decisions wait, gathering some of them holds callers up for a moment only; the order stays."""
+    kept = journal(JournalPolicy(envelopes_per_s=10**9, buffer_entries=5000))
+    for number in range(5001):
+        kept.append(decision(number), {}, 1)
+    assert (kept.portions, kept.dropped) == (3, 1)
+    for stop in (2048, 4096):
+        kept.gather()
+        assert kept.has_many == (stop == 2048)
+        kept.write()
+        assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(stop)]
+    kept.append(decision(5000), {}, 1)
+    kept.flush()
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in range(5001)]
+
+
 def test_many_decisions_are_one_batch(journal, folder):
     """Whatever was gathered is written together, in the order in which it came."""
     kept = journal(JournalPolicy(envelopes_per_s=10**9))
@@ -305,6 +323,59 @@ def test_old_and_excess_segments_are_deleted(journal, folder, clock):
     assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
 
 
+FOREIGN = [
+    "shop-backup-1.arrows",
+    "plain.arrows",
+    "shop-20260101T000000000000Z-copy.arrows",
+    "shop-20261399T000000000000Z-0a1b2c.arrows",
+    "shop-20200101T000000000000Z-0a1b2c.arrows.gz",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_names_are_left_alone(journal, folder, clock, name):
+    """What somebody laid beside the segments is not read, not counted and not deleted."""
+    folder.mkdir()
+    (folder / name).write_bytes(b"x" * 2**20)
+    kept = journal(JournalPolicy(segment_s=0, keep_mib=1))
+    for number in range(2):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+        clock.advance(1)
+    assert kept.dropped == 0
+    assert (folder / name).exists()
+    for integration in ("shop", None):
+        table = read_journal(folder, integration)
+        assert table["decision"].to_pylist() == [f"{number:016x}" for number in range(2)]
+        assert json.loads(table.schema.metadata[b"torn"]) == []
+
+
+@pytest.mark.parametrize("fate", ["renamed", "deleted"])
+def test_segments_of_other_gateways_may_go_while_they_are_counted(journal, folder, monkeypatch, fate):
+    """What another gateway renames or deletes meanwhile costs no decision."""
+    other = journal()
+    other.append(decision(0), {}, 1)
+    other.flush()
+    [part] = folder.iterdir()
+    real = Path.stat
+
+    def stat_late(path, **options):
+        if path == part:
+            with contextlib.suppress(FileNotFoundError):
+                part.rename(part.with_suffix("")) if fate == "renamed" else part.unlink()
+        return real(path, **options)
+
+    kept = journal()
+    kept.append(decision(1), {}, 1)
+    with monkeypatch.context() as late:
+        late.setattr(Path, "stat", stat_late)
+        kept.flush()
+    assert not part.exists()
+    assert kept.dropped == 0
+    kept.close()
+    assert f"{1:016x}" in read_journal(folder)["decision"].to_pylist()
+
+
 @pytest.mark.parametrize("end", ["append-garbage", "cut"])
 def test_f61_a_torn_segment_gives_what_was_flushed(journal, folder, end):
     """F-61: cut anywhere or followed by garbage, a segment gives every whole batch, and is named as torn."""
@@ -336,7 +407,8 @@ def test_a_segment_that_is_closed_while_it_is_looked_for_is_read(journal, folder
     kept.append(decision(0), {}, 1)
     kept.close()
     [path] = folder.iterdir()
-    monkeypatch.setattr(segments, "_segment_paths", lambda *_: [path.with_name(f"{path.name}.part")])
+    found = [(path.with_name(f"{path.name}.part"), kept._clock.now_utc())]
+    monkeypatch.setattr(segments, "_segments_of", lambda *_: found)
     table = read_journal(folder)
     assert table.num_rows == 1
     assert json.loads(table.schema.metadata[b"torn"]) == []
@@ -398,6 +470,27 @@ def test_f59_a_full_disk_costs_decisions_and_nothing_else(journal, folder, clock
     kept.close()
     table = read_journal(folder)
     assert table["decision"].to_pylist() == [f"{0:016x}", f"{4:016x}"]
+
+
+@pytest.mark.parametrize("room_bytes", [0, 100, 900])
+def test_f59_a_segment_without_decisions_is_not_kept(journal, folder, room_bytes):
+    """F-59: a disk that is full at the start of a segment, within it or after it leaves no file for every flush."""
+    kept = journal()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
+    try:
+        for number in range(3):
+            kept.append(decision(number), {}, 1)
+            kept.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(folder.iterdir()) == []
+    assert kept.dropped == 3
+    kept.append(decision(3), {}, 1)
+    kept.close()
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{3:016x}"]
+    assert json.loads(table.schema.metadata[b"torn"]) == []
 
 
 def test_f59_a_folder_that_cannot_be_made_is_no_error(tmp_path, clock):

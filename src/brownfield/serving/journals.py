@@ -1,6 +1,7 @@
 """The journals of a gateway: one for each integration and contract, flushed by one task."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from brownfield.types import Columns, Decision
 
 __all__ = ["Journals"]
+
+_log = logging.getLogger(__name__)
 
 _FLUSH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.1
@@ -57,10 +60,11 @@ class Journals:
         while True:
             for look in range(1, looks + 1):
                 await asyncio.sleep(_LOOK_EVERY_S)
-                due = [journal for journal in self._open.values() if look == looks or journal.has_many]
-                for journal in due:
-                    journal.gather()
-                    await asyncio.sleep(0)  # callers come between
+                due = [key for key, journal in self._open.items() if look == looks or journal.has_many]
+                for key in due:
+                    for _ in range(self._open[key].portions):
+                        self._attempt(Journal.gather, key)
+                        await asyncio.sleep(0)  # callers come between
                 if due:
                     await asyncio.to_thread(self._each, Journal.write)
 
@@ -69,5 +73,13 @@ class Journals:
         self._each(Journal.close)
 
     def _each(self, action: Callable[[Journal], None]) -> None:
-        for journal in tuple(self._open.values()):
-            action(journal)
+        for key in tuple(self._open):
+            self._attempt(action, key)
+
+    def _attempt(self, action: Callable[[Journal], None], key: tuple[str, str]) -> None:
+        """Do it with one journal; what that raises costs neither the others nor what comes later."""
+        try:
+            action(self._open[key])
+        except Exception:  # noqa: BLE001 (the others are to be written whatever it is)
+            extra = {"event": "BF-SRV-JOURNAL-FAILED", "integration": key[0]}
+            _log.exception("a journal failed and lost decisions", extra=extra)

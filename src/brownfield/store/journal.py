@@ -10,14 +10,16 @@ import io
 import json
 import os
 import random
+import re
 import secrets
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -57,8 +59,10 @@ _SHARED = ("integration", "source", "version", "reason", "cause", "contract")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few rows: a pool of threads costs more
 _STAMP = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".arrows"
+_NAME = re.compile(r"(.+)-([0-9]{8}T[0-9]{12}Z)-[0-9a-f]{6}\.arrows(?:\.part)?")
 _OVERLOAD = "overload"  # such decisions are the load itself: keeping each would cost more than giving it
 _MANY = 1024  # decisions: to gather them holds callers up for half a millisecond
+_MOST = 2048  # decisions that are gathered together
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INPUT_ROWS = 16
@@ -127,6 +131,7 @@ class Journal:
         self._clock = clock
         self._classes = {field.name: field.classification for field in contract.schema("request").fields}
         self._columns = _Columns()
+        self._full: deque[_Columns] = deque()  # before these, with as many as are gathered together
         self._batches: deque[pa.RecordBatch] = deque()
         self._random = random.Random(self._policy.seed).random  # noqa: S311 (a sample, not a secret)
         self._second = -1
@@ -153,23 +158,35 @@ class Journal:
             rate = 1.0
         elif rate < 1.0 and self._random() >= rate:
             return
-        if len(self._columns) >= self._policy.buffer_entries:
+        waiting = len(self._columns)
+        if waiting + len(self._full) * _MOST >= self._policy.buffer_entries:
             self.dropped += 1
             return
         kept = None
         if inputs is not None and self._random() < self._policy.inputs_share:
             kept = self._masked(inputs)
         self._quota -= 1
+        if waiting >= _MOST:
+            self._full.append(self._columns)
+            self._columns = _Columns()
         self._columns.append(self._clock.now_utc(), decision, latency_us, rows, rate, kept)
 
     @property
     def has_many(self) -> bool:
         """Whether so many decisions wait that they had better be written now."""
-        return len(self._columns) >= _MANY
+        return len(self._columns) >= _MANY or len(self._full) > 0
+
+    @property
+    def portions(self) -> int:
+        """How often to gather for all that waits."""
+        return len(self._full) + 1
 
     def gather(self) -> None:
-        """Make Arrow of what was appended, ready to be written."""
-        columns, self._columns = self._columns, _Columns()
+        """Make Arrow of what was appended first, at most two thousand decisions, ready to be written."""
+        if self._full:
+            columns = self._full.popleft()
+        else:
+            columns, self._columns = self._columns, _Columns()
         if len(columns):
             try:
                 self._batches.append(columns.batch())
@@ -185,8 +202,9 @@ class Journal:
             self._segments.rotate_when_due()
 
     def flush(self) -> None:
-        """Gather and write."""
-        self.gather()
+        """Gather all and write."""
+        for _ in range(self.portions):
+            self.gather()
         self.write()
 
     def close(self) -> None:
@@ -348,11 +366,19 @@ class _Segments:
         self._written_bytes += len(content)
 
     def _abandon(self) -> None:
-        """Cut off what was half written and end the segment there; the next flush begins another."""
-        if self._file is not None:
+        """Cut off what was half written and end the segment there; the next flush begins another.
+
+        One without any decision is deleted.
+        """
+        if self._file is None:
+            return
+        if self._written_bytes <= len(_START):
+            with suppress(OSError):
+                Path(f"{self._path}.part").unlink()
+        else:
             with suppress(OSError):
                 self._file.truncate(self._written_bytes)
-            self._finish()
+        self._finish()
 
     def _finish(self) -> None:
         assert self._file is not None  # noqa: S101 (for the type checker)
@@ -365,10 +391,11 @@ class _Segments:
     def _delete_old(self) -> None:
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
-        for path in sorted(_segment_paths(self._folder, self._integration), key=_started, reverse=True):
-            left_bytes -= path.stat().st_size
-            if left_bytes < 0 or _started(path) < oldest:
-                path.unlink(missing_ok=True)
+        for path, started in reversed(_segments_of(self._folder, self._integration)):
+            with suppress(OSError):  # another gateway has just renamed or deleted it
+                left_bytes -= path.stat().st_size
+                if left_bytes < 0 or started < oldest:
+                    path.unlink()
 
 
 def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
@@ -395,8 +422,7 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
     if not folder.is_dir():
         raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
     batches: list[pa.RecordBatch] = []
-    paths = sorted(_segment_paths(folder, integration), key=_started)
-    torn = [path.name for path in paths if not _read_whole(path, batches)]
+    torn = [path.name for path, _ in _segments_of(folder, integration) if not _read_whole(path, batches)]
     table = pa.Table.from_batches(batches, _SCHEMA).sort_by("at_utc")
     return table.replace_schema_metadata({"torn": json.dumps(torn)})
 
@@ -416,15 +442,15 @@ def _read_whole(path: Path, batches: list[pa.RecordBatch]) -> bool:
     return True
 
 
-def _segment_paths(folder: Path, integration: str | None) -> Iterator[Path]:
+def _segments_of(folder: Path, integration: str | None) -> list[tuple[Path, datetime]]:
+    """Give the segments and when they began, in this order; files of other names are none of ours."""
+    found = []
     for path in folder.rglob(f"*{_SUFFIX}*"):
-        name = path.name.removesuffix(".part")
-        if name.endswith(_SUFFIX) and (integration is None or name.rsplit("-", 2)[0] == integration):
-            yield path
-
-
-def _started(path: Path) -> datetime:
-    return datetime.strptime(path.name.rsplit("-", 2)[1], _STAMP).replace(tzinfo=UTC)
+        name = _NAME.fullmatch(path.name)
+        if name and integration in (None, name[1]):
+            with suppress(ValueError):  # there is no such time
+                found.append((path, datetime.strptime(name[2], _STAMP).replace(tzinfo=UTC)))
+    return sorted(found, key=itemgetter(1))
 
 
 def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
