@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+from brownfield.clock import SystemClock
 from brownfield.serving.figures import manager_lines
 from brownfield.serving.gateway import ROUTES
 from brownfield.serving.gateway.latency import STAGE_NAMES
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.problem import TITLES
+from brownfield.serving.journals import Journals
 from brownfield.serving.residence import Residence
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
@@ -38,9 +40,10 @@ def test_the_page_lists_the_statuses_of_refusals():
     assert [int(row[0]) for row in rows("Refusals")] == sorted(TITLES)
 
 
-def test_the_page_lists_the_metrics(served):
+def test_the_page_lists_the_metrics(served, tmp_path):
     """Own names with their types in the table, the others' names in the text below."""
-    families = dict(re.findall(r"# TYPE (\S+) (\S+)", exposition({"till": served}, HttpMeter())))
+    journals = Journals(tmp_path, SystemClock())
+    families = dict(re.findall(r"# TYPE (\S+) (\S+)", exposition({"till": served}, HttpMeter(), journals.lines())))
     own = {name: kind for name, kind in families.items() if name.startswith("brownfield_")}
     assert {row[0]: row[1] for row in rows("Metrics")} == own
     for name in families.keys() - own.keys():

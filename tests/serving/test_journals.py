@@ -84,3 +84,16 @@ def test_callers_come_between_the_portions_of_what_waits(journals, retail, tmp_p
 
     asyncio.run(run())
     assert sorted(set(waiting), reverse=True) == [5, 4, 3, 2, 1]
+
+
+def test_f59_what_was_lost_is_a_metric(journals, retail, tmp_path):
+    """F-59: where nothing can be written, each decision is counted by its integration; where it can, none."""
+    lost, kept = (journals.record_for(SimpleNamespace(name=name, contract=retail)) for name in ("lost", "kept"))
+    (tmp_path / "lost").write_text("a file where the folder should be")
+    for record, name in ((lost, "lost"), (lost, "lost"), (kept, "kept")):
+        record(decision(name), Split(0), 1, None)
+    journals.close()
+    assert list(journals.lines())[2:] == [
+        'brownfield_journal_dropped_total{integration="kept"} 0',
+        'brownfield_journal_dropped_total{integration="lost"} 2',
+    ]

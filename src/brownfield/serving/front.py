@@ -257,7 +257,7 @@ class Front:
             case "abort":
                 await self._abort()
             case "metrics":
-                return self.handler.own_metrics()
+                return self.handler.own_metrics(self._journals.lines())
             case "statistics":
                 return model_statistics(self.handler.dataplane.snapshot.integrations.values())
             case "blocked":

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.clock import Clock
 from brownfield.serving.gateway import Split
+from brownfield.serving.gateway.metrics import family, labelled
 from brownfield.store import Journal
 
 if TYPE_CHECKING:
@@ -53,6 +56,16 @@ class Journals:
             append(decision, split.in_us, rows, columns)
 
         return record
+
+    def lines(self) -> Iterator[str]:
+        """Give the metric of what was lost, as Prometheus text."""
+        name = "brownfield_journal_dropped_total"
+        yield from family(name, "counter", "Decisions that the journal lost: too many waited, or it was not writable.")
+        dropped: Counter[str] = Counter()
+        for (integration, _), journal in sorted(self._open.items(), key=itemgetter(0)):
+            dropped[integration] += journal.dropped
+        for integration, n in dropped.items():
+            yield f"{name}{{{labelled(integration=integration)}}} {n}"
 
     async def keep_flushing(self) -> None:
         """Write what was kept every second, and sooner where there is much."""

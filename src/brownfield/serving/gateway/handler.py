@@ -31,7 +31,7 @@ from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from brownfield.contract import Checked
     from brownfield.serving.gateway.backstage import Backstage
@@ -456,9 +456,9 @@ class Handler:
     def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
         return Response(307, [(b"location", b"docs")], b"")
 
-    def own_metrics(self) -> str:
-        """Give the metrics of this gateway alone, as Prometheus text."""
-        return exposition(self.dataplane.snapshot.integrations, self.http)
+    def own_metrics(self, further: "Iterable[str]" = ()) -> str:
+        """Give the metrics of this gateway alone, and further lines, as Prometheus text."""
+        return exposition(self.dataplane.snapshot.integrations, self.http, further)
 
 
 def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
