@@ -41,16 +41,22 @@ __all__ = ["Board"]
 _log = logging.getLogger(__name__)
 
 _SUSPECT_EVERY_S = 0.5
+_TRY_SOON_S = 0.05
+_TRY_EVERY_S = 2.0
+_FIRST_GREETING_S = 5.0
+_GREETING_S = 60.0
 
 
 @dataclass(eq=False)
 class _Asked:
-    """One model version with its connections, by the name of the socket."""
+    """One model version with the sockets that the last plan names, its connections and its tries to get one again."""
 
     fingerprint: str
     version: Version
     pool: WorkerPool
+    sockets: tuple[str, ...] = ()
     channels: dict[str, ModelChannel] = field(default_factory=dict)
+    tries: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
 
 class Board:
@@ -189,23 +195,46 @@ class Board:
         return _Asked(fingerprint, version, pool)
 
     async def _connect(self, one: _Asked, placement: "Placement") -> None:
+        one.sockets = placement.sockets
         for name in placement.sockets:
-            if name in one.channels:
-                continue
+            known = name in one.channels or name in one.tries
+            if not known and not await self._join(one, name, _FIRST_GREETING_S):
+                self._try_again(one, name)
 
-            def lose(name: str = name) -> None:
-                channel = one.channels.pop(name, None)
-                if channel is not None:
-                    one.pool.leave(channel)
+    async def _join(self, one: _Asked, name: str, timeout_s: float) -> bool:
+        """Connect to a process and ask it from now on; False where another try may succeed."""
 
-            try:
-                channel = await ModelChannel.connect(self._runtime_folder / name, on_lost=lose)
-            except WorkerUnavailable:
-                continue  # it has ended since; the next plan names another
-            if channel.connected:
-                one.channels[name] = channel
-                one.pool.join(channel, self._suspecting(name))
-                one.version.worker_joined()
+        def lose() -> None:
+            channel = one.channels.pop(name, None)
+            if channel is not None:
+                one.pool.leave(channel)
+                self._try_again(one, name)
+
+        try:
+            channel = await ModelChannel.connect(self._runtime_folder / name, timeout_s=timeout_s, on_lost=lose)
+        except WorkerUnavailable as error:
+            # Where nobody listens the process has ended, and the next plan names another.
+            return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
+        if not channel.connected:
+            return False
+        one.channels[name] = channel
+        one.pool.join(channel, self._suspecting(name))
+        one.version.worker_joined()
+        return True
+
+    def _try_again(self, one: _Asked, name: str) -> None:
+        """Connect to a process that is still to be asked, as soon as it can be."""
+        if name in one.sockets:
+            one.tries[name] = task = asyncio.get_running_loop().create_task(self._keep_trying(one, name))
+            task.add_done_callback(lambda _: one.tries.pop(name, None))
+
+    async def _keep_trying(self, one: _Asked, name: str) -> None:
+        """Try until it is connected or has ended; a busy process greets late, so each try waits long."""
+        pause_s = _TRY_SOON_S
+        await asyncio.sleep(pause_s)
+        while not await self._join(one, name, _GREETING_S):
+            pause_s = min(2 * pause_s, _TRY_EVERY_S)
+            await asyncio.sleep(pause_s)
 
     def _settle(self, one: _Asked, placement: "Placement") -> None:
         """Ask no process that is not named any more; what it was asked before it still answers."""
@@ -214,8 +243,12 @@ class Board:
         one.pool.on_demand = (lambda: self._tell("want", name)) if placement.on_demand else None
         if placement.state == "failed" or not placement.on_demand:
             one.pool.fail_arrival()
+        elif placement.state == "unloaded":
+            one.pool.load_again()
         for socket in [socket for socket in one.channels if socket not in placement.sockets]:
             one.pool.leave(one.channels.pop(socket))
+        for task in [task for socket, task in one.tries.items() if socket not in placement.sockets]:
+            task.cancel()
 
     def _suspecting(self, socket: str) -> Callable[[], None]:
         """Tell the manager of a process that keeps silent, now and then."""

@@ -137,6 +137,25 @@ def test_large_tensors_pass_in_pieces(start, run) -> None:
     run(main())
 
 
+def test_what_is_too_large_to_travel_fails_that_request_alone(start, run) -> None:
+    """A request or an answer above the longest frame is an error of its own; what else is in flight is answered."""
+    process = start("square", max_batch_rows=1)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        too_large = channel.infer({"x": np.ones(2**13, "f4")})
+        other = channel.infer({"x": np.full(2, 3, "f4")})
+        with pytest.raises(ModelFailed, match="too large"):
+            channel.infer({"x": np.zeros(2**26, "f4")})
+        with pytest.raises(RunFailed, match="too large") as refusal:
+            await too_large
+        assert refusal.value.cause == "output"
+        assert (await other)["y"].tolist() == [[9, 9], [9, 9]]
+        assert channel.connected
+
+    run(main())
+
+
 def test_f05_one_bad_request_does_not_harm_its_batch_mates(start, run) -> None:
     """F-05: in a batch whose call fails, only the request at fault gets the error, which holds no value of it."""
     process = start("picky")
@@ -309,6 +328,24 @@ def test_f16_sigterm_finishes_what_has_arrived(start, run) -> None:
     assert process.wait(60) == "exit 0"
 
 
+def test_f16_sigterm_finishes_a_request_that_has_arrived_in_part(start, run) -> None:
+    """F-16: a request longer than what is read at once, sent behind a running call, is read to its end and answered."""
+    process = start("slow", max_batch_rows=1)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        running = channel.infer({"times": np.array([200_000])}, _soon_ns(60))
+        await asyncio.sleep(0.02)
+        large = channel.infer({"times": np.ones(200_000, "i8")}, _soon_ns(60))
+        await asyncio.sleep(0.02)
+        os.kill(process.pid, signal.SIGTERM)
+        assert (await running)["y"].tolist() == [400_000]
+        assert (await large)["y"].tolist() == [2] * 200_000
+
+    run(main())
+    assert process.wait(60) == "exit 0"
+
+
 def test_f08_garbage_closes_that_connection_only(start) -> None:
     """F-08: a connection that sends no frames, or frames that are no requests, is closed; the others are served on."""
     process = start("batched")
@@ -385,6 +422,26 @@ def test_f08_a_process_that_lies_is_unavailable(greeting, answer, error, tmp_pat
 
         run(main())
         liar.join()
+
+
+def test_who_stops_waiting_for_a_greeting_leaves_no_connection(tmp_path, run) -> None:
+    """A connection whose greeting nobody awaits any more is closed."""
+    path = tmp_path / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        async def main() -> None:
+            connecting = asyncio.create_task(ModelChannel.connect(path))
+            accepted, _ = await asyncio.to_thread(listener.accept)
+            with accepted:
+                accepted.settimeout(5)
+                connecting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await connecting
+                assert await asyncio.to_thread(accepted.recv, 1) == b""
+
+        run(main())
 
 
 def test_nobody_there_is_unavailable(tmp_path, run) -> None:

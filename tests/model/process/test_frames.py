@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from brownfield.model.process.frames import (
     ERROR,
     HELLO,
+    MAX_FRAME_BYTES,
     REQUEST,
     RESPONSE,
     Decoder,
@@ -126,6 +127,15 @@ def test_what_cannot_travel_is_said_at_the_sender() -> None:
     for array in (np.ones(1, "c8"), np.ones(1, ">f4"), np.array([None], dtype=object)):
         with pytest.raises(FrameError):
             encode_tensors(REQUEST, 1, 0, [array])
+
+
+def test_nothing_is_sent_that_the_other_side_would_not_take() -> None:
+    """The longest frame that a decoder admits can be made; one that is longer by a byte is refused at the sender."""
+    fits = np.zeros(MAX_FRAME_BYTES - 48, "u1")
+    assert Decoder().feed(bytes(encode_tensors(RESPONSE, 1, 0, [fits])[0])) == []
+    for arrays in ([np.zeros(len(fits) + 1, "u1")], [fits, np.zeros(1, "u1")]):
+        with pytest.raises(FrameError, match="too large"):
+            encode_tensors(RESPONSE, 1, 0, arrays)
 
 
 def test_large_arrays_are_not_copied_into_the_frame() -> None:

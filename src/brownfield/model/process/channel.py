@@ -135,10 +135,13 @@ class ModelChannel(asyncio.Protocol):
                 with _address(socket_path) as address:
                     await loop.create_unix_connection(lambda: channel, address)
                 channel.hello = await channel._greeting
-        except (OSError, TimeoutError) as error:
+        except BaseException as error:
             channel._greeting.cancel()
             channel.close()
-            raise WorkerUnavailable("no model process answers on its socket", got=type(error).__name__) from error
+            if isinstance(error, OSError):  # TimeoutError is one
+                what = "no model process answers on its socket"
+                raise WorkerUnavailable(what, got=type(error).__name__) from error
+            raise
         channel._input_names = tuple(tensor.name for tensor in channel.hello.inputs)
         channel._output_names = tuple(tensor.name for tensor in channel.hello.outputs)
         return channel

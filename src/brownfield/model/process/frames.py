@@ -178,6 +178,11 @@ class Decoder:
         self._pending = bytearray()
         self._wanted = _HEADER.size
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a frame has come, and not yet all of it."""
+        return bool(self._pending)
+
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that ``data`` completes.
 
@@ -251,7 +256,7 @@ def encode_tensors(
     Raises
     ------
     FrameError
-        When a type cannot travel or the frame would be longer than 4 GiB.
+        When a type cannot travel or the frame would be longer than ``MAX_FRAME_BYTES``.
     """
     blobs: list[Buffer] = []
     key: list[tuple[np.dtype[Any], tuple[int, ...], int]] = []
@@ -303,14 +308,14 @@ def _describe(tensors: tuple[tuple[np.dtype[Any], tuple[int, ...], int], ...]) -
         code = _STRING if dtype.kind in "OUS" else _CODES.get(dtype)
         if code is None:
             raise FrameError(f"a tensor of type {dtype} cannot travel in a frame")
-        if len(shape) > _MAX_DIMENSIONS or size >= 2**32 or any(dimension >= 2**32 for dimension in shape):
+        if len(shape) > _MAX_DIMENSIONS or size > MAX_FRAME_BYTES or any(dimension >= 2**32 for dimension in shape):
             raise FrameError("a tensor too large for a frame")
         descriptors += _DESCRIPTOR.pack(code, len(shape), 0, size) + struct.pack(f"<{len(shape)}I", *shape)
         descriptors += b"\0" * (-len(descriptors) % 8)
         data_bytes += size + -size % 8
     frame_bytes = _HEADER.size + len(descriptors) + data_bytes
-    if frame_bytes >= 2**32:
-        raise FrameError("tensors too large for one frame")
+    if frame_bytes > MAX_FRAME_BYTES:
+        raise FrameError(f"tensors of {frame_bytes} bytes are too large for one frame")
     return descriptors, frame_bytes
 
 

@@ -150,6 +150,11 @@ class WorkerPool:
             raise WorkerUnavailable("the model is being loaded, which takes longer than there is time")
         await asyncio.wait([self._arrival], timeout=left_s)
 
+    def load_again(self) -> None:
+        """Have a worker loaded for those who wait for one: none was when it was already running."""
+        if self._arrival is not None and self.on_demand is not None:
+            self.on_demand()
+
     def fail_arrival(self) -> None:
         """Let those who wait for a worker go on without one: it could not be loaded."""
         if self._arrival is not None and not self._arrival.done():

@@ -93,7 +93,7 @@ class Server:
             self._poll(0 if self._waiting else -1)
             if self._waiting:
                 self._answer(self._take())
-        self._poll(0)
+        self._hear_the_rest()
         while self._waiting:
             self._answer(self._take())
         self._say_the_rest()
@@ -108,8 +108,10 @@ class Server:
         signal.signal(signal.SIGTERM, stop)
         self._epoll.register(self._wake_reader.fileno(), select.EPOLLIN)
 
-    def _poll(self, timeout_s: float) -> None:
-        for descriptor, events in self._epoll.poll(timeout_s):
+    def _poll(self, timeout_s: float) -> bool:
+        """Take in and send what can be; whether there was anything."""
+        ready = self._epoll.poll(timeout_s)
+        for descriptor, events in ready:
             connection = self._connections.get(descriptor)
             if connection is None:
                 self._accept(descriptor)
@@ -118,6 +120,7 @@ class Server:
                 self._send(connection)
             if events & ~select.EPOLLOUT and not connection.closed and self._waiting_count < _MAX_WAITING:
                 self._receive(connection)
+        return bool(ready)
 
     def _accept(self, descriptor: int) -> None:
         if descriptor != self._listener.fileno():
@@ -258,6 +261,16 @@ class Server:
         connection.buffers.clear()
         del self._connections[connection.socket.fileno()]
         connection.socket.close()
+
+    def _hear_the_rest(self) -> None:
+        """Read all that was sent already, and wait a little for the rest of a frame that has begun."""
+        until = time.monotonic() + _LAST_WORDS_S
+        left_s = _LAST_WORDS_S
+        while left_s > 0 and self._waiting_count < _MAX_WAITING:
+            begun = any(connection.decoder.begun for connection in self._connections.values())
+            if not self._poll(left_s if begun else 0):
+                return
+            left_s = until - time.monotonic()
 
     def _say_the_rest(self) -> None:
         """Wait a little for callers who are slow to read their last answers."""
