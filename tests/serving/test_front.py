@@ -30,7 +30,11 @@ def gateway(risk, tmp_path):
 def ended(monkeypatch):
     """The lookups that were ended, in turn."""
     found = []
-    monkeypatch.setattr(Lookups, "end", lambda lookups: found.append(lookups))
+
+    def end(lookups):
+        found.append(lookups)
+
+    monkeypatch.setattr(Lookups, "end", end)
     return found
 
 

@@ -67,6 +67,15 @@ def test_f15_a_killed_gateway_comes_back_and_the_port_is_never_lost(two):
     assert by_model(running.predict([1, 2, 3, 4]))
 
 
+def test_f15_a_gateway_that_somebody_else_told_to_end_comes_back_and_the_port_is_open(two):
+    """F-15: as watchers of memory do; a drain lets nobody begin a connection to a port that all gateways share."""
+    running, _ = two
+    ended = running.pid_of("bf-gateway-0")
+    os.kill(ended, signal.SIGTERM)
+    until(lambda: running.pid_of("bf-gateway-0") not in (0, ended))
+    assert all(by_model(running.predict([1, 2, 3, 4])) for _ in range(10))
+
+
 def test_a_killed_manager_comes_back_while_the_gateways_answer(two, traffic):
     """Its model processes end with it; the fallback answers until they are back, and no request fails."""
     running, _ = two

@@ -33,6 +33,7 @@ from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_readable, read_declared
 from brownfield.serving.front import Front, principals
+from brownfield.serving.gateway.last_calls import begin_connections_again
 from brownfield.serving.local import CONTROL, listen_locally, run_folder
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.manager import Manager
@@ -202,6 +203,12 @@ class Supervisor:
         if self._health is not None:
             self._health.close()
 
+    def _open_listeners(self) -> None:
+        """Let connections begin again: a gateway that somebody else told to end has closed the port to all."""
+        for each in (self._listener, self._health):
+            if each is not None:
+                begin_connections_again(each)
+
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._mouth.send(msgspec.json.encode(message))
@@ -257,6 +264,7 @@ class Supervisor:
             if self._ending_s:
                 self._children.remove(child)
                 continue
+            self._open_listeners()
             child.put_off()
             code = os.waitstatus_to_exitcode(status)
             extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": _ended(code)}
