@@ -79,6 +79,16 @@ def test_a_gateway_that_a_signal_without_a_name_ended_is_started_again(narrow, s
     assert f'"ended":"signal {signal.SIGRTMIN + 3}"' in running.log
 
 
+@pytest.mark.full
+def test_a_model_that_a_signal_without_a_name_ended_is_started_again(risk, serving, tmp_path):
+    """Timers of libraries use such signals."""
+    running = serving(risk.workspace(tmp_path))
+    [killed] = running.model_pids()
+    os.kill(killed, signal.SIGRTMIN + 3)
+    until(lambda: set(running.model_pids()) - {killed}, tell=lambda: running.log)
+    assert f'"ended":"signal {signal.SIGRTMIN + 3}"' in running.log
+
+
 def test_pauses_between_starts_grow_to_some_seconds_and_no_further():
     """At once after the first quick end; also after thousands; and at once again for one that lived long."""
     child = _Child("one", lambda: 0)

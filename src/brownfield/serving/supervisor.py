@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from brownfield.clock import Clock, SystemClock
+from brownfield.endings import how_it_ended
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
@@ -267,7 +268,7 @@ class Supervisor:
             self._open_listeners()
             child.put_off()
             code = os.waitstatus_to_exitcode(status)
-            extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": _ended(code)}
+            extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
             _log.error("a process of the workspace ended and is started again", extra=extra)
 
     def _wait(self, woken: int) -> None:
@@ -400,15 +401,6 @@ def _send(child: _Child, number: int) -> None:
     if child.pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)
-
-
-def _ended(code: int) -> str:
-    if code >= 0:
-        return f"exit {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:  # most real-time signals have no name
-        return f"signal {-code}"
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import select
-import signal
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from brownfield.confinement import SandboxPolicy
+from brownfield.endings import how_it_ended
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
 from brownfield.model.process.hearing import Attempts, Complaints
@@ -249,7 +249,7 @@ class ModelProcess:
         code = self._process.poll()
         if code is None:
             return ""
-        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+        return how_it_ended(code)
 
     @property
     def resident_mib(self) -> float:
