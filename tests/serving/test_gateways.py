@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from brownfield.serving import serve_workspace
+from brownfield.serving import background, serve_workspace
 from brownfield.store import read_journal
 from harness.metrics import count
 from harness.processes import descendants
@@ -65,6 +65,15 @@ def test_f15_a_killed_gateway_comes_back_and_the_port_is_never_lost(two):
     assert running.model_pids() == models
     until(lambda: count(running.url, "brownfield_gateways") == 2)
     assert by_model(running.predict([1, 2, 3, 4]))
+
+
+def test_f15_a_gateway_that_somebody_else_told_to_end_comes_back_and_the_port_is_open(two):
+    """F-15: as watchers of memory do; a drain lets nobody begin a connection to a port that all gateways share."""
+    running, _ = two
+    ended = running.pid_of("bf-gateway-0")
+    os.kill(ended, signal.SIGTERM)
+    until(lambda: running.pid_of("bf-gateway-0") not in (0, ended))
+    assert all(by_model(running.predict([1, 2, 3, 4])) for _ in range(10))
 
 
 def test_a_killed_manager_comes_back_while_the_gateways_answer(two, traffic):
@@ -158,3 +167,36 @@ def test_a_gateway_imports_no_pandas(two, traffic):
     for name in ("bf-gateway-0", "bf-gateway-1"):
         assert "pandas" not in Path(f"/proc/{running.pid_of(name)}/maps").read_text(encoding="utf-8")
     until(lambda: read_journal(folder / "var" / "journal" / "risk").num_rows)
+
+
+EDITED = """
+from brownfield.serving.supervisor import Supervisor
+
+take_over = Supervisor._take_over
+
+def take_over_what_was_edited(self, digest):
+    declaration = self._spec.folder / "integrations" / "risk" / "integration.yaml"
+    declaration.write_text(declaration.read_text() + "purpose: edited\\n")
+    take_over(self, digest)
+
+Supervisor._take_over = take_over_what_was_edited
+"""
+
+
+def test_gateways_that_know_more_than_supervisor_and_manager_begin_anew(risk, serving, tmp_path, monkeypatch):
+    """R-07: the manager is killed after a reload that the supervisor did not take over; the model is back."""
+    monkeypatch.setattr(background, "_PROGRAM", EDITED + background._PROGRAM)
+    folder = risk.workspace(tmp_path, deadline_ms=DEADLINE_MS)
+    (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
+    running = serving(folder)
+    names = ("bf-gateway-0", "bf-gateway-1")
+    before = [running.pid_of(name) for name in names]
+    risk.declare(folder, deadline_ms=DEADLINE_MS + 1)
+    (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOADED" in running.log and "BF-SRV-NOT-TAKEN-OVER" in running.log)
+    os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
+    until(lambda: not {running.pid_of(name) for name in names} & {0, *before}, tell=lambda: running.log)
+    until(lambda: running.log.count('"BF-SRV-SERVING"') == 2)
+    until(lambda: running.ready_status() == 200)
+    assert all(by_model(running.predict([1, 2, 3, 4])) for _ in range(10))

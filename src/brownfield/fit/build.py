@@ -7,7 +7,6 @@ a file that takes or gives other tensors than the model did.
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from brownfield.endings import how_it_ended
 from brownfield.errors import BundleRefused, ModelFailed
 from brownfield.fit.candidates import Recipe
 from brownfield.fit.rows import Rows
@@ -154,7 +154,7 @@ def _run_builder(options: dict[str, object], timeout_s: float) -> dict[str, obje
     except subprocess.TimeoutExpired as error:
         raise BuildFailed(f"the quantiser did not end within {timeout_s:g} s") from error
     if done.returncode:
-        ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit {done.returncode}"
+        ended = how_it_ended(done.returncode)
         raise BuildFailed(f"the quantiser's process ended ({ended})")
     said: dict[str, object] = json.loads(done.stdout or b"{}")
     if "error" in said:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from brownfield.endings import how_it_ended
 from brownfield.errors import BrownfieldError, BundleRefused, ModelFailed
 from brownfield.fit.rows import Rows
 from brownfield.model import Signature, TensorSpec, compute, place_model
@@ -242,7 +242,7 @@ def _run(  # noqa: PLR0913 (what a child is given)
     finally:
         (work / "rows.npz").unlink()
     if done.returncode or len(done.stdout) > _MOST_BYTES:
-        ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit {done.returncode}"
+        ended = how_it_ended(done.returncode)
         raise SourceRefused(f"the program's process ended ({ended})", where=source.file.name)
     with np.load(io.BytesIO(done.stdout), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}

@@ -210,9 +210,10 @@ class Front:
 
     def _orphaned(self) -> None:
         """End at once: the supervisor has gone, and with it the workers."""
-        with contextlib.suppress(OSError):
+        try:
             self._journals.close()
-        os._exit(1)
+        finally:
+            os._exit(1)
 
     # --- the manager ---
 
@@ -290,6 +291,7 @@ class Front:
     async def _prepare(self, plan: Plan) -> None:
         """Read the declaration again and make all that it takes to serve it, without serving it yet."""
         async with self._taking:
+            await self._let_go()
             declared = await asyncio.to_thread(read_declared, self._declared.spec.folder)
             if declared.digest != plan.declaration:
                 raise DeclarationError("the declaration changed while it was being reloaded")
@@ -324,6 +326,11 @@ class Front:
         loop.call_later(_LINGER_S, lambda: loop.run_in_executor(None, old_lookups.end))
 
     async def _abort(self) -> None:
+        async with self._taking:  # what is being prepared still is let go as well
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End what was prepared and not committed; a manager that was killed meanwhile leaves it behind."""
         if self._prepared is not None:
             (_, lookups), self._prepared = self._prepared, None
             await asyncio.to_thread(lookups.end)

@@ -84,7 +84,7 @@ class Manager:
         tell: "Callable[[Mapping[str, Any]], None]",
         clock: Clock | None = None,
     ) -> None:
-        self._spec = declared.spec
+        self._spec = self._first_spec = declared.spec
         self._drain_s = drain_s
         self._tell_supervisor = tell
         self._clock = clock or SystemClock()
@@ -273,11 +273,18 @@ class Manager:
         self._soon(self._brief(gateway))
 
     async def _brief(self, gateway: Gateway) -> None:
-        """Tell a new gateway what is the case; one that was forked under another declaration reads it again."""
+        """Tell a new gateway what is the case; one that was forked under another declaration reads it again.
+
+        Where it cannot, and the supervisor has what is in force here, it is forked anew: a manager that was killed in
+        the middle of a reload leaves gateways that know more than its successor.
+        """
         async with self._publishing:
             plan = self._plan()
             if gateway.declaration != plan.declaration:
-                await self._fleet.tell(gateway, "prepare", plan)
+                prepared = await self._fleet.tell(gateway, "prepare", plan)
+                if not prepared and self._spec is self._first_spec:
+                    _replace(gateway)  # it is forked with this declaration
+                    return
                 await self._fleet.tell(gateway, "commit")
             await self._fleet.tell(gateway, "plan", plan)
         for blocked in await self._fleet.gather("blocked"):
@@ -406,8 +413,7 @@ class Manager:
         for gateway in await self._fleet.silent(_GATEWAY_PATIENCE_S):
             extra = {"event": "BF-SRV-GATEWAY-HUNG", "gateway": gateway.index}
             _log.error("a gateway hangs and is replaced", extra=extra)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(gateway.pid, signal.SIGKILL)
+            _replace(gateway)
 
     async def _enter_history(self, action: str) -> None:
         await asyncio.to_thread(enter_history, self._clerk, action, self._spec, _models(self._residence))
@@ -448,6 +454,12 @@ def _linger_s(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> float:
     """How long requests may still wait for processes that are to be ended."""
     longest_s = max((one.deadline_s for one in _unused(old, kept)), default=0.0)
     return min(max(_LEAST_LINGER_S, longest_s), _MOST_LINGER_S)
+
+
+def _replace(gateway: Gateway) -> None:
+    """Kill a gateway: the supervisor starts it again."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(gateway.pid, signal.SIGKILL)
 
 
 async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> None:

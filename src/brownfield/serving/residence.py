@@ -351,7 +351,7 @@ class Residence:
     def _pause(self, one: Resident) -> None:
         """Let nobody have a model tried again for a while, longer each time."""
         one.failures, one.paused = one.failures + 1, True
-        pause_s = min(_FIRST_PAUSE_S * 2 ** (one.failures - 1), _LONGEST_PAUSE_S)
+        pause_s = min(_FIRST_PAUSE_S * 2 ** min(one.failures - 1, 16), _LONGEST_PAUSE_S)
         asyncio.get_running_loop().call_later(pause_s, self._resume, one)
 
     def _resume(self, one: Resident) -> None:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from brownfield.clock import Clock, SystemClock
+from brownfield.endings import how_it_ended
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
@@ -33,6 +34,7 @@ from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_readable, read_declared
 from brownfield.serving.front import Front, principals
+from brownfield.serving.gateway.last_calls import begin_connections_again
 from brownfield.serving.local import CONTROL, listen_locally, run_folder
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.manager import Manager
@@ -45,8 +47,7 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _QUICK_S = 5.0
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
+_PAUSES_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # by quick ends in a row; the last one from then on
 _GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
 _PR_SET_NAME = 15
 
@@ -59,8 +60,14 @@ class _Child:
     main: Callable[[], int]
     pid: int = 0
     began_s: float = 0.0
-    quick_deaths: int = 0
+    quick_ends: int = 0
     start_at_s: float = 0.0
+
+    def put_off(self) -> None:
+        """Start it again at once, or after a pause that grows with each quick end in a row."""
+        now_s = time.monotonic()
+        self.quick_ends = self.quick_ends + 1 if now_s - self.began_s < _QUICK_S else 0
+        self.start_at_s = now_s + _PAUSES_S[min(self.quick_ends, len(_PAUSES_S) - 1)]
 
 
 class Supervisor:
@@ -197,6 +204,12 @@ class Supervisor:
         if self._health is not None:
             self._health.close()
 
+    def _open_listeners(self) -> None:
+        """Let connections begin again: a gateway that somebody else told to end has closed the port to all."""
+        for each in (self._listener, self._health):
+            if each is not None:
+                begin_connections_again(each)
+
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._mouth.send(msgspec.json.encode(message))
@@ -207,12 +220,23 @@ class Supervisor:
             return
         for child in self._children:
             if not child.pid and time.monotonic() >= child.start_at_s:
-                child.began_s = time.monotonic()
-                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
-                child.pid = os.fork()
-                if not child.pid:
-                    self._become(child)
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        """Fork a child; where the system has no room for a process, it is tried again later."""
+        child.began_s = time.monotonic()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
+        try:
+            child.pid = os.fork()
+        except OSError as error:
+            child.put_off()
+            extra = {"event": "BF-SRV-CHILD-NOT-STARTED", "child": child.name, "reason": error.strerror}
+            _log.error("a process of the workspace could not be started and is tried again", extra=extra)
+        else:
+            if not child.pid:
+                self._become(child)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _become(self, child: _Child) -> NoReturn:
         """Be a child from now on, whatever happens."""
@@ -241,12 +265,10 @@ class Supervisor:
             if self._ending_s:
                 self._children.remove(child)
                 continue
-            now_s = time.monotonic()
-            child.quick_deaths = child.quick_deaths + 1 if now_s - child.began_s < _QUICK_S else 0
-            pause_s = _FIRST_PAUSE_S * 2 ** (child.quick_deaths - 2) if child.quick_deaths > 1 else 0.0
-            child.start_at_s = now_s + min(pause_s, _LONGEST_PAUSE_S)
+            self._open_listeners()
+            child.put_off()
             code = os.waitstatus_to_exitcode(status)
-            extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": _ended(code)}
+            extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
             _log.error("a process of the workspace ended and is started again", extra=extra)
 
     def _wait(self, woken: int) -> None:
@@ -379,10 +401,6 @@ def _send(child: _Child, number: int) -> None:
     if child.pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, number)
-
-
-def _ended(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
 def _bind(host: str, port: int) -> socket.socket:

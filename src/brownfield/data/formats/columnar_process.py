@@ -14,7 +14,6 @@ import os
 import resource
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import IO, BinaryIO, Literal
 
 import pyarrow as pa
 
+from brownfield.endings import how_it_ended
 from brownfield.errors import FormatError
 
 __all__ = ["Container", "batches_aside", "main", "schema_aside"]
@@ -182,7 +182,7 @@ def _refusal(process: "subprocess.Popen[bytes]", answers: _Answers) -> FormatErr
     if answers.silent:
         got = f"no answer for {_MAX_SILENCE_S:g} s from the process that read it"
     elif code is not None and code < 0:
-        got = f"the process that read it ended by {signal.Signals(-code).name}"
+        got = f"the process that read it ended by {how_it_ended(code)}"
     else:
         got = "one that is refused"
     return FormatError(expected="an undamaged file", got=got)

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import secrets
-import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from brownfield.confinement import SandboxPolicy
+from brownfield.endings import how_it_ended
 from brownfield.errors import WorkerUnavailable
 from brownfield.host import readable_within
 from brownfield.model.process.frames import ERROR, HELLO, Decoder, Frame, FrameError
@@ -249,7 +249,7 @@ class ModelProcess:
         code = self._process.poll()
         if code is None:
             return ""
-        return signal.Signals(-code).name if code < 0 else f"exit {code}"
+        return how_it_ended(code)
 
     @property
     def resident_mib(self) -> float:

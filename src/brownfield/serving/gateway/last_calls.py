@@ -5,13 +5,15 @@ and the close. A filter on the socket drops what would begin a connection (SYN);
 Who comes now tries again by itself after a second (RFC 6298), and is refused then, or reaches whoever listens next.
 """
 
+import contextlib
 import ctypes
 import socket
 import struct
 
-__all__ = ["begin_no_connection"]
+__all__ = ["begin_connections_again", "begin_no_connection"]
 
 _SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 _FLAGS_BYTE, _SYN = 13, 0x02  # of a TCP head, RFC 9293
 _LOAD_BYTE, _JUMP_IF_SET, _RETURN = 0x30, 0x45, 0x06  # of classic BPF, with what to skip when set and when not
 _PROGRAM = (
@@ -49,3 +51,9 @@ def begin_no_connection(listener: socket.socket) -> None:
     kept = ctypes.create_string_buffer(code)
     head = struct.pack("H0PP", len(_PROGRAM), ctypes.addressof(kept))
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
+def begin_connections_again(listener: socket.socket) -> None:
+    """Undo :func:`begin_no_connection`, whichever process did it; nothing where none did."""
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

@@ -1,0 +1,104 @@
+"""A supervisor that cannot fork, or whose processes end in ways that nobody foresaw, keeps the others running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from brownfield.serving import background
+from brownfield.serving.supervisor import _Child
+from harness.waiting import until
+
+NARROW = """
+import errno, os, sys
+from pathlib import Path
+
+full, fork = Path(sys.argv[1]) / "full", os.fork
+
+def fork_if_there_is_room():
+    if full.exists():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+os.fork = fork_if_there_is_room
+"""
+NOT_STARTED = "BF-SRV-CHILD-NOT-STARTED"
+
+
+@pytest.fixture
+def narrow(risk, tmp_path, monkeypatch):
+    """A workspace with two gateways that is served by a process which forks no other while ``full`` is there."""
+    risk.declare(tmp_path, model_path=None)
+    (tmp_path / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
+    monkeypatch.setattr(background, "_PROGRAM", NARROW + background._PROGRAM)
+    return tmp_path
+
+
+@pytest.mark.full
+def test_a_gateway_that_cannot_be_forked_is_tried_again_and_the_others_go_on(narrow, serving):
+    """The log says what could not be started and why; whoever asks meanwhile is answered."""
+    running = serving(narrow)
+    names = ("bf-gateway-0", "bf-gateway-1", "bf-manager")
+    before = {name: running.pid_of(name) for name in names}
+    (narrow / "full").touch()
+    os.kill(before["bf-gateway-0"], signal.SIGKILL)
+    until(lambda: running.log.count(NOT_STARTED) >= 3, tell=lambda: running.log)
+    assert running.predict([1, 2, 3, 4])["prediction"] == {"y": [0.5]}
+    (narrow / "full").unlink()
+    until(lambda: running.pid_of("bf-gateway-0"))
+    assert {name: running.pid_of(name) for name in names[1:]} == {name: before[name] for name in names[1:]}
+    assert '"child":"bf-gateway-0","reason":"Resource temporarily unavailable"' in running.log
+
+
+@pytest.mark.full
+def test_a_workspace_that_cannot_fork_at_first_waits_for_room_or_for_its_end(narrow):
+    """A signal to end is heard meanwhile; the second time there is room at last."""
+    command = [sys.executable, "-c", background._PROGRAM, str(narrow), "0"]
+    for has_room in (False, True):
+        (narrow / "full").touch()
+        with (narrow / "log").open("w+b") as log, subprocess.Popen(command, stdout=-1, stderr=log) as process:
+            until(lambda log=log: os.pread(log.fileno(), 2**20, 0).count(NOT_STARTED.encode()) >= 9)
+            assert process.poll() is None
+            if has_room:
+                (narrow / "full").unlink()
+                assert process.stdout.readline().startswith(b"http://")
+            process.terminate()
+            assert process.wait(60) == 0
+
+
+@pytest.mark.full
+def test_a_gateway_that_a_signal_without_a_name_ended_is_started_again(narrow, serving):
+    """Most real-time signals have none; the log gives the number."""
+    running = serving(narrow)
+    killed = running.pid_of("bf-gateway-0")
+    os.kill(killed, signal.SIGRTMIN + 3)
+    until(lambda: running.pid_of("bf-gateway-0") not in (0, killed), tell=lambda: running.log)
+    assert f'"ended":"signal {signal.SIGRTMIN + 3}"' in running.log
+
+
+@pytest.mark.full
+def test_a_model_that_a_signal_without_a_name_ended_is_started_again(risk, serving, tmp_path):
+    """Timers of libraries use such signals."""
+    running = serving(risk.workspace(tmp_path))
+    [killed] = running.model_pids()
+    os.kill(killed, signal.SIGRTMIN + 3)
+    until(lambda: set(running.model_pids()) - {killed}, tell=lambda: running.log)
+    assert f'"ended":"signal {signal.SIGRTMIN + 3}"' in running.log
+
+
+def test_pauses_between_starts_grow_to_some_seconds_and_no_further():
+    """At once after the first quick end; also after thousands; and at once again for one that lived long."""
+    child = _Child("one", lambda: 0)
+    pauses_s = []
+    for _ in range(3000):
+        child.began_s = time.monotonic()
+        child.put_off()
+        pauses_s.append(round(child.start_at_s - child.began_s, 2))
+    assert pauses_s[:4] == [0, 0.1, 0.2, 0.4]
+    assert set(pauses_s[8:]) == {5.0}
+    child.began_s = time.monotonic() - 60
+    child.put_off()
+    assert child.start_at_s <= time.monotonic()

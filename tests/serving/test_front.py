@@ -1,0 +1,97 @@
+"""A gateway between its supervisor and its manager: what each of the two leaves behind when it goes or gives up."""
+
+import asyncio
+import threading
+
+import pytest
+
+from brownfield.errors import Unavailable
+from brownfield.serving import front
+from brownfield.serving.board import Board
+from brownfield.serving.declared import read_declared
+from brownfield.serving.lookups import Lookups
+from brownfield.serving.plan import Plan
+
+
+class Exited(BaseException):
+    """The process would have ended here."""
+
+
+@pytest.fixture
+def gateway(risk, tmp_path):
+    """A gateway that was forked and answers nobody."""
+    risk.declare(tmp_path, model_path=None)
+    made = front.Front(0, read_declared(tmp_path), tmp_path, host="127.0.0.1")
+    made._board = Board(made._declared, tmp_path, tell=lambda *_: None)
+    return made
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """The lookups that were ended, in turn."""
+    found = []
+
+    def end(lookups):
+        found.append(lookups)
+
+    monkeypatch.setattr(Lookups, "end", end)
+    return found
+
+
+def plan_of(gateway):
+    return Plan(declaration=gateway._declared.digest, started=True, placements=())
+
+
+def test_an_orphan_ends_whatever_becomes_of_its_journals(gateway, monkeypatch):
+    """An error of any kind does not keep a gateway alive whose supervisor has gone."""
+
+    def close():
+        raise RuntimeError("a journal that is broken")
+
+    def leave(status):
+        raise Exited(status)
+
+    monkeypatch.setattr(gateway._journals, "close", close)
+    monkeypatch.setattr(front.os, "_exit", leave)
+    with pytest.raises(Exited):
+        gateway._orphaned()
+
+
+def test_what_is_prepared_too_late_is_let_go(gateway, ended, monkeypatch):
+    """A manager that waited long enough gives the reload up while a gateway still prepares."""
+    going_on = threading.Event()
+
+    def read_slowly(folder):
+        assert going_on.wait(60)
+        return read_declared(folder)
+
+    monkeypatch.setattr(front, "read_declared", read_slowly)
+
+    async def run():
+        preparing = asyncio.create_task(gateway._asked("prepare", plan_of(gateway)))
+        await asyncio.sleep(0)
+        aborting = asyncio.create_task(gateway._asked("abort", None))
+        await asyncio.sleep(0)
+        going_on.set()
+        await asyncio.gather(preparing, aborting)
+        with pytest.raises(Unavailable, match="nothing was prepared"):
+            await gateway._asked("commit", None)
+
+    asyncio.run(run())
+    assert len(ended) == 1
+
+
+def test_what_a_manager_prepared_before_it_was_killed_is_let_go(gateway, ended):
+    """The next one to prepare takes its place, also when it is refused."""
+
+    async def run():
+        await gateway._asked("prepare", plan_of(gateway))
+        await gateway._asked("prepare", plan_of(gateway))
+        assert len(ended) == 1
+        with pytest.raises(front.DeclarationError):
+            await gateway._asked("prepare", Plan(declaration="another", started=True, placements=()))
+        with pytest.raises(Unavailable, match="nothing was prepared"):
+            await gateway._asked("commit", None)
+
+    asyncio.run(run())
+    assert len(ended) == 2
