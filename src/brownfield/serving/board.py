@@ -45,6 +45,8 @@ _TRY_SOON_S = 0.05
 _TRY_EVERY_S = 2.0
 _FIRST_GREETING_S = 5.0
 _GREETING_S = 60.0
+_NOBODY = frozenset({"ConnectionRefusedError", "FileNotFoundError"})
+"""What it is to connect where no process listens; by name, as compiled code gives no cause of an error."""
 
 
 @dataclass(eq=False)
@@ -56,7 +58,7 @@ class _Asked:
     pool: WorkerPool
     sockets: tuple[str, ...] = ()
     channels: dict[str, ModelChannel] = field(default_factory=dict)
-    tries: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tries: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = field(default_factory=dict)
 
 
 class Board:
@@ -213,8 +215,7 @@ class Board:
         try:
             channel = await ModelChannel.connect(self._runtime_folder / name, timeout_s=timeout_s, on_lost=lose)
         except WorkerUnavailable as error:
-            # Where nobody listens the process has ended, and the next plan names another.
-            return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
+            return error.got in _NOBODY  # it has ended; the next plan names another
         if not channel.connected:
             return False
         one.channels[name] = channel
@@ -222,19 +223,20 @@ class Board:
         one.version.worker_joined()
         return True
 
-    def _try_again(self, one: _Asked, name: str) -> None:
-        """Connect to a process that is still to be asked, as soon as it can be."""
+    def _try_again(self, one: _Asked, name: str, pause_s: float = _TRY_SOON_S) -> None:
+        """Connect to a process that is still to be asked, in a moment."""
         if name in one.sockets:
-            one.tries[name] = task = asyncio.get_running_loop().create_task(self._keep_trying(one, name))
-            task.add_done_callback(lambda _: one.tries.pop(name, None))
+            one.tries[name] = asyncio.get_running_loop().call_later(pause_s, self._begin_try, one, name, pause_s)
 
-    async def _keep_trying(self, one: _Asked, name: str) -> None:
-        """Try until it is connected or has ended; a busy process greets late, so each try waits long."""
-        pause_s = _TRY_SOON_S
-        await asyncio.sleep(pause_s)
-        while not await self._join(one, name, _GREETING_S):
-            pause_s = min(2 * pause_s, _TRY_EVERY_S)
-            await asyncio.sleep(pause_s)
+    def _begin_try(self, one: _Asked, name: str, pause_s: float) -> None:
+        one.tries[name] = asyncio.get_running_loop().create_task(self._try(one, name, pause_s))
+
+    async def _try(self, one: _Asked, name: str, pause_s: float) -> None:
+        """Wait long, as a busy process greets late; where that fails, try again after a longer pause."""
+        joined = await self._join(one, name, _GREETING_S)
+        del one.tries[name]
+        if not joined:
+            self._try_again(one, name, min(2 * pause_s, _TRY_EVERY_S))
 
     def _settle(self, one: _Asked, placement: "Placement") -> None:
         """Ask no process that is not named any more; what it was asked before it still answers."""
@@ -247,8 +249,8 @@ class Board:
             one.pool.load_again()
         for socket in [socket for socket in one.channels if socket not in placement.sockets]:
             one.pool.leave(one.channels.pop(socket))
-        for task in [task for socket, task in one.tries.items() if socket not in placement.sockets]:
-            task.cancel()
+        for socket in [socket for socket in one.tries if socket not in placement.sockets]:
+            one.tries.pop(socket).cancel()
 
     def _suspecting(self, socket: str) -> Callable[[], None]:
         """Tell the manager of a process that keeps silent, now and then."""
