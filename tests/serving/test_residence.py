@@ -97,10 +97,7 @@ def residence(clock, *models, cap_mib=250.0):
     async def publish():
         told.append({each.integration: each.state for each in made.placements()})
 
-    def used():
-        return sum(one.need_mib for one in made.models.values() if one.is_up)
-
-    made = Residence(publish, used_mib=used, cap_mib=cap_mib, free_mib=lambda: 1e9, clock=clock)
+    made = Residence(publish, used_mib=lambda: made.held_mib, cap_mib=cap_mib, free_mib=lambda: 1e9, clock=clock)
     made.replace({one.integration: one for one in models})
     made.told = told
     return made
@@ -242,6 +239,17 @@ def test_two_loads_at_once_do_not_take_the_same_memory(clock):
 
     asyncio.run(run())
     assert len(up(made)) == 1
+
+
+def test_models_that_fit_are_loaded_beside_each_other(clock):
+    """What one is about to take is not counted twice while the other looks for room."""
+
+    async def run():
+        made = residence(clock, model("a"), model("b"), cap_mib=250.0)
+        await asyncio.gather(made.load("a"), made.load("b"))
+        return up(made)
+
+    assert asyncio.run(run()) == {"a", "b"}
 
 
 def test_what_is_unloaded_by_hand_stays_so(clock):

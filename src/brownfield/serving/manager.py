@@ -375,8 +375,7 @@ class Manager:
 
     def _used_mib(self) -> float:
         self._residence.measure()
-        models = sum(each.pss_mib for each in self._residence.models.values() if each.is_up)
-        return models + sum(self._memory().values())
+        return self._residence.held_mib + sum(self._memory().values())
 
     # --- what it keeps going ---
 

@@ -188,6 +188,15 @@ class Residence:
         """Whether several models came back soon after they were evicted, within the last minute."""
         return len(self._thrash_at_s) == _THRASH_COUNT and self._now_s() - self._thrash_at_s[0] <= _THRASH_S
 
+    @property
+    def held_mib(self) -> float:
+        """Memory of the processes that run; room for one that is being loaded is reserved already."""
+        return sum(one.need_mib for name, one in self.models.items() if one.is_up and not self._is_loading(name, one))
+
+    def _is_loading(self, name: str, one: Resident) -> bool:
+        keeper = one.loaded.keeper
+        return name in self._reserved_mib and keeper is not None and keeper.state is WorkerState.STARTING
+
     def replace(self, loaded: Mapping[str, Loaded]) -> None:
         """Hold other models from now on; what is known of those that stay is kept."""
         before, self.models = self.models, {}
