@@ -36,7 +36,10 @@ __all__ = ["judge_probe", "pack_probe"]
 
 _FORM = 1
 _PACKAGE = Path(__file__).resolve().parents[1]
-_CODE = ("__init__.py", "errors.py", "confinement.py", "host.py", "fit/measure.py", "fit/parcel.py", "fit/rows.py")
+_CODE = (
+    *("__init__.py", "errors.py", "confinement.py", "endings.py", "host.py"),
+    *("fit/measure.py", "fit/parcel.py", "fit/rows.py"),
+)
 _FOLDERS = ("statistics", "model/process")
 _BARE = ("fit/__init__.py", "model/__init__.py")
 _KEPT = "task.json"
