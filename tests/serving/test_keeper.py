@@ -272,27 +272,35 @@ def test_a_host_that_lacks_something_ends_no_supervision(channels):
     asyncio.run(run())
 
 
+class SlowStart:
+    """Takes a while to start a process; ``entered`` is set as soon as it begins."""
+
+    def __init__(self):
+        self.processes, self.entered = [], threading.Event()
+
+    def __call__(self):
+        """Start one."""
+        self.entered.set()
+        time.sleep(0.05)
+        self.processes.append(Process())
+        return self.processes[-1]
+
+
 def test_what_is_ended_while_it_begins_is_not_left_running(channels):
     """A reload ends it in the middle of a start by hand: the process is ended once it is there."""
-    processes, entered = [], threading.Event()
-
-    def start():
-        entered.set()
-        time.sleep(0.05)
-        processes.append(Process())
-        return processes[-1]
+    start = SlowStart()
 
     async def run():
         keeper = Keeper(start, label="till 1")
         beginning = asyncio.create_task(keeper.begin())
-        await asyncio.to_thread(entered.wait)
+        await asyncio.to_thread(start.entered.wait)
         await keeper.end()
         await beginning
         assert keeper.state is WorkerState.STOPPED
         assert not channels[-1].connected
 
     asyncio.run(run())
-    assert [each.ended for each in processes] == [1]
+    assert [each.ended for each in start.processes] == [1]
 
 
 @pytest.mark.parametrize(("late", "greets"), [(True, True), (False, False)], ids=["own loop was late", "no greeting"])
@@ -387,20 +395,14 @@ def test_f11_when_another_process_does_not_start_the_first_is_kept(channels):
 
 def test_a_start_that_nobody_waits_for_leaves_no_process(channels):
     """Ended in the middle of a start: the process is ended as soon as it is there."""
-    processes, entered = [], threading.Event()
-
-    def start():
-        entered.set()
-        time.sleep(0.05)
-        processes.append(Process())
-        return processes[-1]
+    start = SlowStart()
 
     async def run():
         task = asyncio.create_task(Keeper(start, label="till 1").begin())
-        await asyncio.to_thread(entered.wait)
+        await asyncio.to_thread(start.entered.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(run())
-    assert [each.ended for each in processes] == [1]
+    assert [each.ended for each in start.processes] == [1]
