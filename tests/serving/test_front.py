@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_an_orphan_ends_whatever_becomes_of_its_journals(gateway, monkeypatch):
     def leave(status):
         raise Exited(status)
 
-    monkeypatch.setattr(gateway._journals, "close", close)
+    monkeypatch.setattr(gateway, "_journals", SimpleNamespace(close=close))
     monkeypatch.setattr(front.os, "_exit", leave)
     with pytest.raises(Exited):
         gateway._orphaned()
