@@ -78,18 +78,19 @@ def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("refusal", "again"),
+    ("refusals", "states"),
     [
-        (WorkerUnavailable("its process could not be started"), True),
-        (BundleRefused("no answer within 60 s", rule="probe-timeout"), True),
-        (BundleRefused("it differs from its record", rule="probe-mismatch"), False),
+        ([WorkerUnavailable("its process could not be started")], [["ready"]]),
+        ([BundleRefused("no answer within 60 s", rule="probe-timeout")], [["ready"]]),
+        ([BundleRefused("it differs from its record", rule="probe-mismatch")], []),
+        ([WorkerUnavailable("no process"), BundleRefused("it differs", rule="probe-mismatch")], [["failed"]]),
     ],
-    ids=["no process", "no time", "wrong answers"],
+    ids=["no process", "no time", "wrong answers", "no process, then wrong answers"],
 )
-def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusal, again):
+def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusals, states):
     """The model answers once there is enough, without anybody's reload; one that answers wrongly is left alone."""
     risk.write_model(tmp_path, "one", "1", risk.model())
-    lacks, published = [refusal], []
+    lacks, published = [*refusals], []
 
     async def publish():
         published.append([each.state for each in manager._residence.placements()])
@@ -102,7 +103,7 @@ def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_pat
 
         async def load(*args):
             if lacks:
-                raise lacks.pop()
+                raise lacks.pop(0)
             await attempt(*args)
 
         manager._loader._load_model, manager._publish = load, publish
@@ -118,7 +119,7 @@ def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_pat
         manager._clerk.rest()
 
     asyncio.run(run())
-    assert published == ([["ready"]] if again else [])
+    assert published == states
 
 
 @pytest.mark.parametrize(("deadline_s", "linger_s"), [(0.05, 1.0), (10.0, 10.0), (600.0, 30.0)])

@@ -186,11 +186,14 @@ class Manager:
             held = self._residence.models if self._started else {}
             refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
             specs = await self._specs(self._spec) if refused else {}
-            for name in refused:
-                one = await self._loader.load(specs[name]) if name in specs else Loaded(name)
+            for name in [name for name in refused if name in specs]:
+                one = await self._loader.load(specs[name])
+                if held[name].is_up or held[name].held:  # an operator was quicker
+                    await _end_unused({name: one}, {})
+                    continue
+                self._residence.replace({**_models(self._residence), name: one})
+                await self._publish()
                 if not one.reason:
-                    self._residence.replace({**_models(self._residence), name: one})
-                    await self._publish()
                     self._tell_in_force()
                     await self._enter_history("workspace.served")
 
