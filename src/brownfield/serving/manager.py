@@ -56,6 +56,7 @@ _CLERK_IDLE_S = 2.0
 _REFUSED_EVERY_S = 30.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _LEAST_LINGER_S, _MOST_LINGER_S = 1.0, 30.0  # for requests that were opened before the swap
+_UNHEARD_S = 1.0  # for a call that nobody waits for any more
 _ONCE_MORE_S = 1.0  # until what went wrong is tried again
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 
@@ -429,7 +430,8 @@ class Manager:
                 self._tell_supervisor({"bundle": (str(one.bundle.folder), one.bundle.digest)})
 
     async def _end_all(self) -> None:
-        await _end_unused(_models(self._residence), {})
+        """End every model's process: at once where the gateways, and so all who asked, have gone."""
+        await _end_unused(_models(self._residence), {}, grace_s=None if self._fleet.gateways else _UNHEARD_S)
 
     def _orphaned(self) -> None:
         """End at once: the supervisor has gone; the model processes end when this one does."""
@@ -464,9 +466,9 @@ def _replace(gateway: Gateway) -> None:
         os.kill(gateway.pid, signal.SIGKILL)
 
 
-async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> None:
+async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded], *, grace_s: float | None = None) -> None:
     """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
-    await asyncio.gather(*(one.keeper.end() for one in _unused(old, kept) if one.keeper is not None))
+    await asyncio.gather(*(one.keeper.end(grace_s) for one in _unused(old, kept) if one.keeper is not None))
 
 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:

@@ -162,13 +162,13 @@ class Keeper:
         """Name no socket any more: the process is about to be ended."""
         self.state = WorkerState.STOPPED
 
-    async def end(self) -> None:
-        """End the process; what it was asked before is still answered."""
+    async def end(self, grace_s: float | None = None) -> None:
+        """End the process; what it was asked before is still answered, in ``grace_s`` seconds where that is given."""
         async with self._turn:
             await self._stop_keeping()
             self.state = WorkerState.STOPPED
             if self.process is not None:
-                await asyncio.to_thread(self.process.stop, self._grace_s)
+                await asyncio.to_thread(self.process.stop, self._grace_s if grace_s is None else grace_s)
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
