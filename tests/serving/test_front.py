@@ -1,6 +1,7 @@
 """A gateway between its supervisor and its manager: what each of the two leaves behind when it goes or gives up."""
 
 import asyncio
+import ssl
 import threading
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from brownfield.serving.board import Board
 from brownfield.serving.declared import read_declared
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
+from brownfield.serving.tls import server_context
+from harness.certificates import make_certificate
 
 
 class Exited(BaseException):
@@ -96,3 +99,42 @@ def test_what_a_manager_prepared_before_it_was_killed_is_let_go(gateway, ended):
 
     asyncio.run(run())
     assert len(ended) == 2
+
+
+def shows(context, certificate):
+    """Whether a listener shows a certificate to new connections."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trusting = ssl.create_default_context(cadata=certificate)
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for side in (client, server, client):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    except ssl.SSLCertVerificationError:
+        return False
+    return client.version() is not None
+
+
+def test_a_reload_that_is_refused_late_keeps_the_certificate(risk, tmp_path, ended):
+    """What one gateway has prepared already is not shown when another refuses."""
+    old = make_certificate(tmp_path).read_text()
+    risk.declare(tmp_path, model_path=None)
+    with (tmp_path / "brownfield.yaml").open("a") as file:
+        file.write("serving: {tls: {certificate_file: certificate.pem, key_file: key.pem}}\n")
+    declared = read_declared(tmp_path)
+    context = server_context(declared.spec.serving.tls, tmp_path)
+    gateway = front.Front(0, declared, tmp_path, host="127.0.0.1", tls=context)
+    gateway._board = Board(declared, tmp_path, tell=lambda *_: None)
+    new = make_certificate(tmp_path).read_text()
+
+    async def run():
+        await gateway._asked("prepare", plan_of(gateway))
+        await gateway._asked("abort", None)
+
+    asyncio.run(run())
+    assert len(ended) == 1
+    assert shows(context, old)
+    assert not shows(context, new)

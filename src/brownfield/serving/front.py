@@ -34,7 +34,7 @@ from brownfield.serving.link import Link
 from brownfield.serving.local import CONTROL, local_address
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
-from brownfield.serving.tls import load_certificate
+from brownfield.serving.tls import check_certificate, load_certificate
 from brownfield.serving.watchdog import Watchdog
 from brownfield.wake import DEVICE, WakeBound
 
@@ -105,7 +105,7 @@ class Front:
         self._run = run
         self._journals = Journals(declared.spec.folder / "var" / "journal", self._clock)
         self._link: Link | None = None
-        self._prepared: tuple[Board, Lookups] | None = None
+        self._prepared: tuple[Board, Lookups, Principals] | None = None
         self._taking = asyncio.Lock()
         self._counted: dict[str, int] = {}
         self._ending = False
@@ -295,35 +295,37 @@ class Front:
             declared = await asyncio.to_thread(read_declared, self._declared.spec.folder)
             if declared.digest != plan.declaration:
                 raise DeclarationError("the declaration changed while it was being reloaded")
-            principals(declared.spec, self._host, self._clock)
+            let_in = principals(declared.spec, self._host, self._clock)
             declared.bundles.update(self._declared.bundles)
             lookups = Lookups(declared.spec, self._clock)
             try:
                 board = self._draw(declared, lookups, self._board)
                 await board.take(plan)
                 if self._tls is not None and declared.spec.serving.tls is not None:
-                    load_certificate(self._tls, declared.spec.serving.tls, declared.spec.folder)
+                    check_certificate(declared.spec.serving.tls, declared.spec.folder)
             except BaseException:
                 await asyncio.to_thread(lookups.end)
                 raise
-            self._prepared = board, lookups
+            self._prepared = board, lookups, let_in
 
     async def _commit(self) -> None:
         async with self._taking:
             if self._prepared is None:
                 raise Unavailable("nothing was prepared")
-            (board, lookups), self._prepared = self._prepared, None
+            (board, lookups, let_in), self._prepared = self._prepared, None
             old_lookups, self._lookups = self._lookups, lookups
             self._board, self._declared = board, board.declared
             spec = board.declared.spec
             board.renew_caches()
             for each in self._handlers:
-                each.authorize = partial(authorize, principals(spec, self._host, self._clock))
+                each.authorize = partial(authorize, let_in)
             self.handler.origins = origins(spec, self._host)
             self.handler.limits = request_limits(spec)
             self._publish(board)
-        loop = asyncio.get_running_loop()
-        loop.call_later(_LINGER_S, lambda: loop.run_in_executor(None, old_lookups.end))
+            loop = asyncio.get_running_loop()
+            loop.call_later(_LINGER_S, lambda: loop.run_in_executor(None, old_lookups.end))
+            if self._tls is not None and spec.serving.tls is not None:
+                load_certificate(self._tls, spec.serving.tls, spec.folder)
 
     async def _abort(self) -> None:
         async with self._taking:  # what is being prepared still is let go as well
@@ -332,7 +334,7 @@ class Front:
     async def _let_go(self) -> None:
         """End what was prepared and not committed; a manager that was killed meanwhile leaves it behind."""
         if self._prepared is not None:
-            (_, lookups), self._prepared = self._prepared, None
+            (_, lookups, _), self._prepared = self._prepared, None
             await asyncio.to_thread(lookups.end)
 
     # --- what it does by itself ---

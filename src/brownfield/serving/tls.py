@@ -6,7 +6,7 @@ from pathlib import Path
 from brownfield.errors import DeclarationError
 from brownfield.integration import Reference, ServingTlsSpec, read_reference
 
-__all__ = ["load_certificate", "server_context"]
+__all__ = ["check_certificate", "load_certificate", "server_context"]
 
 
 def server_context(spec: ServingTlsSpec | None, folder: Path) -> ssl.SSLContext | None:
@@ -33,11 +33,26 @@ def load_certificate(context: ssl.SSLContext, spec: ServingTlsSpec, folder: Path
     DeclarationError
         As :func:`server_context`; the context keeps what it had.
     """
+    check_certificate(spec, folder)
+    _load(context, spec, folder)
+
+
+def check_certificate(spec: ServingTlsSpec, folder: Path) -> None:
+    """Look whether :func:`load_certificate` can take what the files hold now, and take nothing.
+
+    Raises
+    ------
+    DeclarationError
+        As :func:`server_context`.
+    """
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), spec, folder)
+
+
+def _load(context: ssl.SSLContext, spec: ServingTlsSpec, folder: Path) -> None:
     certificate, key = (_path(each, folder) for each in (spec.certificate_file, spec.key_file))
     _check_readable("certificate_file", certificate)
     _check_readable("key_file", key)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:
         raise DeclarationError(
