@@ -7,14 +7,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def make_wheel(folder: Path, name: str, version: str, **modules: str) -> Path:
-    """A pure wheel of a few modules by their text."""
+def make_wheel(folder: Path, name: str, version: str, *, files: Mapping[str, str] = {}, **modules: str) -> Path:
+    """A pure wheel of a few modules by their text, and of other files by their path in it."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
-    files = {f"{module}.py": text for module, text in modules.items()}
+    files = {**files, **{f"{module}.py": text for module, text in modules.items()}}
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     record = [f"{path},sha256={_record(text)},{len(text.encode())}" for path, text in files.items()]

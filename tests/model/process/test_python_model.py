@@ -1,5 +1,6 @@
 """A Python class in a model's process: what it answers is held to what it says, what it does wrong stays there."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from brownfield.errors import WorkerUnavailable
-from brownfield.model.process import ModelProcess, Program, RunFailed, StartFailed, call
+from brownfield.model.process import Environments, ModelProcess, Program, RunFailed, StartFailed, call
 from brownfield.model.process.frames import HELLO, Decoder, encode_message
 from harness import harmful
+from harness.wheels import downloaded, lock_of, make_wheel
 
 pytestmark = pytest.mark.full
 
@@ -269,6 +271,55 @@ def test_s10_what_a_model_tries_is_told(start_class):
     process.stop()
     kinds = ("network", "process", "read", "signal", "trace", "write")
     assert sorted(process.attempts) == [f"{kind} while answering" for kind in kinds]
+
+
+EAGER = """
+import os, socket, sys
+from pathlib import Path
+
+got, tried = [], []
+for name, act in (
+    ("write", lambda: Path({outside!r}).touch()),
+    ("socket", lambda: socket.socket(socket.AF_INET)),
+    ("parent", Path(f"/proc/{{os.getppid()}}/environ").read_bytes),
+):
+    tried.append(name)
+    try:
+        act()
+    except OSError:
+        continue
+    got.append(name)
+"""
+
+
+def test_s10_packages_of_a_lock_run_nothing_before_the_sandbox_closes(tmp_path):
+    """S-10: what a wheel has an interpreter run at its start (.pth, sitecustomize) runs, and gets as little as a class.
+
+    Nor does a ``pyvenv.cfg`` that it brings say with which standard library the process is started.
+    """
+    wheels, outside = tmp_path / "wheels", tmp_path / "outside"
+    library = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    (library / "encodings").mkdir(parents=True)
+    (library / "os.py").touch()
+    (library / "encodings" / "__init__.py").write_text(f"import posix\nposix.mkdir({str(outside)!r})\n")
+    files = {"eager.pth": "import eager\n", "sitecustomize.py": "import sys, eager\nsys.customized = True\n"}
+    files |= {"eager-1.0.data/data/pyvenv.cfg": f"home = {tmp_path}/bin\n"}
+    eager = make_wheel(wheels, "eager", "1.0", files=files, eager=EAGER.format(outside=str(outside)))
+    lock = lock_of(eager, downloaded("numpy", "2.4.2", wheels))
+    python = Environments(tmp_path / "environments").build(lock, wheels=wheels)
+    folder = write_class(
+        tmp_path / "m",
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs):\n"
+        "        import eager, numpy, sys\n"
+        f"        assert sys.prefix == {str(python.parent.parent)!r} and numpy.__file__.startswith(sys.prefix)\n"
+        "        assert sys.customized and eager.tried\n"
+        "        return {'y': inputs['x'] * len(eager.got)}\n",
+    )
+    program = Program("m.py", "M", python)
+    with ModelProcess.start(folder, runtime_folder=tmp_path / "run", program=program) as process:
+        assert call(process.socket_path, {"x": np.ones((1, 2), "f4")})["y"].tolist() == [[0, 0]]
+    assert not outside.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import pytest
 from brownfield import confinement as sandbox_module
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process import ModelProcess, Program, SandboxPolicy, StartFailed, call
+from brownfield.model.process.child import start as start_module
+from brownfield.model.process.frames import ERROR, encode_message
 from harness.processes import MODEL, descendants
 
 
@@ -137,6 +139,15 @@ def test_a_strict_policy_is_kept_by_the_process(tmp_path, model_folder, how) -> 
     with ModelProcess.start(folder, runtime_folder=tmp_path / "run", sandbox=policy, **how) as process:
         assert process.hello.sandbox["warnings"] == []
     assert not process.alive
+
+
+def test_a_refusal_is_a_frame_though_no_package_is_needed_for_it() -> None:
+    """Where the host cannot confine it, the process says so without importing what a lock brought."""
+    reading, writing = os.pipe()
+    with open(reading, "rb") as said:  # noqa: PTH123 (a descriptor)
+        assert start_module._give_up(writing, "sandbox", "no Landlock") == 1
+        os.close(writing)
+        assert said.read() == encode_message(ERROR, 0, {"code": "sandbox", "message": "no Landlock"})
 
 
 def test_paths_longer_than_an_address_work(tmp_path, model_folder) -> None:

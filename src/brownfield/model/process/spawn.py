@@ -63,8 +63,8 @@ class Program:
     module, class_name
         Of a model that is a Python class; empty for ``model.onnx``.
     python
-        Interpreter with numpy and what the model needs, such as one of an environment built for a bundle; by default
-        the one that runs this.
+        Interpreter of an environment with numpy and what the model needs, which was built for a bundle; by default the
+        one that runs this, with its packages. Of an environment nothing runs before the sandbox has closed.
     """
 
     module: str = ""
@@ -214,6 +214,7 @@ class ModelProcess:
             "socket": f"{secrets.token_hex(8)}.sock",
             "module": program.module,
             "class_name": program.class_name,
+            "environment": str(program.python.parent.parent.absolute()) if program.python else "",
             "threads": threads,
             "arena": arena,
             "engine": engine,
@@ -357,8 +358,14 @@ def _forked(zygote: Zygote | None, options: str) -> Forked | None:
 
 
 def _started(program: Program, options: str, threads: int) -> subprocess.Popen[bytes]:
+    """Start an interpreter; for an environment the Python that it was made from, without ``site``.
+
+    A package may have code run at the start (``.pth``, ``sitecustomize``), or name another standard library by a
+    ``pyvenv.cfg``: the child makes itself the environment's after it has confined itself.
+    """
+    python = [os.path.realpath(program.python), "-S"] if program.python else [sys.executable]
     return subprocess.Popen(  # noqa: S603 (our own program, no shell)
-        [str(program.python or sys.executable), "-I", "-X", "faulthandler", str(_CHILD), options],
+        [*python, "-I", "-X", "faulthandler", str(_CHILD), options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """From options to a serving model: bind, confine, load, say hello, serve.
 
-The socket is bound before the sandbox closes, so that the process needs no right to write anywhere; the engine is
+The socket is bound before the sandbox closes, so that the process needs no right to write anywhere; packages are
 imported and the model read after it has closed.
 """
 
@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ else:  # under its own name, where no brownfield is installed: the same file, be
     from brownfield_worker.confinement import SandboxPolicy, apply, readable_by_default
 
 __all__ = ["Options", "main"]
+
+_ERROR = 4  # the kind of frame
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Options:
         File name of the socket in that folder.
     module, class_name
         Of a model that is a Python class; empty for a graph, which an engine runs.
+    environment
+        Folder of the environment whose packages it uses; empty for those of the interpreter that runs this.
     threads
         Threads of the engine.
     arena
@@ -57,6 +62,7 @@ class Options:
     socket: str
     module: str
     class_name: str
+    environment: str
     threads: int
     arena: bool
     engine: str
@@ -77,11 +83,14 @@ def main(argument: str) -> int:
     package = Path(__file__).resolve().parent.parent
     statm, maps = (os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("statm", "maps"))
     readable = [*readable_by_default(), str(package), options.model]
+    readable += [options.environment] if options.environment else []
     policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
     try:
         facts = apply(policy, readable, options.memory_mib)
     except PermissionError as error:
         return _give_up(ready, "sandbox", str(error))
+    if options.environment:
+        _enter(options.environment)
     frames = importlib.import_module("..frames", __package__)  # numpy comes in only now: inside the sandbox
     watch = importlib.import_module(".watch", __package__)
     if options.module:
@@ -100,6 +109,13 @@ def main(argument: str) -> int:
     watch.tell_through(ready)
     serving.run()
     return 0
+
+
+def _enter(environment: str) -> None:
+    """Become the environment's interpreter, as if its own had been started: its packages are found, its hooks run."""
+    sys.executable = f"{environment}/bin/python"
+    sys.prefix = sys.exec_prefix = environment
+    importlib.import_module("site").main()
 
 
 def _engine(options: Options) -> Any:
@@ -157,6 +173,8 @@ def _hello(engine: Any, options: Options, facts: dict[str, Any], statm: int, map
 
 
 def _give_up(ready: int, code: str, message: str) -> int:
-    frames = importlib.import_module("..frames", __package__)
-    os.write(ready, frames.encode_message(frames.ERROR, 0, {"code": code, "message": message}))
+    """Say why; without the module of frames: it needs a package, and where this is said there may be no sandbox."""
+    body = json.dumps({"code": code, "message": message}).encode()
+    body += b" " * (-len(body) % 8)
+    os.write(ready, struct.pack("<IIQQBxHI", 32 + len(body), 0, 0, 0, _ERROR, 0, 0) + body)
     return 1
