@@ -132,10 +132,13 @@ def _engine(options: Options) -> Any:
 
 
 def _end_with_the_parent() -> None:
-    """Let the kernel end this process when the parent's end of stdin closes, even while native code runs."""
+    """Let the kernel end this process when the parent's end of stdin closes, even while native code runs.
+
+    By the one signal that a model cannot ignore, block or handle.
+    """
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
     poller = select.poll()
     poller.register(0, select.POLLIN)
     if poller.poll(0):  # it was closed before the line above could see it
