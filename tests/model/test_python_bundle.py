@@ -1,6 +1,7 @@
 """Bundles of Python classes: written, verified, looked at without running, and probed like any other."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -135,6 +136,30 @@ def test_b52_pickles_are_refused_by_content(write, tmp_path, form):
     with pytest.raises(BundleRefused) as refusal:
         write(files=(path,))
     assert (refusal.value.rule, refusal.value.path) == ("python-pickle", "factor.txt2")
+
+
+END_OF_ARCHIVE = b"PK\5\6" + b"\0" * 4 + b"\1\0\1\0" + (46).to_bytes(4, "little") + b"\0" * 6
+
+
+@pytest.mark.parametrize("end", [END_OF_ARCHIVE, b"PK\5\6" + b"\1" * 16 + b"\0\0"], ids=["directory", "disks"])
+def test_b52_numbers_that_end_like_an_archive_are_no_pickle(write, tmp_path, end):
+    """B-52: weights may hold any bytes; what begins as an archive and cannot be looked into is refused."""
+    (tmp_path / "weights.bin").write_bytes(b"weights" * 100 + end)
+    (tmp_path / "factor.txt").write_text("2")
+    assert write(files=(tmp_path / "factor.txt", tmp_path / "weights.bin"))
+    (tmp_path / "weights.bin").write_bytes(b"PK\3\4" + b"weights" * 100 + end)
+    with pytest.raises(BundleRefused) as refusal:
+        write(files=(tmp_path / "weights.bin",), folder="other")
+    assert refusal.value.rule == "python-pickle"
+
+
+def test_every_file_of_a_class_is_on_the_disk_before_its_bundle(write, monkeypatch):
+    """A bundle is written durably: also the module and the files beside it."""
+    synced = set()
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.add(os.fstat(descriptor).st_ino), sync(descriptor)))
+    bundle = write()
+    assert {path.stat().st_ino for path in bundle.folder.iterdir()} <= synced
 
 
 def test_plain_arrays_are_no_pickle(write, tmp_path):

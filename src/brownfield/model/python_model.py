@@ -6,7 +6,9 @@ Any framework may stand behind the class; what it needs stands in the bundle's l
 """
 
 import ast
+import os
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -29,6 +31,8 @@ __all__ = ["PythonModel", "check_python_files", "place_python_model", "program_o
 MAX_MODULE_BYTES = 4 << 20
 _METHODS = {"load", "predict"}
 _HEAD_BYTES = 512
+_ARCHIVE = b"PK"
+_NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
 _START_TIMEOUT_S = 120.0
 
 
@@ -82,6 +86,8 @@ def place_python_model(folder: Path, model: PythonModel, reserved: Iterable[str]
         kept.add(source.name)
         with source.open("rb") as given, (folder / source.name).open("xb") as target:
             shutil.copyfileobj(given, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
     check_python_files(folder, model.entry, [path.name for path in model.files])
     with tempfile.TemporaryDirectory(prefix="brownfield-") as runtime:
         program = program_of(model.entry, python)
@@ -145,10 +151,13 @@ def _spec(tensor: "ModelTensor", *, batched: bool) -> TensorSpec:
 def _is_pickle(path: Path) -> bool:
     """Whether a file is a pickle, or an archive that holds one (PyTorch's own format, for example)."""
     with open_plain(path) as file:
-        kind = looks_like(file.read(_HEAD_BYTES))
-        if kind == A_PICKLE:
+        head = file.read(_HEAD_BYTES)
+        if looks_like(head) == A_PICKLE:
             return True
         if not zipfile.is_zipfile(file):
             return False
-        with zipfile.ZipFile(file) as archive:
-            return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
+        except _NO_ARCHIVE:  # numbers that happen to end like one, or one that is begun and that nobody can look into
+            return head.startswith(_ARCHIVE)

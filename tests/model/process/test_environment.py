@@ -1,5 +1,6 @@
 """Environments from a lock: the form of the lock, built offline, whole or not at all, once for equal locks."""
 
+import errno
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brownfield.errors import BundleRefused
-from brownfield.model.process import Environments, locked_packages
+from brownfield.model.process import Environments, environment, locked_packages
 from brownfield.model.process.environment import environment_digest
 from harness.wheels import lock_of, make_wheel
 
@@ -99,6 +100,46 @@ def test_an_environment_is_built_from_wheels_once(tmp_path, wheel):
     built_at = python.parent.parent.stat().st_mtime_ns
     assert environments.build(b"# again\n" + lock, wheels=tmp_path) == python == environments.find(lock)
     assert python.parent.parent.stat().st_mtime_ns == built_at
+
+
+@pytest.mark.full
+def test_f26_an_environment_whose_python_has_gone_is_built_anew(tmp_path, wheel):
+    """F-26: after another Python was installed its link leads nowhere: missing, until it is built again."""
+    environments, lock = Environments(tmp_path / "environments"), lock_of(wheel)
+    python = environments.build(lock, wheels=wheel.parent)
+    python.unlink()
+    python.symlink_to("/nowhere/bin/python3")
+    with pytest.raises(BundleRefused) as refusal:
+        environments.find(lock)
+    assert refusal.value.rule == "environment-missing"
+    assert answer_of(environments.build(lock, wheels=wheel.parent)) == "42"
+
+
+@pytest.mark.full
+def test_an_environment_that_is_there_is_found_where_nothing_can_be_written(tmp_path, wheel, monkeypatch):
+    """Asked to build what is there, it needs no lock file: `var` may be read-only."""
+    environments, lock = Environments(tmp_path / "environments"), lock_of(wheel)
+    python = environments.build(lock, wheels=wheel.parent)
+
+    def read_only(_: Path) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr(environment, "_alone", read_only)
+    assert environments.build(lock, wheels=wheel.parent) == python
+
+
+@pytest.mark.full
+def test_a_marker_that_leaves_numpy_out_is_found_when_it_is_built(tmp_path):
+    """The lock names numpy, for another system: nothing is built that could not start a model."""
+    wheel = make_wheel(tmp_path / "wheels", "numpy", "2.4.2")
+    lock = lock_of(wheel).replace(b"2.4.2 ", b"2.4.2 ; sys_platform == 'win32' ", 1)
+    environments = Environments(tmp_path / "environments")
+    with pytest.raises(BundleRefused, match="marker") as refusal:
+        environments.build(lock, wheels=wheel.parent)
+    assert refusal.value.rule == "environment-numpy"
+    with pytest.raises(BundleRefused):
+        environments.find(lock)
+    assert environments.build(lock_of(wheel), wheels=wheel.parent)
 
 
 @pytest.mark.full

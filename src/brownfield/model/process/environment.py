@@ -38,6 +38,7 @@ _PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}", re.ASCII)
 _DIGEST_CHARACTERS = 32
 _MARK = "environment.json"
+_NEEDED = frozenset({"numpy", "onnxruntime", "openvino"})
 _BUILD_TIMEOUT_S = 1800.0
 
 
@@ -76,8 +77,12 @@ def locked_packages(lock: bytes) -> dict[str, str]:
                 got=ascii(line[:60]),
                 next_step="Write it with `uv pip compile --generate-hashes requirements.in`.",
             )
-        packages[re.sub(r"[-_.]+", "-", pinned[1]).lower()] = pinned[2]
+        packages[_normal(pinned[1])] = pinned[2]
     return packages
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def environment_digest(lock: bytes) -> str:
@@ -115,7 +120,7 @@ class Environments:
         """
         locked_packages(lock)
         home = self._folder / environment_digest(lock)
-        if not (home / _MARK).is_file():
+        if not _is_whole(home):
             raise _refused(
                 "environment-missing",
                 where=str(home),
@@ -153,20 +158,46 @@ class Environments:
             )
         digest = environment_digest(lock)
         home = self._folder / digest
+        if _is_whole(home):
+            return _python(home)
         self._folder.mkdir(parents=True, exist_ok=True)
         with _alone(self._folder / f".{digest}.lock"):
             for left_over in self._folder.glob(f".{digest}.*.part"):
                 shutil.rmtree(left_over, ignore_errors=True)
-            if not (home / _MARK).is_file():
+            if not _is_whole(home):
                 shutil.rmtree(home, ignore_errors=True)
                 staged = Path(tempfile.mkdtemp(prefix=f".{digest}.", suffix=".part", dir=self._folder))
                 try:
                     _build(staged, lock, wheels)
+                    _check_installed(staged, packages)
                     _mark(staged, packages)
                     staged.rename(home)
                 finally:
                     shutil.rmtree(staged, ignore_errors=True)
-        return home / "bin" / "python"
+        return _python(home)
+
+
+def _python(home: Path) -> Path:
+    return home / "bin" / "python"
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether it was built to the end, and the Python that it was made from is still where it was."""
+    python = _python(home)
+    return (home / _MARK).is_file() and python.is_symlink() and python.exists()
+
+
+def _check_installed(home: Path, packages: Mapping[str, str]) -> None:
+    """Hold what a model's process needs to be there: a marker may leave it out on this host."""
+    found = {_normal(each.name.split("-")[0]) for each in home.glob("lib/*/site-packages/*.dist-info")}
+    left_out = (packages.keys() & _NEEDED) - found
+    if left_out:
+        raise _refused(
+            "environment-numpy",
+            expected=", ".join(sorted(left_out)),
+            got="a marker in the lock that leaves it out on this host",
+            next_step="Write the lock for this Python and platform.",
+        )
 
 
 def _build(home: Path, lock: bytes, wheels: Path | None) -> None:
@@ -174,10 +205,9 @@ def _build(home: Path, lock: bytes, wheels: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="brownfield-lock-") as scratch:
         listed = Path(scratch) / "requirements.txt"
         listed.write_bytes(lock)
-        python = home / "bin" / "python"
         _run([*uv, "venv", "--relocatable", "--no-project", "--allow-existing", "--python", sys.executable, str(home)])
         source = ["--offline", "--no-index", "--no-config", "--find-links", str(wheels.resolve())] if wheels else []
-        install = ["pip", "install", "--python", str(python), "--require-hashes", "--only-binary", ":all:"]
+        install = ["pip", "install", "--python", str(_python(home)), "--require-hashes", "--only-binary", ":all:"]
         _run([*uv, *install, "--no-cache", "--link-mode", "copy", *source, "--requirements", str(listed)])
 
 
