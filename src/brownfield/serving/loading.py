@@ -256,8 +256,8 @@ class Loader:
                 zygote=self._zygote,
                 **bundle.session.started_with,
             )
-            _warn_of_threads(loaded, process.hello.pools)
             try:
+                _warn_of_threads(loaded, process.hello.pools)
                 warm_up(bundle, process)
             except BaseException:
                 process.kill()
