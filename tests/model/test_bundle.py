@@ -376,9 +376,22 @@ def test_golden_tensors_survive_their_file(data):
         {"dtype": "float32,float32", "shape": [1], "data": "AAAAAAAAAAA="},
         {"dtype": "str", "shape": [2], "texts": ["one"]},
         {"dtype": "nonsense", "shape": [1], "data": "AAAAAA=="},
+        {"dtype": ">f4", "shape": [1], "data": "AAAAAA=="},
+        {"dtype": "longdouble", "shape": [1], "data": "AAAAAAAAAAAAAAAAAAAAAA=="},
         {"dtype": "float32", "shape": [1], "data": "!"},
     ],
-    ids=["B-52-object", "B-30-object", "short", "negative", "structured", "texts", "dtype", "base64"],
+    ids=[
+        "B-52-object",
+        "B-30-object",
+        "short",
+        "negative",
+        "structured",
+        "texts",
+        "dtype",
+        "byte order",
+        "long",
+        "base64",
+    ],
 )
 def test_golden_files_hold_plain_tensors_only(tensor):
     """Objects, structures and sizes that lie are refused; nothing in the file is ever executed."""

@@ -14,6 +14,7 @@ import pytest
 from brownfield.errors import BundleRefused, DeadlineExceeded
 from brownfield.model import ServedSession
 from brownfield.model.probe import PROBE_RULES, probe
+from brownfield.model.process import Program
 from harness.processes import MODEL, command_of, descendants
 from harness.waiting import until
 
@@ -146,6 +147,29 @@ def test_a_model_that_fails_its_trial_is_refused(rule, graph, inputs, outputs, l
         probe(bundle(graph, inputs, outputs), **limits)
     assert refusal.value.rule == rule
     assert rule in PROBE_RULES
+    assert not _children()
+
+
+def test_f08_a_process_that_lives_and_gives_no_answer_is_refused(tmp_path, monkeypatch) -> None:
+    """F-08: a class that writes into its connections is no crash, and no error that nobody knows."""
+    monkeypatch.setattr(sys.modules[probe.__module__], "_LAST_BREATH_S", 0.5)
+    (tmp_path / "m.py").write_text(
+        "class M:\n"
+        "    inputs = outputs = {'x': ('float32', (None, 2))}\n"
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs):\n"
+        "        import os\n"
+        "        for fd in range(3, 64):\n"
+        "            try: os.write(fd, bytes([255]) * 64)\n"
+        "            except OSError: pass\n"
+        "        return {'x': inputs['x']}\n"
+    )
+    golden = SimpleNamespace(inputs={"x": X}, outputs={"x": X})
+    spec = (SimpleNamespace(name="x", dtype="float32", shape=(None, 2)),)
+    made = SimpleNamespace(folder=tmp_path, golden=golden, session=ServedSession(), inputs=spec, outputs=spec)
+    with pytest.raises(BundleRefused, match="something else than an answer") as refusal:
+        probe(made, program=Program("m.py", "M"))
+    assert refusal.value.rule == "probe-run"
     assert not _children()
 
 

@@ -54,6 +54,7 @@ _ROWS_ALONE = 4
 _CURVE_S = 0.25  # that trying calls of more and more records may take
 _CURVE_ROWS = 128
 _CALLS_OF_A_SIZE = 3  # of which the quickest counts: engines plan and take memory in the first
+_LAST_BREATH_S = 5.0  # for a process whose connection broke off to be gone
 _RTOL, _ATOL = 1e-3, 1e-5
 _BF16_TOLERANCE = 2.0**-6
 
@@ -236,11 +237,19 @@ def _ask(process: ModelProcess, inputs: Tensors, timeout_s: float) -> dict[str, 
     except DeadlineExceeded as error:
         raise _refused("probe-timeout", f"no answer to the golden records within {timeout_s:g} s") from error
     except WorkerUnavailable as error:
-        raise _refused("probe-crash", f"the process ended while it answered ({process.wait(5.0)})") from error
+        raise _lost(process) from error
     except RunFailed as error:
         raise _refused("probe-memory" if error.cause == "memory" else "probe-run", error.what) from error
     except ModelFailed as error:
         raise _refused("probe-run", str(error)) from error
+
+
+def _lost(process: ModelProcess) -> BundleRefused:
+    """Say why a connection broke off: the process ended, or what came was no answer."""
+    try:
+        return _refused("probe-crash", f"the process ended while it answered ({process.wait(_LAST_BREATH_S)})")
+    except TimeoutError:
+        return _refused("probe-run", "the process sent something else than an answer to the golden records")
 
 
 def _compare(recorded: Tensors, answers: Tensors, rtol: float, atol: float) -> float:

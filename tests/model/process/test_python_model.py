@@ -1,16 +1,21 @@
 """A Python class in a model's process: what it answers is held to what it says, what it does wrong stays there."""
 
+import contextlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from brownfield.errors import WorkerUnavailable
-from brownfield.model.process import Environments, ModelProcess, Program, RunFailed, StartFailed, call
+from brownfield.model.process import Environments, ModelProcess, Program, RunFailed, StartFailed, call, spawn
 from brownfield.model.process.frames import HELLO, Decoder, encode_message
 from harness import harmful
+from harness.processes import MODEL, descendants
 from harness.wheels import downloaded, lock_of, make_wheel
 
 pytestmark = pytest.mark.full
@@ -271,6 +276,71 @@ def test_s10_what_a_model_tries_is_told(start_class):
     process.stop()
     kinds = ("network", "process", "read", "signal", "trace", "write")
     assert sorted(process.attempts) == [f"{kind} while answering" for kind in kinds]
+
+
+UNWILLING = """
+    def load(self, folder):
+        import signal
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+"""
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from brownfield.model.process import ModelProcess, Program
+process = ModelProcess.start(Path(sys.argv[1]), runtime_folder=Path(sys.argv[2]), program=Program("m.py", "M"))
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_f15_a_class_that_ignores_every_signal_ends_with_its_parent(tmp_path):
+    """F-15: the parent is killed; the process ends by the one signal that nobody can ignore, block or handle."""
+    folder = write_class(tmp_path / "m", UNWILLING)
+    command = [sys.executable, "-c", PARENT, str(folder), str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    try:
+        gone, _ = psutil.wait_procs([child], timeout=10)
+        assert gone or child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+@pytest.mark.parametrize(
+    ("act", "cause", "told"),
+    [
+        ("[os.write(fd, bytes([255]) * 64) for fd in opened(3, 10)]", "crash", "something else"),
+        ("[os.write(fd, encode_message(HELLO, 0, {'pid': 1})) for fd in opened(3, 10)]", "crash", "something else"),
+        ("os.closerange(3, 64), time.sleep(60)", "crash", "closed its output"),
+        ("bad(EngineError('whatever', 'x'))", "load", "^x$"),
+    ],
+    ids=["F-08 garbage", "F-08 half a greeting", "F-06 closes and lives on", "F-26 unknown cause"],
+)
+def test_what_is_no_greeting_is_a_refusal(start_class, monkeypatch, act, cause, told):
+    """F-06, F-08, F-26: whatever a class does to its greeting is a start that failed, by a cause we know."""
+    monkeypatch.setattr(spawn, "_LAST_BREATH_S", 0.5)
+    with pytest.raises(StartFailed, match=told) as refusal:
+        start_class(
+            "    def load(self, folder):\n"
+            "        import os, time\n"
+            "        from brownfield_worker.child.engine import EngineError\n"
+            "        from brownfield_worker.frames import HELLO, encode_message\n"
+            "        def bad(error): raise error\n"
+            "        def opened(first, last):\n"
+            "            return [fd for fd in range(first, last) if writes(fd)]\n"
+            "        def writes(fd):\n"
+            "            try: return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE)\n"
+            "            except OSError: return False\n"
+            "        import fcntl\n"
+            f"        {act}\n"
+        )
+    assert refusal.value.cause == cause
+    assert descendants(os.getpid(), MODEL) == []
 
 
 EAGER = """

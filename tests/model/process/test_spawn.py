@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import stat
@@ -14,8 +15,10 @@ import pytest
 from brownfield import confinement as sandbox_module
 from brownfield.errors import WorkerUnavailable
 from brownfield.model.process import ModelProcess, Program, SandboxPolicy, StartFailed, call
+from brownfield.model.process import spawn as spawn_module
 from brownfield.model.process.child import start as start_module
-from brownfield.model.process.frames import ERROR, encode_message
+from brownfield.model.process.frames import ERROR, HELLO, Decoder, FrameError, encode_message
+from brownfield.model.process.spawn import parse_hello
 from harness.processes import MODEL, descendants
 
 
@@ -128,6 +131,84 @@ def test_f14_a_crash_while_loading_names_the_signal(tmp_path, model_folder) -> N
             model_folder("batched"), runtime_folder=tmp_path / "run", program=Program(python=interpreter)
         )
     assert (refusal.value.cause, refusal.value.ended) == ("crash", "SIGABRT")
+
+
+def test_f26_an_environment_without_its_python_is_refused(tmp_path, model_folder) -> None:
+    """F-26: the Python that an environment was made from has moved: a start that failed, with what to do."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to("/nowhere/bin/python3")
+    with pytest.raises(StartFailed, match=r"ENOENT.*Build the environment anew") as refusal:
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", program=Program(python=python))
+    assert refusal.value.cause == "load"
+
+
+@pytest.mark.parametrize("lacking", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_what_the_host_lacks_just_now_is_no_fault_of_an_environment(tmp_path, model_folder, monkeypatch, lacking):
+    """Processes, memory and descriptors come back: the error stays one that is tried again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(lacking, "for now")
+
+    monkeypatch.setattr(spawn_module.subprocess, "Popen", refuse)
+    program = Program(python=tmp_path / "bin" / "python")
+    with pytest.raises(OSError, match="for now"):
+        ModelProcess.start(model_folder("batched"), runtime_folder=tmp_path / "run", program=program)
+
+
+GREETING = {
+    "inputs": [{"name": "x", "dtype": "float32", "shape": [None, 2]}],
+    "outputs": [{"name": "y", "dtype": "float32", "shape": [None]}],
+    "batched": True,
+    "engine": "python",
+    "engine_version": "3",
+    "threads": 1,
+    "max_batch_rows": 1,
+    "pid": 1,
+    "resident_mib": 1.0,
+    "sandbox": {"layers": {"limits": "none"}, "warnings": []},
+    "precision": "own",
+    "pools": {"openblas": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"pools": {"x": 1}},
+        {"pools": {"openblas": "many"}},
+        {"pools": {"openblas": 0}},
+        {"pools": {"openblas": 2**31}},
+        {"pools": ["openblas"]},
+        {"threads": True},
+        {"threads": 1.0},
+        {"pid": "1"},
+        {"max_batch_rows": 0},
+        {"batched": 1},
+        {"engine": None},
+        {"precision": "fp8"},
+        {"precision": []},
+        {"resident_mib": float("nan")},
+        {"resident_mib": "1"},
+        {"sandbox": {"layers": {}}},
+        {"sandbox": {"layers": {}, "warnings": [1]}},
+        {"sandbox": []},
+        {"inputs": None},
+        {"inputs": [{"name": 1, "dtype": "float32", "shape": []}]},
+        {"inputs": [{"name": "x", "dtype": ["float32"], "shape": []}]},
+        {"inputs": [{"name": "x", "dtype": "float32", "shape": ["n"]}]},
+        {"inputs": [{"name": "x", "dtype": "float32", "shape": [-1]}]},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_f08_a_greeting_of_other_types_is_none(part) -> None:
+    """F-08: a class may write the greeting, so each part is held to its type, its bounds and the names we know."""
+    [whole] = Decoder().feed(encode_message(HELLO, 0, GREETING))
+    assert parse_hello(whole).pools == {"openblas": 1}
+    [frame] = Decoder().feed(encode_message(HELLO, 0, GREETING | part))
+    with pytest.raises(FrameError):
+        parse_hello(frame)
 
 
 def test_a_strict_policy_is_kept_by_the_process(tmp_path, model_folder, how) -> None:

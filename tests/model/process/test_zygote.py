@@ -91,7 +91,7 @@ def test_where_nothing_can_be_forked_a_process_is_started_by_itself(fork, monkey
 
 def test_what_the_zygote_is_not_made_for_is_started_by_itself(fork, tmp_path):
     """Another Python, a Python class: nothing is forked, and no zygote is started for it."""
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StartFailed, match="ENOENT"):
         fork(program=Program(python=tmp_path / "python"))
     with pytest.raises(StartFailed):
         fork(program=Program(module="missing.py", class_name="Model"))

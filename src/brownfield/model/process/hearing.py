@@ -68,7 +68,7 @@ class Attempts:
 
     def listen(self, model: str, decoder: Decoder, heard: list[Frame]) -> None:
         """Go on where the greeting ended: with the same decoder, and what came along with it."""
-        with contextlib.suppress(FrameError):  # what is none of our words is nobody's error
+        with contextlib.suppress(FrameError, RecursionError):  # what is none of our words is nobody's error
             self._note(heard, model)
         self._thread = threading.Thread(
             target=self._read, args=(model, decoder), name=f"attempts-{self._process.pid}", daemon=True
@@ -82,7 +82,7 @@ class Attempts:
 
     def _read(self, model: str, decoder: Decoder) -> None:
         stdout, heard_bytes = self._process.stdout, 0
-        with contextlib.suppress(FrameError, ValueError):  # a pipe that is closed, or that others wrote into
+        with contextlib.suppress(RecursionError, ValueError):  # a pipe that is closed, or that others wrote into
             while stdout is not None and heard_bytes < _MAX_ATTEMPT_BYTES:
                 data = os.read(stdout.fileno(), 4096)
                 if not data:

@@ -7,14 +7,17 @@ cannot be loaded within the limits.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
+import math
 import os
 import secrets
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +35,12 @@ _log = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).parent / "child" / "__main__.py"
 _MAX_HELLO_BYTES = 2**20
+_LAST_BREATH_S = 5.0  # for a process that closed its output to be gone
+_MOST = 2**31
+_CAUSES = frozenset({"load", "memory", "timeout", "crash", "sandbox"})
+_PRECISIONS = frozenset({"fp32", "bf16", "own"})
+_POOLS = frozenset({"openblas", "openmp", "mkl", "blis"})
+_LACKING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 class StartFailed(WorkerUnavailable):
@@ -125,16 +134,35 @@ class Hello:
 
 
 def parse_hello(frame: Frame) -> Hello:
-    """Hello of a frame; :class:`FrameError` when it is none."""
+    """Hello of a frame; :class:`FrameError` when it is none, or a part of it is not what it should be."""
     if frame.kind != HELLO:
         raise FrameError("no greeting")
     document = frame.message()
     try:
         for side in ("inputs", "outputs"):
             document[side] = tuple(ModelTensor(t["name"], t["dtype"], tuple(t["shape"])) for t in document[side])
-        return Hello(**document)
-    except (KeyError, TypeError) as error:
+        hello = Hello(**document)
+        sound = all(_checks(hello))
+    except (KeyError, TypeError, AttributeError) as error:
         raise FrameError("a greeting that lacks its parts") from error
+    if not sound:
+        raise FrameError("a greeting whose parts are of other types or out of bounds")
+    return hello
+
+
+def _checks(hello: Hello) -> Iterator[bool]:
+    """Hold each part to its type, as a class may have written it; exactly: ``True`` is no number of threads."""
+    texts = [hello.engine, hello.engine_version, *hello.sandbox["warnings"], *hello.sandbox["layers"].values()]
+    for tensor in (*hello.inputs, *hello.outputs):
+        texts += [tensor.name, tensor.dtype]
+        yield all(size is None or (type(size) is int and size >= 0) for size in tensor.shape)
+    yield all(type(text) is str for text in texts)
+    counts = (hello.threads, hello.max_batch_rows, hello.pid, *hello.pools.values())
+    yield all(type(count) is int and 1 <= count < _MOST for count in counts)
+    yield hello.pools.keys() <= _POOLS
+    yield type(hello.batched) is bool
+    yield type(hello.resident_mib) is float and math.isfinite(hello.resident_mib) and hello.resident_mib >= 0
+    yield type(hello.precision) is str and hello.precision in _PRECISIONS
 
 
 class ModelProcess:
@@ -318,24 +346,34 @@ class ModelProcess:
             raise AssertionError
         decoder = Decoder(_MAX_HELLO_BYTES)
         until = time.monotonic() + timeout_s
-        frames: list[Frame] = []
-        while not frames:
-            if not readable_within(stdout.fileno(), max(0.0, until - time.monotonic())):
-                raise StartFailed(f"the model was not ready within {timeout_s:g} s", cause="timeout")
-            data = os.read(stdout.fileno(), 65536)
-            if not data:
-                raise self._crash()
-            frames = decoder.feed(data)
-        if frames[0].kind == ERROR:
-            refusal = frames[0].message()
-            raise StartFailed(str(refusal.get("message")), cause=str(refusal.get("code")))
-        hello = parse_hello(frames[0])
+        try:
+            frames = self._first_frames(stdout.fileno(), decoder, until, timeout_s)
+            if frames[0].kind == ERROR:
+                raise _refusal(frames[0].message())
+            hello = parse_hello(frames[0])
+        except (FrameError, RecursionError) as error:  # it wrote into what is not its own
+            raise StartFailed("the model's process sent something else than its greeting", cause="crash") from error
         if model:
             self._attempts.listen(model, decoder, frames[1:])
         return hello
 
+    def _first_frames(self, stdout: int, decoder: Decoder, until: float, timeout_s: float) -> list[Frame]:
+        frames: list[Frame] = []
+        while not frames:
+            if not readable_within(stdout, max(0.0, until - time.monotonic())):
+                raise StartFailed(f"the model was not ready within {timeout_s:g} s", cause="timeout")
+            data = os.read(stdout, 65536)
+            if not data:
+                raise self._crash()
+            frames = decoder.feed(data)
+        return frames
+
     def _crash(self) -> StartFailed:
-        ended = self.wait(5.0)
+        try:
+            ended = self.wait(_LAST_BREATH_S)
+        except TimeoutError:
+            self.kill()
+            return StartFailed("the model's process closed its output before it was ready", cause="crash")
         last = self.complaints.strip().splitlines()[-1:]
         memory = any(word in line for line in last for word in ("emory", "failed to map segment"))
         return StartFailed(
@@ -343,6 +381,12 @@ class ModelProcess:
             cause="memory" if memory else "crash",
             ended=ended,
         )
+
+
+def _refusal(told: dict[str, Any]) -> StartFailed:
+    """Error of a process that says why it gives up; a cause that is none of ours is the model's."""
+    cause = str(told.get("code"))
+    return StartFailed(str(told.get("message")), cause=cause if cause in _CAUSES else "load")
 
 
 def _forked(zygote: Zygote | None, options: str) -> Forked | None:
@@ -364,15 +408,26 @@ def _started(program: Program, options: str, threads: int) -> subprocess.Popen[b
     ``pyvenv.cfg``: the child makes itself the environment's after it has confined itself.
     """
     python = [os.path.realpath(program.python), "-S"] if program.python else [sys.executable]
-    return subprocess.Popen(  # noqa: S603 (our own program, no shell)
-        [*python, "-I", "-X", "faulthandler", str(_CHILD), options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=process_environment(threads),
-        cwd="/",
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(  # noqa: S603 (our own program, no shell)
+            [*python, "-I", "-X", "faulthandler", str(_CHILD), options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=process_environment(threads),
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        if program.python is None or error.errno in _LACKING:
+            raise  # what the host has too little of just now is no fault of the environment
+        raise StartFailed(
+            f"the Python of the model's environment cannot be started ({errno.errorcode.get(error.errno or 0, '?')})",
+            cause="load",
+            where=str(program.python),
+            expected="the Python that the environment was made from",
+            next_step="Build the environment anew.",
+        ) from error
 
 
 def _make_private(folder: Path) -> None:
