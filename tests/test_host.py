@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brownfield.host import read_host
+from brownfield.host import available_mib, data_mib, read_host
 
 MEMINFO = "MemTotal:       24684092 kB\nMemFree: 1 kB\nMemAvailable:   20000000 kB\nHugePages_Total:       0\n"
 CPUINFO = (
@@ -69,6 +69,52 @@ def test_a_container_owns_what_its_group_grants(files, tmp_path) -> None:
     assert facts.quota_cores == 1.5
     assert facts.cores == 1
     assert (facts.memory_mib, facts.available_mib) == (512, 412)
+
+
+VERSION_2 = {
+    "proc/self/cgroup": "0::/\n",
+    "sys/fs/cgroup/memory.max": f"{4096 << 20}\n",
+    "sys/fs/cgroup/memory.current": f"{4000 << 20}\n",
+}
+VERSION_1 = {
+    "proc/self/cgroup": "5:memory:/\n",
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{4096 << 20}\n",
+    "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{4000 << 20}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "stated", "free_mib"),
+    [
+        (VERSION_2, f"anon 1\ninactive_file {3500 << 20}\nactive_file {200 << 20}\n", 3596),
+        (VERSION_1, f"inactive_file 1\ntotal_inactive_file {3500 << 20}\n", 3596),
+        (VERSION_2, f"inactive_file {9999 << 20}\n", 4096),
+        (VERSION_2, None, 96),
+        (VERSION_2, "inactive_file\ninactive_file many\ninactive_file -5\n\0", 96),
+    ],
+    ids=["version 2", "version 1", "more than is used", "no file", "an odd file"],
+)
+def test_page_cache_that_nobody_uses_is_free(files, stated, free_mib, tmp_path) -> None:
+    """Large files that were read fill no container; a group that tells nothing of them is taken at its word."""
+    root = _write(tmp_path, files)
+    if stated is not None:
+        next(root.glob("sys/fs/cgroup/**/memory.[cu]*")).with_name("memory.stat").write_text(stated)
+    assert available_mib(root) == free_mib
+
+
+@pytest.mark.parametrize(
+    ("status", "mib"),
+    [
+        ("VmData:\t  307200 kB\nRssAnon:\t  102400 kB\nRssFile:\t  999999 kB\nRssShmem:\t    1024 kB\n", 300),
+        ("VmData:\t  102400 kB\nRssAnon:\t   51200 kB\nRssFile:\t  999999 kB\nRssShmem:\t  512000 kB\n", 550),
+        ("VmData:\t  102400 kB\n", 100),
+        ("", 0),
+    ],
+    ids=["private", "shared", "an old kernel", "gone"],
+)
+def test_f11_shared_memory_counts_as_its_own(status, mib, tmp_path) -> None:
+    """F-11: memory that a model takes as shared, which no bound on private memory sees, is seen all the same."""
+    assert data_mib(7, _write(tmp_path, {"proc/7/status": status})) == mib
 
 
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path) -> None:

@@ -158,7 +158,10 @@ def pss_mib(pid: int, root: Path = Path("/")) -> float:
 
 
 def data_mib(pid: int, root: Path = Path("/")) -> float:
-    """Private writable memory of a process in MiB, as ``RLIMIT_DATA`` counts it; 0.0 when it has gone.
+    """Writable memory of a process in MiB; 0.0 when it has gone.
+
+    Its private memory as ``RLIMIT_DATA`` counts it, or where that is more what it holds in RAM, private and shared: that
+    limit sees no shared memory.
 
     Parameters
     ----------
@@ -170,7 +173,8 @@ def data_mib(pid: int, root: Path = Path("/")) -> float:
     >>> data_mib(os.getpid()) > 1
     True
     """
-    return _line_mib(root / f"proc/{pid}/status", "VmData:")
+    status = root / f"proc/{pid}/status"
+    return max(_line_mib(status, "VmData:"), _line_mib(status, "RssAnon:") + _line_mib(status, "RssShmem:"))
 
 
 def oom_kills(root: Path = Path("/")) -> int | None:
@@ -210,16 +214,29 @@ def _memory(root: Path) -> tuple[int, int]:
     stated = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
     total, available = stated.get("MemTotal", 0), stated.get("MemAvailable", 0)
     for folder in _groups(root, "memory"):
-        for limit_file, used_file in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        for limit_file, used_file, idle in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             limit = _words(folder / limit_file)
             if limit and limit[0] != "max" and int(limit[0]) < _NO_LIMIT_BYTES:
                 total = min(total, int(limit[0]))
                 used = _words(folder / used_file)
-                available = min(available, max(0, int(limit[0]) - int(used[0] if used else 0)))
+                in_use = max(0, int(used[0]) - _idle_bytes(folder, idle)) if used else 0
+                available = min(available, max(0, int(limit[0]) - in_use))
     return total, available
+
+
+def _idle_bytes(folder: Path, key: str) -> int:
+    """Page cache of a control group that nobody has used lately: the kernel drops it as soon as memory is wanted.
+
+    It is left out of what is in use, as the kubelet does: one large file that was read would fill a container else.
+    """
+    for line in _text(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name == key and value.isascii() and value.isdigit():
+            return int(value)
+    return 0
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -66,7 +66,7 @@ class Resident:
     pss_mib
         Memory of its process as last measured; what it took is remembered after its end.
     data_mib, first_data_mib
-        What its declared bound counts of it, and what that was when it was first measured.
+        What counts of it against its declared bound, and what that was when it was first measured.
     recycles
         How often its process was replaced because it kept taking memory.
     """
