@@ -160,8 +160,8 @@ def pss_mib(pid: int, root: Path = Path("/")) -> float:
 def data_mib(pid: int, root: Path = Path("/")) -> float:
     """Writable memory of a process in MiB; 0.0 when it has gone.
 
-    Its private memory as ``RLIMIT_DATA`` counts it, or where that is more what it holds in RAM, private and shared: that
-    limit sees no shared memory.
+    Its private memory as ``RLIMIT_DATA`` counts it or, where that is more, what it holds in RAM, private and shared:
+    that limit sees no shared memory.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,6 +19,8 @@ import brownfield.model
 from brownfield.contract import compile_contract
 from brownfield.errors import BundleRefused
 from brownfield.model import RULES, Golden, open_bundle, reopen_bundle, sample_columns, write_bundle
+from brownfield.model import bundle as bundle_module
+from brownfield.model import files as files_module
 
 
 def test_a_bundle_is_read_back_as_it_was_written(bundle_folder, make_features, contract):
@@ -154,6 +157,121 @@ def test_golden_records_that_were_changed_since_are_refused(bundle_folder):
     with pytest.raises(BundleRefused) as caught:
         reopen_bundle(bundle_folder, digest, to_start=True)
     assert caught.value.rule == "manifest-digest"
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Names of the files that were hashed, in order."""
+    names = []
+
+    def spy(path):
+        assert path.stat().st_size < 1 << 30, "that would take hours"
+        names.append(path.name)
+        return files_module.sha256_of(path)
+
+    monkeypatch.setattr(bundle_module, "sha256_of", spy)
+    return names
+
+
+@pytest.fixture
+def long_ago(monkeypatch):
+    """Every file was changed a minute ago."""
+    now_ns = files_module.time.time_ns
+    monkeypatch.setattr(files_module, "time", SimpleNamespace(time_ns=lambda: now_ns() + 60 * 10**9))
+
+
+def _in_place(path):
+    """Change one byte, and give the file its times back."""
+    facts = path.stat()
+    with path.open("r+b") as file:
+        file.seek(facts.st_size // 2)
+        byte = file.read(1)[0] ^ 1
+        file.seek(facts.st_size // 2)
+        file.write(bytes([byte]))
+    _tick(path, facts)
+
+
+def _tick(path, facts):
+    """Give a file its times back, in a later tick of the file system's clock than its last change."""
+    while path.stat().st_ctime_ns == facts.st_ctime_ns or path.stat().st_mtime_ns != facts.st_mtime_ns:
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def _linked(path):
+    """Give a file another name elsewhere, by which it could be changed."""
+    facts = path.stat()
+    os.link(path, path.parent.parent / "other")
+    _tick(path, facts)
+
+
+def _anew(path, data=None):
+    """Put another file in its place by renaming, as rsync does."""
+    fresh = path.parent.parent / "fresh"
+    fresh.write_bytes(path.read_bytes() if data is None else data)
+    fresh.rename(path)
+
+
+CHANGED = {
+    "in place": (_in_place, "manifest-digest"),
+    "another": (lambda path: _anew(path, b"x" * path.stat().st_size), "manifest-digest"),
+    "longer": (lambda path: path.write_bytes(path.read_bytes() + b" "), "manifest-digest"),
+    "gone": (Path.unlink, "bundle-file-missing"),
+    "a link": (lambda path: path.symlink_to(path.rename(path.parent.parent / "elsewhere")), "bundle-file"),
+    "linked": (_linked, "bundle-file"),
+}
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.json"])
+@pytest.mark.parametrize(("change", "rule"), CHANGED.values(), ids=CHANGED)
+@pytest.mark.parametrize("settled", [True, False], ids=["long after", "at once"])
+def test_b62_a_file_that_was_changed_since_is_refused_when_it_is_to_be_started(
+    bundle_folder, request, change, rule, name, settled
+):
+    """B-62: whatever became of a file since it was verified, also within the tick in which it was."""
+    if settled:
+        request.getfixturevalue("long_ago")
+    bundle = open_bundle(bundle_folder)
+    bundle.check_files()
+    change(bundle_folder / name)
+    for _ in range(2):
+        with pytest.raises(BundleRefused, match="changed since it was verified") as refusal:
+            bundle.check_files()
+        assert refusal.value.rule == rule
+        assert name in str(refusal.value)
+
+
+def test_what_has_not_changed_is_not_hashed_again(bundle_folder, hashed, long_ago):
+    """A start costs a look at each file; a copy of the same content is hashed once, and goes on."""
+    bundle = open_bundle(bundle_folder)
+    assert sorted(hashed) == ["features.json", "golden.json", "model.onnx"]
+    hashed.clear()
+    bundle.check_files()
+    assert hashed == []
+    _anew(bundle_folder / "model.onnx")
+    for _ in range(2):
+        bundle.check_files()
+        assert hashed == ["model.onnx"]
+
+
+def test_marks_from_before_the_verification_stand_for_it(bundle_folder, hashed, long_ago):
+    """Where another process verified it, all that has been the same since is not hashed here; without marks it is."""
+    marks = files_module.marks_of(bundle_folder)
+    digest = open_bundle(bundle_folder).digest
+    hashed.clear()
+    reopen_bundle(bundle_folder, digest, to_start=True, marks=marks).check_files()
+    assert hashed == []
+    reopen_bundle(bundle_folder, digest, to_start=True).check_files()
+    assert sorted(hashed) == ["features.json", "golden.json", "model.onnx"]
+    assert files_module.marks_of(bundle_folder / "nowhere") == {}
+
+
+def test_a_giant_full_of_holes_is_refused_by_its_size(bundle_folder, hashed):
+    """B-62: it is not read, which would take hours."""
+    os.truncate(bundle_folder / "model.onnx", 1 << 40)
+    with pytest.raises(BundleRefused, match=f"bytes, got {1 << 40}") as refusal:
+        open_bundle(bundle_folder)
+    assert refusal.value.rule == "manifest-digest"
+    assert "model.onnx" not in hashed
 
 
 def test_a_manifest_with_a_key_twice_is_refused(bundle_folder):

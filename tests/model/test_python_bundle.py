@@ -95,6 +95,16 @@ def test_an_onnx_bundle_has_the_manifest_it_always_had(bundle_folder):
     assert open_bundle(bundle_folder).python is None
 
 
+def test_b62_a_module_that_nobody_verified_is_refused_when_the_class_is_to_be_started(write):
+    """B-62: a class could import it by its name; a graph reads its own files alone."""
+    bundle = write()
+    bundle.check_files()
+    (bundle.folder / "factor").mkdir()
+    with pytest.raises(BundleRefused, match="changed since it was verified") as refusal:
+        bundle.check_files()
+    assert refusal.value.rule == "bundle-file-extra"
+
+
 @pytest.mark.parametrize("name", ["doubler.py", "factor.txt"])
 def test_b62_a_changed_file_is_refused(write, name):
     """B-62: one byte more in the module or in a file of the model, and nothing of it is read further."""

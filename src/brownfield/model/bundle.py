@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from brownfield.data.features import Features
 from brownfield.errors import BundleRefused, DeclarationError
 from brownfield.model.agreement import check_contract, check_features, check_golden
 from brownfield.model.compute import as_golden, compute
-from brownfield.model.files import open_plain, read_plain, sha256_of, write_durably
+from brownfield.model.files import FileMark, mark_of, open_plain, read_plain, sha256_of, size_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, PythonEntry, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
@@ -59,7 +59,7 @@ _OWN_FILES = (MODEL, FEATURES, GOLDEN, MANIFEST, LOCK)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """An opened bundle; every file was verified when it was opened.
+    """An opened bundle; every file was verified when it was opened, and is again before its process is started.
 
     Parameters
     ----------
@@ -75,6 +75,8 @@ class Bundle:
         Records with known answers; ``None`` when the bundle brings none.
     lock
         Hash-locked packages of an environment of its own; empty when it runs beside Brownfield's.
+    marks
+        By which a file that has changed since it was verified is known; without one it is verified again.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class Bundle:
     features: Features = field(repr=False)
     golden: Golden | None = field(repr=False)
     lock: bytes = field(default=b"", repr=False)
+    marks: dict[str, FileMark] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -133,6 +136,31 @@ class Bundle:
                 next_step="Make the bundle again under this contract.",
             )
         check_contract(self.features, contract)
+
+    def check_files(self) -> None:
+        """Verify again what has changed since it was verified: for whoever starts its process, before and after.
+
+        It is a look at each file where none has changed. One of the same content, as a copy anew leaves it, passes.
+        What remains: a file that is changed and changed back while the process loads it; content that is changed
+        without the file system's knowing (a device beneath it, memory that was mapped to be written before); and what
+        the model reads, or has mapped, after its start.
+
+        Raises
+        ------
+        BundleRefused
+            ``manifest-digest``, ``bundle-file`` or ``bundle-file-missing``: a file is not the one that was verified.
+            ``bundle-file-extra`` where a class could import what nobody verified.
+        """
+        try:
+            for entry in self.manifest.files:
+                mark = mark_of(self.folder / entry.path)
+                if mark is None or mark != self.marks.get(entry.path):
+                    _check_file(self.folder, entry, self.marks)
+            if self.python:
+                _check_extra(self.folder, (entry.path for entry in self.manifest.files))
+        except BundleRefused as error:
+            error.next_step = "The folder was changed since it was verified: put its files back, or a whole bundle."
+            raise
 
     @property
     def session(self) -> ServedSession:
@@ -289,7 +317,7 @@ def open_bundle(folder: Path) -> Bundle:
         ``rule`` names the check, see :data:`brownfield.model.RULES`.
     """
     manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
-    _check_files(folder, manifest)
+    marks = _check_files(folder, manifest)
     features = _read_features(folder, manifest)
     listed = {entry.path for entry in manifest.files}
     golden = _read_golden(folder, manifest)
@@ -301,7 +329,15 @@ def open_bundle(folder: Path) -> Bundle:
     session = session_of(manifest.provenance)
     if lock:
         _check_lock(lock, manifest.python or None, session.engine)
-    return Bundle(folder=folder, digest=manifest.digest, manifest=manifest, features=features, golden=golden, lock=lock)
+    return Bundle(
+        folder=folder,
+        digest=manifest.digest,
+        manifest=manifest,
+        features=features,
+        golden=golden,
+        lock=lock,
+        marks=marks,
+    )
 
 
 def digest_of_bundle(folder: Path) -> str:
@@ -315,7 +351,9 @@ def digest_of_bundle(folder: Path) -> str:
     return Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)).digest
 
 
-def reopen_bundle(folder: Path, digest: str, *, to_start: bool = False) -> Bundle:
+def reopen_bundle(
+    folder: Path, digest: str, *, to_start: bool = False, marks: Mapping[str, FileMark] | None = None
+) -> Bundle:
     """Open a bundle again that was verified before, without the reader of its graph.
 
     Parameters
@@ -327,6 +365,8 @@ def reopen_bundle(folder: Path, digest: str, *, to_start: bool = False) -> Bundl
     to_start
         Whether golden records and lock are read as well, for whoever starts its process; manifest and features are
         enough for whoever only asks it.
+    marks
+        Of its files, taken before it was verified: what they fit is not verified again when its process is started.
 
     Raises
     ------
@@ -338,7 +378,15 @@ def reopen_bundle(folder: Path, digest: str, *, to_start: bool = False) -> Bundl
         raise refused("manifest-digest", where=str(folder), path=MANIFEST)
     features = _read_features(folder, manifest)
     golden, lock = (_read_golden(folder, manifest), _read_lock(folder, manifest)) if to_start else (None, b"")
-    return Bundle(folder=folder, digest=digest, manifest=manifest, features=features, golden=golden, lock=lock)
+    return Bundle(
+        folder=folder,
+        digest=digest,
+        manifest=manifest,
+        features=features,
+        golden=golden,
+        lock=lock,
+        marks=dict(marks or {}),
+    )
 
 
 def place_model(folder: Path, model: Path | bytes | PythonModel, *, python: Path | None = None) -> Signature:
@@ -420,17 +468,37 @@ def _check_lock(lock: bytes, entry: PythonEntry | None, engine: str) -> None:
         raise refused("environment-numpy", path=LOCK, expected=", ".join(sorted(missing)))
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(folder: Path, manifest: Manifest) -> dict[str, FileMark]:
     listed = {entry.path: entry for entry in manifest.files}
     model = manifest.python.module if manifest.python else MODEL
     if len(listed) != len(manifest.files) or not {model, FEATURES} <= listed.keys():
         raise refused("manifest-form", where=str(folder), path="files")
+    _check_extra(folder, listed)
+    marks: dict[str, FileMark] = {}
+    for entry in manifest.files:
+        _check_file(folder, entry, marks)
+    return marks
+
+
+def _check_extra(folder: Path, listed: Iterable[str]) -> None:
     found = {entry.name for entry in os.scandir(folder)} - {MANIFEST}
-    for extra in sorted(found - listed.keys()):
+    for extra in sorted(found.difference(listed)):
         raise refused("bundle-file-extra", where=str(folder), got=ascii(extra))
-    for name, entry in listed.items():
-        if sha256_of(folder / name) != (entry.sha256, entry.size):
-            raise refused("manifest-digest", where=str(folder), path=name)
+
+
+def _check_file(folder: Path, entry: FileEntry, marks: dict[str, FileMark]) -> None:
+    """Hold a file to its size, then to its digest, which would take hours of a giant full of holes; keep its mark."""
+    path = folder / entry.path
+    mark = mark_of(path)  # before it is read: what changes meanwhile is read again
+    size = size_of(path)
+    if size != entry.size:
+        raise refused(
+            "manifest-digest", where=str(folder), path=entry.path, expected=f"{entry.size} bytes", got=str(size)
+        )
+    if sha256_of(path) != (entry.sha256, entry.size):
+        raise refused("manifest-digest", where=str(folder), path=entry.path)
+    if mark is not None:
+        marks[entry.path] = mark
 
 
 def _read_features(folder: Path, manifest: Manifest) -> Features:

@@ -8,17 +8,63 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from brownfield.model.rules import refused
 
-__all__ = ["checked_name", "open_plain", "read_plain", "sha256_of", "size_of", "write_durably"]
+__all__ = [
+    "FileMark",
+    "checked_name",
+    "mark_of",
+    "marks_of",
+    "open_plain",
+    "read_plain",
+    "sha256_of",
+    "size_of",
+    "write_durably",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _CHUNK_BYTES = 1 << 20
+_SETTLED_NS = 2_000_000_000  # a second change within one tick of a file system's clock would not show: 2 s at the most
+
+
+@dataclass(frozen=True, slots=True)
+class FileMark:
+    """What the file system says of a file; whoever changes its content changes this as well."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def mark_of(path: Path) -> FileMark | None:
+    """Give the mark of a file; None for one that is not there, or was changed so lately that it proves nothing yet."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    if time.time_ns() - facts.st_ctime_ns < _SETTLED_NS:
+        return None
+    return FileMark(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def marks_of(folder: Path) -> dict[str, FileMark]:
+    """Give the marks of all files of a folder by their names; of one that is not there none."""
+    marks: dict[str, FileMark] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            mark = mark_of(Path(entry.path))
+            if mark is not None:
+                marks[entry.name] = mark
+    return marks
 
 
 def checked_name(name: str) -> str:

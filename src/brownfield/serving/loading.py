@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, BundleRefused, DeclarationError, Unavailable
 from brownfield.host import available_mib
 from brownfield.model import Bundle, Environments, reopen_bundle
+from brownfield.model.files import marks_of
 from brownfield.model.probe import ProbeReport, probe, warm_up
 from brownfield.model.process import ModelProcess, Zygote
 from brownfield.serving.clerk import Clerk
@@ -64,6 +65,9 @@ class Loaded:
         Why there is no model although one is declared.
     for_now
         Whether that may be what the host lacked just then, so that it is worth another try.
+    not_started
+        Why its files were refused when its process was last to be started; empty once they are admitted. It is one for
+        all that hold the same keeper.
     """
 
     integration: str
@@ -78,6 +82,7 @@ class Loaded:
     memory_mib: int | None = None
     reason: str = ""
     for_now: bool = False
+    not_started: list[str] = field(default_factory=list)
 
     @property
     def need_mib(self) -> float:
@@ -216,6 +221,7 @@ class Loader:
         loaded.deadline_s = spec.fallback.deadline_ms / 1000
         if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
             loaded.keeper, loaded.probe, loaded.shares_batches = earlier.keeper, earlier.probe, earlier.shares_batches
+            loaded.not_started = earlier.not_started
         else:
             keeper = await self._try(loaded, bundle)
             if loaded.keep_loaded:
@@ -223,12 +229,14 @@ class Loader:
 
     def _open(self, folder: Path) -> Bundle:
         """Have all of a bundle verified by a process that ends, and read of it what starting it takes."""
-        return reopen_bundle(folder, self._clerk.check(folder), to_start=True)
+        marks = marks_of(folder)  # before: what is changed from here on is verified again before it is started
+        return reopen_bundle(folder, self._clerk.check(folder), to_start=True, marks=marks)
 
     async def _try(self, loaded: Loaded, bundle: Bundle) -> Keeper:
         """Probe a bundle, and make the keeper of its process."""
         program = bundle.program(self._environments)
         async with self._gate.enter(loaded.need_mib):
+            await asyncio.to_thread(_check_files, loaded, bundle)
             report = await asyncio.to_thread(
                 probe,
                 bundle,
@@ -246,6 +254,7 @@ class Loader:
         shared = loaded.shares_batches = _may_share_batches(bundle, report)
 
         def start() -> ModelProcess:
+            _check_files(loaded, bundle)
             process = ModelProcess.start(
                 bundle.folder,
                 runtime_folder=self._runtime_folder,
@@ -259,6 +268,7 @@ class Loader:
             try:
                 _warn_of_threads(loaded, process.hello.pools)
                 warm_up(bundle, process)
+                _check_files(loaded, bundle)  # what was put in their place since it was checked is not to answer
             except BaseException:
                 process.kill()
                 raise
@@ -273,6 +283,18 @@ class Loader:
             clock=self._clock,
         )
         return keeper
+
+
+def _check_files(loaded: Loaded, bundle: Bundle) -> None:
+    """Hold a bundle's files to what was verified; its state and the log tell of a change."""
+    try:
+        bundle.check_files()
+    except BundleRefused as error:
+        loaded.not_started[:] = [str(error)]
+        extra = {"event": "BF-SRV-BUNDLE-CHANGED", "integration": loaded.integration, "rule": error.rule}
+        _log.error("a model's files are not those that were verified", extra={**extra, "reason": str(error)})
+        raise
+    loaded.not_started.clear()
 
 
 def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:

@@ -127,10 +127,11 @@ class Resident:
         elif loaded.reason:
             state = "failed"
         bundle = loaded.bundle
+        said = loaded.reason or _REASONS.get(state, self.reason if state in {"unloaded", "failed"} else "")
         return Placement(
             integration=loaded.integration,
             state=state,
-            reason=loaded.reason or _REASONS.get(state, self.reason if state in {"unloaded", "failed"} else ""),
+            reason=": ".join((said, *loaded.not_started)) if state in {"restarting", "quarantined"} else said,
             fingerprint=loaded.fingerprint if keeper is not None else "",
             bundle=str(bundle.folder) if bundle is not None else "",
             digest=bundle.digest if bundle is not None else "",
