@@ -278,6 +278,59 @@ def test_external_weights_in_a_subgraph_or_constant_are_seen(tmp_path, model_of)
     assert _refusal(_place(tmp_path, "plain"), model_of(nodes=[node])).rule == "onnx-external-data"
 
 
+def _function_with_default(attribute):
+    """A function one of whose attributes has a default, which its node takes."""
+    node = helper.make_node("Constant", [], ["b"])
+    node.attribute.append(onnx.AttributeProto(name="value", ref_attr_name=attribute.name, type=attribute.type))
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_function("local", "f", ["a"], ["b"], [node], opsets, attribute_protos=[attribute])
+
+
+def _outside():
+    tensor = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    return tensor
+
+
+def _graph_of(*tensors):
+    return helper.make_graph([helper.make_node("Identity", ["c"], ["k"])], "b", [], [_value(1, "k")], [*tensors])
+
+
+@pytest.mark.parametrize(
+    ("default", "rule"),
+    [
+        (_outside(), "onnx-external-data"),
+        ([_outside()], "onnx-external-data"),
+        (_graph_of(_outside()), "onnx-external-data"),
+        ([_graph_of(_outside())], "onnx-external-data"),
+        (TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[10**9]), "onnx-initializer"),
+        (
+            helper.make_sparse_tensor(*(numpy_helper.from_array(np.ones(1, t)) for t in ("f4", "i8")), [9]),
+            "onnx-structure",
+        ),
+        (numpy_helper.from_array(np.ones(2, "f4"), "c"), None),
+        (_graph_of(numpy_helper.from_array(np.ones(2, "f4"), "c")), None),
+        (1.5, None),
+    ],
+    ids=["tensor", "tensors", "graph", "graphs", "short", "sparse", "good-tensor", "good-graph", "number"],
+)
+def test_what_a_function_takes_by_default_is_seen(tmp_path, model_of, default, rule):
+    """B-53, B-54: weights and graphs that hide in the default of a function's attribute are checked like all others."""
+    function = _function_with_default(helper.make_attribute("value", default))
+    data = model_of(opsets=LOCAL, functions=[function])
+    if rule is None:
+        assert inspect_onnx_bytes(data).nodes
+    else:
+        assert _refusal(_place(tmp_path, "plain"), data).rule == rule
+
+
+def test_a_function_that_calls_itself_by_default_is_refused(tmp_path, model_of):
+    """B-54: also by a graph that it takes by default."""
+    graph = helper.make_graph([helper.make_node("f", ["k"], ["k"], domain="local")], "g", [], [_value(1, "k")])
+    function = _function_with_default(helper.make_attribute("value", graph))
+    assert _refusal(tmp_path, model_of(opsets=LOCAL, functions=[function])).rule == "onnx-nesting"
+
+
 def _outcome(data):
     try:
         inspect_onnx_bytes(data)

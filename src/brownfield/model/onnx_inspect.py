@@ -143,6 +143,8 @@ class _Walk:
         self.graph(model.graph, self.opsets, 0)
         for function in model.functions:
             opsets = _opsets(function.opset_import) or self.opsets
+            for default in function.attribute_proto:
+                self.attribute(default, opsets, 1)
             self.each_node(function.node, {}, opsets, 1)
 
     def graph(self, graph: "onnx.GraphProto", opsets: dict[str, int], depth: int) -> None:
@@ -165,16 +167,24 @@ class _Walk:
                 raise refused("onnx-nodes", expected=f"up to {MAX_NODES}")
             self.operator(node, opsets)
             for attribute in node.attribute:
-                for tensor in (*((attribute.t,) if attribute.HasField("t") else ()), *attribute.tensors):
-                    self.weights.check(tensor)
+                for tensor in self.attribute(attribute, opsets, depth):
                     if node.op_type == "Constant" and len(node.output) == 1:
                         known[node.output[0]] = tensor
-                if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-                    raise refused("onnx-structure", expected="dense constants", got="sparse ones")
-                for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                    self.graph(inner, opsets, depth + 1)
             if node.op_type == "ConstantOfShape" and node.input and node.input[0] in known:
                 self.weights.check_filled(node, known[node.input[0]])
+
+    def attribute(
+        self, attribute: "onnx.AttributeProto", opsets: dict[str, int], depth: int
+    ) -> "tuple[onnx.TensorProto, ...]":
+        """Check what an attribute of a node holds, or what a function's holds by default; its tensors."""
+        tensors = (*((attribute.t,) if attribute.HasField("t") else ()), *attribute.tensors)
+        for tensor in tensors:
+            self.weights.check(tensor)
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            raise refused("onnx-structure", expected="dense constants", got="sparse ones")
+        for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            self.graph(inner, opsets, depth + 1)
+        return tensors
 
     def operator(self, node: "onnx.NodeProto", opsets: dict[str, int]) -> None:
         """Check that the engine brings the operator."""
@@ -209,7 +219,10 @@ def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:
 def _check_calls(model: "onnx.ModelProto") -> None:
     """Refuse functions that call themselves, directly or by others."""
     functions = {(each.domain, each.name): each for each in model.functions}
-    calls = {key: {call for call in _called(each.node) if call in functions} for key, each in functions.items()}
+    calls = {
+        key: {call for call in (*_called(each.node), *_called_by(each.attribute_proto)) if call in functions}
+        for key, each in functions.items()
+    }
     while calls:
         leaves = {key for key, called in calls.items() if not called}
         if not leaves:
@@ -220,6 +233,10 @@ def _check_calls(model: "onnx.ModelProto") -> None:
 def _called(nodes: "Iterable[onnx.NodeProto]") -> Iterator[tuple[str, str]]:
     for node in nodes:
         yield node.domain, node.op_type
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _called(inner.node)
+        yield from _called_by(node.attribute)
+
+
+def _called_by(attributes: "Iterable[onnx.AttributeProto]") -> Iterator[tuple[str, str]]:
+    for attribute in attributes:
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _called(inner.node)
