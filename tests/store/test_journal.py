@@ -400,6 +400,110 @@ def test_f61_a_torn_segment_gives_what_was_flushed(journal, folder, end):
         assert json.loads(table.schema.metadata[b"torn"]) in ([path.name], [])
 
 
+_FLIPPER = """
+import random, sys
+from pathlib import Path
+from brownfield.store import read_journal
+path, step = Path(sys.argv[1]), int(sys.argv[2])
+good = path.read_bytes()
+for at in range(0, len(good), step):
+    bad = bytearray(good)
+    bad[at] ^= 1 << random.Random(at).randrange(8)
+    path.write_bytes(bad)
+    print(at, flush=True)
+    table = read_journal(path.parent)
+    table.validate(full=True)
+    assert len(table.to_pylist()) <= 8
+    assert table.num_rows == 8 or table.schema.metadata[b"torn"] != b"[]", at
+print("whole")
+"""
+
+
+@pytest.mark.parametrize("step", [29, pytest.param(3, marks=pytest.mark.full)])
+def test_f61_a_flipped_bit_costs_at_most_its_segment(journal, folder, clock, step):
+    """F-61: whichever bit a disk gives back wrongly, what is read can be used, and what is missing is said.
+
+    In a process of its own: such a table ended the one that used it.
+    """
+    for number in range(3):
+        kept = journal()
+        for row in range(3 if number else 2):
+            kept.append(decision(row), {"infer": 5}, 1, {"store_id": ["a"]})
+            kept.flush()
+        kept.close()
+    path = next(iter(sorted(folder.iterdir())))
+    command = [sys.executable, "-c", _FLIPPER, str(path), str(step)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.split()[-1:]) == (0, ["whole"]), ended.stderr[-500:]
+
+
+@pytest.mark.parametrize("zeros", [4, 8, 4096])
+@pytest.mark.parametrize("where", ["begin", "between", "after the end"])
+def test_f61_zeros_in_place_of_what_was_written_are_a_tear(journal, folder, zeros, where):
+    """F-61: what a file system leaves after a loss of power is no end of a stream."""
+    kept = journal()
+    kept.append(decision(0), {}, 1)
+    kept.flush()
+    [path] = folder.iterdir()
+    if where == "after the end":
+        kept.close()
+        [path] = folder.iterdir()
+    with path.open("r+b") as file:
+        if where == "begin":
+            file.truncate(0)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\0" * zeros)
+    table = read_journal(folder)
+    assert table.num_rows == (where != "begin")
+    assert json.loads(table.schema.metadata[b"torn"]) == [path.name]
+
+
+def _write_segment(path, schema, rows):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def test_segments_of_an_older_version_are_read_and_named(journal, folder):
+    """What it did not keep is null; other integrations are read as ever."""
+    kept = journal()
+    kept.append(decision(0), {"infer": 5}, 1)
+    kept.close()
+    [path] = folder.iterdir()
+    row = read_journal(folder).to_pylist()[0]
+    older = pa.schema([each for each in segments._SCHEMA if each.name not in {"cause", "inputs"}])
+    name = path.name.replace("shop-", "flights-")
+    _write_segment(folder / name, older, [row | {"integration": "flights"}])
+    table = read_journal(folder)
+    assert sorted(table.to_pylist(), key=lambda each: each["integration"]) == [
+        row | {"integration": "flights", "cause": None, "inputs": None},
+        row,
+    ]
+    assert json.loads(table.schema.metadata[b"older"]) == [name]
+    assert json.loads(table.schema.metadata[b"torn"]) == []
+
+
+OTHER = {
+    "another field": segments._SCHEMA.append(pa.field("colour", pa.string())),
+    "another type": segments._SCHEMA.set(9, pa.field("rows", pa.int32())),
+    "a field twice": segments._SCHEMA.append(segments._SCHEMA.field("cause")),
+    "no time": segments._SCHEMA.remove(0),
+}
+
+
+@pytest.mark.parametrize("schema", OTHER.values(), ids=OTHER)
+def test_segments_of_another_form_are_left_out_and_named(journal, folder, schema):
+    """The other segments are read; it is not guessed what a newer version, or nobody, meant."""
+    kept = journal()
+    kept.append(decision(0), {"infer": 5}, 1)
+    kept.close()
+    [path] = folder.iterdir()
+    name = path.name.replace("shop-", "flights-")
+    _write_segment(folder / name, schema, [])
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{0:016x}"]
+    assert json.loads(table.schema.metadata[b"torn"]) == [name]
+
+
 @pytest.mark.inside
 def test_a_segment_that_is_closed_while_it_is_looked_for_is_read(journal, folder, monkeypatch):
     """Its name is found with the suffix of one that is written; when it is opened, it has its final one."""
