@@ -1,9 +1,11 @@
 """Lookups at request time: what is joined, how old it may be, what every answer says about it."""
 
 import asyncio
+import errno
 import hashlib
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -91,21 +93,27 @@ class Shop:
         self.client = make_client(self.served)
 
     def write(self, prices, state="PRIMARY", ahead_s=0.0):
-        """Write a table as the process that reads lookups does."""
+        """Write a table, and take it over."""
+        self.put(prices, state, ahead_s)
+        assert self.table.look()
+
+    def put(self, prices, state="PRIMARY", ahead_s=0.0):
+        """Write a table as the process that reads lookups does; its file."""
         rows = pa.table({"product_id": list(prices), "price": pa.array(prices.values(), pa.float64())})
         content = write_served_table(rows, ("product_id",), ["price"])
         digest = hashlib.sha256(content).hexdigest()
-        (self.folder / f"served-{digest[:16]}.table").write_bytes(content)
+        file = self.folder / f"served-{digest[:16]}.table"
+        file.write_bytes(content)
         now = self.clock.now_utc()
         status = ServedStatus(
             state=state,
             as_of_utc=now + timedelta(seconds=ahead_s),
-            file=f"served-{digest[:16]}.table",
+            file=file.name,
             sha256=digest,
             written_utc=now,
         )
         (self.folder / FILE).write_bytes(msgspec.json.encode(status))
-        assert self.table.look()
+        return file
 
     def ask(self, *products):
         """Ask for products; the parsed answer."""
@@ -265,3 +273,69 @@ def test_a_table_is_swapped_as_a_whole(shop):
     assert 'brownfield_lookup_requests_total{integration="till",source="products",state="SNAPSHOT"} 1' in text
     missing = 'brownfield_lookup_missing_total{integration="till",source="products",field="price",reason="no_match"} 1'
     assert missing in text
+
+
+def use_up(monkeypatch):
+    """No file descriptor is left to read tables with."""
+    opened = Path.open
+
+    def refused(path, mode="r", *args, **options):
+        if (path.suffix, mode) == (".table", "rb"):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+
+
+def test_f42_a_table_that_cannot_be_opened_once_is_not_lost(shop, monkeypatch, caplog):
+    """F-42: the table before is served on, its trouble is told of once, and the next look takes the new one over."""
+    till = shop()
+    till.write({1: 5.0})
+    with monkeypatch.context() as patched:
+        use_up(patched)
+        till.put({1: 6.0})
+        assert [till.table.look() for _ in range(3)] == [False] * 3
+    answer = till.ask(1)
+    assert (answer["predictions"], said(answer)["bf_state"]) == ([{"score": 5.0}], "PRIMARY")
+    assert [each.event for each in caplog.records if each.levelname == "ERROR"] == ["BF-LKP-TABLE-REFUSED"]
+    assert till.table.look()
+    assert till.ask(1)["predictions"] == [{"score": 6.0}]
+
+
+def test_f42_without_a_table_before_it_is_tried_again(shop, monkeypatch):
+    """F-42: with none to serve on, it is unavailable until the next look."""
+    till = shop()
+    with monkeypatch.context() as patched:
+        use_up(patched)
+        till.put({1: 5.0})
+        till.table.look()
+        assert said(till.ask(1))["bf_state"] == "REFUSE"
+    assert till.table.look()
+    assert till.ask(1)["predictions"] == [{"score": 5.0}]
+
+
+def test_f61_a_torn_table_leaves_the_one_before(shop):
+    """F-61: it is served on, becomes a copy when no other comes, and gives way to the very table once that is whole."""
+    till = shop()
+    till.write({1: 5.0})
+    whole = till.put({1: 6.0})
+    content = whole.read_bytes()
+    whole.write_bytes(content[:-1])
+    till.table.look()
+    assert till.ask(1)["predictions"] == [{"score": 5.0}]
+    till.clock.advance(181)
+    answer = till.ask(1)
+    assert (answer["predictions"], said(answer)["bf_state"]) == ([{"score": 5.0}], "SNAPSHOT")
+    till.write({1: 6.0})
+    assert till.ask(1)["predictions"] == [{"score": 6.0}]
+
+
+def test_f61_a_first_table_that_was_torn_is_taken_over_when_it_is_whole(shop):
+    """F-61: the next reading writes the same table again; it holds from then on."""
+    till = shop()
+    whole = till.put({1: 5.0})
+    whole.write_bytes(whole.read_bytes()[:-1])
+    till.table.look()
+    assert said(till.ask(1))["bf_state"] == "REFUSE"
+    till.write({1: 5.0})
+    assert till.ask(1)["predictions"] == [{"score": 5.0}]

@@ -74,14 +74,14 @@ class TableLookup:
         self._now_utc = (clock or SystemClock()).now_utc
         self._held: tuple[ServedStatus, ServedTable | None] | None = None
         self._seen: tuple[int, int] | None = None
+        self._trouble: tuple[str, str] | None = None
 
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:  # noqa: ARG002 (one signature)
         """Look keys up in the table that holds now (:class:`ServedLookup`)."""
         held = self._held
         status, table = (None, None) if held is None else held
         if status is None or table is None:
-            state = "REFUSE" if status is None or status.file else status.state  # there is none, or it cannot be opened
-            return Found(state, None, {}, ["unavailable"] * rows)
+            return Found("REFUSE" if status is None else status.state, None, {}, ["unavailable"] * rows)
         found = table.find(keys, rows)
         values = {name: table.take(name, found) for name in table.names}
         reasons = ["" if at >= 0 else "no_match" for at in found.tolist()]
@@ -93,7 +93,11 @@ class TableLookup:
         return "SNAPSHOT" if late and status.state in {"PRIMARY", "REPLICA"} else status.state
 
     def look(self) -> bool:
-        """Take over what was written since; whether there was anything."""
+        """Take over what was written since; whether there was anything.
+
+        A table that cannot be used leaves the one before, which ages. It is tried again at the next look where it could
+        not be opened, else when its status is written anew.
+        """
         try:
             found = (self._folder / FILE).stat()
         except OSError:
@@ -104,37 +108,33 @@ class TableLookup:
         status = read_status(self._folder)
         if status is None:
             return False
-        self._seen = seen
-        held = self._held
-        if held is not None and status.file and status.sha256 == held[0].sha256:
-            self._held = (status, held[1])
-            return True
-        self._held = (status, self._mapped(status))
+        table = None if self._held is None or status.sha256 != self._held[0].sha256 else self._held[1]
+        if status.file and table is None:
+            try:
+                table = self._mapped(status)
+            except (OSError, ValueError, FormatError, DecryptionFailed) as error:
+                self._refuse(status, type(error).__name__)
+                self._seen = self._seen if isinstance(error, OSError) else seen
+                return False
+        self._held, self._seen, self._trouble = (status, table), seen, None
         return True
 
-    def _mapped(self, status: ServedStatus) -> ServedTable | None:
+    def _mapped(self, status: ServedStatus) -> ServedTable:
         """Map a table into memory; an encrypted one is decrypted into it, once."""
-        if not status.file:
-            return None
-        try:
-            with (self._folder / Path(status.file).name).open("rb") as file:
-                content: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            whole = hashlib.sha256(content).hexdigest() == status.sha256
-            if whole and status.key_id:
-                content = decrypt(content[:], self._keys, self._context)
-            table = ServedTable(content) if whole else None
-        except (OSError, ValueError, FormatError, DecryptionFailed) as error:
+        with (self._folder / Path(status.file).name).open("rb") as file:
+            content: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hashlib.sha256(content).hexdigest() != status.sha256:
+            raise FormatError(expected="the table that its status names", got="other bytes")
+        return ServedTable(decrypt(content[:], self._keys, self._context) if status.key_id else content)
+
+    def _refuse(self, status: ServedStatus, reason: str) -> None:
+        """Say that a table is not used, once for each trouble."""
+        if self._trouble != (status.sha256, reason):
+            self._trouble = (status.sha256, reason)
             _log.error(
-                "the table of a lookup cannot be used",
-                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name, "reason": type(error).__name__},
+                "the table of a lookup cannot be used; the one before is served on",
+                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name, "reason": reason},
             )
-            return None
-        if table is None:
-            _log.error(
-                "the table of a lookup is not the one that its status names",
-                extra={"event": "BF-LKP-TABLE-REFUSED", "source": self.name},
-            )
-        return table
 
 
 class Lookups:
