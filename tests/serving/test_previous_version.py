@@ -49,6 +49,37 @@ def test_f04_when_the_model_cannot_answer_the_version_before_does(client, served
     assert decision["reason"] == "FALLBACK"
 
 
+@pytest.mark.parametrize("fault", ["none", "gone", "breaker"])
+def test_f74_a_chain_of_the_version_before_alone_is_ready_when_that_is(client, served, previous, fault):
+    """F-74: without a model the gateway is ready while that version can answer; looking is no trial of its breaker."""
+    served.champion, served.fallbacks = None, served.fallbacks[:1]
+    place = served.fallbacks[0]
+
+    def said():
+        ready = asyncio.run(client.ask("GET", "/v2/health/ready")).status
+        page = asyncio.run(client.ask("GET", "/docs")).body.decode()
+        return ready, "The fallback answers (previous_version)." in page, "Nothing can answer just now." in page
+
+    assert said() == (200, True, False)
+    if fault == "none":
+        place.version = None
+    elif fault == "gone":
+        previous.alive = False
+    else:
+        place.version.breaker._open(0, 1)
+    assert said() == (503, False, True)
+    if fault == "breaker":
+        assert place.version.breaker.allows(2)
+
+
+def test_a_page_names_the_fallbacks_that_can_answer(client, served, pool, previous):
+    """The one before that is gone is left out; with the constant behind it the gateway is ready all the same."""
+    pool.alive = previous.alive = False
+    page = asyncio.run(client.ask("GET", "/docs")).body.decode()
+    assert "The fallback answers (constant)." in page
+    assert asyncio.run(client.ask("GET", "/v2/health/ready")).status == 200
+
+
 def test_while_the_model_answers_the_version_before_is_not_asked(client, previous):
     """It costs memory, and no time."""
     assert ask(client)["decision"]["source"] == "model"

@@ -15,6 +15,11 @@ class Fallback(Protocol):
         """Name under which it stands in ``decision.source``."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer just now; looking changes nothing."""
+        ...
+
     def answer(self, columns: Columns, rows: int) -> Columns | None:
         """Answer ``rows`` records.
 

@@ -37,6 +37,7 @@ class Constant:
     """
 
     source = "constant"
+    ready = True
 
     def __init__(self, record: "Record", response: "Schema") -> None:
         try:

@@ -26,6 +26,12 @@ class PreviousVersion:
     def __init__(self) -> None:
         self.version: Any = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether its version could answer: there is one, its workers are up and its breaker is closed."""
+        version = self.version
+        return version is not None and bool(version.pool.ready) and bool(version.breaker.closed)
+
     def answer(self, columns: "Columns", rows: int) -> "Columns | None":  # noqa: ARG002 (it must be waited for)
         """Pass on to the next in the chain."""
         return None

@@ -42,6 +42,7 @@ class Table:
     """
 
     source = "table"
+    ready = True
 
     def __init__(self, keys: tuple[str, ...], answers: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> None:
         self._keys = keys

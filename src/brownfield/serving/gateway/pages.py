@@ -81,8 +81,9 @@ def _described(served: "Served", address: str) -> dict[str, Any]:
 def _state(served: "Served") -> str:
     if served.model_ready and served.champion is not None:
         return f"Model version {served.champion.name} answers."
-    if served.fallbacks:
-        return f"The fallback answers ({', '.join(each.source for each in served.fallbacks)})."
+    answering = [each.source for each in served.fallbacks if each.ready]
+    if answering:
+        return f"The fallback answers ({', '.join(answering)})."
     return "Nothing can answer just now."
 
 

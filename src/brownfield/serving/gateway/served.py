@@ -261,7 +261,7 @@ class Served:
     @property
     def ready(self) -> bool:
         """Whether a caller gets an answer now, from the model or from the fallback chain."""
-        return bool(self.fallbacks) or self.model_ready
+        return self.model_ready or any(fallback.ready for fallback in self.fallbacks)
 
 
 class Snapshot:
