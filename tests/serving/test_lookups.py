@@ -18,7 +18,7 @@ from brownfield.data.served_status import FILE, ServedStatus
 from brownfield.data.served_table import write_served_table
 from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Served, Version
-from brownfield.serving.gateway.enrich import Enrichment, Joined, Take
+from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
 from brownfield.serving.lookups import TableLookup
 from brownfield.serving.workers.inline import InlinePool
 from brownfield.testing import FakeClock
@@ -88,7 +88,7 @@ class Shop:
             deadline_ms=10_000,
             champion=Version("1", PriceFeatures(), InlinePool(lambda tensors: {"y": tensors["x"]})),
             fallbacks=(Constant({"score": 0.5}, rules.schema("response")),),
-            enrichment=Enrichment([joined], self.clock.now_utc),
+            enrichment=Enrichment([joined], self.clock),
         )
         self.client = make_client(self.served)
 
@@ -339,3 +339,28 @@ def test_f61_a_first_table_that_was_torn_is_taken_over_when_it_is_whole(shop):
     assert said(till.ask(1))["bf_state"] == "REFUSE"
     till.write({1: 5.0})
     assert till.ask(1)["predictions"] == [{"score": 5.0}]
+
+
+class SlowLookup:
+    """A lookup that takes nine tenths of the time that it is told."""
+
+    def __init__(self, name, clock):
+        self.name, self.clock, self.told = name, clock, []
+
+    async def find(self, _keys, rows, timeout_s):
+        """Say that it is unavailable, after a while."""
+        self.told.append(timeout_s)
+        self.clock.advance(max(timeout_s * 0.9, 0.0))
+        return Found("PRIMARY", None, {}, ["unavailable"] * rows)
+
+
+def test_f44_lookups_in_a_row_share_the_time_that_a_request_has(shop):
+    """F-44: each is told what those before it left, so that all together end before the deadline."""
+    till = shop()
+    slow = [SlowLookup(name, till.clock) for name in ("one", "two", "three")]
+    enrichment = Enrichment([Joined(each, ("product_id",), (), {}) for each in slow], till.clock)
+    checked = till.served.request.rows.check([{"product_id": 1}])
+    begun_ns = till.clock.monotonic_ns()
+    asyncio.run(enrichment.apply(checked, 0.3))
+    assert [each.told for each in slow] == [[pytest.approx(0.3)], [pytest.approx(0.03)], [pytest.approx(0.003)]]
+    assert till.clock.monotonic_ns() - begun_ns < 300_000_000

@@ -165,7 +165,7 @@ class Lookups:
             return None
         joins = [self._join(spec, each) for each in spec.enrich]
         self._look()
-        return Enrichment(joins, self._clock.now_utc)
+        return Enrichment(joins, self._clock)
 
     async def look(self) -> None:
         """Take over what was written since."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from brownfield.errors import Unavailable
 
 if TYPE_CHECKING:
+    from brownfield.clock import Clock
     from brownfield.contract import Checked, Field
     from brownfield.types import Columns
 
@@ -103,7 +104,7 @@ class ServedLookup(Protocol):
     name: str
 
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
-        """Look the keys of a request up; never raises for a source that is gone."""
+        """Look the keys of a request up; never raises for a source that is gone, and waits for none without time."""
         ...
 
 
@@ -130,13 +131,14 @@ class Enrichment:
     ----------
     joins
         In declared order.
-    now_utc
-        The wall clock: ages are judged when the request is answered.
+    clock
+        Its wall clock judges ages when the request is answered, its other one says what is left of a deadline.
     """
 
-    def __init__(self, joins: Sequence[Joined], now_utc: Any) -> None:
+    def __init__(self, joins: Sequence[Joined], clock: "Clock") -> None:
         self.joins = tuple(joins)
-        self._now_utc = now_utc
+        self._now_utc = clock.now_utc
+        self._now_ns = clock.monotonic_ns
         self.states: dict[tuple[str, str], int] = {}
         self.missing: dict[tuple[str, str, str], int] = {}
 
@@ -148,7 +150,7 @@ class Enrichment:
         checked
             The request.
         timeout_s
-            What is left of its deadline.
+            What is left of its deadline; each lookup is told what those before it left of that.
 
         Returns
         -------
@@ -162,8 +164,10 @@ class Enrichment:
         """
         columns, notes = dict(checked.columns), []
         refused = ""
+        until_ns = self._now_ns() + round(timeout_s * 1e9)
         for join in self.joins:
-            found = await join.lookup.find({name: columns[name] for name in join.keys}, checked.rows, timeout_s)
+            left_s = (until_ns - self._now_ns()) / 1e9
+            found = await join.lookup.find({name: columns[name] for name in join.keys}, checked.rows, left_s)
             note, lacking = self._take(join, found, columns, checked.rows)
             notes.append(note)
             refused = refused or lacking
