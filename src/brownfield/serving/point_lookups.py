@@ -1,15 +1,18 @@
 """A lookup that requests ask by key, over HTTP or SOAP: with a deadline, a memory, and the way out of its chain.
 
-A request never waits for a service longer than the place's deadline and its own; while the service is out of use,
-nothing is asked, and one probe at a time looks whether it is back.
+A request never waits for a service longer than the place's deadline and its own; what was not asked by then is not
+asked any more. While the service is out of use, nothing is asked, and one probe at a time looks whether it is back.
 """
 
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -22,6 +25,8 @@ from brownfield.integration import HttpConnection
 from brownfield.serving.gateway.enrich import Found
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from brownfield.integration import ConnectionSpec, EnrichSpec, IntegrationSpec
     from brownfield.types import Columns
 
@@ -100,6 +105,8 @@ class PointLookup:
         self._failover = Failover(states, Policy(**msgspec.structs.asdict(source.failover)))
         self._standing = Standing()
         self._probing: asyncio.Task[None] | None = None
+        self._fair_s = integration.fallback.deadline_ms / 1_000
+        self._begun_s: dict[int, float] = {}
         self._threads = ThreadPoolExecutor(asking, thread_name_prefix=f"lookup-{self.name}")
 
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
@@ -110,7 +117,7 @@ class PointLookup:
         missing = [
             key for key in dict.fromkeys(wanted) if None not in key and not self._knows(key, now_utc, self._keep)
         ]
-        if missing and self._standing.place < len(self._places):
+        if missing and timeout_s > 0 and self._standing.place < len(self._places):
             await self._ask_all(missing[:_MOST_ASKED], timeout_s)
         columns: dict[str, list[Any]] = {name: [] for name in self._take}
         moments: list[datetime | None] = []
@@ -138,28 +145,55 @@ class PointLookup:
         return known if known is not None and timedelta() <= now_utc - known.asked_utc <= longest else None
 
     async def _ask_all(self, keys: "list[tuple[Any, ...]]", timeout_s: float) -> None:
-        """Ask for keys at one time, each before the deadline of the place and of the request."""
-        number = self._standing.place
-        endpoint, deadline_s = self._places[number]
-        left_s = min(deadline_s, max(timeout_s, 0.001))
-        loop = asyncio.get_running_loop()
-        asked = [loop.run_in_executor(self._threads, self._ask, endpoint, key, left_s) for key in keys]
-        done, late = await asyncio.wait(asked, timeout=left_s)
-        for each in late:
-            each.add_done_callback(_passed_over)
-        failed = [str(each.exception()) for each in done if each.exception()] + ["it is late"] * len(late)
-        if failed and number == self._standing.place:
-            self._move(self._failover.failed(self._standing, self._now_s()), failed[0])
+        """Ask for keys at one time, each before the deadline of the place and of the request.
 
-    def _ask(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> None:
-        """Ask for one key, in a thread of its own, and remember the answer."""
-        asked_utc = self._clock.now_utc()
+        What has not begun by then is not asked. What has begun is given the time that a request has which comes for it
+        alone, and is judged then: a place is to blame neither for the keys before, nor for who has little time.
+        """
+        number = self._standing.place
+        deadline_s = self._places[number][1]
+        ask_s = min(deadline_s, max(timeout_s, self._fair_s))
+        asked: list[Future[None]] = []
+        with suppress(RuntimeError):  # it is closed, and nothing is asked any more
+            asked.extend(self._threads.submit(self._ask, number, key, ask_s) for key in keys)
+        ended = asyncio.gather(*map(asyncio.wrap_future, asked), return_exceptions=True)
+        ended.add_done_callback(partial(self._judge, number))
         try:
-            values = self._answer(endpoint, key, timeout_s)
+            await asyncio.wait([ended], timeout=min(deadline_s, timeout_s))
+        finally:
+            for each in asked:
+                each.cancel()
+        if not ended.done() and self._hangs(ask_s):
+            self._failed(number, "it is late")
+
+    def _judge(self, number: int, ended: "asyncio.Future[list[BaseException | None]]") -> None:
+        """Count a failure when a place failed for a request; keys that it was not asked for say nothing."""
+        failures = [each for each in ended.result() if isinstance(each, Exception)]
+        if failures:
+            self._failed(number, str(failures[0]))
+
+    def _hangs(self, ask_s: float) -> bool:
+        """Whether an ask takes far longer than it may: so does a name that nobody resolves."""
+        return self._now_s() - min([*self._begun_s.values()], default=self._now_s()) > 2 * ask_s
+
+    def _failed(self, number: int, reason: str) -> None:
+        if number == self._standing.place:
+            self._move(self._failover.failed(self._standing, self._now_s()), reason)
+
+    def _ask(self, number: int, key: tuple[Any, ...], timeout_s: float) -> None:
+        """Ask for one key, in a thread of its own, and remember the answer; not what others have asked meanwhile."""
+        asked_utc = self._clock.now_utc()
+        if number != self._standing.place or self._knows(key, asked_utc, self._keep):
+            return
+        self._begun_s[threading.get_ident()] = self._now_s()
+        try:
+            values = self._answer(self._places[number][0], key, timeout_s)
         except BrownfieldError:
             raise
         except Exception as error:
             raise SourceUnavailable(f"it cannot be asked ({type(error).__name__})", where=self._where) from error
+        finally:
+            del self._begun_s[threading.get_ident()]
         if len(self._known) >= _MOST_KEYS:
             for old in list(self._known)[: _MOST_KEYS // 10]:
                 self._known.pop(old, None)
@@ -209,9 +243,3 @@ class PointLookup:
             self._move(self._failover.probed(self._standing, answered, self._now_s()), "it answers again")
             spacing_s = max(policy.cool_down_s / policy.good_probes, 0.05)
             await asyncio.sleep(spacing_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-
-
-def _passed_over(late: "asyncio.Future[None]") -> None:
-    """Take note of what came too late, so that nobody reports it as forgotten."""
-    if not late.cancelled():
-        late.exception()

@@ -1,0 +1,177 @@
+"""Lookups that requests ask by key: who is asked how often, and what a service is to blame for."""
+
+import asyncio
+import threading
+
+import pytest
+
+from brownfield.integration import load_workspace
+from brownfield.serving.point_lookups import PointLookup
+from brownfield.testing import FakeClock
+from harness.http_service import Answer, service  # noqa: F401 (a fixture)
+
+CONTRACT = """
+apiVersion: v3.2.0
+kind: DataContract
+id: till
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    properties: [{name: product_id, logicalType: integer, required: true}]
+  - name: response
+    logicalType: object
+    properties: [{name: score, logicalType: number, required: true}]
+  - name: products
+    logicalType: object
+    properties:
+      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
+      - {name: price, logicalType: number}
+"""
+INTEGRATION = """
+integration: till
+contract: contract.odcs.yaml
+sources:
+  products:
+    lookup: product_id
+    failover: {failures: 3, window_s: 30, good_probes: 1, cool_down_s: 30}
+    chain:
+      - {connection: crm, endpoint: {path: '/p/{product_id}'}, format: json, deadline_ms: 20000}
+      - {constant: {price: 7}}
+enrich: [{source: products, on: product_id, take: [price], refresh_s: 60}]
+fallback: {deadline_ms: 20000, chain: [{constant: {score: 0.5}}]}
+"""
+CONNECTION = """
+workspace: till
+connections:
+  crm:
+    kind: http
+    base_url: {env: CRM_URL}
+    network: this_machine
+    tls: {mode: 'off'}
+    budget: {max_connections: 1, requests_per_s: 100000}
+"""
+SOON_S = 0.1
+LONG_S = 20.0
+
+
+class Crm:
+    """A service with one connection, the lookup that asks it, and a moved clock; it answers while its gate is open."""
+
+    def __init__(self, folder, running):
+        home = folder / "integrations/till"
+        home.mkdir(parents=True)
+        (folder / "brownfield.yaml").write_text(CONNECTION)
+        (home / "contract.odcs.yaml").write_text(CONTRACT)
+        (home / "integration.yaml").write_text(INTEGRATION)
+        self.service, self.clock, self.gate = running, FakeClock(), threading.Event()
+        self.status = 200
+        self.gate.set()
+        running.answer = self.answer
+        self.spec = load_workspace(folder)
+        self.lookup = self.another()
+
+    def another(self):
+        """Another lookup of the same service."""
+        till = self.spec.integrations["till"]
+        return PointLookup(till, till.enrich[0], self.spec.connections, 60.0, 60.0, self.clock)
+
+    def answer(self, _method, path, *_):
+        """Its price is ten times the product."""
+        self.gate.wait(LONG_S)
+        product = int(path.rpartition("/")[2])
+        return Answer(b'{"product_id": %d, "price": %d}' % (product, product * 10), self.status)
+
+    async def ask(self, *products, within_s=LONG_S):
+        """The state, prices and reasons."""
+        found = await self.lookup.find({"product_id": list(products)}, len(products), within_s)
+        return found.state, found.values["price"], list(found.reasons)
+
+    @property
+    def asked(self):
+        """The products that it was asked for."""
+        return [int(path.rpartition("/")[2]) for _, path, _, _ in self.service.asked]
+
+
+@pytest.fixture
+def crm(tmp_path, service, monkeypatch):  # noqa: F811
+    """The service and its lookup; the gate is open at the end, so that no thread waits on."""
+    monkeypatch.setenv("CRM_URL", service.url)
+    made = Crm(tmp_path, service)
+    yield made
+    made.gate.set()
+    made.lookup.close()
+
+
+def test_f82_many_keys_do_not_take_a_service_away_from_others(crm):
+    """F-82: keys that were not asked for in time are missing, and the service is not blamed for them."""
+
+    async def main():
+        for number in range(4):
+            crm.gate.clear()
+            state, _, reasons = await crm.ask(*range(10 * number, 10 * number + 10), within_s=SOON_S)
+            assert (state, set(reasons)) == ("PRIMARY", {"unavailable"})
+            crm.gate.set()
+            assert await crm.ask(100 + number) == ("PRIMARY", [1000.0 + 10 * number], [""])
+
+    asyncio.run(main())
+
+
+def test_f44_what_nobody_waits_for_is_not_asked(crm):
+    """F-44: of a hundred keys in requests that were answered without it, a slow service sees the one that had begun."""
+
+    async def main():
+        crm.gate.clear()
+        await asyncio.gather(*(crm.ask(*range(10 * n, 10 * n + 10), within_s=SOON_S) for n in range(10)))
+        crm.gate.set()
+        await crm.ask(1000)
+
+    asyncio.run(main())
+    assert crm.asked == [0, 1000]
+
+
+def test_f44_what_had_begun_is_remembered_and_judged_by_its_own_time(crm):
+    """F-44: who has little time blames nobody, and what it asked for is there for the next."""
+
+    async def main():
+        for product in range(4):
+            crm.gate.clear()
+            assert await crm.ask(product, within_s=SOON_S) == ("PRIMARY", [None], ["unavailable"])
+            crm.gate.set()
+            await crm.ask(product)
+
+    asyncio.run(main())
+    assert crm.asked == [0, 1, 2, 3]
+
+
+def test_f81_a_key_that_many_wait_for_is_asked_once(crm):
+    """F-81: when an answer has grown too old, all who come for it share the next."""
+
+    async def main():
+        return await asyncio.gather(*(crm.ask(5) for _ in range(20)))
+
+    assert set(map(str, asyncio.run(main()))) == {str(("PRIMARY", [50.0], [""]))}
+    assert crm.asked == [5]
+
+
+def test_a_request_without_time_asks_nobody(crm):
+    """It finds what is remembered."""
+
+    async def main():
+        await crm.ask(1)
+        return await crm.ask(1, 2, within_s=0.0)
+
+    assert asyncio.run(main()) == ("PRIMARY", [10.0, None], ["", "unavailable"])
+    assert crm.asked == [1]
+
+
+def test_f44_a_service_that_fails_is_soon_not_asked(crm):
+    """F-44: three requests that it fails are enough, whoever had asked."""
+
+    async def main():
+        crm.status = 500
+        return [(await crm.ask(product))[0] for product in range(5)]
+
+    assert asyncio.run(main()) == ["PRIMARY", "PRIMARY", "FALLBACK", "FALLBACK", "FALLBACK"]
+    assert crm.asked == [0, 1, 2]
