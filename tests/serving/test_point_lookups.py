@@ -1,6 +1,7 @@
 """Lookups that requests ask by key: who is asked how often, and what a service is to blame for."""
 
 import asyncio
+import socket
 import threading
 
 import pytest
@@ -175,3 +176,77 @@ def test_f44_a_service_that_fails_is_soon_not_asked(crm):
 
     assert asyncio.run(main()) == ["PRIMARY", "PRIMARY", "FALLBACK", "FALLBACK", "FALLBACK"]
     assert crm.asked == [0, 1, 2]
+
+
+def test_f44_a_name_that_nobody_resolves_counts_as_late(crm, monkeypatch):
+    """F-44: an ask that no deadline reaches keeps the others from beginning; the lookup goes on to its last resort."""
+    held = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: held.wait(LONG_S) or [])
+
+    async def main():
+        states = [(await crm.ask(0, within_s=SOON_S))[0]]
+        crm.clock.advance(2 * LONG_S + 1)
+        return states + [(await crm.ask(product, within_s=SOON_S))[0] for product in range(1, 5)]
+
+    try:
+        assert asyncio.run(main()) == ["PRIMARY", "PRIMARY", "PRIMARY", "FALLBACK", "FALLBACK"]
+    finally:
+        held.set()
+
+
+def test_f72_a_lookup_that_a_reload_ends_still_answers(crm):
+    """F-72: a request that waits for one that is closed gets what is known, at once, and so does one that comes then."""
+
+    async def main():
+        crm.gate.clear()
+        waits = asyncio.ensure_future(crm.ask(1, 2))
+        while not crm.service.asked:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(crm.lookup.close)
+        crm.gate.set()
+        return await asyncio.wait_for(waits, LONG_S), await crm.ask(3)
+
+    (_, prices, reasons), after = asyncio.run(main())
+    assert (prices, reasons) == ([10.0, None], ["", "unavailable"])
+    assert after == ("PRIMARY", [None], ["unavailable"])
+
+
+def test_f72_a_lookup_that_probes_is_ended_from_another_thread(crm):
+    """F-72: a reload ends its probes at once, and they do not begin again."""
+
+    async def main():
+        crm.status = 500
+        for product in range(3):
+            await crm.ask(product)
+        crm.service.refusing = True
+        crm.clock.advance(31)
+        await crm.ask(3)
+        probes = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(probes) == 1
+        await asyncio.sleep(SOON_S)
+        await asyncio.to_thread(crm.lookup.close)
+        await asyncio.wait(probes, timeout=LONG_S)
+        await crm.ask(4)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(main(), debug=True) == set()
+
+
+def test_f42_a_service_that_failed_with_answers_is_come_back_to(crm):
+    """F-42: connections that were kept open while it failed do not keep the probes out."""
+
+    async def main():
+        crm.status = 500
+        for product in range(3):
+            await crm.ask(product)
+        crm.status = 200
+        crm.clock.advance(31)
+        for _ in range(200):
+            state, _, _ = await crm.ask(4)
+            if state == "PRIMARY":
+                return await crm.ask(5)
+            await asyncio.sleep(0.05)
+            crm.clock.advance(31)
+        return state
+
+    assert asyncio.run(main()) == ("PRIMARY", [50.0], [""])

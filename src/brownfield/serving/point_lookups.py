@@ -107,6 +107,7 @@ class PointLookup:
         self._probing: asyncio.Task[None] | None = None
         self._fair_s = integration.fallback.deadline_ms / 1_000
         self._begun_s: dict[int, float] = {}
+        self._closed = False
         self._threads = ThreadPoolExecutor(asking, thread_name_prefix=f"lookup-{self.name}")
 
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
@@ -132,9 +133,11 @@ class PointLookup:
         return Found(str(self._failover.state(self._standing)), moments, columns, reasons)
 
     def close(self) -> None:
-        """End what is kept open."""
+        """End what is kept open; from any thread."""
+        self._closed = True
         if self._probing is not None:
-            self._probing.cancel()
+            with suppress(RuntimeError):  # the loop of its requests has ended, and the probes with it
+                self._probing.get_loop().call_soon_threadsafe(self._probing.cancel)
         self._threads.shutdown(wait=False, cancel_futures=True)
         for endpoint, _ in self._places:
             endpoint.client.close()
@@ -224,7 +227,7 @@ class PointLookup:
 
     def _look_for_better(self) -> None:
         """Begin to probe the better places when it is time, one at a time."""
-        if self._probing is not None and not self._probing.done():
+        if self._closed or (self._probing is not None and not self._probing.done()):
             return
         if self._failover.may_return(self._standing, self._now_s()):
             self._probing = asyncio.get_running_loop().create_task(self._probe())
@@ -235,7 +238,7 @@ class PointLookup:
             answered = None
             for number, (endpoint, deadline_s) in enumerate(self._places[: self._standing.place]):
                 try:
-                    await asyncio.to_thread(endpoint.client.reach, deadline_s)
+                    await asyncio.to_thread(_reach, endpoint, deadline_s)
                 except Exception:  # noqa: BLE001, S112 (any failure means: not yet)
                     continue
                 answered = number
@@ -243,3 +246,9 @@ class PointLookup:
             self._move(self._failover.probed(self._standing, answered, self._now_s()), "it answers again")
             spacing_s = max(policy.cool_down_s / policy.good_probes, 0.05)
             await asyncio.sleep(spacing_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+
+
+def _reach(endpoint: Endpoint, timeout_s: float) -> None:
+    """Look whether a place can be reached; what was kept open to it must not use up the connections for that."""
+    endpoint.client.close()
+    endpoint.client.reach(timeout_s)
