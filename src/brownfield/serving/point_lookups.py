@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +27,9 @@ from brownfield.serving.gateway.enrich import Found
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from pathlib import Path
 
+    from brownfield.data.sources import HttpClient
     from brownfield.integration import ConnectionSpec, EnrichSpec, IntegrationSpec
     from brownfield.types import Columns
 
@@ -38,6 +41,10 @@ _MOST_KEYS = 10_000
 """Answers that are remembered."""
 _MOST_ASKED = 64
 """Keys of one request that are asked for; the others are missing."""
+_IDLE_S = 15.0
+"""Time for which connections are kept that nobody uses: runs and other gateways have the same budget."""
+_RENEW_S = 60.0
+"""Time after which connections are made anew."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -46,6 +53,66 @@ class _Known(NamedTuple):
 
     values: Mapping[str, Any] | None
     asked_utc: datetime
+
+
+class _Service:
+    """One service as this process asks it: one set of connections and threads for every lookup that does.
+
+    A lookup that was declared anew takes over from the one before, whose connections would keep it out.
+    """
+
+    def __init__(self, client: "HttpClient", options: HttpConnection) -> None:
+        self.client = client
+        self.client.keep_open = True
+        self.options = options
+        self.threads = ThreadPoolExecutor(options.budget.max_connections, thread_name_prefix=f"lookup-{client.name}")
+        self.begun_s: dict[int, float] = {}
+        self.users = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._renew_at_s = 0.0
+
+    def close(self) -> None:
+        """End what is kept open, with the last who uses it."""
+        with _sharing:
+            self.users -= 1
+            if self.users:
+                return
+        self.client.keep_open = False
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.client.close()
+
+    def rest(self) -> None:
+        """Give connections back that nobody uses, and now and then all: where a service is may have changed."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        if self._rest is not None:
+            self._rest.cancel()
+        self._rest = loop.call_later(_IDLE_S, self.client.close)
+        self._renew_at_s = self._renew_at_s or now_s + _RENEW_S
+        if now_s >= self._renew_at_s:
+            self._renew_at_s = now_s + _RENEW_S
+            self.client.close()
+
+    def reach(self, timeout_s: float) -> None:
+        """Look whether it can be reached; what was kept open must not use up the connections for that."""
+        self.client.close()
+        self.client.reach(timeout_s)
+
+
+_services: dict[tuple["Path", str], _Service] = {}
+_sharing = threading.Lock()
+
+
+def _shared(client: "HttpClient", options: HttpConnection, folder: "Path") -> _Service:
+    """Give the service that is asked already under this declaration, else one of this client; each use is closed."""
+    with _sharing:
+        service = _services.get((folder, client.name))
+        if service is None or not service.users or service.options != options:
+            service = _services[folder, client.name] = _Service(client, options)
+        elif service.options is not options:
+            service.client.close()  # after a reload it may be elsewhere
+        service.users += 1
+        return service
 
 
 class PointLookup:
@@ -86,8 +153,7 @@ class PointLookup:
         self._old = timedelta(seconds=old_s)
         self._clock = clock or SystemClock()
         self._known: dict[tuple[Any, ...], _Known] = {}
-        self._places: list[tuple[Endpoint, float]] = []
-        asking = 1
+        self._places: list[tuple[Endpoint, float, _Service]] = []
         for place in source.chain:
             if place.endpoint is None:
                 continue
@@ -96,9 +162,9 @@ class PointLookup:
             form = open_format(place.format or "", place.options)
             folder = integration.folder.parents[1]
             endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
-            endpoint.client.keep_open = True
-            self._places.append((endpoint, (place.deadline_ms or options.budget.timeout_ms) / 1_000))
-            asking = max(asking, options.budget.max_connections)
+            service = _shared(endpoint.client, options, folder)
+            deadline_s = (place.deadline_ms or options.budget.timeout_ms) / 1_000
+            self._places.append((replace(endpoint, client=service.client), deadline_s, service))
         states = [State.REPLICA if index else State.PRIMARY for index in range(len(self._places))]
         if source.chain[-1].is_last_resort:
             states.append(State.FALLBACK)
@@ -106,9 +172,7 @@ class PointLookup:
         self._standing = Standing()
         self._probing: asyncio.Task[None] | None = None
         self._fair_s = integration.fallback.deadline_ms / 1_000
-        self._begun_s: dict[int, float] = {}
         self._closed = False
-        self._threads = ThreadPoolExecutor(asking, thread_name_prefix=f"lookup-{self.name}")
 
     async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
         """Look keys up: remembered answers first, then the service (:class:`ServedLookup`)."""
@@ -138,9 +202,8 @@ class PointLookup:
         if self._probing is not None:
             with suppress(RuntimeError):  # the loop of its requests has ended, and the probes with it
                 self._probing.get_loop().call_soon_threadsafe(self._probing.cancel)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for endpoint, _ in self._places:
-            endpoint.client.close()
+        for *_, service in self._places:
+            service.close()
 
     def _knows(self, key: tuple[Any, ...], now_utc: datetime, longest: timedelta) -> _Known | None:
         """Give what was answered for a key, unless it is too old, or of a time that has not come."""
@@ -154,11 +217,11 @@ class PointLookup:
         alone, and is judged then: a place is to blame neither for the keys before, nor for who has little time.
         """
         number = self._standing.place
-        deadline_s = self._places[number][1]
+        _, deadline_s, service = self._places[number]
         ask_s = min(deadline_s, max(timeout_s, self._fair_s))
         asked: list[Future[None]] = []
         with suppress(RuntimeError):  # it is closed, and nothing is asked any more
-            asked.extend(self._threads.submit(self._ask, number, key, ask_s) for key in keys)
+            asked.extend(service.threads.submit(self._ask, number, key, ask_s) for key in keys)
         ended = asyncio.gather(*map(asyncio.wrap_future, asked), return_exceptions=True)
         ended.add_done_callback(partial(self._judge, number))
         try:
@@ -166,7 +229,8 @@ class PointLookup:
         finally:
             for each in asked:
                 each.cancel()
-        if not ended.done() and self._hangs(ask_s):
+        service.rest()
+        if not ended.done() and self._hangs(service, ask_s):
             self._failed(number, "it is late")
 
     def _judge(self, number: int, ended: "asyncio.Future[list[BaseException | None]]") -> None:
@@ -175,9 +239,9 @@ class PointLookup:
         if failures:
             self._failed(number, str(failures[0]))
 
-    def _hangs(self, ask_s: float) -> bool:
+    def _hangs(self, service: _Service, ask_s: float) -> bool:
         """Whether an ask takes far longer than it may: so does a name that nobody resolves."""
-        return self._now_s() - min([*self._begun_s.values()], default=self._now_s()) > 2 * ask_s
+        return self._now_s() - min([*service.begun_s.values()], default=self._now_s()) > 2 * ask_s
 
     def _failed(self, number: int, reason: str) -> None:
         if number == self._standing.place:
@@ -188,15 +252,16 @@ class PointLookup:
         asked_utc = self._clock.now_utc()
         if number != self._standing.place or self._knows(key, asked_utc, self._keep):
             return
-        self._begun_s[threading.get_ident()] = self._now_s()
+        endpoint, _, service = self._places[number]
+        service.begun_s[threading.get_ident()] = self._now_s()
         try:
-            values = self._answer(self._places[number][0], key, timeout_s)
+            values = self._answer(endpoint, key, timeout_s)
         except BrownfieldError:
             raise
         except Exception as error:
             raise SourceUnavailable(f"it cannot be asked ({type(error).__name__})", where=self._where) from error
         finally:
-            del self._begun_s[threading.get_ident()]
+            del service.begun_s[threading.get_ident()]
         if len(self._known) >= _MOST_KEYS:
             for old in list(self._known)[: _MOST_KEYS // 10]:
                 self._known.pop(old, None)
@@ -236,9 +301,9 @@ class PointLookup:
         policy = self._failover.policy
         while self._standing.place > 0:
             answered = None
-            for number, (endpoint, deadline_s) in enumerate(self._places[: self._standing.place]):
+            for number, (_, deadline_s, service) in enumerate(self._places[: self._standing.place]):
                 try:
-                    await asyncio.to_thread(_reach, endpoint, deadline_s)
+                    await asyncio.to_thread(service.reach, deadline_s)
                 except Exception:  # noqa: BLE001, S112 (any failure means: not yet)
                     continue
                 answered = number
@@ -246,9 +311,3 @@ class PointLookup:
             self._move(self._failover.probed(self._standing, answered, self._now_s()), "it answers again")
             spacing_s = max(policy.cool_down_s / policy.good_probes, 0.05)
             await asyncio.sleep(spacing_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-
-
-def _reach(endpoint: Endpoint, timeout_s: float) -> None:
-    """Look whether a place can be reached; what was kept open to it must not use up the connections for that."""
-    endpoint.client.close()
-    endpoint.client.reach(timeout_s)
