@@ -5,15 +5,18 @@ Nothing is refused unless the policy is strict: what the host lacks becomes a wa
 columnar files read. This file uses the standard library alone (ctypes for the system calls that Python does not wrap).
 
 Four layers, each from the kernel and none needing privileges: Landlock (files, TCP, signals and abstract sockets
-outside), a seccomp filter (no new sockets of any kind, no new processes or programs, no tracing, no namespaces),
-no capabilities and no way to gain any, resource limits.
+outside), a seccomp filter (no new sockets of any kind, processes, programs, tracing, namespaces, signals, writing, nor
+memory that the limit does not count), no capabilities and no way to gain any, resource limits. The filter closes
+whatever an older Landlock leaves open: with any version of it the same holds.
 """
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import resource
+import socket
 import struct
 import sys
 from collections.abc import Iterable
@@ -33,7 +36,8 @@ class SandboxPolicy:
     enabled
         False sets resource limits only: for debugging a model that one trusts.
     strict
-        True refuses to run where the kernel cannot enforce every layer.
+        True refuses to run where the kernel cannot hold all that is promised. An older Landlock beside the seccomp
+        filter holds it; a layer that is missing does not.
     readable
         Further files and folders that it may read.
     """
@@ -55,6 +59,7 @@ _TCP_RIGHTS: Final = 0b11
 _SCOPES: Final = 0b11
 _ABI_WITH_TCP: Final = 4
 _ABI_WITH_SCOPES: Final = 6
+_CONFINED_SINCE: Final = {3: "emptying files", _ABI_WITH_TCP: "TCP", _ABI_WITH_SCOPES: "signals and abstract sockets"}
 _SYSTEM_LIBRARIES: Final = (
     "/usr/lib",
     "/usr/lib64",
@@ -69,13 +74,44 @@ _SYSTEM_LIBRARIES: Final = (
     "/dev/urandom",
 )
 
+_STACK_BYTES: Final = 8 * 2**20
+
+_LOAD, _AND, _EQUAL, _AT_LEAST, _GIVE = 0x20, 0x54, 0x15, 0x35, 0x06  # of classic BPF
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000
-_CLONE_THREAD: Final = 0x00010000
 _X32: Final = 0x40000000
+_CLONE_THREAD: Final = 0x10000
+_SOCKET_TYPE: Final = 0xF
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_SHARED_MEMORY: Final = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+_GROWS_DOWN: Final = 0x100
+_FCNTL: Final = {
+    # Which process gets which signal when something moves in a pipe; O_ASYNC on stdin is how ours ends.
+    "F_SETFL": 4,
+    "F_SETOWN": 8,
+    "F_SETSIG": 10,
+    "F_SETOWN_EX": 15,
+    # Hold up whoever opens a file for writing; hear of changes in a folder.
+    "F_SETLEASE": 1024,
+    "F_NOTIFY": 1026,
+}
+_IOCTL: Final = {
+    # The same as with fcntl.
+    "FIOASYNC": 0x5452,
+    "FIOSETOWN": 0x8901,
+    "SIOCSPGRP": 0x8902,
+    # Type into a terminal.
+    "TIOCSTI": 0x5412,
+    "TIOCLINUX": 0x541C,
+    # Attributes of any file of this user.
+    "FS_IOC_SETFLAGS": 0x40086602,
+    "FS_IOC_FSSETXATTR": 0x401C5820,
+}
 _CALLS: Final = {
     # One column per machine: x86_64, aarch64; -1 where the machine has no such call.
     "socket": (41, 198),
+    "connect": (42, 203),
+    "bind": (49, 200),
     "fork": (57, -1),
     "vfork": (58, -1),
     "execve": (59, 221),
@@ -110,6 +146,33 @@ _CALLS: Final = {
     "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118),
     "sched_setattr": (314, 274),
+    # Memory that RLIMIT_DATA does not count, beside the mappings below.
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "map_shadow_stack": (453, 453),
+    # Names of what happens in folders that cannot be listed.
+    "inotify_init": (253, -1),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
+    # A second wall, and the only one where Landlock is missing: nothing is made, emptied, renamed or removed.
+    "truncate": (76, 45),
+    "creat": (85, -1),
+    "unlink": (87, -1),
+    "unlinkat": (263, 35),
+    "rename": (82, -1),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
+    "mkdir": (83, -1),
+    "mkdirat": (258, 34),
+    "rmdir": (84, -1),
+    "link": (86, -1),
+    "linkat": (265, 37),
+    "symlink": (88, -1),
+    "symlinkat": (266, 36),
+    "mknod": (133, -1),
+    "mknodat": (259, 33),
     # What Landlock leaves open: modes, owners, times and attributes of any file of this user.
     "chmod": (90, -1),
     "fchmod": (91, 52),
@@ -133,17 +196,76 @@ _CALLS: Final = {
     "removexattrat": (466, 466),
     "file_setattr": (469, 469),
 }
-_ONLY_ITSELF: Final = {
+_BY_ARGUMENT: Final = {
+    "clone": (56, 220),
     "kill": (62, 129),
     "tgkill": (234, 131),
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),
+    "socketpair": (53, 199),
+    "open": (2, -1),
+    "openat": (257, 56),
+    "fcntl": (72, 25),
+    "ioctl": (16, 29),
+    "close": (3, 57),
+    "close_range": (436, 436),
+    "dup2": (33, -1),
+    "dup3": (292, 24),
+    "mmap": (9, 222),
+    "mremap": (25, 216),
 }
-_CLONE: Final = (56, 220)
-_CLONE3: Final = 435
+# Their arguments lie in memory, where no filter sees them: the C library then uses the older call.
+_UNKNOWN: Final = {"clone3": (435, 435), "openat2": (437, 437)}
 _MACHINES: Final = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Refuses a call for one argument: what the mask leaves of it is in ``never``, or is not in ``only``.
+
+    The lower 32 bits are compared: the kernel takes no more of these arguments, or knows no flag above. Of an address
+    the upper 32 are.
+    """
+
+    call: str
+    argument: int
+    only: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
+    mask: int = 0xFFFFFFFF
+    is_upper: bool = False
+
+
+def _rules() -> list[_Rule]:
+    """Judge what only some arguments make harmful, for the calling process."""
+    itself = os.getpid()
+    return [
+        _Rule("clone", 0, only=(_CLONE_THREAD,), mask=_CLONE_THREAD),
+        _Rule("kill", 0, only=(itself,)),  # 0 would be its group, which may hold others
+        _Rule("tgkill", 0, only=(itself,)),
+        _Rule("prlimit64", 0, only=(0, itself)),
+        _Rule("sched_setaffinity", 0, only=(0, itself)),
+        _Rule("socketpair", 0, only=(socket.AF_UNIX,)),
+        _Rule("socketpair", 1, only=(socket.SOCK_STREAM,), mask=_SOCKET_TYPE),  # datagrams could go to any socket
+        _Rule("open", 1, only=(0,), mask=_WRITING),
+        _Rule("openat", 2, only=(0,), mask=_WRITING),
+        _Rule("fcntl", 1, never=tuple(_FCNTL.values())),
+        _Rule("ioctl", 1, never=tuple(_IOCTL.values())),
+        _Rule("close", 0, never=(0,)),  # stdin stays: with the parent's end of it this process ends
+        _Rule("close_range", 0, never=(0,)),
+        _Rule("dup2", 1, never=(0,)),
+        _Rule("dup3", 1, never=(0,)),
+        _Rule("mmap", 3, never=(_SHARED_MEMORY,), mask=_SHARED_MEMORY),
+        _Rule("mmap", 3, only=(0,), mask=_GROWS_DOWN),
+        _Rule("mremap", 0, never=_upper_halves_of_the_stack(), is_upper=True),  # elsewhere it could grow uncounted
+    ]
+
+
+def _upper_halves_of_the_stack() -> tuple[int, ...]:
+    """Upper halves of the addresses that the first thread's stack has or may grow to (other memory lies far away)."""
+    start = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[25])
+    return tuple(range((start - _STACK_BYTES) >> 32, ((start + _STACK_BYTES) >> 32) + 1))
 
 
 def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int | None) -> dict[str, Any]:
@@ -156,17 +278,17 @@ def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int
     readable
         Files and folders that stay readable; everything else is neither readable nor writable.
     memory_mib
-        Bound on private writable memory (``RLIMIT_DATA``), or None.
+        Bound on private writable memory (``RLIMIT_DATA``), or None; other kinds are refused.
 
     Returns
     -------
     dict
-        ``layers`` (name to what is enforced) and ``warnings`` (what the host lacks), ready for JSON.
+        ``layers`` (name to what is enforced) and ``warnings`` (what is open on this host), ready for JSON.
 
     Raises
     ------
     PermissionError
-        When the policy is strict and a layer is missing.
+        When the policy is strict and there is a warning.
     """
     layers: dict[str, str] = {"limits": _limit(memory_mib)}
     warnings: list[str] = []
@@ -177,17 +299,17 @@ def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int
         layers["privileges"] = "none to gain"
         for name, layer in (
             ("capabilities", _drop_capabilities),
+            ("seccomp", _filter_calls),  # it looks into /proc, which the next one closes
             ("landlock", lambda: _restrict_files([*readable, *policy.readable])),
-            ("seccomp", _filter_calls),
         ):
             try:
                 layers[name] = layer()
             except OSError as error:
                 layers[name] = "missing"
                 warnings.append(f"{name}: not enforced on this host ({errno.errorcode.get(error.errno or 0, '?')})")
-        if layers["landlock"].startswith("files only"):
-            warnings.append("landlock: this kernel does not confine signals and abstract sockets")
-        if policy.strict and "missing" in layers.values():
+        if layers["landlock"] != "missing" and layers["seccomp"] == "missing":
+            warnings += [f"landlock: this kernel does not confine {what}" for what in _left_open(landlock_abi())]
+        if policy.strict and warnings:
             raise PermissionError("; ".join(warnings))
     return {"layers": layers, "warnings": warnings}
 
@@ -213,6 +335,9 @@ def _limit(memory_mib: int | None) -> str:
     files = min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0]  # its memory is counted here and nowhere else
+    stack = _STACK_BYTES if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
     if memory_mib is None:
         return f"{files} files, no core dump"
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20, memory_mib * 2**20))
@@ -246,6 +371,11 @@ def _restrict_files(readable: Iterable[str | Path]) -> str:
     return f"{scope} (ABI {abi})"
 
 
+def _left_open(abi: int) -> list[str]:
+    """Name what this Landlock does not confine; the filter does."""
+    return [what for since, what in _CONFINED_SINCE.items() if abi < since]
+
+
 def _allow_reading(ruleset: int, path: str) -> None:
     try:
         beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -272,26 +402,32 @@ def _filter_calls() -> str:
 
 
 def _program(column: int, architecture: int) -> bytes:
-    """Classic BPF over ``struct seccomp_data``: number at 0, machine at 4, first argument at 16."""
-    load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    refuse = (give, 0, 0, _REFUSE | errno.EPERM)
-    allow = (give, 0, 0, _ALLOW)
-    steps = [(load, 0, 0, 4), (equal, 1, 0, architecture), refuse, (load, 0, 0, 0), (at_least, 0, 1, _X32), refuse]
-    for number in (numbers[column] for numbers in _CALLS.values() if numbers[column] >= 0):
-        steps += [(equal, 0, 1, number), refuse]
-    steps += [(equal, 0, 1, _CLONE3), (give, 0, 0, _REFUSE | errno.ENOSYS)]  # the C library then uses clone
-    steps += [(equal, 0, 4, _CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, _CLONE_THREAD), allow, refuse]
-    for numbers in _ONLY_ITSELF.values():
-        steps += [
-            (equal, 0, 5, numbers[column]),
-            (load, 0, 0, 16),
-            (equal, 2, 0, 0),
-            (equal, 1, 0, os.getpid()),
-            refuse,
-        ]
-        steps += [allow]
-    steps += [allow]
+    """Classic BPF over ``struct seccomp_data``: number at 0, machine at 4, arguments of 8 bytes from 16 on."""
+    refuse = (_GIVE, 0, 0, _REFUSE | errno.EPERM)
+    unknown = (_GIVE, 0, 0, _REFUSE | errno.ENOSYS)
+    steps = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), refuse]
+    for calls, answer in ((_CALLS, refuse), (_UNKNOWN, unknown)):
+        for number in (numbers[column] for numbers in calls.values() if numbers[column] >= 0):
+            steps += [(_EQUAL, 0, 1, number), answer]
+    for rule in _rules():
+        number = _BY_ARGUMENT[rule.call][column]
+        if number >= 0:
+            judged = [*_judged(rule), refuse, (_LOAD, 0, 0, 0)]
+            steps += [(_EQUAL, 0, len(judged), number), *judged]
+    steps.append((_GIVE, 0, 0, _ALLOW))
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
+
+
+def _judged(rule: _Rule) -> list[tuple[int, int, int, int]]:
+    """Load the argument and compare: on to the next step, a refusal, or over it."""
+    steps = [(_LOAD, 0, 0, 16 + 8 * rule.argument + 4 * rule.is_upper), (_AND, 0, 0, rule.mask)]
+    steps += [(_EQUAL, left + 1, 0, value) for left, value in _countdown(rule.only)]
+    steps += [(_EQUAL, left, left == 0, value) for left, value in _countdown(rule.never)]
+    return steps
+
+
+def _countdown(values: tuple[int, ...]) -> Iterable[tuple[int, int]]:
+    return zip(range(len(values) - 1, -1, -1), values, strict=True)
 
 
 def _prctl(option: int, value: int) -> None:
