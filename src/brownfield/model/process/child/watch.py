@@ -16,16 +16,19 @@ __all__ = ["install", "tell_through"]
 
 _BY_EVENT = {
     **dict.fromkeys(("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname"), "network"),
+    **dict.fromkeys(("socket.sendto", "socket.sendmsg"), "network"),
     **dict.fromkeys(("os.kill", "os.killpg"), "signal"),
     **dict.fromkeys(("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system", "subprocess.Popen"), "process"),
     **dict.fromkeys(("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink"), "write"),
     **dict.fromkeys(("os.chmod", "os.chown", "os.truncate", "os.utime", "os.setxattr"), "write"),
 }
 _BY_SYMBOL = {
-    **dict.fromkeys(("socket", "connect", "bind", "sendto"), "network"),
+    **dict.fromkeys(("socket", "connect", "bind", "sendto", "sendmsg"), "network"),
     **dict.fromkeys(("kill", "tgkill", "pidfd_open", "pidfd_send_signal"), "signal"),
     **dict.fromkeys(("fork", "vfork", "clone", "execve", "posix_spawn", "system"), "process"),
     **dict.fromkeys(("ptrace", "process_vm_readv", "process_vm_writev"), "trace"),
+    **dict.fromkeys(("truncate", "unlink", "rename"), "write"),
+    **dict.fromkeys(("inotify_init", "inotify_init1", "inotify_add_watch"), "read"),
     "syscall": "trace",
 }
 _FOR_READING = ("open", "os.listdir", "os.scandir")
@@ -49,7 +52,7 @@ def install(readable: Iterable[str]) -> None:
                 kind = _BY_SYMBOL.get(str(arguments[1]))
             elif event == "socket.__new__" and arguments[1] != socket.AF_UNIX:  # the server's own are Unix sockets
                 kind = "network"
-        elif event == "os.kill" and arguments[0] in (0, os.getpid()):
+        elif _is_within(event, arguments):
             kind = None
         if kind is not None and kind not in _seen:
             _seen.add(kind)
@@ -73,6 +76,11 @@ def tell_through(descriptor: int) -> None:
 def _tell(kind: str, *, loading: bool) -> None:
     with contextlib.suppress(OSError):  # nobody listens
         os.write(_descriptor, encode_message(HELLO, 0, {"attempt": kind, "loading": loading}))
+
+
+def _is_within(event: str, arguments: tuple[object, ...]) -> bool:
+    """Whether a signal goes to this process, or a message to the other end of its own pair."""
+    return (event == "os.kill" and arguments[0] == os.getpid()) or (event == "socket.sendmsg" and arguments[1] is None)
 
 
 def _of_file(event: str, arguments: tuple[object, ...], roots: tuple[str, ...]) -> str | None:
