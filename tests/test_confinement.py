@@ -17,7 +17,7 @@ HOSTILE = Path(__file__).parent / "model/process/hostile.py"
 
 
 READING = {"read a key file", "read the password file", "read the parent's environment", "list a foreign folder"}
-ATTEMPTS = 59
+ATTEMPTS = 61
 
 
 def _attack(tmp_path: Path, *, how: str = "yes", module: str = sandbox.__file__) -> dict:
@@ -297,6 +297,8 @@ JUDGED = [
     ("socketpair", (1, FLAGS["stream"]), 0),
     ("socketpair", (1, FLAGS["datagram"]), errno.EPERM),
     ("socketpair", (2, FLAGS["stream"]), errno.EPERM),
+    ("setsockopt", (3, 1, 2), 0),
+    ("setsockopt", (3, 1, 7), errno.EPERM),
     ("mmap", (0, 4096, 3, 0x22), 0),
     ("mmap", (0, 4096, 3, 0x20022), 0),
     ("mmap", (0, 4096, 1, 0x01), 0),

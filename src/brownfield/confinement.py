@@ -94,6 +94,8 @@ _FCNTL: Final = {
     # Hold up whoever opens a file for writing; hear of changes in a folder.
     "F_SETLEASE": 1024,
     "F_NOTIFY": 1026,
+    # Memory that the kernel holds for this process.
+    "F_SETPIPE_SZ": 1031,
 }
 _IOCTL: Final = {
     # The same as with fcntl.
@@ -107,6 +109,7 @@ _IOCTL: Final = {
     "FS_IOC_SETFLAGS": 0x40086602,
     "FS_IOC_FSSETXATTR": 0x401C5820,
 }
+_SOCKET_OPTION: Final = {"SO_SNDBUF": 7, "SO_SNDBUFFORCE": 32}  # as much as a pipe's size, and far larger
 _CALLS: Final = {
     # One column per machine: x86_64, aarch64; -1 where the machine has no such call.
     "socket": (41, 198),
@@ -203,6 +206,7 @@ _BY_ARGUMENT: Final = {
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),
     "socketpair": (53, 199),
+    "setsockopt": (54, 208),
     "open": (2, -1),
     "openat": (257, 56),
     "fcntl": (72, 25),
@@ -248,6 +252,7 @@ def _rules() -> list[_Rule]:
         _Rule("sched_setaffinity", 0, only=(0, itself)),
         _Rule("socketpair", 0, only=(socket.AF_UNIX,)),
         _Rule("socketpair", 1, only=(socket.SOCK_STREAM,), mask=_SOCKET_TYPE),  # datagrams could go to any socket
+        _Rule("setsockopt", 2, never=tuple(_SOCKET_OPTION.values())),
         _Rule("open", 1, only=(0,), mask=_WRITING),
         _Rule("openat", 2, only=(0,), mask=_WRITING),
         _Rule("fcntl", 1, never=tuple(_FCNTL.values())),
