@@ -196,6 +196,29 @@ def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):
     assert served.champion.breaker.closed
 
 
+def test_i6_a_caller_who_cannot_be_told_harms_no_other(served, calls):
+    """I6: what goes wrong with giving one answer goes to the loop; the others of the call get theirs, all are counted."""
+    told, reported = [], []
+
+    def tell(ask, _):
+        if ask.context == 1:
+            raise OSError("gone")
+        told.append(ask.context)
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        plane = Dataplane(Snapshot({served.name: served}))
+        checked = served.request.rows.check([record(1)])
+        for caller in range(4):
+            plane.ask(Ask(served, checked, Split(plane.now_ns()), 0, tell, caller))
+        await eventually(lambda: sum(served.meter.answers.values()) == 4)
+
+    asyncio.run(run())
+    assert told == [0, 2, 3]
+    assert [str(error) for error in reported] == ["gone"]
+    assert calls == [4]
+
+
 def test_a_shared_call_ends_only_when_its_last_caller_has_left(served, pool, calls):
     """Others still wait for it."""
     pool.delay_s = 0.02

@@ -133,8 +133,7 @@ class Dataplane:
             for call in tuple(version.calls):
                 call.go_on()
         except Exception as error:  # noqa: BLE001 (it is none of the request's that is being refused)
-            message = {"message": "an answer could not be given", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(message)
+            _report(error)
         finally:
             self._telling = False
         if version.sending:
@@ -479,7 +478,10 @@ class Dataplane:
             return
         ask.over = True
         ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
-        ask.done(ask, result)
+        try:
+            ask.done(ask, result)
+        except Exception as error:  # noqa: BLE001 (those who shared its call wait for their answers)
+            _report(error)
         if decision is not None and ask.counted:
             checked = ask.checked
             self.keep(ask.served, (decision, ask.split, checked.rows, checked.columns))
@@ -498,3 +500,9 @@ class Dataplane:
             if served.record is not None:
                 for each in kept:
                     served.record(*each)
+
+
+def _report(error: Exception) -> None:
+    """Hand to the loop what went wrong with giving an answer: nobody waits for it here, and others have theirs to get."""
+    message = {"message": "an answer could not be given", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(message)
