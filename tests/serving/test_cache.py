@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from brownfield.contract import Checked
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
 from brownfield.serving.gateway import Dataplane, Snapshot, Split
 from brownfield.serving.gateway.cache import Cache
@@ -29,13 +30,13 @@ def cached(served, pool):
 
 
 def ask(served, *records, together=False, deadlines_ns=None):
-    """Answers to records that come one after another, or in one turn of the loop; refusals as they are."""
+    """Answers to requests that come one after another, or in one turn of the loop; refusals as they are."""
 
     async def run():
         plane = Dataplane(Snapshot({served.name: served}))
 
         async def one(record, deadline_ns):
-            checked = served.request.rows.check([record])
+            checked = served.request.rows.check(record if isinstance(record, list) else [record])
             split = Split(plane.now_ns())
             return await plane.predict(served, checked, split, split.started_ns + deadline_ns if deadline_ns else 0)
 
@@ -88,9 +89,32 @@ def test_an_answer_older_than_its_time_is_asked_for_anew():
 
 def empty_answer():
     """An answer without columns."""
-    from brownfield.contract import Checked
-
     return Checked(1, {})
+
+
+def test_lists_of_different_lengths_are_kept(served, cached):
+    """Each record has as many items as it has."""
+    for answer in ask(served, *[[ONE, {"store_id": 2, "items": []}]] * 2):
+        assert answer.checked.columns["items"] == [["MILK"], []]
+    assert len(cached) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "kept"),
+    [
+        ([["MILK"], None, []], True),
+        ([["MILK"] * 4000, ["EGGS"] * 96], True),
+        ([["MILK"] * 4000, ["EGGS"] * 97], False),
+        ([[]] * 4097, False),
+        (np.zeros((4, 1024)), True),
+        (np.zeros((4, 1025)), False),
+    ],
+)
+def test_large_answers_are_not_kept(column, kept):
+    """The memory of the cache is bounded, however the values are nested; a null is one value."""
+    cache = Cache(60)
+    cache.put(b"key", Checked(1, {"y": column}), 0)
+    assert len(cache) == kept
 
 
 def test_the_least_recently_asked_goes_first():

@@ -85,7 +85,7 @@ class Cache:
 
     def put(self, key: bytes, response: "Checked", now_ns: int) -> None:
         """Keep an answer of the model."""
-        if sum(np.size(values) for values in response.columns.values()) > _KEPT_ELEMENTS:
+        if sum(map(_elements, response.columns.values())) > _KEPT_ELEMENTS:
             return  # large answers would make the memory of many entries unbounded
         self._kept[key] = Cached(response, now_ns)
         if len(self._kept) > self._entries:
@@ -100,6 +100,13 @@ def input_digest(served: "Served", checked: "Checked", fields: "Sequence[str]" =
         digest.update(name.encode() + b"\0")
         digest.update(_canonical(checked.columns.get(name), whole=name in tensors))
     return digest.digest()
+
+
+def _elements(values: Any) -> int:
+    """Count the values in lists of whatever depth, those of each row in its own number; an empty list is one."""
+    if isinstance(values, list):
+        return sum(map(_elements, values)) or 1
+    return values.size if isinstance(values, np.ndarray) else 1
 
 
 def _canonical(values: Any, *, whole: bool) -> bytes:
