@@ -6,9 +6,10 @@ import gc
 import numpy as np
 import pytest
 
+from brownfield.contract import Checked
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
 from brownfield.model.process import RunFailed
-from brownfield.serving.gateway import Dataplane, Snapshot, Split
+from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split
 from brownfield.serving.gateway.asks import Ask
 from harness.waiting import eventually
 
@@ -30,7 +31,8 @@ def answers(served, records, *, deadlines_ns=None):
             )
             for index, record in enumerate(records)
         ]
-        return await asyncio.gather(*asked, return_exceptions=True)
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*asked, return_exceptions=True)
 
     return asyncio.run(run())
 
@@ -172,6 +174,50 @@ def test_features_that_refuse_one_caller_refuse_that_one_alone(served, calls):
     given = answers(served, [record(1), record(13), record(2)])
     assert isinstance(given[1], InputRefused)
     assert [given[0].decision.source, given[2].decision.source] == ["model", "model"]
+
+
+@pytest.fixture
+def of_two_tensors(served, make_contract, tensor_property) -> Served:
+    """A contract whose field ``b`` has a length of its own in each request, and features that read ``a`` alone."""
+
+    class Features:
+        def encode(self, columns, rows):  # noqa: ARG002 (as features are asked)
+            return {"x": columns["a"][:, :1]}
+
+        def decode(self, tensors, columns, rows):
+            assert len(columns["b"]) == rows
+            return {"y": tensors["y"]}
+
+    request = [tensor_property("a", "float32", [2]), tensor_property("b", "float32", [None])]
+    contract = make_contract(request, [tensor_property("y", "float32", [1])])
+    served.champion.features = Features()
+    return Served("till", contract, 1000, served.champion)
+
+
+def test_fields_of_any_length_that_the_features_do_not_read_may_be_shared(of_two_tensors, calls):
+    """Callers who send different lengths share a call, and each gets its own rows."""
+    given = answers(of_two_tensors, [{"a": [n, n], "b": [0.0] * n} for n in (1, 3, 7, 3)])
+    assert [answer.checked.columns["y"].tolist() for answer in given] == [[[1 / (1 + n)]] for n in (1, 3, 7, 3)]
+    assert calls == [4]
+
+
+def test_records_that_cannot_be_put_together_are_asked_for_alone(served, calls):
+    """Whatever fails before the model is asked: everybody is answered, and no call stays under way."""
+
+    class Odd(list):
+        def __iter__(self):
+            raise RuntimeError("bug")
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        checked = [served.request.rows.check([record(1)]) for _ in range(3)]
+        checked[1] = Checked(1, checked[1].columns | {"store_id": Odd([1])})
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*[plane.predict(served, each) for each in checked])
+
+    assert [answer.decision.source for answer in asyncio.run(run())] == ["model"] * 3
+    assert not served.champion.calls
+    assert served.champion.admission.waiting_rows == 0
 
 
 def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):

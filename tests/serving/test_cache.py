@@ -44,9 +44,10 @@ def ask(served, *records, together=False, deadlines_ns=None):
             one(record, deadline_ns)
             for record, deadline_ns in zip(records, deadlines_ns or [0] * len(records), strict=True)
         ]
-        if together:
-            return await asyncio.gather(*coroutines, return_exceptions=True)
-        return [(await asyncio.gather(each, return_exceptions=True))[0] for each in coroutines]
+        async with asyncio.timeout(30):
+            if together:
+                return await asyncio.gather(*coroutines, return_exceptions=True)
+            return [(await asyncio.gather(each, return_exceptions=True))[0] for each in coroutines]
 
     return asyncio.run(run())
 

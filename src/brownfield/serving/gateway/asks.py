@@ -220,7 +220,7 @@ def merged(asks: Sequence[Ask], rows: int) -> Checked:
     for name in asks[0].known.columns:
         parts = [ask.known.columns[name] for ask in asks]
         if set(map(type, parts)) == _ARRAYS:
-            columns[name] = np.concatenate(parts)
+            columns[name] = _joined(parts)
         else:
             columns[name] = [value for part in parts for value in _plain(part)]
     return Checked(rows, columns)
@@ -244,6 +244,14 @@ def resolve(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Join arrays of records; where those of another caller have another shape, give each record's own."""
+    try:
+        return np.concatenate(parts)
+    except ValueError:  # features of a fixed width do not read such a field, or shape each record of it alike
+        return [record for part in parts for record in part]
 
 
 def _plain(values: Any) -> Any:

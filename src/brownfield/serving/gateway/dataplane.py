@@ -335,9 +335,9 @@ class Dataplane:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         now_ns = self.now_ns
         served = asks[0].served
-        checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
-        call.sent_ns = now_ns()
         try:
+            checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
+            call.sent_ns = now_ns()
             tensors = version.features.encode(checked.columns, checked.rows)
             encoded_ns = now_ns()
             inference = await version.pool.infer(tensors, checked.rows, call.deadline_ns)
