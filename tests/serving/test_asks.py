@@ -243,7 +243,7 @@ def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):
 
 
 def test_i6_a_caller_who_cannot_be_told_harms_no_other(served, calls):
-    """I6: what goes wrong with giving one answer goes to the loop; the others of the call get theirs, all are counted."""
+    """I6: what goes wrong with giving one answer goes to the loop; the others of the call get theirs."""
     told, reported = [], []
 
     def tell(ask, _):

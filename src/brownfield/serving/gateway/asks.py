@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
-__all__ = ["Ask", "Done", "ModelCall", "halved", "merged", "own_rows", "resolve"]
+__all__ = ["SAME_DEADLINE_NS", "Ask", "Done", "ModelCall", "halved", "merged", "own_rows", "resolve"]
 
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
 
 _INTERACTIVE: Final = Priority.INTERACTIVE
-_SAME_DEADLINE_NS: Final = 1_000_000  # callers whose deadlines are this close give up together
+SAME_DEADLINE_NS: Final = 1_000_000
+"""Callers whose deadlines are this close give up together."""
 
 
 class Ask:
@@ -163,13 +164,13 @@ class ModelCall:
         self._waiting: asyncio.Future[Any] | None = None
         deadlines_ns = [ask.deadline_ns for ask in asks]
         self.deadline_ns, self.soonest_ns = max(deadlines_ns), min(deadlines_ns)
-        if self.deadline_ns - self.soonest_ns <= _SAME_DEADLINE_NS:
+        if self.deadline_ns - self.soonest_ns <= SAME_DEADLINE_NS:
             self.soonest_ns = NEVER_NS
 
     def late(self, now_ns: int) -> list[Ask]:
         """Give those who have given up by now, and note when the next one will."""
         waiting = [ask for ask in self.asks if not ask.over]
-        soon = [ask.deadline_ns for ask in waiting if now_ns < ask.deadline_ns < self.deadline_ns - _SAME_DEADLINE_NS]
+        soon = [ask.deadline_ns for ask in waiting if now_ns < ask.deadline_ns < self.deadline_ns - SAME_DEADLINE_NS]
         self.soonest_ns = min(soon, default=NEVER_NS)
         return [ask for ask in waiting if ask.deadline_ns <= now_ns]
 

@@ -2,7 +2,8 @@
 
 A cache belongs to one version, so another bundle (its features are part of it) never sees its entries. The key is the
 contract and the checked values of the key fields, never the bytes of a request or its identifier: the same record has
-the same key on every door. Fallbacks and refusals are never kept.
+the same key on every door. Fallbacks and refusals are never kept, nor what was made where lookups said less than they
+could.
 """
 
 import hashlib
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brownfield.contract import Checked
-    from brownfield.serving.gateway.asks import Ask
+    from brownfield.serving.gateway.enrich import LookupNote
+    from brownfield.serving.gateway.flights import Flight
     from brownfield.serving.gateway.served import Served
 
 __all__ = ["Cache", "Cached", "input_digest"]
@@ -34,10 +36,13 @@ class Cached(NamedTuple):
         Its checked columns.
     made_ns
         Monotonic time in nanoseconds at which the model gave it.
+    notes
+        What lookups said then.
     """
 
     response: "Checked"
     made_ns: int
+    notes: "tuple[LookupNote, ...]" = ()
 
 
 class Cache:
@@ -55,11 +60,11 @@ class Cache:
     Attributes
     ----------
     flights
-        Callers that wait for an answer which one of them has asked the model for, by key.
+        Questions that the model is being asked on behalf of all who have them, by key.
     """
 
     def __init__(self, ttl_s: float, key_fields: "Sequence[str]" = (), entries: int = _ENTRIES) -> None:
-        self.flights: dict[bytes, list[Ask]] = {}
+        self.flights: dict[bytes, Flight] = {}
         self._ttl_ns = round(ttl_s * 1e9)
         self._key_fields = tuple(key_fields)
         self._entries = entries
@@ -83,11 +88,11 @@ class Cache:
         self._kept.move_to_end(key)
         return cached
 
-    def put(self, key: bytes, response: "Checked", now_ns: int) -> None:
-        """Keep an answer of the model."""
+    def put(self, key: bytes, response: "Checked", now_ns: int, notes: "tuple[LookupNote, ...]" = ()) -> None:
+        """Keep an answer of the model, with what lookups said."""
         if sum(map(_elements, response.columns.values())) > _KEPT_ELEMENTS:
             return  # large answers would make the memory of many entries unbounded
-        self._kept[key] = Cached(response, now_ns)
+        self._kept[key] = Cached(response, now_ns, notes)
         if len(self._kept) > self._entries:
             self._kept.popitem(last=False)
 

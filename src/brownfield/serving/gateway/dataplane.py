@@ -24,6 +24,7 @@ from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_
 from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import is_degraded
+from brownfield.serving.gateway.flights import Flights
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
 from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
@@ -31,7 +32,6 @@ from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
-    from brownfield.serving.gateway.cache import Cache
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Kept
     from brownfield.serving.workers.base import Inference
@@ -58,6 +58,7 @@ class Dataplane:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
         self._decided: list[tuple[Served, Kept]] = []
+        self._flights = Flights(self)
         self._telling = False  # callers, of a list that must not change meanwhile
 
     async def predict(
@@ -106,7 +107,7 @@ class Dataplane:
             ask.deadline_ns = declared_ns
         champion = served.champion
         if champion is None:
-            self._fall_back(ask, "no_model")
+            self.fall_back(ask, "no_model")
         elif served.enrichment is not None:
             ask.model_call = ModelCall([ask])
             ask.model_call.begin(self._enrich(ask, served.enrichment, champion))
@@ -142,7 +143,7 @@ class Dataplane:
 
     def shed(self, ask: Ask) -> None:
         """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
-        self._fall_back(ask, "overload")
+        self.fall_back(ask, "overload")
 
     async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version) -> None:
         """Ask with what lookups add; where they lack what must be there, the fallbacks answer."""
@@ -152,9 +153,9 @@ class Dataplane:
             ask.notes = getattr(error, "notes", ())
             ours = as_ours(error, ask.served)
             if isinstance(ours, InputRefused):
-                self._tell(ask, ours)
+                self.tell(ask, ours)
             else:
-                self._fall_back(ask, cause_of(ours))
+                self.fall_back(ask, cause_of(ours))
             return
         ask.split.mark(Stage.FEATURES, self.now_ns())
         ask.known = Checked(ask.checked.rows, columns, ask.checked.single, ask.checked.whole)
@@ -163,66 +164,15 @@ class Dataplane:
 
     def _ask_champion(self, ask: Ask, champion: Version) -> None:
         if champion.cache is not None and not ask.fresh:
-            self._ask_cache(ask, champion, champion.cache)
+            self._flights.ask(ask, champion, champion.cache)
         else:
-            self._ask_model(ask, champion)
+            self.ask_model(ask, champion)
 
-    def _ask_cache(self, ask: Ask, champion: Version, cache: "Cache") -> None:
-        """Give a kept answer again, wait for one that is being asked for, or ask for it on behalf of all who come."""
-        served, now_ns = ask.served, self.now_ns()
-        key = cache.key(served, ask.known)
-        cached = cache.get(key, now_ns)
-        if cached is not None:
-            served.meter.cache_hits += 1
-            ask.split.mark(_ADMISSION, now_ns)
-            self._give_again(ask, champion, cached.response, (now_ns - cached.made_ns) // 1_000_000_000)
-            return
-        waiting = cache.flights.get(key)
-        if waiting is not None and waiting[0].deadline_ns <= ask.deadline_ns:
-            served.meter.cache_hits += 1
-            waiting.append(ask)
-            return
-        served.meter.cache_misses += 1
-        if waiting is not None:  # this caller has less time than those who wait
-            self._ask_model(ask, champion)
-            return
-        cache.flights[key] = [ask]
-        flight = Ask(served, ask.checked, Split(now_ns), ask.deadline_ns, self._landed, (key, champion, cache))
-        flight.counted = False
-        flight.known, flight.notes = ask.known, ask.notes
-        self._ask_model(flight, champion)
-
-    def _landed(self, flight: Ask, result: Answer | BrownfieldError) -> None:
-        """Give the answer to all who waited for it, and keep it; what is not the model's own is not kept."""
-        key, champion, cache = flight.context
-        waiting: list[Ask] = cache.flights.pop(key)
-        now_ns = self.now_ns()
-        if isinstance(result, InputRefused):
-            for ask in waiting:
-                self._tell(ask, result)
-        elif isinstance(result, Answer) and not result.decision.degraded:
-            cache.put(key, result.checked, now_ns)
-            first = waiting[0]
-            first.split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
-            answer = Answer(result.checked, result.decision, first.split, lookups=first.notes)
-            self._tell(first, answer, result.decision)
-            for ask in waiting[1:]:
-                ask.split.mark(Stage.QUEUE, now_ns)
-                self._give_again(ask, champion, result.checked, 0)
-        else:
-            cause = result.decision.cause if isinstance(result, Answer | Unanswered) else cause_of(result)
-            for ask in waiting:
-                self._fall_back(ask, cause)
-
-    def _give_again(self, ask: Ask, version: Version, response: "Checked", age_s: int) -> None:
-        decision = decide(ask.served, source="model", version=version.name, reason=Reason.CACHED)
-        self._tell(ask, Answer(response, decision, ask.split, age_s, ask.notes), decision)
-
-    def _ask_model(self, ask: Ask, champion: Version) -> None:
+    def ask_model(self, ask: Ask, champion: Version) -> None:
         """Let the ask wait for the model, or fall back at once when it could not be answered in time."""
         now_ns = self.now_ns()
         if champion.poison.watching and is_blocked(champion, ask, now_ns):
-            self._fall_back(ask, "poison")
+            self.fall_back(ask, "poison")
             return
         cause = champion.refuses(ask, now_ns)
         if cause:
@@ -230,7 +180,7 @@ class Dataplane:
                 ask.served.meter.late("enqueue")
             elif cause == "overload":
                 ask.served.meter.shed(ask.priority)
-            self._fall_back(ask, cause)
+            self.fall_back(ask, cause)
             return
         ask.split.mark(_ADMISSION, now_ns)
         champion.queue(ask, now_ns)
@@ -269,7 +219,7 @@ class Dataplane:
         for ask in suspects:
             ask.expected_ns = 0.0
             left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
-            asyncio.get_running_loop().call_later(left_s, self._fall_back, ask, "deadline")
+            asyncio.get_running_loop().call_later(left_s, self.fall_back, ask, "deadline")
         version.apart.extend(suspects)
         return others
 
@@ -306,13 +256,13 @@ class Dataplane:
             for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
                 version.forget(ask)
                 ask.served.meter.late("dequeue")
-                self._fall_back(ask, "deadline")
+                self.fall_back(ask, "deadline")
             soonest_ns = version.waiting.soonest_ns
             for call in version.calls:
                 if call.soonest_ns <= now_ns:
                     for ask in call.late(now_ns):
                         ask.served.meter.late("completion")
-                        self._fall_back(ask, "deadline")
+                        self.fall_back(ask, "deadline")
                 soonest_ns = min(soonest_ns, call.soonest_ns)
         finally:
             self._telling = False
@@ -365,18 +315,18 @@ class Dataplane:
                 rows = ask.checked.rows
                 if ask.deadline_ns < checked_ns or ask.over:
                     at += rows
-                    self._late(ask)
+                    self.late(ask)
                     continue
                 own = response if len(asks) == 1 else own_rows(response, at, rows)
                 at += rows
                 split = ask.split
                 split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
-                if version is not served.champion:
+                if ask.cause:
                     self._answer_degraded(ask, own, source="previous_version", version=version.name)
                     continue
                 reason = Reason.STALE if ask.notes and is_degraded(ask.notes) else _STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
-                self._tell(ask, Answer(own, decision, split, None, ask.notes), decision)
+                self.tell(ask, Answer(own, decision, split, None, ask.notes), decision)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
@@ -397,17 +347,17 @@ class Dataplane:
             version.breaker.abandoned()
         for ask in asks:
             if isinstance(error, InputRefused):  # the features refuse a value: the caller's fault, no worker was asked
-                self._tell(ask, error)
+                self.tell(ask, error)
             elif isinstance(error, DeadlineExceeded):
-                self._late(ask)
+                self.late(ask)
             else:
-                self._fall_back(ask, cause_of(error))
+                self.fall_back(ask, cause_of(error))
 
-    def _late(self, ask: Ask) -> None:
+    def late(self, ask: Ask) -> None:
         """Fall back for one whose deadline passed while a worker had it."""
         if not ask.over:
             ask.served.meter.late("completion")
-            self._fall_back(ask, "deadline")
+            self.fall_back(ask, "deadline")
 
     def _leave(
         self, version: Version, call: ModelCall, inference: "Inference | None" = None, *, late: bool = False
@@ -430,7 +380,8 @@ class Dataplane:
         if few or waiting or version.apart:
             self._send_soon(version, after_answers=few)
 
-    def _fall_back(self, ask: Ask, cause: str) -> None:
+    def fall_back(self, ask: Ask, cause: str) -> None:
+        """Answer from the fallback chain, whose next is asked in its turn; with a typed refusal behind its end."""
         if ask.over:
             return
         served, checked, split = ask.served, ask.checked, ask.split
@@ -454,7 +405,7 @@ class Dataplane:
         split.mark(Stage.FALLBACK, self.now_ns())
         version = served.champion.name if served.champion is not None else ""
         refusal = decide(served, source="none", version=version, reason=Reason.ERROR, cause=ask.cause)
-        self._tell(ask, Unanswered(refusal), refusal)
+        self.tell(ask, Unanswered(refusal), refusal)
 
     def _ask_previous(self, ask: Ask, fallback: PreviousVersion) -> bool:
         """Ask the version before this one, if it may be asked; whether it was."""
@@ -470,9 +421,9 @@ class Dataplane:
     def _answer_degraded(self, ask: Ask, response: "Checked", *, source: str, version: str = "") -> None:
         ask.split.mark(Stage.FALLBACK, self.now_ns())
         decision = decide(ask.served, source=source, version=version, reason=Reason.FALLBACK, cause=ask.cause)
-        self._tell(ask, Answer(response, decision, ask.split, None, ask.notes), decision)
+        self.tell(ask, Answer(response, decision, ask.split, None, ask.notes), decision)
 
-    def _tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
+    def tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
         """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
         if ask.over:
             return
@@ -503,6 +454,6 @@ class Dataplane:
 
 
 def _report(error: Exception) -> None:
-    """Hand to the loop what went wrong with giving an answer: nobody waits for it here, and others have theirs to get."""
+    """Hand to the loop what went wrong with giving an answer: others are still to get theirs."""
     message = {"message": "an answer could not be given", "exception": error}
     asyncio.get_running_loop().call_exception_handler(message)
