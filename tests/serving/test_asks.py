@@ -9,6 +9,7 @@ import pytest
 from brownfield.contract import Checked
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
 from brownfield.model.process import RunFailed
+from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split
 from brownfield.serving.gateway.asks import Ask
 from harness.waiting import eventually
@@ -218,6 +219,35 @@ def test_records_that_cannot_be_put_together_are_asked_for_alone(served, calls):
     assert [answer.decision.source for answer in asyncio.run(run())] == ["model"] * 3
     assert not served.champion.calls
     assert served.champion.admission.waiting_rows == 0
+
+
+def test_a_trial_ends_when_everybody_has_given_up_before_it_fails(served, pool, calls):
+    """The breaker learns of it, also where nobody is left to be asked for again."""
+    breaker = served.champion.breaker = Breaker(minimum_calls=1, sustained_s=0)
+    failing = asyncio.Event()
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        checked = served.request.rows.check([record(1)])
+        asks = [Ask(served, checked, Split(plane.now_ns()), 0, lambda *_: None) for _ in range(2)]
+        for ask in asks:
+            plane.ask(ask)
+        breaker.failed(0)
+        assert breaker.allows(2**62)  # the trial: this call
+
+        async def infer(*_):
+            await failing.wait()
+            raise ModelFailed("op")
+
+        pool.infer = infer
+        await asyncio.sleep(0.01)
+        for ask in asks:
+            ask.over = True  # given up, and nobody cancelled the call
+        failing.set()
+        await eventually(lambda: not served.champion.calls)
+
+    asyncio.run(run())
+    assert breaker.openings == 2
 
 
 def test_f19_the_model_is_not_asked_for_callers_who_left(served, calls):

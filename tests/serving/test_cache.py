@@ -8,7 +8,7 @@ import pytest
 from brownfield.contract import Checked
 from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation
 from brownfield.serving.gateway import Dataplane, Snapshot, Split
-from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.cache import Cache, input_digest
 from brownfield.types import Reason
 
 
@@ -206,6 +206,13 @@ def test_a_record_has_one_key_on_every_door(served):
     named = served.request.rows.check([{"store_id": 7, "items": ["MILK", "EGGS"]}])
     columns = {"store_id": np.array([7], np.int64), "items": [["MILK", "EGGS"]]}
     assert cache.key(served, named) == cache.key(served, served.request.rows.check_columns(columns, 1))
+
+
+def test_a_record_has_one_key_in_whichever_order_its_fields_come(served):
+    """As the inputs of a V2 request may come."""
+    checked = served.request.rows.check([ONE])
+    turned = Checked(1, dict(reversed(checked.columns.items())))
+    assert input_digest(served, checked) == input_digest(served, turned)
 
 
 def test_the_door_says_how_old_an_answer_is_and_heeds_no_store(client, served, cached):

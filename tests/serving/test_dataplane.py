@@ -18,9 +18,10 @@ def ask(served, *, records=({"store_id": 1, "items": ["MILK"]},), deadline_ns=0)
     async def run():
         checked = served.request.rows.check(list(records))
         plane = Dataplane(Snapshot({served.name: served}))
-        answer = await plane.predict(served, checked, Split(plane.now_ns()), deadline_ns)
-        await asyncio.sleep(0)  # what is kept is kept after the answer
-        return answer
+        try:
+            return await plane.predict(served, checked, Split(plane.now_ns()), deadline_ns)
+        finally:
+            await asyncio.sleep(0)  # what is kept is kept after the answer
 
     return asyncio.run(run())
 
@@ -179,6 +180,18 @@ def test_every_decision_is_counted_and_kept_once(served, pool):
     assert kept[0][2:] == (1, {"store_id": [1], "items": [["MILK"]]})
     assert served.meter.rows == 2
     assert sum(served.meter.answers.values()) == 2
+
+
+def test_a_refusal_answers_no_record(served, pool):
+    """Records answered are those of the model and of the fallbacks."""
+    ask(served)
+    pool.alive = False
+    ask(served)
+    served.fallbacks = ()
+    with pytest.raises(Unanswered):
+        ask(served)
+    assert served.meter.rows == 2
+    assert sum(served.meter.answers.values()) == 3
 
 
 def test_a_cancelled_caller_leaves_nothing_behind(served, pool):

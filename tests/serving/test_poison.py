@@ -8,8 +8,11 @@ from brownfield.clock import SystemClock
 from brownfield.errors import DeadlineExceeded
 from brownfield.model.process import WorkerDied
 from brownfield.serving.deaths import Deaths
+from brownfield.serving.gateway import Dataplane, Snapshot, Split
+from brownfield.serving.gateway.cache import input_digest
 from brownfield.serving.workers.base import Inference
 from brownfield.serving.workers.poison import Poison
+from harness.waiting import eventually
 
 DEADLY = 3
 
@@ -115,6 +118,28 @@ def test_a_suspect_that_waits_for_its_turn_is_answered_by_its_deadline(client, s
         assert not served.champion.apart
 
     asyncio.run(callers())
+
+
+def test_a_suspect_that_gives_up_before_its_turn_is_counted(served, pool):
+    """It is answered while the call before it goes on, and is not asked any more."""
+    pool.delay_s, served.deadline_ns = 0.5, 10_000_000_000
+
+    async def callers():
+        plane = Dataplane(Snapshot({served.name: served}))
+        fine, suspected = (served.request.rows.check([record(1, store)]) for store in (1, 2))
+        served.champion.poison.lost([input_digest(served, suspected)], 0)
+        other = asyncio.ensure_future(plane.predict(served, fine))
+        await eventually(lambda: pool.calls)
+        split = Split(plane.now_ns())
+        answer = await plane.predict(served, suspected, split, split.started_ns + 20_000_000)
+        assert (answer.decision.cause, other.done()) == ("deadline", False)
+        assert (await other).decision.source == "model"
+        await eventually(lambda: not served.champion.apart)
+
+    asyncio.run(callers())
+    assert served.meter.lates == {"enqueue": 0, "dequeue": 1, "completion": 0}
+    assert pool.calls == 1
+    assert served.champion.admission.waiting_rows == 0
 
 
 def test_a_block_ends():

@@ -45,8 +45,8 @@ def pool_of(*channels):
     return pool
 
 
-def ask(pool):
-    return asyncio.run(pool.infer({"x": 1}, 1, 99))
+def ask(pool, deadline_ns=2**62):
+    return asyncio.run(pool.infer({"x": 1}, 1, deadline_ns))
 
 
 def test_without_a_worker_nothing_is_asked():
@@ -60,7 +60,7 @@ def test_without_a_worker_nothing_is_asked():
 def test_the_least_busy_worker_is_asked():
     """With tensors and deadline as they came; its own time comes back in nanoseconds."""
     busy, idle = Channel(in_flight=3), Channel(in_flight=1)
-    assert ask(pool_of(busy, idle)).infer_ns == 7000
+    assert ask(pool_of(busy, idle), 99).infer_ns == 7000
     assert (busy.asked, idle.asked) == ([], [({"x": 1}, 99)])
 
 
@@ -76,6 +76,16 @@ def test_a_death_is_retried_once_on_a_sibling():
     dying, sibling = Channel(WorkerUnavailable("died")), Channel(in_flight=5)
     ask(pool_of(dying, sibling))
     assert len(sibling.asked) == 1
+
+
+def test_a_death_after_the_deadline_is_not_retried():
+    """Nobody waits any more, and a sibling without time would be told to be silent."""
+    dying, sibling, told = Channel(WorkerUnavailable("died")), Channel(in_flight=5), []
+    pool = pool_of(dying)
+    pool.join(sibling, lambda: told.append(True))
+    with pytest.raises(WorkerUnavailable):
+        ask(pool, time.monotonic_ns())
+    assert (sibling.asked, told) == ([], [])
 
 
 def test_two_deaths_are_not_retried_further():

@@ -98,10 +98,10 @@ class Cache:
 
 
 def input_digest(served: "Served", checked: "Checked", fields: "Sequence[str]" = ()) -> bytes:
-    """Digest of the contract and the checked values of some fields; of all by default."""
+    """Digest of the contract and the checked values of some fields; of all by default, in whichever order they came."""
     digest = hashlib.blake2b(served.contract.digest.encode(), digest_size=16)
     tensors = {field.name for field in served.request.fields if field.kind == "tensor"}
-    for name in fields or checked.columns:
+    for name in fields or sorted(checked.columns):
         digest.update(name.encode() + b"\0")
         digest.update(_canonical(checked.columns.get(name), whole=name in tensors))
     return digest.digest()

@@ -218,8 +218,7 @@ class Dataplane:
         suspects, others = parted(version, group)
         for ask in suspects:
             ask.expected_ns = 0.0
-            left_s = max(0, ask.deadline_ns - self.now_ns()) / 1e9
-            asyncio.get_running_loop().call_later(left_s, self.fall_back, ask, "deadline")
+            self._watch(version, ask.deadline_ns)
         version.apart.extend(suspects)
         return others
 
@@ -264,6 +263,14 @@ class Dataplane:
                         ask.served.meter.late("completion")
                         self.fall_back(ask, "deadline")
                 soonest_ns = min(soonest_ns, call.soonest_ns)
+            for ask in tuple(version.apart):
+                if ask.over or ask.model_call in version.calls:
+                    continue
+                if ask.deadline_ns <= now_ns:
+                    ask.served.meter.late("dequeue")
+                    self.fall_back(ask, "deadline")
+                else:
+                    soonest_ns = min(soonest_ns, ask.deadline_ns)
         finally:
             self._telling = False
         if soonest_ns < NEVER_NS:
@@ -335,7 +342,7 @@ class Dataplane:
                 version.share_less(sum(ask.checked.rows for ask in asks))
             halves = halved(asks)
             asked_before = not isinstance(error, InputRefused)  # the features refused before the model was asked
-            if not asked_before or version.retries.spend(len(halves)):
+            if halves and (not asked_before or version.retries.spend(len(halves))):
                 for half in halves:
                     half[-1].expected_ns = 0.0
                     version.admission.enter(sum(ask.checked.rows for ask in half))

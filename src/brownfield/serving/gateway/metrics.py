@@ -58,11 +58,14 @@ class Meter:
         for decision, split, rows, _ in decided:
             key = (decision.version, decision.source, decision.reason, decision.cause)
             answers[key] = answers.get(key, 0) + 1
-            self.rows += rows
             duration_ns = split.last_ns - split.started_ns
             self.duration.observe(duration_ns)
-            if decision.degraded:
-                self.failed_ns += duration_ns
+            if not decision.degraded:
+                self.rows += rows
+                continue
+            self.failed_ns += duration_ns
+            if decision.source != "none":  # a refusal answers no record
+                self.rows += rows
         self.last_ns = decided[-1][1].started_ns
         self.stages_ns = list(map(sum, zip(self.stages_ns, *[kept[1].parts_ns for kept in decided], strict=True)))
 

@@ -1,9 +1,10 @@
 """The workers of one model version, seen from a gateway: which to ask, whom to ask again, and whom to wait for.
 
 A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
-once more on a sibling, if there is one and the budget of retries allows it. Workers come and go; the pool itself
-starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as far as its
-deadline allows. A version that gives rows in another order than it took them is suspended: nobody asks it any more.
+once more on a sibling, if there is one, before the deadline, and as the budget of retries allows. Workers come and go;
+the pool itself starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as
+far as its deadline allows. A version that gives rows in another order than it took them is suspended: nobody asks it
+any more.
 """
 
 import asyncio
@@ -126,7 +127,7 @@ class WorkerPool:
             inference = await _ask(member, tensors, deadline_ns)
         except WorkerUnavailable:
             sibling = self._choice(member)
-            if sibling is None or not self._retries.spend():
+            if sibling is None or time.monotonic_ns() >= deadline_ns or not self._retries.spend():
                 raise
             inference = await _ask(sibling, tensors, deadline_ns)
         return inference if sentinel is None or place < 0 else self._own_rows(sentinel, inference, place)
