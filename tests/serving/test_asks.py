@@ -12,6 +12,7 @@ from brownfield.model.process import RunFailed
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split
 from brownfield.serving.gateway.asks import Ask
+from brownfield.serving.gateway.cache import Cache
 from harness.waiting import eventually
 
 
@@ -319,14 +320,15 @@ def test_a_shared_call_ends_only_when_its_last_caller_has_left(served, pool, cal
 
 
 @pytest.mark.full
-def test_answers_leave_nothing_for_the_garbage_collector(served, calls):
+@pytest.mark.parametrize("cache", [None, Cache(60)])
+def test_answers_leave_nothing_for_the_garbage_collector(served, calls, cache):
     """Its pauses would be seen by callers: no request may end in a cycle of references."""
-    records = [record(1)] * 100
-    answers(served, records)
+    served.champion.cache = cache
+    answers(served, [record(1)] * 100)
     gc.collect()
     gc.disable()
     try:
-        answers(served, records)
+        answers(served, [record(2, store_id=1 + number // 2) for number in range(100)])
         left = gc.collect()
     finally:
         gc.enable()

@@ -19,7 +19,8 @@ def ask(served, *, records=({"store_id": 1, "items": ["MILK"]},), deadline_ns=0)
         checked = served.request.rows.check(list(records))
         plane = Dataplane(Snapshot({served.name: served}))
         try:
-            return await plane.predict(served, checked, Split(plane.now_ns()), deadline_ns)
+            async with asyncio.timeout(30):
+                return await plane.predict(served, checked, Split(plane.now_ns()), deadline_ns)
         finally:
             await asyncio.sleep(0)  # what is kept is kept after the answer
 
@@ -141,6 +142,20 @@ def test_a_fallback_out_of_contract_is_passed_over(served, pool):
     """Every answer keeps the response contract, a fallback's as well."""
     pool.alive = False
     served.fallbacks = (Table(("store_id",), {(1,): {"items": ["EGGS"], "scores": [9.0]}}), *served.fallbacks)
+    assert ask(served).decision.source == "constant"
+
+
+def test_a_fallback_that_fails_is_passed_over(served, pool):
+    """A bug of one in the chain costs nobody an answer, whoever shares the call."""
+
+    class Broken:
+        source = "rule"
+
+        def answer(self, *_):
+            raise TypeError("bug")
+
+    pool.function = breaks(ModelFailed("op"))
+    served.fallbacks = (Broken(), *served.fallbacks)
     assert ask(served).decision.source == "constant"
 
 

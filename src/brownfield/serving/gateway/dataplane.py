@@ -301,21 +301,21 @@ class Dataplane:
             answered_ns = now_ns()
             response = in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            suspect(version, call, error, now_ns())
             self._leave(version, call, late=isinstance(error, DeadlineExceeded))
+            suspect(version, call, error, now_ns())
             fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
-            version.breaker.abandoned()  # every caller has left
             self._leave(version, call)
+            version.breaker.abandoned()  # every caller has left
             raise
         else:
             checked_ns = now_ns()
+            self._leave(version, call, inference)
             if version.poison.watching or version.poison.late_calls:
                 suspect(version, call, None, checked_ns)
             if version.costs is not None:
                 version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
-            self._leave(version, call, inference)
             version.breaker.succeeded(checked_ns)
             at = 0
             for ask in asks:
@@ -400,13 +400,14 @@ class Dataplane:
                 if self._ask_previous(ask, fallback):
                     return
                 continue
-            columns = fallback.answer(checked.columns, checked.rows)
-            if columns is None:
-                continue
             try:
+                columns = fallback.answer(checked.columns, checked.rows)
+                if columns is None:
+                    continue
                 response = served.response.rows.check_columns(columns, checked.rows)
-            except InputRefused:
-                continue  # out of contract: the next in the chain answers
+            except Exception as error:  # noqa: BLE001 (out of contract, or a bug: the next in the chain answers)
+                as_ours(error, served)  # a bug is logged
+                continue
             self._answer_degraded(ask, response, source=fallback.source)
             return
         split.mark(Stage.FALLBACK, self.now_ns())
