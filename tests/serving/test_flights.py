@@ -104,6 +104,22 @@ def test_who_flies_once_more_gives_up_alone(served, pool, cached):
     assert (served.meter.cache_hits, served.meter.cache_misses) == (0, 4)
 
 
+def test_whose_time_ends_at_nearly_the_same_moment_fly_together(served, pool, cached):
+    """Their first bytes came in another order than their questions."""
+
+    async def run():
+        callers = Callers(served)
+        first = callers.ask("first", left_ms=9000)
+        split = Split(callers.plane.now_ns())
+        checked = served.request.rows.check([ONE])
+        callers.plane.ask(Ask(served, checked, split, first.deadline_ns - 500_000, callers._tell, "second"))
+        await callers.all_told(2)
+        return callers.decisions()
+
+    assert asyncio.run(run()) == {"first": MODEL, "second": AGAIN}
+    assert pool.calls == 1
+
+
 def test_a_hit_is_counted_when_it_is_given(served, pool, cached):
     """Who falls back with others was given nothing: no count of calls goes below zero."""
     pool.function = fails

@@ -77,7 +77,7 @@ class Flight(Ask):
     def takes(self, ask: Ask) -> bool:
         """Whether an ask is as well off with it as alone; behind the queue its priority does not matter any more."""
         return (
-            self.deadline_ns <= ask.deadline_ns
+            self.deadline_ns <= ask.deadline_ns + SAME_DEADLINE_NS
             and (self.queued is None or self.priority <= ask.priority)
             and (not self.degraded or is_degraded(ask.notes))
         )
