@@ -296,3 +296,20 @@ def test_f71_connections_are_made_anew_now_and_then(crm, monkeypatch, renew_s, c
 
     asyncio.run(main())
     assert crm.service.connections == connections
+
+
+def test_an_answer_that_is_forgotten_meanwhile_is_there_for_who_came_before(crm, monkeypatch):
+    """When there are too many, the oldest answers go: not from under a request, and not a key that was asked anew."""
+    monkeypatch.setattr(point_lookups, "_MOST_KEYS", 10)
+
+    async def main():
+        for product in range(10):
+            await crm.ask(product)
+        both = await crm.ask(0, 100)
+        crm.clock.advance(61)
+        for product in (3, 101, 102, 3):
+            await crm.ask(product)
+        return both
+
+    assert asyncio.run(main()) == ("PRIMARY", [0.0, 1000.0], ["", ""])
+    assert crm.asked == [*range(10), 100, 3, 101, 102]

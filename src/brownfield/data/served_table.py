@@ -24,6 +24,7 @@ _MAGIC = b"BFSERVED1\n"
 _ALIGN = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_0 = date(1970, 1, 1)
+_LARGE = 2**63
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -99,7 +100,14 @@ def write_served_table(rows: "pa.Table", keys: tuple[str, ...], take: Sequence[s
             columns[name] = _Column(kind, len(arrays), len(arrays) + 2, len(arrays) + 1)
             arrays += [content, ends, valid]
             continue
-        dtype = {"number": np.float64, "whole": np.int64, "truth": np.bool_, "date": np.int64, "time": np.int64}[kind]
+        dtype = {
+            "number": np.float64,
+            "whole": np.int64,
+            "large": np.uint64,
+            "truth": np.bool_,
+            "date": np.int64,
+            "time": np.int64,
+        }[kind]
         columns[name] = _Column(kind, len(arrays), len(arrays) + 1)
         arrays += [np.array([0 if each is None else each for each in values], dtype=dtype), valid]
     return _joined(len(hashed), keys, columns, arrays)
@@ -135,7 +143,7 @@ def _plain(values: list[Any]) -> tuple[str, list[Any]]:
     if isinstance(first, bool):
         return "truth", values
     if isinstance(first, int):
-        return "whole", values
+        return ("large" if max(each or 0 for each in values) >= _LARGE else "whole"), values
     if isinstance(first, datetime):
         return "time", [None if each is None else (_aware(each) - _EPOCH) // _MICROSECOND for each in values]
     if isinstance(first, date):

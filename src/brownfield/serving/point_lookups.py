@@ -174,25 +174,28 @@ class PointLookup:
         self._fair_s = integration.fallback.deadline_ms / 1_000
         self._closed = False
 
-    async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:
+    async def find(self, keys: "Columns", rows: int, timeout_s: float) -> Found:  # noqa: ARG002 (one signature)
         """Look keys up: remembered answers first, then the service (:class:`ServedLookup`)."""
         wanted = list(zip(*(keys[name] for name in self._keys), strict=True))
         now_utc = self._clock.now_utc()
         self._look_for_better()
+        remembered = {key: self._known.get(key) for key in wanted}  # what is forgotten meanwhile is known here
         missing = [
-            key for key in dict.fromkeys(wanted) if None not in key and not self._knows(key, now_utc, self._keep)
+            key for key, known in remembered.items() if None not in key and not _is_good(known, now_utc, self._keep)
         ]
         if missing and timeout_s > 0 and self._standing.place < len(self._places):
             await self._ask_all(missing[:_MOST_ASKED], timeout_s)
         columns: dict[str, list[Any]] = {name: [] for name in self._take}
         moments: list[datetime | None] = []
         reasons = []
-        for row in range(rows):
-            known = self._knows(wanted[row], self._clock.now_utc(), self._old)
+        now_utc = self._clock.now_utc()
+        for key in wanted:
+            known = self._known.get(key) or remembered[key]
+            known = known if _is_good(known, now_utc, self._old) else None
             for name in self._take:
                 columns[name].append((_NOTHING if known is None else known.values or _NOTHING).get(name))
             moments.append(None if known is None else known.asked_utc)
-            gone = None in wanted[row] or (known is not None and known.values is None)
+            gone = None in key or (known is not None and known.values is None)
             reasons.append("no_match" if gone else "unavailable" if known is None else "")
         return Found(str(self._failover.state(self._standing)), moments, columns, reasons)
 
@@ -204,11 +207,6 @@ class PointLookup:
                 self._probing.get_loop().call_soon_threadsafe(self._probing.cancel)
         for *_, service in self._places:
             service.close()
-
-    def _knows(self, key: tuple[Any, ...], now_utc: datetime, longest: timedelta) -> _Known | None:
-        """Give what was answered for a key, unless it is too old, or of a time that has not come."""
-        known = self._known.get(key)
-        return known if known is not None and timedelta() <= now_utc - known.asked_utc <= longest else None
 
     async def _ask_all(self, keys: "list[tuple[Any, ...]]", timeout_s: float) -> None:
         """Ask for keys at one time, each before the deadline of the place and of the request.
@@ -250,7 +248,7 @@ class PointLookup:
     def _ask(self, number: int, key: tuple[Any, ...], timeout_s: float) -> None:
         """Ask for one key, in a thread of its own, and remember the answer; not what others have asked meanwhile."""
         asked_utc = self._clock.now_utc()
-        if number != self._standing.place or self._knows(key, asked_utc, self._keep):
+        if number != self._standing.place or _is_good(self._known.get(key), asked_utc, self._keep):
             return
         endpoint, _, service = self._places[number]
         service.begun_s[threading.get_ident()] = self._now_s()
@@ -265,6 +263,7 @@ class PointLookup:
         if len(self._known) >= _MOST_KEYS:
             for old in list(self._known)[: _MOST_KEYS // 10]:
                 self._known.pop(old, None)
+        self._known.pop(key, None)  # the oldest answers stand first
         self._known[key] = _Known(values, asked_utc)
 
     def _answer(self, endpoint: Endpoint, key: tuple[Any, ...], timeout_s: float) -> Mapping[str, Any] | None:
@@ -311,3 +310,8 @@ class PointLookup:
             self._move(self._failover.probed(self._standing, answered, self._now_s()), "it answers again")
             spacing_s = max(policy.cool_down_s / policy.good_probes, 0.05)
             await asyncio.sleep(spacing_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+
+
+def _is_good(known: _Known | None, now_utc: datetime, longest: timedelta) -> bool:
+    """Whether an answer is there, neither too old, nor of a time that has not come."""
+    return known is not None and timedelta() <= now_utc - known.asked_utc <= longest
