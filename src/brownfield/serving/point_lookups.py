@@ -201,6 +201,8 @@ class PointLookup:
 
     def close(self) -> None:
         """End what is kept open; from any thread."""
+        if self._closed:
+            return
         self._closed = True
         if self._probing is not None:
             with suppress(RuntimeError):  # the loop of its requests has ended, and the probes with it
