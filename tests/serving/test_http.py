@@ -14,7 +14,7 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from brownfield.serving.gateway import Door, HttpLimits, Limits
+from brownfield.serving.gateway import Door, HttpLimits, Limits, Version
 from brownfield.serving.gateway.http_connection import Connection
 from harness.certificates import make_certificate
 from harness.door import BODY, LIVE, Running, chunked, post, read_answer
@@ -266,6 +266,8 @@ HEADS = {
     "hexadecimal": [b"Content-Length: 0x5"],
     "empty": [b"Content-Length:"],
     "overflow": [b"Content-Length: 99999999999999999999"],
+    "19 digits": [b"Content-Length: 0000000000000000005"],
+    "thousands of digits": [b"Content-Length: " + b"0" * 5000 + b"5"],
     "space before the colon": [b"Content-Length : 5"],
     "with Transfer-Encoding": [b"Content-Length: 5", b"Transfer-Encoding: chunked"],
     "after Transfer-Encoding": [b"Transfer-Encoding: chunked", b"Content-Length: 5"],
@@ -287,6 +289,48 @@ def test_b_03_a_length_that_can_be_read_in_two_ways_ends_the_connection(running,
     assert statuses(answers) == [400]
     assert answers[0].fields[b"connection"] == b"close"
     assert pool.calls == 0
+
+
+def test_b_03_both_doors_refuse_a_length_of_thousands_of_digits_alike(running, handler):
+    """B-03: llhttp takes it, and it is no number to Python."""
+    length = b"0" * 5000 + b"2"
+    [answer] = running.exchange(post(b"{}", b"Content-Length: " + length, length=False))
+    whole = handler.handle("POST", b"/v1/till/predict", {b"content-length": length}, b"{}")
+    response = asyncio.run(whole)
+    assert (answer.status, answer.body) == (response.status, response.body)
+    assert b"18 digits" in answer.body
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        post(b"{}", b"Content-Length: " + b"0" * 5000 + b"2", length=False),
+        post(BODY, b"Authorization: Bearer trap"),
+    ],
+    ids=["B-03 a length of thousands of digits", "a failure of ours"],
+)
+def test_what_is_pipelined_behind_a_request_costs_no_other_caller_an_answer(
+    make_running, make_handler, served, pool, broken, caplog
+):
+    """Those who share its call to the model are told theirs, whatever its connection ends with, and nothing is left."""
+
+    def trap(authorization, permission, *, peer):
+        if authorization == b"Bearer trap":
+            raise ZeroDivisionError
+
+    pool.delay_s = 0.5
+    served.champion = Version("3", served.champion.features, pool, 8)
+    served.deadline_ns = 60_000_000_000
+    handler = make_handler(served, authorize=trap)
+    running = make_running(handler)
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(running.connect()) for _ in range(9)]
+        for number, caller in enumerate(callers):
+            caller.sendall(post() + broken if number == 4 else post())
+            until(lambda number=number: handler.in_flight == number + 1)
+        assert [caller.recv(12) for caller in callers] == [b"HTTP/1.1 200"] * 9
+    assert handler.in_flight == 0
+    assert ("a connection failed" in caplog.text) == (b"trap" in broken)
 
 
 def test_b_03_a_wrong_length_never_becomes_an_answer(running, pool):

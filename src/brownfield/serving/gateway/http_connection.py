@@ -7,6 +7,7 @@ so that the caller sees the refusal and not a reset.
 """
 
 import asyncio
+import logging
 import math
 import re
 from collections import deque
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httptools
 
 from brownfield.errors import BrownfieldError
-from brownfield.serving.gateway.http_heads import METHODS, check_head, path_of, without_upgrade
+from brownfield.serving.gateway.http_heads import METHODS, check_head, length_of, path_of, without_upgrade
 from brownfield.serving.gateway.http_limits import SINGLE_FIELDS
 from brownfield.serving.gateway.messages import Opened, Response
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.messages import DoorHandler
 
 __all__ = ["Connection"]
+
+_log = logging.getLogger(__name__)
 
 _SLICE_BYTES: Final = 4096  # fed to the parser at a time: bounds how many pipelined requests are parsed ahead
 _HELD_BYTES: Final = 64 * 1024  # unparsed bytes beyond which the socket is not read
@@ -189,7 +192,9 @@ class Connection(asyncio.Protocol):
                     continue
             except httptools.HttpParserCallbackError as error:
                 if not isinstance(error.__context__, _Final):
-                    raise
+                    cause = error.__context__ or error
+                    _tell(cause)
+                    self._end_with(BrownfieldError(type(cause).__name__))
             except httptools.HttpParserError as error:
                 self._malformed(error, data if before <= _IDLE and not self._queue else b"")
             break
@@ -279,7 +284,12 @@ class Connection(asyncio.Protocol):
         if b"upgrade" in headers and (chunked or length is not None) and parser.should_upgrade():
             self._replay = without_upgrade(method, self._target, version, headers)
             return
-        self._left = int(length) if length is not None else 0
+        self._left = 0
+        if length is not None:
+            try:
+                self._left = length_of(length)
+            except HttpFault as fault:
+                self._stop(fault)
         self._received = 0
         self._chunks = 0
         self._opened = opened = self._handler.open(
@@ -382,10 +392,15 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, response: Response) -> None:
         self._call = None
-        self._respond(response)
-        more = self._queue or self._held or self._eof or self._owes_continue or self._door.draining
-        if more and not self._pumping:
-            self._pump()
+        try:
+            self._respond(response)
+            more = self._queue or self._held or self._eof or self._owes_continue or self._door.draining
+            if more and not self._pumping:
+                self._pump()
+        except Exception as error:  # noqa: BLE001 (the last barrier: who tells this caller tells others next)
+            _tell(error)
+            self._final = self._ending = True
+            self._transport.close()
 
     def _respond(self, response: Response) -> None:
         transport = self._transport
@@ -481,3 +496,7 @@ class Connection(asyncio.Protocol):
         if self._parsing == _BODY:
             return limits.body_s + self._received / limits.slowest_bytes_per_s
         return limits.header_s
+
+
+def _tell(error: BaseException) -> None:
+    _log.error("a connection failed", exc_info=error, extra={"event": "BF-GTW-CONNECTION-FAILED"})

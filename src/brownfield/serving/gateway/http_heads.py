@@ -8,7 +8,7 @@ import httptools
 
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
-__all__ = ["METHODS", "Head", "Heads", "check_head", "path_of", "without_upgrade"]
+__all__ = ["METHODS", "Head", "Heads", "check_head", "length_of", "path_of", "without_upgrade"]
 
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 """Names of the methods as text."""
@@ -17,6 +17,7 @@ _LONGEST_BYTES = 1024
 _LONGEST_WHOLE_BYTES = 64 * 1024
 _MOST = 1024
 _UNUSUAL = {b"expect", b"transfer-encoding", b"upgrade"}
+_DIGITS = 18  # of a length: thousands of digits are no number to Python, and one to llhttp where they begin with zeros
 
 
 class Head:
@@ -103,6 +104,25 @@ def check_head(
     if version == "1.1" and headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
         return HttpFault("Expect 100-continue or nothing.", 417, rule="http.expect")
     return MethodNotAllowed("GET, HEAD, POST") if method == b"CONNECT" else None
+
+
+def length_of(text: bytes) -> int:
+    """Read a Content-Length.
+
+    Raises
+    ------
+    HttpFault
+        It is no number, or one of more digits than any body has bytes.
+
+    Examples
+    --------
+    >>> length_of(b"42 ")
+    42
+    """
+    digits = text.strip()
+    if len(digits) > _DIGITS or not digits.isdigit():
+        raise HttpFault(f"Send the length of the body as a number of at most {_DIGITS} digits.", rule="http.length")
+    return int(digits)
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: dict[bytes, bytes]) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.serving.gateway import wishes
+from brownfield.serving.gateway.http_heads import length_of
 from brownfield.serving.gateway.priority import Priority
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def check_head(headers: "Headers", cap_bytes: int, *, is_v2: bool = False) -> No
             next_step="Send Content-Type: application/json, or application/octet-stream with binary tensors.",
         )
     length = headers.get(b"content-length")
-    if length is not None and not (length.strip().isdigit() and int(length) <= cap_bytes):
+    if length is not None and length_of(length) > cap_bytes:
         raise too_large(cap_bytes)
 
 
