@@ -433,6 +433,38 @@ def test_b_09_endless_trailers_are_refused(running):
     assert statuses(running.exchange(request + b"A: b\r\n" * 200 + b"\r\n")) == [400]
 
 
+ENDLESS = {
+    "trailer": b"0\r\nX: ",
+    "name of a trailer": b"0\r\n",
+    "chunk extension": b"2;",
+    "value of a chunk extension": b"2;a=",
+    "size of a chunk": b"0",
+}
+
+
+@pytest.mark.parametrize("start", ENDLESS.values(), ids=[f"B-09 {name}" for name in ENDLESS])
+def test_b_09_what_describes_a_body_without_end_is_refused_before_its_end(running, start):
+    """B-09: inside the parser each piece of a field costs as much as all before it, which held everybody else up."""
+    with running.connect() as client:
+        client.sendall(post(b"", b"Transfer-Encoding: chunked", length=False) + b"2\r\n{}\r\n" + start)
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 400_000:
+                sent += client.send((b"0" if start == b"0" else b"a") * 1000)
+        [answer] = running.read(client)
+    assert answer.status == 400
+    assert b"http.trailers" in answer.body
+
+
+def test_b_09_chunk_extensions_and_trailers_of_a_usual_length_are_taken(running):
+    """Signed chunks, as some clients send them: far less than a head may have."""
+    chunks = [b"1;chunk-signature=" + b"0" * 64 + b"\r\n%c\r\n" % byte for byte in BODY]
+    body = b"".join(chunks) + b"0\r\nX-Sum: " + b"a" * 20_000 + b"\r\n\r\n"
+    request = post(b"", b"Transfer-Encoding: chunked", length=False) + body
+    assert statuses(running.exchange(request + request + LIVE)) == [200, 200, 200]
+    assert statuses(running.exchange(request, request, LIVE, pause_s=0.05)) == [200, 200, 200]
+
+
 @pytest.mark.parametrize(
     "field", [b"Host: b", b"Content-Type: a/b\r\nContent-Type: a/b", b"Authorization: a\r\nAuthorization: b"]
 )

@@ -9,7 +9,6 @@ so that the caller sees the refusal and not a reset.
 import asyncio
 import logging
 import math
-import re
 from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httptools
 
 from brownfield.errors import BrownfieldError
-from brownfield.serving.gateway.http_heads import METHODS, check_head, length_of, path_of, without_upgrade
-from brownfield.serving.gateway.http_limits import SINGLE_FIELDS
+from brownfield.serving.gateway.http_heads import METHODS, check_head, length_of, path_of, told_malformed, without_upgrade
+from brownfield.serving.gateway.http_limits import SINGLE_FIELDS, most_chunks
 from brownfield.serving.gateway.messages import Opened, Response
-from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
+from brownfield.serving.gateway.problem import HttpFault
 
 if TYPE_CHECKING:
     from brownfield.serving.gateway.http import Door
@@ -35,8 +34,7 @@ _SLICE_BYTES: Final = 4096  # fed to the parser at a time: bounds how many pipel
 _HELD_BYTES: Final = 64 * 1024  # unparsed bytes beyond which the socket is not read
 _SMALL_BODY_BYTES: Final = 64 * 1024  # of a refused request: read and forgotten, so that the connection can be kept
 _JOIN_BYTES: Final = 64 * 1024  # longest body that is copied behind its head to go out in one piece
-_BYTES_PER_CHUNK: Final = 512  # a body of the longest length may come in chunks of this size, and some more
-_FREE_CHUNKS: Final = 1000
+_CHUNK_LINE_BYTES: Final = 20  # its size in digits, and two ends of lines
 _IN_A_ROW: Final = 32  # answers to one caller that never waited, before others get their turn
 _LINGER_S: Final = 2.0
 _HALF_CLOSED_S: Final = 1.0
@@ -47,7 +45,8 @@ _HEAD: Final = 2
 _BODY: Final = 3
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _NONE: Final = Response(204, [], b"")
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
+_LONG_HEAD: Final = HttpFault("Send a shorter head, with fewer fields.")
+_LONG_REST: Final = HttpFault("Send fewer trailers and chunk extensions, or none.", rule="http.trailers")
 
 
 class _Final(Exception):
@@ -58,10 +57,10 @@ class Connection(asyncio.Protocol):
     """One connection; made and kept by the :class:`~brownfield.serving.gateway.http.Door`."""
 
     __slots__ = (
-        "_body", "_call", "_chunks", "_door", "_ending", "_eof", "_fields", "_final", "_handler", "_head_bytes",
-        "_head_only", "_headers", "_held", "_keep", "_known", "_left", "_old", "_opened", "_owes_continue", "_parser",
-        "_parsing", "_peer", "_pumping", "_queue", "_reading", "_received", "_repeated", "_replay", "_since",
-        "_started_ns", "_stuck_bytes", "_target", "_transport", "_unwritable", "_version", "_whole", "_yielding",
+        "_body", "_call", "_chunks", "_door", "_ending", "_eof", "_fields", "_final", "_handler", "_head_only",
+        "_headers", "_held", "_keep", "_known", "_left", "_old", "_opened", "_owes_continue", "_parser", "_parsing",
+        "_peer", "_pumping", "_queue", "_reading", "_received", "_repeated", "_replay", "_since", "_started_ns",
+        "_stuck_bytes", "_target", "_transport", "_unwritable", "_version", "_whole", "_wire_bytes", "_yielding",
     )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
@@ -179,7 +178,7 @@ class Connection(asyncio.Protocol):
     # --- from bytes to requests ---
 
     def _feed(self, data: bytes) -> None:
-        before, at = self._parsing, 0
+        before, at, size = self._parsing, 0, len(data)
         while not self._final:
             try:
                 self._parser.feed_data(data[at:] if at else data)
@@ -198,20 +197,19 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserError as error:
                 self._malformed(error, data if before <= _IDLE and not self._queue else b"")
             break
-        if self._parsing == _HEAD and not self._final:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._door.limits.head_bytes + _SLICE_BYTES:
-                self._end_with(HttpFault("Send a shorter head, with fewer fields."))
+        if self._parsing > _IDLE and not self._final:
+            self._wire_bytes += size
+            body = self._received + _CHUNK_LINE_BYTES * self._chunks if self._parsing == _BODY else 0
+            if self._wire_bytes - body > self._door.limits.head_bytes + _SLICE_BYTES:
+                self._end_with(_LONG_HEAD if self._parsing == _HEAD else _LONG_REST)
 
     def _malformed(self, error: httptools.HttpParserError, start: bytes) -> None:
         """Refuse what is no HTTP, after the requests before it; what follows a last request is left unread."""
         last = self._queue[-1] if self._queue else None
         if last is not None and not last[2]:
             self._final = True
-        elif isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(start.lstrip(b"\r\n")):
-            self._end_with(MethodNotAllowed("GET, HEAD, POST"))
         else:
-            self._end_with(HttpFault("Send well-formed HTTP/1.1."))
+            self._end_with(told_malformed(error, start))
 
     def _end_with(self, error: BrownfieldError | Response) -> None:
         """Refuse, and read nothing more from this connection."""
@@ -239,7 +237,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._repeated = False
         self._fields = 0
-        self._head_bytes = 0
+        self._wire_bytes = 0
         self._received = 0
         self._body = b""
 
@@ -254,9 +252,8 @@ class Connection(asyncio.Protocol):
         """Take one header field; trailers are counted and forgotten."""
         self._fields += 1
         if self._parsing == _BODY:
-            self._head_bytes += len(name) + len(value)
-            if self._fields > self._door.limits.fields or self._head_bytes > self._door.limits.head_bytes:
-                self._stop(HttpFault("Send fewer trailers, or none.", rule="http.trailers"))
+            if self._fields > self._door.limits.fields:
+                self._stop(_LONG_REST)
             return
         self._received += len(name) + len(value) + 4
         name = name.lower()
@@ -273,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._version = version = parser.get_http_version()
         limits = self._door.limits
         if self._received > limits.head_bytes or self._fields > limits.fields:
-            self._stop(HttpFault("Send a shorter head, with fewer fields."))
+            self._stop(_LONG_HEAD)
         chunked = b"transfer-encoding" in headers
         expects = b"expect" in headers
         if self._repeated or chunked or expects or version != "1.1" or b"host" not in headers or method == b"CONNECT":
@@ -284,12 +281,10 @@ class Connection(asyncio.Protocol):
         if b"upgrade" in headers and (chunked or length is not None) and parser.should_upgrade():
             self._replay = without_upgrade(method, self._target, version, headers)
             return
-        self._left = 0
-        if length is not None:
-            try:
-                self._left = length_of(length)
-            except HttpFault as fault:
-                self._stop(fault)
+        try:
+            self._left = length_of(length) if length is not None else 0
+        except HttpFault as fault:
+            self._stop(fault)
         self._received = 0
         self._chunks = 0
         self._opened = opened = self._handler.open(
@@ -309,7 +304,7 @@ class Connection(asyncio.Protocol):
     def on_chunk_header(self) -> None:
         """Count the chunks."""
         self._chunks += 1
-        if self._chunks > _FREE_CHUNKS + self._handler.limits.body_bytes // _BYTES_PER_CHUNK:
+        if self._chunks > most_chunks(self._handler.limits.body_bytes):
             self._stop(HttpFault("Send the body in fewer chunks.", rule="http.chunks"))
 
     def on_body(self, data: bytes) -> None:

@@ -4,11 +4,13 @@ A head is known by all its bytes, from the method to the empty line, so what it 
 and what is served, is decided anew for every request.
 """
 
+import re
+
 import httptools
 
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
-__all__ = ["METHODS", "Head", "Heads", "check_head", "length_of", "path_of", "without_upgrade"]
+__all__ = ["METHODS", "Head", "Heads", "check_head", "length_of", "path_of", "told_malformed", "without_upgrade"]
 
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 """Names of the methods as text."""
@@ -18,6 +20,7 @@ _LONGEST_WHOLE_BYTES = 64 * 1024
 _MOST = 1024
 _UNUSUAL = {b"expect", b"transfer-encoding", b"upgrade"}
 _DIGITS = 18  # of a length: thousands of digits are no number to Python, and one to llhttp where they begin with zeros
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} \S{1,8192} HTTP/1\.[01]\r\n")
 
 
 class Head:
@@ -123,6 +126,13 @@ def length_of(text: bytes) -> int:
     if len(digits) > _DIGITS or not digits.isdigit():
         raise HttpFault(f"Send the length of the body as a number of at most {_DIGITS} digits.", rule="http.length")
     return int(digits)
+
+
+def told_malformed(error: httptools.HttpParserError, start: bytes) -> HttpFault | MethodNotAllowed:
+    """Refuse what is no HTTP: an unknown verb is told apart where the whole line of the request is at hand."""
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(start.lstrip(b"\r\n")):
+        return MethodNotAllowed("GET, HEAD, POST")
+    return HttpFault("Send well-formed HTTP/1.1.")
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: dict[bytes, bytes]) -> bytes:

@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
-__all__ = ["SINGLE_FIELDS", "HttpLimits"]
+__all__ = ["SINGLE_FIELDS", "HttpLimits", "most_chunks"]
+
+_BYTES_PER_CHUNK = 512
+_FREE_CHUNKS = 1000
 
 SINGLE_FIELDS = frozenset(
     {
@@ -56,3 +59,8 @@ class HttpLimits(NamedTuple):
     def tick_s(self) -> float:
         """How often the door looks for what is overdue: twice a second, more often only under short limits."""
         return min(0.5, self.header_s / 4, self.body_s / 4, self.write_s / 4, self.idle_s / 4)
+
+
+def most_chunks(body_bytes: int) -> int:
+    """Most chunks of a body: one of that length may come in chunks of half a kilobyte, and any in some more."""
+    return _FREE_CHUNKS + body_bytes // _BYTES_PER_CHUNK
