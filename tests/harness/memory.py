@@ -1,8 +1,9 @@
 """What a process keeps of something that is done again and again."""
 
+import tracemalloc
 from collections.abc import Callable
 
-__all__ = ["kept_bytes"]
+__all__ = ["kept_bytes", "peak_bytes"]
 
 
 def kept_bytes(measure: Callable[[], int], act: Callable[[], object], below: int, windows: int = 4) -> int:
@@ -16,3 +17,14 @@ def kept_bytes(measure: Callable[[], int], act: Callable[[], object], below: int
         act()
         grown.append(measure() - before)
     return min(grown)
+
+
+def peak_bytes(act: Callable[[], object]) -> int:
+    """Most bytes of Python's objects that stood beside those from before while something was done."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        act()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from brownfield.serving.gateway import Limits
+from harness.memory import peak_bytes
 
 GOOD = {"store_id": 7, "items": ["MILK"]}
 
@@ -131,6 +132,32 @@ def test_an_over_long_body_is_refused(make_client, served):
     status, problem = ask(client, b"", content_length="101")
     assert (status, problem["violations"][0]["code"]) == (413, "BF-REQ-001")
     assert "100 bytes" in problem["detail"]
+
+
+MANY = {
+    "records": [GOOD] * 100_000,
+    "braces in a text": [GOOD | {"items": ["{" * 64] * 20}] * 10 + [GOOD] * 100_000,
+    "broken ones behind": [GOOD] * 20_000 + [None],
+}
+
+
+@pytest.mark.parametrize("records", MANY.values(), ids=MANY)
+def test_more_records_than_are_taken_are_refused_before_they_are_read(client, records):
+    """R-17: for a part of what reading them takes: some copies of the body, where each record became many objects."""
+    body, seen = json.dumps(records).encode(), []
+    assert peak_bytes(lambda: seen.append(ask(client, body))) < 4 * len(body) + 100_000
+    [(status, problem)] = seen
+    assert (status, [each["code"] for each in problem["violations"]]) == (413, ["BF-REQ-002"])
+    assert "at most 10000 records" in problem["detail"]
+
+
+@pytest.mark.parametrize("items", [["MILK"], ["{"], ["}, {"]], ids=["plain", "a brace", "braces"])
+@pytest.mark.parametrize(("records", "status"), [(19, 200), (20, 200), (21, 413)])
+def test_records_are_counted_whatever_their_texts_hold(make_client, served, items, records, status):
+    """Braces in texts are no records; as many as are taken are answered."""
+    client = make_client(served, limits=Limits(rows=20))
+    assert ask(client, [GOOD | {"items": items}] * records)[0] == status
+    assert ask(client, GOOD | {"items": items * 20})[0] == 200
 
 
 def test_no_answer_at_all_is_a_503_with_retry_after(client, served, pool):

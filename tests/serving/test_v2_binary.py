@@ -42,7 +42,7 @@ def request(rows, width, values, **members):
 def verdict(served, text, binary, length=None):
     """What decoding gives, in comparable form."""
     try:
-        asked, checked = v2.decode(served, b"%d" % (len(text) if length is None else length), text + binary)
+        asked, checked = v2.decode(served, b"%d" % (len(text) if length is None else length), text + binary, 10_000)
     except InputRefused as refused:
         return refused.violations
     columns = {name: (str(one.dtype), one.shape, one.tobytes()) for name, one in checked.columns.items()}
@@ -92,4 +92,4 @@ def test_a_length_of_thousands_of_digits_is_refused(served):
     """It is no number that Python would read, and no failure of ours."""
     text, binary = request(1, 1, np.arange(40))
     with pytest.raises(InputRefused):
-        v2.decode(served, b"9" * 5000, text + binary)
+        v2.decode(served, b"9" * 5000, text + binary, 10_000)

@@ -32,7 +32,7 @@ def verdict(served, body, *, plain):
     if not plain:
         served.v2 = v2._plan(served)._replace(plain=None)
     try:
-        request, checked = v2.decode(served, None, body)
+        request, checked = v2.decode(served, None, body, 10_000)
     except InputRefused as refused:
         return refused.violations
     columns = {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in checked.columns.items()}
@@ -45,25 +45,25 @@ def fields_of(served):
 
 def test_a_plain_request_is_read_by_the_quick_reader(served):
     """Otherwise the properties below would compare the full reader with itself."""
-    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode())
+    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode(), 10_000)
     large = [fields_of(served)[0] | {"data": [2**24 - 1.0] * 3}, *fields_of(served)[1:]]
     for body in ({"inputs": fields_of(served)}, {"id": "a", "inputs": fields_of(served)[::-1]}, {"inputs": large}):
-        assert served.v2.plain.read(json.dumps(body).encode()) is not None
+        assert served.v2.plain.read(json.dumps(body).encode(), 10_000) is not None
 
 
 def test_row_counts_that_nobody_sends_numbers_for_leave_nothing(served):
     """What is known of a number of rows is kept for those that were read, and of so many at most."""
-    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode())
+    v2.decode(served, None, json.dumps({"inputs": fields_of(served)}).encode(), 10_000)
     plain = served.v2.plain
     kept = set(plain._by_rows)
     for rows in (2, 7, 2**31, 2**70, 10**4000):
         body = {"inputs": [one | {"shape": [rows, *one["shape"][1:]]} for one in fields_of(served)]}
-        assert plain.read(json.dumps(body).encode()) is None
+        assert plain.read(json.dumps(body).encode(), 10_000) is None
     assert set(plain._by_rows) == kept == {1}
     if len(served.request.fields) == 1:
         for rows in range(1, 1100):
             body = {"inputs": [X | {"shape": [rows, 3], "data": [0.5] * (3 * rows)}]}
-            assert plain.read(json.dumps(body).encode())[1].rows == rows
+            assert plain.read(json.dumps(body).encode(), 10_000)[1].rows == rows
         assert 0 < len(plain._by_rows) <= 1024
 
 

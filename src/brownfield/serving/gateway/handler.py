@@ -7,22 +7,22 @@ Everything is denied that the table does not name: first who asks, then what for
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from brownfield import __version__
 from brownfield.clock import Clock, SystemClock
-from brownfield.errors import BrownfieldError, InputRefused, NotFound, RejectionCode, Violation
+from brownfield.errors import BrownfieldError, InputRefused, NotFound
 from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers, wishes
 from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.dataplane import Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.management import Management
-from brownfield.serving.gateway.messages import Headers, Response
+from brownfield.serving.gateway.messages import Headers, Limits, Response
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
-from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Opening, check_head, too_large
+from brownfield.serving.gateway.openings import JSON_LENGTH_HEADER, Bound, Opening, check_head, too_large, too_many_rows
 from brownfield.serving.gateway.origins import Origins
 from brownfield.serving.gateway.pressure import Pressure
 from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_error
@@ -38,24 +38,9 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served, Snapshot
     from brownfield.serving.gateway.wishes import Caller
 
-__all__ = ["Authorize", "Call", "Handler", "Limits"]
+__all__ = ["Authorize", "Call", "Handler"]
 
 _log = logging.getLogger(__name__)
-
-
-class Limits(NamedTuple):
-    """What one request may bring at most.
-
-    Parameters
-    ----------
-    body_bytes
-        Longest body.
-    rows
-        Most records.
-    """
-
-    body_bytes: int = 8 * 2**20
-    rows: int = 10_000
 
 
 class Authorize(Protocol):
@@ -371,12 +356,12 @@ class Handler:
 
     def _predict(self, call: Call, body: bytes) -> None:
         served = _served(call)
-        checked = named.decode(served, call.opening.headers, body)
+        checked = named.decode(served, call.opening.headers, body, self.limits.rows)
         self._ask(call, served, checked)
 
     def _infer(self, call: Call, body: bytes) -> None:
         served = _served(call)
-        request, checked = v2.decode(served, call.opening.json_length, body)
+        request, checked = v2.decode(served, call.opening.json_length, body, self.limits.rows)
         call.request = request
         if request.parameters:
             self._ask(call, served, checked, request.timeout_us * 1000, request.priority)
@@ -385,7 +370,7 @@ class Handler:
 
     def _ask(self, call: Call, served: "Served", checked: "Checked", timeout_ns: int = 0, priority: int = 0) -> None:
         if checked.rows > self.limits.rows:
-            self._refuse_rows()
+            raise too_many_rows(self.limits.rows)
         split, now_ns = call.split, self.now_ns()
         split.parts_ns[_VALIDATE] = now_ns - split.last_ns
         split.last_ns = now_ns
@@ -414,12 +399,6 @@ class Handler:
             self._fail(call, error)
         else:
             self._reply(call, response)
-
-    def _refuse_rows(self) -> NoReturn:
-        raise InputRefused(
-            [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
-            next_step=f"Send at most {self.limits.rows} records in one request.",
-        )
 
     # --- V2 metadata and health ---
 

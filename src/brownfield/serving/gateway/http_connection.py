@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httptools
 
 from brownfield.errors import BrownfieldError
-from brownfield.serving.gateway.http_heads import METHODS, check_head, length_of, path_of, told_malformed, without_upgrade
+from brownfield.serving.gateway.http_heads import (
+    METHODS,
+    check_head,
+    length_of,
+    path_of,
+    told_malformed,
+    without_upgrade,
+)
 from brownfield.serving.gateway.http_limits import SINGLE_FIELDS, most_chunks
 from brownfield.serving.gateway.messages import Opened, Response
 from brownfield.serving.gateway.problem import HttpFault

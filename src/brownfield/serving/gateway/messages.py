@@ -1,13 +1,12 @@
 """A request and a response without a transport: what every HTTP front hands to the handler and gets back."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from brownfield.errors import BrownfieldError
-    from brownfield.serving.gateway.handler import Limits
 
-__all__ = ["DoorHandler", "Headers", "Opened", "Response"]
+__all__ = ["DoorHandler", "Headers", "Limits", "Opened", "Response"]
 
 Headers = Mapping[bytes, bytes]
 """Header fields by lower-case name; of repeated ones the last."""
@@ -34,6 +33,21 @@ class Response:
         self.body = body
 
 
+class Limits(NamedTuple):
+    """What one request may bring at most.
+
+    Parameters
+    ----------
+    body_bytes
+        Longest body.
+    rows
+        Most records.
+    """
+
+    body_bytes: int = 8 * 2**20
+    rows: int = 10_000
+
+
 Opened: TypeAlias = Any
 """A request that was opened: the handler's own, and no business of a door."""
 
@@ -41,7 +55,7 @@ Opened: TypeAlias = Any
 class DoorHandler(Protocol):
     """What a door needs of the handler under it."""
 
-    limits: "Limits"
+    limits: Limits
     draining: bool
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.serving.gateway.answer import Answer
+from brownfield.serving.gateway.openings import too_many_rows
 
 if TYPE_CHECKING:
     from brownfield.contract import Checked
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
 
 __all__ = ["decode", "encode", "plain"]
+
+_SHORTEST_BYTES = 3  # of a record, with its comma
+_BRACE = 0x7B
+_records = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def plain(value: Any) -> Any:
@@ -32,13 +37,13 @@ def plain(value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=plain)
 
 
-def decode(served: "Served", headers: "Headers", body: bytes) -> "Checked":
-    """Check a body against the request schema.
+def decode(served: "Served", headers: "Headers", body: bytes, most_rows: int) -> "Checked":
+    """Check a body of at most so many records against the request schema.
 
     Raises
     ------
     InputRefused
-        Another media type than JSON, or anything that the contract does not admit.
+        Another media type than JSON, more records, or anything that the contract does not admit.
     """
     media_type = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower()
     if media_type != b"application/json":
@@ -46,7 +51,28 @@ def decode(served: "Served", headers: "Headers", body: bytes) -> "Checked":
             [Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE)],
             next_step="Send Content-Type: application/json.",
         )
+    if len(body) > _SHORTEST_BYTES * most_rows and _has_more(body, most_rows):
+        raise too_many_rows(most_rows)
     return served.request.rows.decode(body)
+
+
+def _has_more(body: bytes, rows: int) -> bool:
+    """Whether a body has more records than that, for a small part of what reading them costs.
+
+    As many braces as records, and some in texts: mostly the beginning tells, up to where the record after next begins.
+    """
+    if np.count_nonzero(np.frombuffer(body, np.uint8) == _BRACE) <= rows:
+        return False
+    behind = body.split(b"{", rows + 2)[-1]
+    beginning = body[: len(body) - len(behind) - 1].rstrip(b", \t\r\n") + b"]"
+    return _counts_more(beginning, rows) or _counts_more(body, rows)
+
+
+def _counts_more(body: bytes, rows: int) -> bool:
+    try:
+        return len(_records(body)) > rows
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False  # no array, or none that can be read: what is wrong with it is said by whoever reads it
 
 
 def encode(asked: "Checked", answer: Answer) -> bytes:

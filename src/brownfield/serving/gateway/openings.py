@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
     from brownfield.serving.gateway.wishes import Caller
 
-__all__ = ["JSON_LENGTH_HEADER", "Bound", "Opening", "check_head", "too_large"]
+__all__ = ["JSON_LENGTH_HEADER", "Bound", "Opening", "check_head", "too_large", "too_many_rows"]
 
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 
@@ -127,4 +127,12 @@ def too_large(cap_bytes: int) -> InputRefused:
     return InputRefused(
         [Violation("", "body_bytes", RejectionCode.REQUEST_TOO_LARGE)],
         next_step=f"The longest body taken is {cap_bytes} bytes.",
+    )
+
+
+def too_many_rows(most: int) -> InputRefused:
+    """Say that a request has more records than are taken."""
+    return InputRefused(
+        [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
+        next_step=f"Send at most {most} records in one request.",
     )

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from brownfield.contract import parse_json
 from brownfield.errors import RejectionCode
+from brownfield.serving.gateway.openings import too_many_rows
 from brownfield.serving.gateway.v2_binary import BinaryReader
 from brownfield.serving.gateway.v2_messages import (
     DATATYPES,
@@ -56,7 +57,7 @@ _EXACT = {"FP32": 2**24, "FP64": 2**53}
 # --- request ----------------------------------------------------------------------------------------------------------
 
 
-def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[InferRequest, Checked]":
+def decode(served: "Served", json_length: bytes | None, body: bytes, most_rows: int) -> "tuple[InferRequest, Checked]":
     """Read an inference request and check it against the contract.
 
     Parameters
@@ -67,16 +68,18 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
         Value of ``Inference-Header-Content-Length``; None when the whole body is JSON.
     body
         The JSON part, then the binary tensors in the order of the inputs.
+    most_rows
+        Most records; more are refused by the shape alone.
 
     Raises
     ------
     InputRefused
-        With the codes ``JSON_*``, ``TENSOR_*`` or those of the contract.
+        With the codes ``JSON_*``, ``TENSOR_*``, ``REQUEST_TOO_MANY_ROWS`` or those of the contract.
     """
     schema = served.request
     plan = served.v2 or _plan(served)
     if json_length is None and plan.plain is not None:
-        plain = plan.plain.read(body)
+        plain = plan.plain.read(body, most_rows)
         if plain is not None:
             return plain
     text, binary = (body, _NOTHING) if json_length is None else _parts(json_length, body)
@@ -87,7 +90,7 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
     request = _read(text)
     if request.model_name and request.model_name != served.name:
         refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
-    columns = _columns(request, binary, plan.inputs)
+    columns = _columns(request, binary, plan.inputs, most_rows)
     rows = _rows(columns, batched=schema.batched)
     if plan.half or request.outputs:
         _check_outputs(request, plan)
@@ -100,10 +103,11 @@ def decode(served: "Served", json_length: bytes | None, body: bytes) -> "tuple[I
 
 
 class _Input(NamedTuple):
-    """What is known of a request field before any request: the datatypes it takes."""
+    """What is known of a request field before any request: its datatypes, and whether its shape begins with rows."""
 
     field: "Field"
     datatypes: frozenset[str]
+    rows_first: bool
 
 
 class Plan(NamedTuple):
@@ -134,11 +138,11 @@ class Plan(NamedTuple):
 
 
 def _plan(served: "Served") -> Plan:
-    fields = served.request.fields
+    fields, batched = served.request.fields, served.request.batched
     half = frozenset(field.name for field in served.response.fields if datatype_of(field) == "FP16")
     plain = PlainReader(served.request)
     served.v2 = Plan(
-        {field.name: _Input(field, _datatypes(field)) for field in fields},
+        {field.name: _Input(field, _datatypes(field), batched or field.kind != "tensor") for field in fields},
         tuple((field.name, field) for field in fields if field.kind != "tensor"),
         frozenset(served.response.names),
         half,
@@ -197,7 +201,7 @@ def _parts(json_length: bytes | None, body: bytes) -> tuple[bytes, memoryview]:
     return body[:length], memoryview(body)[length:]
 
 
-def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input]) -> dict[str, Any]:
+def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input], most_rows: int) -> dict[str, Any]:
     """Every input as an array of its own shape; binary data is cut off in order and must be used up."""
     arrays: dict[str, Any] = {}
     for tensor in request.inputs:
@@ -209,7 +213,7 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
             refuse(name, "v2.repeated_input", RejectionCode.TENSOR_UNKNOWN)
         if tensor.datatype not in planned.datatypes:
             refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
-        elements = _elements(planned.field, tensor.shape)
+        elements = _elements(planned, tensor.shape, most_rows)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             arrays[name] = _from_json(tensor, elements)
@@ -228,10 +232,16 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
     return arrays
 
 
-def _elements(field: "Field", shape: "Sequence[int]") -> int:
-    """Count the elements; a dimension below 1 is refused, but for the length of lists that are all empty."""
+def _elements(planned: _Input, shape: "Sequence[int]", most_rows: int) -> int:
+    """Count the elements; a dimension below 1 is refused, but for the length of lists that are all empty.
+
+    So are more rows than are taken: of empty lists a few bytes can name any number.
+    """
+    if shape and shape[0] > most_rows and planned.rows_first:
+        raise too_many_rows(most_rows)
     if shape and min(shape) > 0 and len(shape) <= _LONGEST_RANK:
         return math.prod(shape)
+    field = planned.field
     if not shape and field.kind == "tensor" and not field.shape:
         return 1
     lists = field.kind == "list" and len(shape) == 2  # noqa: PLR2004 (rows and items)

@@ -89,8 +89,8 @@ class PlainReader:
         """Whether the schema has only fields that can be plain."""
         return self._colons == 1 + 4 * len(self._inputs)
 
-    def read(self, body: bytes) -> "tuple[InferRequest, Checked] | None":
-        """Read a body, or give None when it is to be read with every look that the protocol takes.
+    def read(self, body: bytes, most_rows: int) -> "tuple[InferRequest, Checked] | None":
+        """Read a body of at most so many rows, or give None when it is to be read with every look that there is.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class PlainReader:
             return None
         shape = request.inputs[0].shape if request.inputs else []
         rows = shape[0] if shape else 0
-        if not 1 <= rows <= len(body):  # no number takes less than a byte
+        if not 1 <= rows <= most_rows:
             return None
         known = self._by_rows.get(rows)
         inputs = known or {name: _Input(datatype, inner, rows) for name, (datatype, inner) in self._inputs.items()}
