@@ -122,6 +122,8 @@ def _document(body: bytes) -> dict[str, Any]:
     """Read the body of a repository call: a JSON object, or nothing."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
+    except RecursionError:
+        raise InputRefused([Violation("", "json.depth", RejectionCode.JSON_DEPTH)]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InputRefused([Violation("", "json", RejectionCode.JSON_SYNTAX)]) from None
 
