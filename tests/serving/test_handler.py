@@ -1,12 +1,14 @@
 """Routes, permissions, methods and paths."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 
 from brownfield.errors import Forbidden, Unauthenticated
 from brownfield.serving.gateway import ROUTES
+from brownfield.serving.gateway.handler import Call
 
 TOKEN = b"Bearer good"
 
@@ -184,6 +186,61 @@ def test_a_failure_of_ours_is_a_500_without_the_inside(client, handler, monkeypa
         assert status == 500
         assert b"secret" not in body
     assert "a request failed" in caplog.text
+
+
+def test_b_13_a_deep_body_of_a_repository_call_is_refused(client):
+    """B-13: 400, and no failure of ours."""
+    for path in ("/v2/repository/index", "/v2/repository/models/till/load", "/v2/repository/models/till/unload"):
+        status, _, body = ask(client, "POST", path, b'{"parameters":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+        assert (status, b"BF-JSON-005" in body) == (400, True), body
+    assert client.handler.in_flight == 0
+
+
+@pytest.mark.parametrize("answered", ["before", "in the same turn", "after"])
+def test_f_19_who_leaves_is_taken_off_once(make_handler, served, answered):
+    """F-19: whichever comes first, the answer or the leave."""
+
+    class Backstage:
+        async def metrics(self):
+            await there.wait()
+            return "x 1\n"
+
+    there = asyncio.Event()
+    handler = make_handler(served, backstage=Backstage())
+
+    async def leave():
+        task = asyncio.create_task(handler.handle("GET", b"/metrics", {}, b""))
+        await asyncio.sleep(0)
+        assert handler.in_flight == 1
+        if answered == "before":
+            there.set()
+            await asyncio.sleep(0)
+        if answered == "in the same turn":
+            there.set()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        there.set()
+        while handler._late:  # noqa: ASYNC110 (turns of the loop are what is waited for)
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert handler.in_flight == 0
+
+
+def test_f_20_a_head_that_came_slowly_turns_nobody_else_away(make_handler, served):
+    """F-20: the turn of the loop in which it is opened begins then, not with its first byte."""
+
+    async def opened():
+        handler = make_handler(served)
+        now_ns = handler.now_ns()
+        first = handler.open("POST", b"/v1/till/predict", {}, started_ns=now_ns - 1_200_000_000)
+        return [first, *[handler.open("POST", b"/v1/till/predict", {}) for _ in range(60)]]
+
+    calls = asyncio.run(opened())
+    assert [type(call) for call in calls] == [Call] * 61
+    assert not any(call.shed for call in calls)
+    assert not any(served.meter.sheds)
 
 
 def test_publishing_swaps_what_is_served(handler, client, served, make_handler):

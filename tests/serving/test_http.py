@@ -544,6 +544,28 @@ def test_f_19_a_caller_who_resets_cancels_the_work(running, served, pool):
     assert running.door.connections == 0
 
 
+def test_f_19_callers_who_leave_before_a_page_is_there_are_taken_off_once(make_running, make_handler, served):
+    """F-19: scrapers that reset made the count of what is under way negative for good, and overload was not seen."""
+
+    class Backstage:
+        async def metrics(self):
+            await asyncio.sleep(0.1)
+            return "x 1\n"
+
+    running = make_running(make_handler(served, backstage=Backstage()))
+    handler = running.door.handler
+    for _ in range(5):
+        with running.connect() as client:
+            client.sendall(LIVE.replace(b"/v2/health/live", b"/metrics"))
+            until(lambda: handler.in_flight > 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    until(lambda: running.door.connections == 0)
+    [scraped] = running.exchange(LIVE.replace(b"/v2/health/live", b"/metrics"))
+    assert scraped.body == b"x 1\n"
+    until(lambda: not handler._late)
+    assert handler.in_flight == 0
+
+
 @pytest.mark.full
 def test_f_19_a_caller_who_closed_is_not_waited_for_long(running, served, pool):
     """F-19: a second of grace, as it may only have closed its sending side."""

@@ -84,11 +84,13 @@ class Call:
         self.ask: Ask | None = None
         self.shed = False
 
-    def cancel(self) -> None:
-        """Give up: nobody is told, and the model is not asked when it has not been."""
+    def cancel(self) -> bool:
+        """Give up: nobody is told, and the model is not asked when it has not been; whether that ends the call."""
         self.reply = _nobody
-        if self.ask is not None:
-            self.ask.cancel()
+        ask, self.ask = self.ask, None
+        if ask is not None:
+            ask.cancel()
+        return ask is not None
 
 
 Reply = Callable[[Response], None]
@@ -187,7 +189,7 @@ class Handler:
         peer
             Address of the caller, where it is known: guessing tokens is bounded by it.
         started_ns
-            Monotonic time of the first byte; now by default.
+            Monotonic time of the first byte, where the head did not come at once; now by default.
         head
             Stands for method, path and headers, where they are those of an earlier request: the same object for each.
 
@@ -196,7 +198,8 @@ class Handler:
         Call or Response
             A call to be answered with the body, or the refusal.
         """
-        split = Split(started_ns or self.now_ns())
+        now_ns = self.now_ns()
+        split = Split(started_ns or now_ns)
         opening = self._openings.get(head)
         caller = None
         try:
@@ -213,7 +216,7 @@ class Handler:
         if served is not None and bound.permission == "predict":
             priority = opening.priority(served, caller)
             name = caller.name if caller is not None else ""
-            verdict = self.pressure.judge(split.started_ns, served.deadline_ns, priority, name, self.in_flight)
+            verdict = self.pressure.judge(now_ns, served.deadline_ns, priority, name, self.in_flight)
             if verdict is not _ASK:
                 served.meter.shed(priority)
                 if verdict is _REFUSE or not served.fallbacks:
@@ -250,9 +253,9 @@ class Handler:
                 self._reply(call, response)
 
     def cancel(self, call: Call) -> None:
-        """Forget a call that was not answered yet: its caller has left."""
-        self.in_flight -= 1
-        call.cancel()
+        """Forget a call that was not answered yet: its caller has left; what a coroutine does for it goes on."""
+        if call.cancel():
+            self.in_flight -= 1
 
     async def answered(self, call: Call, body: bytes) -> Response:
         """Answer an admitted request, for fronts that are coroutines."""

@@ -52,6 +52,7 @@ _HEAD: Final = 2
 _BODY: Final = 3
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _NONE: Final = Response(204, [], b"")
+_FAILED: Final = {"event": "BF-GTW-CONNECTION-FAILED"}
 _LONG_HEAD: Final = HttpFault("Send a shorter head, with fewer fields.")
 _LONG_REST: Final = HttpFault("Send fewer trailers and chunk extensions, or none.", rule="http.trailers")
 
@@ -199,12 +200,15 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserCallbackError as error:
                 if not isinstance(error.__context__, _Final):
                     cause = error.__context__ or error
-                    _tell(cause)
+                    _log.error("a connection failed", exc_info=cause, extra=_FAILED)
                     self._end_with(BrownfieldError(type(cause).__name__))
             except httptools.HttpParserError as error:
                 self._malformed(error, data if before <= _IDLE and not self._queue else b"")
             break
         if self._parsing > _IDLE and not self._final:
+            self._started_ns = (
+                self._started_ns or self._handler.now_ns()
+            )  # a head in one piece begins when it is opened
             self._wire_bytes += size
             body = self._received + _CHUNK_LINE_BYTES * self._chunks if self._parsing == _BODY else 0
             if self._wire_bytes - body > self._door.limits.head_bytes + _SLICE_BYTES:
@@ -239,7 +243,7 @@ class Connection(asyncio.Protocol):
         """Start the clock of a request."""
         self._parsing = _HEAD
         self._since = self._door.ticks
-        self._started_ns = self._handler.now_ns()
+        self._started_ns = 0
         self._target = b""
         self._headers = {}
         self._repeated = False
@@ -294,13 +298,8 @@ class Connection(asyncio.Protocol):
             self._stop(fault)
         self._received = 0
         self._chunks = 0
-        self._opened = opened = self._handler.open(
-            METHODS.get(method) or method.decode(),
-            path_of(self._target),
-            headers,
-            peer=self._peer,
-            started_ns=self._started_ns,
-        )
+        verb, path = METHODS.get(method) or method.decode(), path_of(self._target)
+        self._opened = opened = self._handler.open(verb, path, headers, peer=self._peer, started_ns=self._started_ns)
         expects = expects and version == "1.1" and (chunked or self._left > 0)
         if isinstance(opened, Response) and (
             chunked or expects or self._left > min(_SMALL_BODY_BYTES, self._handler.limits.body_bytes)
@@ -400,7 +399,7 @@ class Connection(asyncio.Protocol):
             if more and not self._pumping:
                 self._pump()
         except Exception as error:  # noqa: BLE001 (the last barrier: who tells this caller tells others next)
-            _tell(error)
+            _log.error("a connection failed", exc_info=error, extra=_FAILED)
             self._final = self._ending = True
             self._transport.close()
 
@@ -498,7 +497,3 @@ class Connection(asyncio.Protocol):
         if self._parsing == _BODY:
             return limits.body_s + self._received / limits.slowest_bytes_per_s
         return limits.header_s
-
-
-def _tell(error: BaseException) -> None:
-    _log.error("a connection failed", exc_info=error, extra={"event": "BF-GTW-CONNECTION-FAILED"})
