@@ -14,7 +14,8 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from brownfield.serving.gateway import Door, HttpLimits, Limits, Version
+from brownfield.serving.gateway import Door, HttpLimits, Limits, Version, asgi_app
+from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.http_connection import Connection
 from harness.certificates import make_certificate
 from harness.door import BODY, LIVE, Running, chunked, post, read_answer
@@ -228,6 +229,44 @@ def test_an_upgrade_is_not_taken_up(running):
         assert [read_answer(reader).status for _ in range(3)] == [200, 200, 200]
     h2c = post(BODY, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
     assert statuses(running.exchange(h2c + LIVE)) == [200, 200]
+
+
+def test_a_connection_that_is_said_to_end_ends_whatever_else_is_said_of_it(running):
+    """`Connection: close` stands beside an upgrade that is not taken up, in one line or in two."""
+    upgrade = b"Upgrade: h2c"
+    for lines in ([b"Connection: close, upgrade"], [b"Connection: close", b"Connection: upgrade"]):
+        answers = running.exchange(post(BODY, *lines, upgrade) + LIVE)
+        assert [(each.status, each.fields.get(b"connection")) for each in answers] == [(200, b"close")]
+
+
+NO_KEPT_ANSWER = {
+    "as usual": [b"Cache-Control: no-cache"],
+    "other letters": [b"Cache-Control: No-Cache"],
+    "capitals": [b"cache-control: NO-STORE"],
+    "in two lines": [b"Cache-Control: no-store", b"Cache-Control: max-age=5"],
+}
+
+
+@pytest.mark.parametrize("fields", NO_KEPT_ANSWER.values(), ids=NO_KEPT_ANSWER)
+def test_who_wants_no_kept_answer_gets_none_on_either_door(make_running, make_handler, served, fields):
+    """However it is spelled, and in however many lines."""
+    served.champion = Version("3", served.champion.features, served.champion.pool, 1, Cache(60))
+    handler = make_handler(served)
+    first, kept, new = make_running(handler).exchange(post() + post() + post(BODY, *fields))
+    assert [b"age" in each.fields for each in (first, kept, new)] == [False, True, False]
+    pairs = [(name.lower(), value) for name, _, value in (field.partition(b": ") for field in fields)]
+    messages = []
+
+    async def receive():
+        return {"type": "http.request", "body": BODY}
+
+    async def send(message):
+        messages.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/till/predict", "headers": pairs}
+    asyncio.run(asgi_app(handler)(scope, receive, send))
+    assert messages[0]["status"] == 200
+    assert b"age" not in dict(messages[0]["headers"])
 
 
 # --- bad input ---

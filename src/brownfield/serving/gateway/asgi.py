@@ -5,10 +5,11 @@ while waiting cancels the work; that is watched by one timer for all requests, s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from brownfield.serving.gateway.handler import Call, Handler
+from brownfield.serving.gateway.http_limits import joined
 from brownfield.serving.gateway.messages import Response
 
 __all__ = ["App", "asgi_app"]
@@ -68,7 +69,7 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
     if root:
         path = path.removeprefix(root.encode())
     client = scope.get("client")
-    opened = handler.open(scope["method"], path, dict(scope["headers"]), peer=client[0] if client else None)
+    opened = handler.open(scope["method"], path, _fields(scope["headers"]), peer=client[0] if client else None)
     if isinstance(opened, Response):
         return opened
     body = await _read_body(receive, handler.limits.body_bytes)
@@ -77,6 +78,13 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
     if isinstance(body, int):
         return handler.too_large(opened)
     return await watch.run(handler, opened, body, receive)
+
+
+def _fields(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    fields: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        fields[name] = joined(name, fields[name], value) if name in fields else value
+    return fields
 
 
 async def _read_body(receive: Receive, cap_bytes: int) -> bytes | int | None:

@@ -334,6 +334,9 @@ class Handler:
         elif not isinstance(error, BrownfieldError):
             _log.error("a request failed", exc_info=error, extra={"event": "BF-GTW-REQUEST-FAILED"})
             error = BrownfieldError(type(error).__name__)
+        if call.ask is not None:  # it failed on its way to the model: nobody is to answer it any more
+            call.ask.cancel()
+            call.ask = None
         self.in_flight -= 1
         call.reply(self._refusal(error, call.opening.path, call.split))
 

@@ -24,7 +24,7 @@ from brownfield.serving.gateway.http_heads import (
     told_malformed,
     without_upgrade,
 )
-from brownfield.serving.gateway.http_limits import SINGLE_FIELDS, most_chunks
+from brownfield.serving.gateway.http_limits import SINGLE_FIELDS, joined, most_chunks
 from brownfield.serving.gateway.messages import Opened, Response
 from brownfield.serving.gateway.problem import HttpFault
 
@@ -206,9 +206,7 @@ class Connection(asyncio.Protocol):
                 self._malformed(error, data if before <= _IDLE and not self._queue else b"")
             break
         if self._parsing > _IDLE and not self._final:
-            self._started_ns = (
-                self._started_ns or self._handler.now_ns()
-            )  # a head in one piece begins when it is opened
+            self._started_ns = self._started_ns or self._handler.now_ns()  # else it begins when it is opened
             self._wire_bytes += size
             body = self._received + _CHUNK_LINE_BYTES * self._chunks if self._parsing == _BODY else 0
             if self._wire_bytes - body > self._door.limits.head_bytes + _SLICE_BYTES:
@@ -268,8 +266,9 @@ class Connection(asyncio.Protocol):
             return
         self._received += len(name) + len(value) + 4
         name = name.lower()
-        if name in self._headers and name in SINGLE_FIELDS:
-            self._repeated = True
+        if name in self._headers:
+            value = joined(name, self._headers[name], value)
+            self._repeated = self._repeated or name in SINGLE_FIELDS
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-__all__ = ["SINGLE_FIELDS", "HttpLimits", "most_chunks"]
+__all__ = ["SINGLE_FIELDS", "HttpLimits", "joined", "most_chunks"]
 
+_LISTS = frozenset({b"cache-control", b"connection"})
 _BYTES_PER_CHUNK = 512
 _FREE_CHUNKS = 1000
 
@@ -64,3 +65,14 @@ class HttpLimits(NamedTuple):
 def most_chunks(body_bytes: int) -> int:
     """Most chunks of a body: one of that length may come in chunks of half a kilobyte, and any in some more."""
     return _FREE_CHUNKS + body_bytes // _BYTES_PER_CHUNK
+
+
+def joined(name: bytes, before: bytes, value: bytes) -> bytes:
+    """Value of a header field that comes again: of those that are lists all that was said, of others the last.
+
+    Examples
+    --------
+    >>> joined(b"cache-control", b"no-store", b"max-age=5"), joined(b"accept", b"a/b", b"c/d")
+    (b'no-store, max-age=5', b'c/d')
+    """
+    return before + b", " + value if name in _LISTS else value

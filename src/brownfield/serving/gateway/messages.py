@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 __all__ = ["DoorHandler", "Headers", "Limits", "Opened", "Response"]
 
 Headers = Mapping[bytes, bytes]
-"""Header fields by lower-case name; of repeated ones the last."""
+"""Header fields by lower-case name; of repeated ones the last, but all of what Cache-Control and Connection list."""
 
 
 class Response:

@@ -80,8 +80,8 @@ class Opening:
         self.headers = headers
         self.authorization = headers.get(b"authorization")
         self.json_length = headers.get(JSON_LENGTH_HEADER)
-        control = headers.get(b"cache-control")
-        self.fresh = control is not None and (b"no-store" in control or b"no-cache" in control)
+        control = headers.get(b"cache-control", b"").lower()
+        self.fresh = b"no-store" in control or b"no-cache" in control
         self.has_wishes = wishes.TIMEOUT_HEADER in headers or wishes.PRIORITY_HEADER in headers
         self._caller: Caller | None = None
         self._priority: Priority | None = None
