@@ -717,6 +717,69 @@ def test_f_21_too_many_connections_are_refused_at_once(make_running, handler):
     assert statuses(running.exchange(LIVE)) == [200]
 
 
+@pytest.fixture
+def tls(tmp_path):
+    """Contexts of a server and of callers who trust it."""
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context, ssl.create_default_context(cafile=tmp_path / "certificate.pem")
+
+
+def is_open(client):
+    """Whether the other end did not close the connection."""
+    client.settimeout(0.0)
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
+def test_f_21_connections_without_a_handshake_count(make_running, handler, tls):
+    """F-21: each holds a descriptor for as long as a head may take; those beyond the bound and its slack are closed."""
+    context, trusting = tls
+    running = make_running(handler, limits=HttpLimits(connections=2, header_s=60), tls=context)
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(running.connect()) for _ in range(100)]
+        until(lambda: sum(is_open(each) for each in silent) == 66)
+        silent[0].close()
+        silent[1].close()
+        until(lambda: reaches(running, trusting))
+    until(lambda: reaches(running, trusting))
+
+
+def reaches(running, trusting):
+    """Whether a caller with a handshake has an answer."""
+    with contextlib.suppress(OSError), trusting.wrap_socket(running.connect(), server_hostname="localhost") as client:
+        client.sendall(LIVE)
+        return client.recv(12) == b"HTTP/1.1 200"
+    return False
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["nothing", "no TLS"])
+def test_f_20_a_handshake_that_is_none_is_ended(make_running, handler, tls, start):
+    """F-20: by the time-out of a head, or at once; others are answered meanwhile, and nothing is left."""
+    context, trusting = tls
+    running = make_running(handler, limits=HttpLimits(header_s=0.3), tls=context)
+    with running.connect() as client:
+        client.sendall(start)
+        assert reaches(running, trusting)
+        until(lambda: not is_open(client))
+
+
+def test_f_16_a_drain_does_not_wait_for_handshakes_that_do_not_begin(make_running, handler, tls):
+    """F-16: those who connected and said nothing are cut off."""
+    running = make_running(handler, limits=HttpLimits(header_s=60), tls=tls[0])
+    with running.connect() as client:
+        began_s = time.monotonic()
+        running.close()
+        assert time.monotonic() - began_s < 8
+        assert not is_open(client)
+
+
 def test_f_22_few_descriptors_bound_the_connections(make_running, handler):
     """F-22: the bound follows from what the process may open, so accepting never fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
