@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._body: bytes | bytearray = b""
         self._opened: Opened | Response
-        self._left = self._received = 0
+        self._left = self._received = self._wire_bytes = self._chunks = self._started_ns = 0
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._parsing = _NEW
