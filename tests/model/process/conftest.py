@@ -28,9 +28,15 @@ GRAPHS = {
     " { d = Identity(c) w = Add(v, one) }> }",
     # As many numbers as asked for, summed.
     "hungry": "g (int64[1] size) => (float total) { a = ConstantOfShape(size) total = ReduceSum<keepdims = 0>(a) }",
+    # As many zeros as asked for: a large answer to a small question.
+    "zeros": "g (int64[1] size) => (float[k] y) { y = ConstantOfShape(size) }",
     # The square of its length in numbers.
     "square": "g (float[n] x) => (float[n,n] y) <int64[1] first = {0}, int64[1] last = {1}> "
     "{ a = Unsqueeze(x, last) b = Unsqueeze(x, first) y = MatMul(a, b) }",
+    # Not a number for what is below zero; the places of what is not zero, which may be none; what it is given.
+    "log": "g (float[n,1] x) => (float[n,1] y) { y = Log(x) }",
+    "found": "g (float[n] x) => (int64[1,k] y) { y = NonZero(x) }",
+    "same": "g (float[n] x) => (float[n] y) { y = Identity(x) }",
     "root": "g (float[n,2] x) => (float[n,2] y) { y = Sqrt(x) }",
 }
 

@@ -69,6 +69,25 @@ def test_b56_its_memory_is_bounded(start) -> None:
     assert refusal.value.cause == "memory"
 
 
+@pytest.mark.parametrize(
+    ("graph", "questions"),
+    [
+        ("log", [[[-1.0]], [[1.0], [-1.0]], [], [[2.0]]]),
+        ("found", [[0.0, 3.0], [0.0, 0.0], [], [1.0]]),
+        ("same", [np.frombuffer(b"\xa5" * 8, "f4"), np.frombuffer(b"\x5a" * 8, "f4"), np.full(2, np.nan, "f4")]),
+    ],
+    ids=["not a number", "nothing found", "a mark"],
+)
+def test_f09_whatever_is_computed_is_an_answer(start, graph: str, questions) -> None:
+    """F-09: NaN, nothing at all and the bytes of a mark are answered as the other engine does; the process lives on."""
+    first, second = start(graph), start(graph, engine="openvino")
+    for question in questions:
+        x = np.array(question, "f4").reshape(-1, *first.hello.inputs[0].shape[1:])
+        expected, answer = (call(process.socket_path, {"x": x})["y"] for process in (first, second))
+        assert np.array_equal(expected, answer, equal_nan=answer.dtype.kind == "f")
+    assert second.alive
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_it_opens_no_connection_and_writes_nothing(model_folder, tmp_path) -> None:
     """Even without our sandbox, import, compilation and an answer make no socket and no file."""

@@ -4,6 +4,7 @@ In: ``model.onnx``, threads, a precision. Out: an engine as :mod:`.engine` descr
 processor does not have (OpenVINO itself would quietly take another), text tensors, and a host without OpenVINO.
 """
 
+import math
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from .engine import EngineError, Tensor, no_memory
 __all__ = ["OpenVinoEngine"]
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+_MARKS = (0xA5, 0x5A)
 _WORDS = {hint: word for word, hint in _HINTS.items()}
 
 
@@ -23,8 +25,10 @@ class OpenVinoEngine:
     """OpenVINO's CPU plug-in with the number of threads it is told, one stream, nothing pinned and nothing cached.
 
     When memory runs out it neither raises nor answers, and leaves in its outputs what an earlier request was answered
-    (measured, 2026.4): so every request is given outputs that hold a mark, and a mark that is still there is an error.
-    It never recovers, so the process then ends as if it had been told to, and a new one takes its place.
+    (measured, 2026.4): so every request is given outputs that hold a mark. A model may answer with the very bytes of a
+    mark, but not with those of two: where a mark is still there it is asked again with another, and when that one stays
+    too, memory is out. It never recovers, so the process then ends as if it had been told to, and a new one takes its
+    place.
 
     Parameters
     ----------
@@ -61,6 +65,7 @@ class OpenVinoEngine:
         self.outputs = [_describe(port) for port in graph.outputs]
         self.batched = self._is_batched(graph)
         self._request = compiled.create_infer_request()
+        self._marked = [[_marked(port, mark) for port in self.outputs] for mark in _MARKS]
 
     def run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Compute the outputs of one call."""
@@ -71,36 +76,30 @@ class OpenVinoEngine:
             for index, tensor in enumerate(tensors):
                 self._check(index, tensor)
                 request.set_input_tensor(index, self._openvino.Tensor(np.ascontiguousarray(tensor)))  # a copy
-            given = [self._marked(index) for index in range(len(self.outputs))]
-            request.infer()
-            return [self._taken(index, tensor) for index, tensor in enumerate(given)]
+            for mark, marked in zip(_MARKS, self._marked, strict=True):
+                answers = self._computed(marked)
+                if not any(_is_marked(answer, mark) for answer in answers):
+                    return answers
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a model raises is one request's error)
             raise no_memory(error) or EngineError("run", f"OpenVINO: {type(error).__name__}") from None
+        signal.raise_signal(signal.SIGTERM)  # no later request is answered either: end once these are told
+        raise EngineError("memory", "OpenVINO gave no answer: no memory left within the process's limit")
+
+    def _computed(self, marked: list[Tensor]) -> list[Tensor]:
+        """Compute outputs that hold a mark until they are written."""
+        given = [self._openvino.Tensor(array) for array in marked]  # copies
+        for index, tensor in enumerate(given):
+            self._request.set_output_tensor(index, tensor)
+        self._request.infer()
+        return [np.array(tensor.data) for tensor in given]
 
     def _check(self, index: int, tensor: Tensor) -> None:
         """Refuse a tensor of another type: OpenVINO would read its bytes as if they were of the right one."""
         wanted = self.inputs[index]
         if tensor.dtype.name != wanted["dtype"]:
             raise EngineError("run", f"expected {wanted['dtype']} for {wanted['name']!r}, got {tensor.dtype.name}")
-
-    def _marked(self, index: int) -> Any:
-        """Give the request an output that says whether it was written: empty where its shape varies, else a mark."""
-        port = self.outputs[index]
-        tensor = self._openvino.Tensor(np.full([size or 0 for size in port["shape"]], _mark(port["dtype"])))
-        self._request.set_output_tensor(index, tensor)
-        return tensor
-
-    def _taken(self, index: int, tensor: Any) -> Tensor:
-        """Copy an output that was written."""
-        port, answer = self.outputs[index], np.array(tensor.data)
-        mark = _mark(port["dtype"])
-        same = np.isnan(answer) if answer.dtype.kind == "f" else answer == mark
-        if same.all() and answer.dtype.kind != "b":
-            signal.raise_signal(signal.SIGTERM)  # no later request is answered either: end once these are told
-            raise EngineError("memory", "OpenVINO gave no answer: no memory left within the process's limit")
-        return answer
 
     def _is_batched(self, graph: Any) -> bool:
         """Whether all first dimensions are the same free number: the graph's own shape rules say so."""
@@ -152,10 +151,17 @@ def _describe(port: Any) -> dict[str, Any]:
     return {"name": name if name in port.get_names() else port.get_any_name(), "dtype": dtype, "shape": _shape(port)}
 
 
-def _mark(dtype: str) -> Any:
-    """Value that answers hardly ever hold."""
-    kind = np.dtype(dtype)
-    return kind.type(np.nan) if kind.kind == "f" else kind.type(0) if kind.kind == "b" else np.iinfo(kind).min
+def _marked(port: dict[str, Any], mark: int) -> Tensor:
+    """Output that shows whether it was written: each byte is the mark, and a size that varies is 1."""
+    shape = [1 if size is None else size for size in port["shape"]]
+    dtype = np.dtype(port["dtype"])
+    return np.full(math.prod(shape) * dtype.itemsize, mark, np.uint8).view(dtype).reshape(shape)
+
+
+def _is_marked(answer: Tensor, mark: int) -> bool:
+    """Whether nothing was written; an answer without elements was, where sizes vary."""
+    data = answer.reshape(-1).view(np.uint8)
+    return data.size > 0 and data[0] == mark and bool((data == mark).all())
 
 
 def _shape(port: Any) -> list[int | None]:
