@@ -114,6 +114,27 @@ def test_f08_each_part_of_a_header_is_checked(offset, value) -> None:
         Decoder().feed(bytes(sent))
 
 
+def test_f08_no_more_is_read_of_a_description_than_there_may_be_tensors() -> None:
+    """F-08: a long row of descriptions is refused at the first that is too many, by its frame or by the receiver."""
+    many = b"".join(encode_tensors(RESPONSE, 1, 0, [np.zeros(0, "f4")] * 5000))
+    assert len(Decoder().feed(many)) == 1
+    decoder = Decoder()
+    decoder.max_tensors = 2
+    with pytest.raises(FrameError, match="more tensors than may come"):
+        decoder.feed(many)
+    with pytest.raises(FrameError, match="more tensors than there are"):
+        decoder.feed(many[:26] + (2).to_bytes(2, "little") + many[28:])
+
+
+@pytest.mark.parametrize("text", [b"[" * 500_000, b'{"code": "' + b"x" * 2**20 + b'"}'], ids=["deep", "long"])
+def test_f08_a_message_is_read_in_no_time_or_refused(text) -> None:
+    """F-08: a message is no deeper than it can be read and no longer than a greeting needs."""
+    frame = bytearray(encode_message(ERROR, 1, {}))[:32] + text + b" " * (-len(text) % 8)
+    frame[:4] = len(frame).to_bytes(4, "little")
+    with pytest.raises(FrameError):
+        Decoder().feed(bytes(frame))[0].message()
+
+
 def test_data_begin_at_addresses_that_numbers_like() -> None:
     """Tensors of several sizes in several frames lie at multiples of eight bytes, so that no copy is needed."""
     arrays = [np.ones(3, "u1"), np.ones(1, "f8"), np.ones((1, 3), "f2")]
@@ -123,8 +144,9 @@ def test_data_begin_at_addresses_that_numbers_like() -> None:
 
 
 def test_what_cannot_travel_is_said_at_the_sender() -> None:
-    """Complex numbers, foreign byte order and objects that are no text are refused before anything is sent."""
-    for array in (np.ones(1, "c8"), np.ones(1, ">f4"), np.array([None], dtype=object)):
+    """Complex numbers, foreign byte order, objects that are no text and half a character are refused at once."""
+    half = np.array(["caf\udce9"], dtype=object)
+    for array in (np.ones(1, "c8"), np.ones(1, ">f4"), np.array([None], dtype=object), half, half.astype("U")):
         with pytest.raises(FrameError):
             encode_tensors(REQUEST, 1, 0, [array])
 

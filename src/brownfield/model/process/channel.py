@@ -8,6 +8,7 @@ Comes in: tensors by input name and a deadline. Goes out: tensors by output name
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import time
@@ -23,6 +24,7 @@ from brownfield.model.process.frames import (
     ERROR,
     REQUEST,
     RESPONSE,
+    TYPES,
     Decoder,
     Frame,
     FrameError,
@@ -31,14 +33,20 @@ from brownfield.model.process.frames import (
 from brownfield.model.process.spawn import parse_hello
 
 if TYPE_CHECKING:
+    from brownfield.model.process.frames import Layout
     from brownfield.model.process.spawn import Hello
 
 __all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "WorkerDied", "call"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+Types: TypeAlias = tuple[np.dtype[Any] | None, ...]
 _HIGH_WATER_BYTES = 16 * 2**20
 _MAX_ADDRESS_BYTES = 107
 _LOOK_BYTES = 256 * 1024
+_MAX_TEXTS = 2**18  # of one answer: 26 for each of 10,000 records, the most of one request; takes 70 ms of the loop
+
+_NO_TYPE = np.dtype(object)
+_OTHER_TENSORS = "the model process answered with other tensors than it announced"
 
 
 class Reply(dict[str, NDArray[Any]]):
@@ -143,7 +151,8 @@ class ModelChannel(asyncio.Protocol):
                 raise WorkerUnavailable(what, got=type(error).__name__) from error
             raise
         channel._input_names = tuple(tensor.name for tensor in channel.hello.inputs)
-        channel._output_names = tuple(tensor.name for tensor in channel.hello.outputs)
+        channel._output_names, channel._output_types = _announced(channel.hello)
+        channel._decoder.max_tensors = len(channel._output_names)
         return channel
 
     @property
@@ -263,7 +272,7 @@ class ModelChannel(asyncio.Protocol):
     def _take(self, frame: Frame) -> None:
         entry = self._waiting.pop(frame.request_id, None)
         if entry is not None and not entry[0].done():
-            _resolve(entry[0], frame, self._output_names)
+            _resolve(entry[0], frame, self._output_names, self._output_types)
         elif not self._greeting.done():
             self._greeting.set_result(parse_hello(frame))
 
@@ -304,6 +313,7 @@ class ModelChannel(asyncio.Protocol):
 
     _input_names: tuple[str, ...] = ()
     _output_names: tuple[str, ...] = ()
+    _output_types: Types = ()
     _sweep_ns: int = 0
 
 
@@ -338,6 +348,7 @@ class Caller:
                 with _address(socket_path) as address:
                     self._connection.connect(address)
                 self.hello = parse_hello(self._receive(time.monotonic() + timeout_s))
+                self._decoder.max_tensors = len(self.hello.outputs)
         except BaseException:
             self.close()
             raise
@@ -366,7 +377,7 @@ class Caller:
             arrays = [np.asarray(tensors[tensor.name]) for tensor in self.hello.inputs]
             self._connection.settimeout(timeout_s)
             self._connection.sendall(b"".join(encode_tensors(REQUEST, 1, 0, arrays)))
-            return _reply(self._receive(until), tuple(tensor.name for tensor in self.hello.outputs))
+            return _reply(self._receive(until), *_announced(self.hello))
 
     def close(self) -> None:
         """Close the connection."""
@@ -380,7 +391,10 @@ class Caller:
 
     def _receive(self, until: float) -> Frame:
         while not self._frames:
-            self._connection.settimeout(max(0.001, until - time.monotonic()))
+            left_s = until - time.monotonic()
+            if left_s <= 0:  # also where a byte comes now and then
+                raise TimeoutError
+            self._connection.settimeout(left_s)
             data = self._connection.recv(2**20)
             if not data:
                 raise WorkerUnavailable("the model process ended before it answered")
@@ -425,27 +439,53 @@ def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Rep
         return caller.ask(tensors, timeout_s=timeout_s)
 
 
-def _resolve(future: asyncio.Future[Reply], frame: Frame, names: tuple[str, ...]) -> None:
+def _announced(hello: "Hello") -> tuple[tuple[str, ...], Types]:
+    """Names and types of the tensors that answers are to hold."""
+    names = tuple(tensor.name for tensor in hello.outputs)
+    return names, tuple(TYPES.get(str(tensor.dtype), _NO_TYPE) for tensor in hello.outputs)
+
+
+def _resolve(future: asyncio.Future[Reply], frame: Frame, names: tuple[str, ...], types: Types) -> None:
     try:
-        future.set_result(_reply(frame, names))
+        future.set_result(_reply(frame, names, types))
     except (BrownfieldError, FrameError) as error:
         refused = error if isinstance(error, BrownfieldError) else ModelFailed(str(error))
         future.set_exception(refused)
 
 
-def _reply(frame: Frame, names: tuple[str, ...]) -> Reply:
+def _reply(frame: Frame, names: tuple[str, ...], types: Types) -> Reply:
     if frame.kind == ERROR:
         refusal = frame.message()
         code, message = str(refusal.get("code")), str(refusal.get("message"))
         if code == "deadline":
             raise DeadlineExceeded(message)
         raise RunFailed(f"the model answered with an error: {message}", cause=code)
-    arrays = frame.tensors()
-    if frame.kind != RESPONSE or len(arrays) != len(names):
-        raise ModelFailed("the model process answered with other tensors than it announced")
-    reply = Reply(zip(names, arrays, strict=True))
+    layout = frame.layout
+    if not layout.is_known:
+        _check(layout, types)
+        layout.is_known = True
+    if frame.kind != RESPONSE:
+        raise ModelFailed(_OTHER_TENSORS)
+    reply = Reply(zip(names, frame.tensors(), strict=True))
     reply.queue_us, reply.run_us, reply.call_rows = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF, frame.call_rows
     return reply
+
+
+def _check(layout: "Layout", types: Types) -> None:
+    """Refuse an answer before its texts are unpacked: of other types than announced, or of too many texts.
+
+    Sizes are left to the output check: an engine answers in others than a graph names, and numbers cost nothing here.
+    """
+    texts = 0
+    if len(layout.tensors) != len(types):
+        raise ModelFailed(_OTHER_TENSORS)
+    for (dtype, shape, _, _), announced in zip(layout.tensors, types, strict=True):
+        if dtype is not announced:
+            raise ModelFailed(_OTHER_TENSORS)
+        if dtype is None:
+            texts += math.prod(shape)
+    if texts > _MAX_TEXTS:
+        raise ModelFailed(f"the model process answered with more than {_MAX_TEXTS:,} texts")
 
 
 @contextlib.contextmanager

@@ -33,9 +33,11 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "REQUEST",
     "RESPONSE",
+    "TYPES",
     "Decoder",
     "Frame",
     "FrameError",
+    "Layout",
     "encode_message",
     "encode_tensors",
 ]
@@ -50,6 +52,8 @@ _HEADER = struct.Struct("<IIQQBxHI")
 _DESCRIPTOR = struct.Struct("<BBHI")
 _LENGTH = struct.Struct("<I")
 _MAX_DIMENSIONS = 16
+_MAX_TENSORS = 0xFFFF
+_MAX_MESSAGE_BYTES = 2**20  # as JSON is read at once: some 10 ms
 _MAX_ELEMENTS = 2**40
 _COPY_BELOW_BYTES = 32 * 1024
 _MAX_CACHED = 1024
@@ -68,6 +72,8 @@ _TYPES: dict[int, np.dtype[Any]] = {
     12: np.dtype("<u4"),
     13: np.dtype("<u8"),
 }
+TYPES: dict[str, np.dtype[Any] | None] = {"str": None, **{dtype.name: dtype for dtype in _TYPES.values()}}
+"""Types as a :class:`Layout` has them, by the names that a greeting uses."""
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
 
 
@@ -75,25 +81,29 @@ class FrameError(ValueError):
     """Bytes that are no frame, or arrays that cannot travel in one."""
 
 
-class _Layout:
+class Layout:
     """Where the tensors lie in a frame; equal descriptors share one layout.
 
     ``key`` is equal for requests that may share a batch (same types, same shapes behind the first dimension);
-    ``rows`` is the common first dimension, or -1 when there is none.
+    ``rows`` is the common first dimension, or -1 when there is none. ``is_known`` is for the receiver, who looks at a
+    layout once instead of at every frame.
     """
 
-    __slots__ = ("frame_bytes", "key", "rows", "tensors")
+    __slots__ = ("frame_bytes", "is_known", "key", "rows", "tensors")
 
-    def __init__(self, descriptors: bytes) -> None:
+    def __init__(self, descriptors: bytes, count: int) -> None:
         tensors: list[tuple[np.dtype[Any] | None, tuple[int, ...], int, int]] = []
         at = 0
         start = _HEADER.size + len(descriptors)
         while at < len(descriptors):
+            if len(tensors) == count:
+                raise FrameError("a description of more tensors than there are")
             dtype, shape, data_bytes, at = _read_descriptor(descriptors, at)
             tensors.append((dtype, shape, start, start + data_bytes))
             start += data_bytes + -data_bytes % 8
         self.tensors = tuple(tensors)
         self.frame_bytes = start
+        self.is_known = False
         firsts = {shape[0] if shape else -1 for _, shape, _, _ in tensors}
         self.rows = firsts.pop() if len(firsts) == 1 else -1
         self.key: Hashable = descriptors
@@ -115,7 +125,7 @@ class Frame:
     __slots__ = ("_view", "call_rows", "kind", "layout", "request_id", "stamp")
 
     def __init__(
-        self, kind: int, request_id: int, stamp: int, call_rows: int, layout: _Layout, view: memoryview
+        self, kind: int, request_id: int, stamp: int, call_rows: int, layout: Layout, view: memoryview
     ) -> None:
         self.kind = kind
         self.request_id = request_id
@@ -144,7 +154,7 @@ class Frame:
         """Return the JSON object of a ``HELLO`` or ``ERROR`` frame."""
         try:
             document = json.loads(bytes(self._view[_HEADER.size :]))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FrameError("a message that is not JSON") from error
         if not isinstance(document, dict):
             raise FrameError("a message that is not a JSON object")
@@ -159,6 +169,11 @@ class Decoder:
     max_frame_bytes
         Longest frame that is admitted; memory is only taken for bytes that have arrived.
 
+    Attributes
+    ----------
+    max_tensors
+        Most tensors of a frame; to be set as soon as it is known how many may come, as each takes time to read.
+
     Examples
     --------
     >>> sent = b"".join(encode_tensors(REQUEST, 7, 0, [np.ones((2, 3), "f4")]))
@@ -170,11 +185,12 @@ class Decoder:
     (7, np.float32(6.0))
     """
 
-    __slots__ = ("_layouts", "_max_frame_bytes", "_pending", "_wanted")
+    __slots__ = ("_layouts", "_max_frame_bytes", "_pending", "_wanted", "max_tensors")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.max_tensors = _MAX_TENSORS
         self._max_frame_bytes = max_frame_bytes
-        self._layouts: dict[bytes, _Layout] = {}
+        self._layouts: dict[bytes, Layout] = {}
         self._pending = bytearray()
         self._wanted = _HEADER.size
 
@@ -218,15 +234,19 @@ class Decoder:
             self._pending += view[at:]
         return frames
 
-    def _layout(self, frame: memoryview, meta_bytes: int, kind: int, count: int) -> _Layout:
+    def _layout(self, frame: memoryview, meta_bytes: int, kind: int, count: int) -> Layout:
         if kind in (HELLO, ERROR):
+            if len(frame) > _MAX_MESSAGE_BYTES:
+                raise FrameError("a message that is too long")
             return _NO_TENSORS
         if kind not in (REQUEST, RESPONSE) or meta_bytes > len(frame) - _HEADER.size:
             raise FrameError("a frame of an unknown kind or with too long a description")
         descriptors = bytes(frame[_HEADER.size : _HEADER.size + meta_bytes])
         layout = self._layouts.get(descriptors)
         if layout is None:
-            layout = _Layout(descriptors)
+            if count > self.max_tensors:
+                raise FrameError("a frame of more tensors than may come")
+            layout = Layout(descriptors, count)
             if len(self._layouts) >= _MAX_CACHED:
                 self._layouts.clear()
             self._layouts[descriptors] = layout
@@ -296,7 +316,7 @@ def encode_message(kind: int, request_id: int, document: dict[str, Any]) -> byte
     return _HEADER.pack(_HEADER.size + len(body), 0, request_id, 0, kind, 0, 0) + body
 
 
-_NO_TENSORS = _Layout(b"")
+_NO_TENSORS = Layout(b"", 0)
 _PADDING = [b"\0" * (-n % 8) for n in range(8)]
 _heads: dict[tuple[tuple[np.dtype[Any], tuple[int, ...], int], ...], tuple[bytes, int]] = {}
 
@@ -354,7 +374,10 @@ def _pack_strings(array: Tensor) -> bytes:
     for element in array.ravel().tolist():
         if not isinstance(element, str | bytes):
             raise FrameError("a string tensor holds something that is no text")
-        text = element.encode() if isinstance(element, str) else element
+        try:
+            text = element.encode() if isinstance(element, str) else element
+        except UnicodeEncodeError:  # a lone half of a surrogate pair; the error itself holds the text
+            raise FrameError("text that is not UTF-8") from None
         parts += (_LENGTH.pack(len(text)), text)
     return b"".join(parts)
 
