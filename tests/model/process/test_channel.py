@@ -5,14 +5,16 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import uvloop
 
 from brownfield.errors import DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
-from brownfield.model.process import ModelChannel, ModelProcess, RunFailed, call
-from brownfield.model.process.frames import ERROR, HELLO, RESPONSE, encode_message, encode_tensors
+from brownfield.model.process import Caller, ModelChannel, ModelProcess, RunFailed, call
+from brownfield.model.process.frames import ERROR, HELLO, REQUEST, RESPONSE, Decoder, encode_message, encode_tensors
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -187,6 +189,79 @@ def test_f12_memory_beyond_the_limit_fails_one_request(start, run) -> None:
 
     run(main())
     assert process.alive
+
+
+UNREAD = 120
+
+
+def _asking(process: ModelProcess, times: int) -> socket.socket:
+    """A caller that has asked for answers of 1 MiB and has not read any, once the process has done what it will."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(30)
+    connection.connect(str(process.socket_path))
+    questions = (encode_tensors(REQUEST, number, 0, [np.array([2**18])]) for number in range(times))
+    connection.sendall(b"".join(part for question in questions for part in question))
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        assert call(process.socket_path, {"size": np.array([2])})["y"].tolist() == [0, 0]
+    return connection
+
+
+def _answered(connection: socket.socket, times: int) -> list[int]:
+    """Identifiers of the answers that come, in their order, until so many have come or there is an end."""
+    decoder = Decoder()
+    frames = []
+    while len(frames) < times and (data := connection.recv(2**20)):
+        frames += [frame for frame in decoder.feed(data) if frame.kind != HELLO]
+    assert all(frame.kind == RESPONSE and frame.tensors()[0].shape == (2**18,) for frame in frames)
+    return [frame.request_id for frame in frames]
+
+
+def test_f12_a_caller_that_does_not_read_takes_no_memory(start) -> None:
+    """F-12: answers that nobody reads stay few; others are answered, and the caller gets all once it reads."""
+    process = start("zeros", memory_mib=300, max_batch_rows=1)
+    with _asking(process, UNREAD) as connection:
+        before_mib = process.resident_mib
+        with _asking(process, UNREAD) as another:
+            assert process.resident_mib - before_mib < 32
+            assert _answered(another, UNREAD) == list(range(UNREAD))
+        assert _answered(connection, UNREAD) == list(range(UNREAD))
+        connection.sendall(b"".join(encode_tensors(REQUEST, 7, 0, [np.array([2**18])])))  # it is heard again
+        assert _answered(connection, 1) == [7]
+    assert process.alive
+
+
+def test_f12_a_caller_that_goes_without_reading_is_forgotten(start) -> None:
+    """F-12: what was kept for it is given up, nothing is computed for it, and the process has nothing to do."""
+    process = start("zeros", memory_mib=300, max_batch_rows=1)
+    _asking(process, UNREAD).close()
+    assert call(process.socket_path, {"size": np.array([2])})["y"].tolist() == [0, 0]
+    before_s = _cpu_s(process)
+    time.sleep(0.5)
+    assert _cpu_s(process) - before_s < 0.1
+
+
+def _cpu_s(process: ModelProcess) -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_f16_sigterm_finishes_what_waits_for_its_caller_to_read(start) -> None:
+    """F-16: requests that were heard and held back, as their caller did not read, are answered when it reads."""
+    process = start("zeros", memory_mib=300, max_batch_rows=1)
+    with _asking(process, UNREAD) as connection:
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.1)
+        assert _answered(connection, UNREAD) == list(range(UNREAD))
+    assert process.wait(60) == "exit 0"
+
+
+def test_f12_a_request_that_does_not_fit_closes_its_connection_only(start) -> None:
+    """F-12: a request longer than the memory that is left ends its connection; the process answers others."""
+    process = start("square", memory_mib=200, max_batch_rows=1)
+    with pytest.raises(WorkerUnavailable), Caller(process.socket_path) as caller:
+        caller.ask({"x": np.ones(45 * 2**20, "f4")})
+    assert call(process.socket_path, {"x": np.full(2, 3, "f4")})["y"].tolist() == [[9, 9], [9, 9]]
 
 
 def test_wrong_tensors_are_the_callers_error(start, run) -> None:
@@ -382,17 +457,31 @@ HELLO_OF_A_LIAR = {
 }
 
 
+HELLO_OF_A_TALKER = {**HELLO_OF_A_LIAR, "outputs": [{"name": "y", "dtype": "str", "shape": [None]}]}
+
+
+def _answer(*arrays: np.ndarray) -> bytes:
+    return b"".join(encode_tensors(RESPONSE, 1, 0, list(arrays)))
+
+
 @pytest.mark.parametrize(
     ("greeting", "answer", "error"),
     [
         (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"\xff" * 64, WorkerUnavailable),
         (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"", WorkerUnavailable),
-        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), b"".join(encode_tensors(RESPONSE, 1, 0, [])), ModelFailed),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(), ModelFailed),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.zeros(1, "f4"), np.zeros(1, "f4")), WorkerUnavailable),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.zeros(1, "f8")), ModelFailed),
+        (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.array(["a"], dtype=object)), ModelFailed),
+        (encode_message(HELLO, 0, HELLO_OF_A_TALKER), _answer(np.full(2**18 + 1, b"", dtype=object)), ModelFailed),
         (encode_message(HELLO, 0, {"pid": 1}), b"", WorkerUnavailable),
         (encode_message(ERROR, 0, {}), b"", WorkerUnavailable),
         (b"", b"", WorkerUnavailable),
     ],
-    ids=["garbage", "silence", "too few tensors", "half a greeting", "no greeting", "nothing"],
+    ids=[
+        *("garbage", "silence", "too few tensors", "too many tensors", "another type", "texts", "too many texts"),
+        *("half a greeting", "no greeting", "nothing"),
+    ],
 )
 def test_f08_a_process_that_lies_is_unavailable(greeting, answer, error, tmp_path, run) -> None:
     """F-08: garbage, silence or half a greeting from the process becomes a typed error for the caller."""
@@ -421,6 +510,51 @@ def test_f08_a_process_that_lies_is_unavailable(greeting, answer, error, tmp_pat
                 await ask()
 
         run(main())
+        liar.join()
+
+
+def test_as_many_texts_as_a_request_can_need_are_taken(tmp_path) -> None:
+    """26 texts for each of 10,000 records are an answer."""
+    path = tmp_path / "talker.sock"
+    texts = np.full((10_000, 26), "é", dtype=object)
+    with _lying(path, encode_message(HELLO, 0, HELLO_OF_A_TALKER), [_answer(texts)]):
+        assert (call(path, {"x": np.zeros(1, "f4")})["y"] == texts).all()
+
+
+def test_a_caller_waits_no_longer_than_it_said(tmp_path) -> None:
+    """An answer that comes byte by byte is late when its time has passed, though something comes all the time."""
+    path = tmp_path / "dribbler.sock"
+    answer = _answer(np.zeros(2**16, "f4"))
+    began = time.monotonic()
+    with (
+        _lying(
+            path, encode_message(HELLO, 0, HELLO_OF_A_LIAR), (answer[at : at + 1] for at in range(len(answer))), 1e-4
+        ),
+        pytest.raises(DeadlineExceeded),
+    ):
+        call(path, {"x": np.zeros(1, "f4")}, timeout_s=0.3)
+    assert time.monotonic() - began < 5
+
+
+@contextlib.contextmanager
+def _lying(path: Path, greeting: bytes, pieces: Iterable[bytes], pause_s: float = 0.0) -> Iterator[None]:
+    """A socket that greets one caller and answers in pieces, whatever it is asked."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def lie() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(BrokenPipeError):
+                connection.sendall(greeting)
+                connection.recv(4096)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(pause_s)
+
+        liar = threading.Thread(target=lie)
+        liar.start()
+        yield
         liar.join()
 
 

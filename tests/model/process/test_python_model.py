@@ -1,9 +1,11 @@
 """A Python class in a model's process: what it answers is held to what it says, what it does wrong stays there."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +13,18 @@ import numpy as np
 import psutil
 import pytest
 
-from brownfield.errors import WorkerUnavailable
-from brownfield.model.process import Environments, ModelProcess, Program, RunFailed, StartFailed, call, spawn
+from brownfield.errors import DeadlineExceeded, WorkerUnavailable
+from brownfield.model.process import (
+    Caller,
+    Environments,
+    ModelChannel,
+    ModelProcess,
+    Program,
+    RunFailed,
+    StartFailed,
+    call,
+    spawn,
+)
 from brownfield.model.process.frames import HELLO, Decoder, encode_message
 from harness import harmful
 from harness.processes import MODEL, descendants
@@ -20,6 +32,7 @@ from harness.wheels import downloaded, lock_of, make_wheel
 
 pytestmark = pytest.mark.full
 
+X = np.ones((1, 2), np.float32)
 HARMFUL = Program("harmful.py", "Harmful")
 
 
@@ -256,6 +269,122 @@ def test_f08_garbage_between_frames_is_no_answer(harmful_process):
     """F-08: a model that writes into every open file gets its connection closed; the caller has an error, no answer."""
     with pytest.raises(WorkerUnavailable):
         ask(harmful_process, harmful.HARM["frames"])
+
+
+def test_a_text_that_cannot_travel_is_one_requests_error(start_class):
+    """F-10: half a character, as it comes from bytes of another encoding, does not end the process for all."""
+    process = start_class(
+        "    outputs = {'y': ('str', (None, 1))}\n"
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs):\n        import numpy\n"
+        "        text = b'caf\\xe9'.decode('utf-8' if inputs['x'][0, 0] == 2 else 'latin-1', 'surrogateescape')\n"
+        "        return {'y': numpy.array([[text]] * len(inputs['x']), dtype=object)}\n"
+    )
+    with pytest.raises(RunFailed, match="not UTF-8") as refusal:
+        call(process.socket_path, {"x": np.full((1, 2), 2, "f4")})
+    assert refusal.value.cause == "output"
+    assert call(process.socket_path, {"x": np.ones((1, 2), "f4")})["y"].tolist() == [["café"]]
+
+
+FAILS_TOGETHER = """
+    def load(self, folder): self.runs = 0
+    def predict(self, inputs):
+        import time
+        time.sleep(0.1)
+        self.runs += 1
+        if (inputs['x'] < 0).any(): raise ValueError
+        return {'y': inputs['x'] * 0 + self.runs}
+"""
+
+
+def test_f05_who_is_late_after_a_failed_call_is_not_computed(start_class):
+    """F-05: batch-mates of a bad request are run one by one, those whose deadline passes meanwhile not at all."""
+    process = start_class(FAILS_TOGETHER, max_batch_rows=64)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        first = channel.infer({"x": X})
+        deadline_ns = time.monotonic_ns() + 400_000_000
+        late = [channel.infer({"x": X}, deadline_ns) for _ in range(20)]
+        bad = channel.infer({"x": -X}, deadline_ns)
+        answers = await asyncio.gather(first, *late, bad, return_exceptions=True)
+        assert any(isinstance(answer, DeadlineExceeded) for answer in answers)
+        assert (await channel.infer({"x": X}))["y"][0, 0] < 10
+        channel.close()
+
+    asyncio.run(main())
+
+
+def test_f05_others_are_heard_and_answered_between_the_batch_mates_of_a_bad_request(start_class):
+    """F-05: who is run alone is told at once, and who asks meanwhile waits for no more than one turn of each kind."""
+    process = start_class(FAILS_TOGETHER, max_batch_rows=64)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        first = channel.infer({"x": X})
+        mates = [channel.infer({"x": X}) for _ in range(6)]
+        bad = channel.infer({"x": -X})
+        await asyncio.gather(first, mates[0])
+        assert not any(mate.done() for mate in mates[3:])
+        assert len({answer["y"][0, 0] for answer in await asyncio.gather(*mates)}) == 6
+        with pytest.raises(RunFailed):
+            await bad
+        channel.close()
+
+    asyncio.run(main())
+
+
+def test_f12_requests_that_do_not_fit_into_one_call_are_run_alone(start_class):
+    """F-12: where there is no memory to join the requests of a batch, each is answered all the same."""
+    process = start_class(
+        "    inputs = {'x': ('float32', (None, 262144))}\n    outputs = {'y': ('float32', (None, 1))}\n"
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs):\n        import time\n        time.sleep(0.3 if len(inputs['x']) == 1 else 0)\n"
+        "        return {'y': inputs['x'][:, :1].copy()}\n",
+        memory_mib=300,
+        max_batch_rows=512,
+    )
+
+    async def main() -> None:
+        channels = [await ModelChannel.connect(process.socket_path) for _ in range(4)]
+        first = channels[0].infer({"x": np.ones((1, 262144), "f4")})
+        await asyncio.sleep(0.1)
+        asked = [channel.infer({"x": np.full((40, 262144), n, "f4")}) for n, channel in enumerate(channels)]
+        for n, answer in enumerate(await asyncio.gather(*asked)):
+            assert answer["y"].tolist() == [[n]] * 40
+        await first
+        for channel in channels:
+            channel.close()
+
+    asyncio.run(main())
+    assert process.alive
+
+
+def test_without_a_descriptor_left_the_process_is_quiet_and_hears_again(start_class):
+    """A caller who cannot be accepted costs nothing; when descriptors are free again the next one is."""
+    process = start_class(
+        "    def load(self, folder): self.kept = []\n"
+        "    def predict(self, inputs):\n        import os\n"
+        "        for kept in self.kept: os.close(kept)\n"
+        "        self.kept.clear()\n"
+        "        try:\n"
+        "            while inputs['x'][0, 0] == 1: self.kept.append(os.dup(0))\n"
+        "        except OSError: pass\n"
+        "        return {'y': inputs['x']}\n"
+    )
+    with Caller(process.socket_path) as caller:
+        caller.ask({"x": X})
+        before_s = _cpu_s(process)
+        with pytest.raises(DeadlineExceeded):
+            Caller(process.socket_path, timeout_s=0.5)
+        assert _cpu_s(process) - before_s < 0.1
+        caller.ask({"x": 0 * X})
+        assert call(process.socket_path, {"x": 0 * X})["y"].tolist() == [[0, 0]]
+
+
+def _cpu_s(process: ModelProcess) -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_s10_what_a_model_tries_is_told(start_class):

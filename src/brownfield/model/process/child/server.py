@@ -2,7 +2,9 @@
 
 No timer and no thread: the loop drains every socket, takes the oldest requests that may share a batch, up to the row
 cap, runs them, and writes the answers of a batch in one call per connection. A request that fails answers an error; its
-batch-mates are run again one by one. A connection that sends something malformed is closed; the process lives on.
+batch-mates are run again one by one, and others are heard and answered in between. A connection that sends something
+malformed, or more than there is memory for, is closed; one whose caller does not read is neither heard nor computed for
+until it does. The process lives on.
 """
 
 import select
@@ -37,8 +39,9 @@ __all__ = ["Server"]
 
 _RECEIVE_BYTES = 256 * 1024
 _MAX_WAITING = 4096
-_MAX_UNSENT_BYTES = 512 * 2**20
+_PAUSE_BYTES = 16 * 2**20  # unsent to a caller, before its next request is run
 _LAST_WORDS_S = 2.0
+_NO_MEMORY = "no memory left within the process's limit"
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +49,11 @@ class _Connection:
     socket: socket.socket
     decoder: Decoder
     buffers: list[Buffer] = field(default_factory=list)
-    unsent: bytes | memoryview = b""
+    unsent: deque[Buffer] = field(default_factory=deque)
+    unsent_bytes: int = 0
+    events: int = select.EPOLLIN
+    paused: bool = False
+    parked: "list[_Request]" = field(default_factory=list)
     closed: bool = False
 
 
@@ -84,7 +91,8 @@ class Server:
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))  # recv() would map and unmap 256 KiB per call: 20 us
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
-        self._epoll.register(listener.fileno(), select.EPOLLIN)
+        # At its edges: who cannot be accepted, for want of descriptors, is left alone until the next one comes.
+        self._epoll.register(listener.fileno(), select.EPOLLIN | select.EPOLLET)
         self._listen_for_signals()
 
     def run(self) -> None:
@@ -116,9 +124,9 @@ class Server:
             if connection is None:
                 self._accept(descriptor)
                 continue
-            if events & select.EPOLLOUT:
+            if events & ~select.EPOLLIN:
                 self._send(connection)
-            if events & ~select.EPOLLOUT and not connection.closed and self._waiting_count < _MAX_WAITING:
+            if events & ~select.EPOLLOUT and self._waiting_count < _MAX_WAITING:
                 self._receive(connection)
         return bool(ready)
 
@@ -126,27 +134,30 @@ class Server:
         if descriptor != self._listener.fileno():
             self._wake_reader.recv(4096)
             return
-        try:
-            accepted, _ = self._listener.accept()
-        except OSError:
-            return  # the caller has gone again
-        accepted.setblocking(False)
-        connection = _Connection(accepted, Decoder())
-        self._connections[accepted.fileno()] = connection
-        self._epoll.register(accepted.fileno(), select.EPOLLIN)
-        connection.buffers.append(self._hello)
-        self._send(connection)
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return  # there is nobody more, or no descriptor is left
+            accepted.setblocking(False)
+            connection = _Connection(accepted, Decoder())
+            self._connections[accepted.fileno()] = connection
+            self._epoll.register(accepted.fileno(), connection.events)
+            connection.buffers.append(self._hello)
+            self._send(connection)
 
     def _receive(self, connection: _Connection) -> None:
+        if connection.closed or connection.paused:
+            return
         try:
             data = bytes(self._buffer[: connection.socket.recv_into(self._buffer)])
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, MemoryError):
             data = b""
         try:
             frames = connection.decoder.feed(data)
-        except FrameError:
+        except (FrameError, MemoryError):
             frames, data = [], b""
         if not data or any(frame.kind != REQUEST for frame in frames):
             self._close(connection)
@@ -180,15 +191,21 @@ class Server:
         now_ns = time.monotonic_ns()
         live: list[_Request] = []
         for request in batch:
-            if request.connection.closed:
+            connection = request.connection
+            if connection.closed:
                 continue
-            if 0 < request.frame.stamp < now_ns:
+            if connection.paused:
+                connection.parked.append(request)
+            elif 0 < request.frame.stamp < now_ns:
                 self._refuse(request, "deadline", "the deadline passed before the model was free")
             else:
                 live.append(request)
-        if live and not (len(live) > 1 and self._run_together(live, now_ns)):
+        if len(live) == 1:
+            self._run_alone(live[0], now_ns)
+        elif live and not self._run_together(live, now_ns):
             for request in live:
-                self._run_alone(request, now_ns)
+                self._waiting[id(request)] = deque([request])  # a kind of its own: each takes its turn
+            self._waiting_count += len(live)
         for connection in {id(request.connection): request.connection for request in batch}.values():
             self._send(connection)
 
@@ -198,7 +215,7 @@ class Server:
         rows = sum(layout.rows for layout in layouts)
         try:
             outputs = self._engine.run(_join(batch, rows))
-        except (EngineError, FrameError):
+        except (EngineError, FrameError, MemoryError):
             return False
         if any(output.ndim == 0 or len(output) != rows for output in outputs):
             return False
@@ -210,18 +227,17 @@ class Server:
             at = end
         return True
 
-    def _run_alone(self, request: _Request, batch_start_ns: int) -> None:
-        start_ns = time.monotonic_ns()
+    def _run_alone(self, request: _Request, start_ns: int) -> None:
         try:
             outputs = self._engine.run(request.frame.tensors())
             run_us = (time.monotonic_ns() - start_ns) // 1000
-            self._respond(
-                request, outputs, batch_start_ns, run_us, request.frame.layout.rows if self._engine.batched else 0
-            )
+            self._respond(request, outputs, start_ns, run_us, request.frame.layout.rows if self._engine.batched else 0)
         except EngineError as error:
             self._refuse(request, error.code, str(error))
         except FrameError as error:
             self._refuse(request, "frame", str(error))
+        except MemoryError:
+            self._refuse(request, "memory", _NO_MEMORY)
 
     def _respond(self, request: _Request, outputs: list[Tensor], start_ns: int, run_us: int, call_rows: int) -> None:
         waited_us = (start_ns - request.arrived_ns) // 1000
@@ -230,6 +246,8 @@ class Server:
             request.connection.buffers += encode_tensors(RESPONSE, request.frame.request_id, stamp, outputs, call_rows)
         except FrameError as error:
             self._refuse(request, "output", str(error))
+        except MemoryError:
+            self._refuse(request, "memory", _NO_MEMORY)
 
     def _refuse(self, request: _Request, code: str, message: str) -> None:
         answer = encode_message(ERROR, request.frame.request_id, {"code": code, "message": message})
@@ -238,36 +256,69 @@ class Server:
     def _send(self, connection: _Connection) -> None:
         if connection.closed:
             return
-        was_blocked = len(connection.unsent) > 0
-        data: Buffer = b"".join([connection.unsent, *connection.buffers])
-        connection.buffers.clear()
         try:
-            sent = connection.socket.send(data) if data else 0
+            data: Buffer = b"".join(connection.buffers)
+        except MemoryError:  # for a copy: they go from where they lie
+            self._send_slowly(connection, [*connection.buffers])
+            return
+        if not connection.unsent:
+            try:
+                sent = connection.socket.send(data) if data else 0
+            except OSError:
+                sent = 0
+            if sent == len(data):
+                connection.buffers.clear()
+                return
+            data = memoryview(data)[sent:]
+        self._send_slowly(connection, [data] if data else [])
+
+    def _send_slowly(self, connection: _Connection, pieces: list[Buffer]) -> None:
+        """Send as much as the caller takes now and keep the rest; a caller with much to read is not heard meanwhile.
+
+        It does not wait for us to hear it before it reads: a gateway reads at any time, a ``Caller`` asks one by one.
+        """
+        connection.buffers.clear()
+        unsent = connection.unsent
+        unsent.extend(pieces)
+        connection.unsent_bytes += sum(map(len, pieces))
+        try:
+            while unsent:
+                sent = connection.socket.send(unsent[0])
+                connection.unsent_bytes -= sent
+                if sent < len(unsent[0]):
+                    unsent[0] = memoryview(unsent[0])[sent:]
+                else:
+                    unsent.popleft()
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError:
             self._close(connection)
             return
-        connection.unsent = memoryview(data)[sent:]
-        blocked = len(connection.unsent) > 0
-        if len(connection.unsent) > _MAX_UNSENT_BYTES:
-            self._close(connection)
-        elif blocked != was_blocked:
-            wanted = select.EPOLLIN | (select.EPOLLOUT if blocked else 0)
-            self._epoll.modify(connection.socket.fileno(), wanted)
+        connection.paused = connection.unsent_bytes > _PAUSE_BYTES
+        events = (0 if connection.paused else select.EPOLLIN) | (select.EPOLLOUT if unsent else 0)
+        if events != connection.events:
+            connection.events = events
+            self._epoll.modify(connection.socket.fileno(), events)
+        if connection.parked and not connection.paused:
+            parked, connection.parked = connection.parked, []
+            self._waiting_count += len(parked)
+            for request in reversed(parked):  # they came before what waits
+                self._waiting.setdefault(request.frame.layout.key, deque()).appendleft(request)
 
     def _close(self, connection: _Connection) -> None:
-        connection.closed = True
-        connection.buffers.clear()
         del self._connections[connection.socket.fileno()]
         connection.socket.close()
+        connection.closed = True
+        connection.decoder = Decoder()
+        for kept in (connection.buffers, connection.unsent, connection.parked):
+            kept.clear()
 
     def _hear_the_rest(self) -> None:
         """Read all that was sent already, and wait a little for the rest of a frame that has begun."""
         until = time.monotonic() + _LAST_WORDS_S
         left_s = _LAST_WORDS_S
         while left_s > 0 and self._waiting_count < _MAX_WAITING:
-            begun = any(connection.decoder.begun for connection in self._connections.values())
+            begun = any(each.decoder.begun and not each.paused for each in self._connections.values())
             if not self._poll(left_s if begun else 0):
                 return
             left_s = until - time.monotonic()
@@ -276,11 +327,13 @@ class Server:
         """Wait a little for callers who are slow to read their last answers."""
         until = time.monotonic() + _LAST_WORDS_S
         for connection in list(self._connections.values()):
-            connection.socket.settimeout(max(0.01, until - time.monotonic()))
-            try:
-                connection.socket.sendall(connection.unsent)
-            except OSError:
-                continue
+            left_s = _LAST_WORDS_S
+            while connection.unsent and left_s > 0:
+                left_s = until - time.monotonic()
+                connection.socket.settimeout(max(0.01, left_s))
+                self._send(connection)
+                while self._waiting:  # what was parked for it
+                    self._answer(self._take())
 
 
 def _join(batch: list[_Request], rows: int) -> list[Tensor]:
