@@ -155,7 +155,8 @@ def _marked(port: dict[str, Any], mark: int) -> Tensor:
     """Output that shows whether it was written: each byte is the mark, and a size that varies is 1."""
     shape = [1 if size is None else size for size in port["shape"]]
     dtype = np.dtype(port["dtype"])
-    return np.full(math.prod(shape) * dtype.itemsize, mark, np.uint8).view(dtype).reshape(shape)
+    data: Tensor = np.full(math.prod(shape) * dtype.itemsize, mark, np.uint8)
+    return data.view(dtype).reshape(shape)
 
 
 def _is_marked(answer: Tensor, mark: int) -> bool:

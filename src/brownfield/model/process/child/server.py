@@ -147,7 +147,7 @@ class Server:
             self._send(connection)
 
     def _receive(self, connection: _Connection) -> None:
-        if connection.closed or connection.paused:
+        if connection.paused:
             return
         try:
             data = bytes(self._buffer[: connection.socket.recv_into(self._buffer)])
@@ -192,10 +192,9 @@ class Server:
         live: list[_Request] = []
         for request in batch:
             connection = request.connection
-            if connection.closed:
-                continue
             if connection.paused:
-                connection.parked.append(request)
+                if not connection.closed:
+                    connection.parked.append(request)
             elif 0 < request.frame.stamp < now_ns:
                 self._refuse(request, "deadline", "the deadline passed before the model was free")
             else:
@@ -308,7 +307,7 @@ class Server:
     def _close(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]
         connection.socket.close()
-        connection.closed = True
+        connection.closed = connection.paused = True
         connection.decoder = Decoder()
         for kept in (connection.buffers, connection.unsent, connection.parked):
             kept.clear()
