@@ -4,7 +4,6 @@ In: ``model.onnx``, threads, a precision. Out: an engine as :mod:`.engine` descr
 processor does not have (OpenVINO itself would quietly take another), text tensors, and a host without OpenVINO.
 """
 
-import math
 import signal
 import sys
 from pathlib import Path
@@ -154,9 +153,9 @@ def _describe(port: Any) -> dict[str, Any]:
 def _marked(port: dict[str, Any], mark: int) -> Tensor:
     """Output that shows whether it was written: each byte is the mark, and a size that varies is 1."""
     shape = [1 if size is None else size for size in port["shape"]]
-    dtype = np.dtype(port["dtype"])
-    data: Tensor = np.full(math.prod(shape) * dtype.itemsize, mark, np.uint8)
-    return data.view(dtype).reshape(shape)
+    marked: Tensor = np.empty(shape, port["dtype"])
+    marked.reshape(-1).view(np.uint8)[:] = mark
+    return marked
 
 
 def _is_marked(answer: Tensor, mark: int) -> bool:
