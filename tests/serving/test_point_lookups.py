@@ -62,10 +62,10 @@ LONG_S = 20.0
 class Crm:
     """A service with one connection, the lookup that asks it, and a moved clock; it answers while its gate is open."""
 
-    def __init__(self, folder, running):
+    def __init__(self, folder, running, requests_per_s=100_000):
         home = folder / "integrations/till"
         home.mkdir(parents=True)
-        (folder / "brownfield.yaml").write_text(CONNECTION)
+        (folder / "brownfield.yaml").write_text(CONNECTION.replace("100000", str(requests_per_s)))
         (home / "contract.odcs.yaml").write_text(CONTRACT)
         (home / "integration.yaml").write_text(INTEGRATION)
         self.service, self.clock, self.gate = running, FakeClock(), threading.Event()
@@ -121,6 +121,28 @@ def test_f82_many_keys_do_not_take_a_service_away_from_others(crm):
             assert await crm.ask(100 + number) == ("PRIMARY", [1000.0 + 10 * number], [""])
 
     asyncio.run(main())
+
+
+@pytest.fixture
+def rare_crm(tmp_path, service, monkeypatch):  # noqa: F811
+    """A service that may be asked once a second, and its lookup."""
+    monkeypatch.setenv("CRM_URL", service.url)
+    made = Crm(tmp_path, service, requests_per_s=1)
+    yield made
+    made.lookup.close()
+
+
+def test_i10_a_budget_of_ours_that_is_spent_blames_nobody(rare_crm):
+    """I10: requests of many keys leave a service that answers where it is, and it is asked again in its turn."""
+
+    async def main():
+        rare_crm.lookup._places = [(place, SOON_S, asked) for place, _, asked in rare_crm.lookup._places]
+        states = [(await rare_crm.ask(*range(64 * n, 64 * n + 64)))[0] for n in range(6)]
+        await asyncio.sleep(1.1)
+        return states, await rare_crm.ask(1_000)
+
+    assert asyncio.run(main()) == (["PRIMARY"] * 6, ("PRIMARY", [10_000.0], [""]))
+    assert rare_crm.asked == [0, 1_000]
 
 
 def test_f44_what_nobody_waits_for_is_not_asked(crm):

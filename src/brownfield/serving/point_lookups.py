@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.pipeline import Endpoint, Failover, Policy, Standing, State, bind_endpoint, of_key, open_format
+from brownfield.data.sources import BudgetSpent
 from brownfield.errors import BrownfieldError, SourceUnavailable
 from brownfield.integration import HttpConnection
 from brownfield.serving.gateway.enrich import Found
@@ -234,8 +235,13 @@ class PointLookup:
             self._failed(number, "it is late")
 
     def _judge(self, number: int, ended: "asyncio.Future[list[BaseException | None]]") -> None:
-        """Count a failure when a place failed for a request; keys that it was not asked for say nothing."""
-        failures = [each for each in ended.result() if isinstance(each, Exception)]
+        """Count a failure when a place failed for a request; keys that it was not asked for say nothing.
+
+        Nor does a budget of ours that is spent: then it was not asked either.
+        """
+        failures = [
+            each for each in ended.result() if isinstance(each, Exception) and not isinstance(each, BudgetSpent)
+        ]
         if failures:
             self._failed(number, str(failures[0]))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brownfield.data.sources import Budget, Quiet
+from brownfield.data.sources import Budget, BudgetSpent, Quiet
 from brownfield.errors import SourceUnavailable
 
 
@@ -88,11 +88,40 @@ def test_the_budget_is_used_and_not_only_kept(budget, time):
     assert 10_000 / (time.now() - begun) >= 700
 
 
+def test_i10_who_would_not_wait_reserves_nothing(budget, time):
+    """A thousand who give up take no row from who comes next, and the rate holds for those who are served."""
+    asked, begun = [], time.now()
+    for _ in range(1_000):
+        time.sleep(0.01)
+        try:
+            with budget(rows_per_s=20, patience_s=lambda: 0.02).rows(1):
+                asked.append((time.now(), 1))
+        except BudgetSpent:
+            continue
+    assert most_in_a_second(asked) <= 20
+    assert len(asked) >= 15 * (time.now() - begun)
+
+
+def test_f43_who_would_not_wait_reserves_no_try(budget, time):
+    """Those who give up put the next try no further off; where it was out of reach, that is what they are told."""
+    with budget().attempt():
+        pass
+    for _ in range(1_000):
+        with pytest.raises(BudgetSpent), budget(patience_s=lambda: 0.01).attempt():
+            pass
+    time.sleep(0.1)
+    with pytest.raises(OSError), budget(patience_s=lambda: 0.01).attempt():
+        raise OSError
+    with pytest.raises(SourceUnavailable, match="out of reach") as told, budget(patience_s=lambda: 0.01).attempt():
+        pass
+    assert not isinstance(told.value, BudgetSpent)
+
+
 def test_i10_connections_are_counted_over_all_callers(budget):
     """The one beyond the limit waits, and is told in the end; one that is given back is free at once."""
     with budget(max_connections=2).connection():
         third = budget(max_connections=2).connection()
-        with budget(max_connections=2).connection(), pytest.raises(SourceUnavailable, match="all 2 connections"):
+        with budget(max_connections=2).connection(), pytest.raises(BudgetSpent, match="all 2 connections"):
             third.__enter__()
         with budget(max_connections=2).connection():
             pass

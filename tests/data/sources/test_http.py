@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brownfield.data.sources import Ask, Budget, HttpClient, Site
+from brownfield.data.sources import Ask, Budget, BudgetSpent, HttpClient, Site
 from brownfield.errors import BrownfieldError, DeclarationError, SourceUnavailable
 from harness.http_service import Answer, service  # noqa: F401 (a fixture)
 
@@ -194,3 +194,24 @@ def test_requests_stay_within_the_budget_of_every_second(client, service, tmp_pa
         crm.ask(ASK)
     at = service.asked_at
     assert max(sum(begin <= each < begin + 1 for each in at) for begin in at) <= 20
+
+
+def test_i10_who_is_in_a_hurry_takes_nothing_from_who_comes_next(client, service, tmp_path):  # noqa: F811
+    """I10: requests that our budget has no time for are told so at once, and the next is asked in its turn."""
+    crm = client(budget=Budget(tmp_path / "small", "crm", 1, 20))
+    assert crm.ask(ASK).status == 200
+    for _ in range(64):
+        with pytest.raises(BudgetSpent):
+            crm.ask(ASK, timeout_s=0.001)
+    assert crm.ask(ASK, timeout_s=2.0).status == 200
+    assert len(service.asked) == 2
+
+
+def test_i10_a_connection_of_ours_that_another_holds_is_our_budget(client, tmp_path):
+    """I10: whether another process or another thread has the only one, the service is not to blame."""
+    budget = Budget(tmp_path / "small", "crm", 1, 1_000)
+    crm = client(budget=budget)
+    with budget.connection(), pytest.raises(BudgetSpent, match="all 1 connections"):
+        crm.ask(ASK, timeout_s=0.1)
+    with crm._places, pytest.raises(BudgetSpent, match="all connections"):
+        crm.ask(ASK, timeout_s=0.01)

@@ -1,7 +1,7 @@
 """Where records come from, read-only: tables of databases, files of folders, queues of brokers."""
 
 from brownfield.data.sources.base import Position, Probe, Pulled, Source
-from brownfield.data.sources.budget import Budget, Quiet
+from brownfield.data.sources.budget import Budget, BudgetSpent, Quiet
 from brownfield.data.sources.changes import ChangeTable, change_ddl
 from brownfield.data.sources.database import DatabaseTable
 from brownfield.data.sources.dialect import Address, Dialect
@@ -22,6 +22,7 @@ __all__ = [
     "Address",
     "Ask",
     "Budget",
+    "BudgetSpent",
     "ChangeTable",
     "Cursor",
     "DatabaseTable",

@@ -8,6 +8,7 @@ slot, for the server notices the end of a killed one later than the kernel does:
 
 import fcntl
 import json
+import math
 import os
 import random
 import time
@@ -22,16 +23,23 @@ from zoneinfo import ZoneInfo
 
 from brownfield.errors import SourceUnavailable
 
-__all__ = ["Budget", "Quiet"]
+__all__ = ["Budget", "BudgetSpent", "Quiet"]
 
 _CONNECT_SPACING_S = 0.1
 _LONGEST_BACK_OFF_S = 60.0
 _PATIENCE_S = 5.0
 """Longest wait for a free connection or the next try; after it the caller is told."""
+_LOOK_AGAIN_S = 0.05
 _PAGES_PER_S = 50
 _SETTLING_S = 2.0
 """Time for which a slot rests whose holder was killed; PostgreSQL sessions are told to look for us every second."""
 _HELD = b"held"
+
+
+class BudgetSpent(SourceUnavailable):
+    """The caller would wait longer for our own budget than it may; this says nothing of the system, nor costs it."""
+
+    code = "BF-ERR-BUDGET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,9 @@ class Budget:
         Times of day without reading.
     now, sleep
         The machine's unless given. ``now`` is seconds since 1970, for it must hold across processes.
+    patience_s
+        How long the caller would wait from now on, in seconds: without an end unless given. What it would not wait for
+        is not reserved either, so that who gives up takes nothing from those who come next.
     """
 
     folder: Path
@@ -101,6 +112,7 @@ class Budget:
     quiet: Quiet | None = None
     now: Callable[[], float] = field(default=time.time, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+    patience_s: Callable[[], float] = field(default=lambda: math.inf, repr=False)
 
     @property
     def page_rows(self) -> int:
@@ -113,12 +125,18 @@ class Budget:
 
         Pages of ``n`` rows are ``n / (rows_per_s - 2 n)`` seconds apart: any second holds at most ``rows_per_s`` rows,
         even when one page is late.
+
+        Raises
+        ------
+        BudgetSpent
+            When their turn is further off than the caller would wait; nothing is reserved then.
         """
         self.heed_quiet_hours()
         spacing_s = rows / max(self.rows_per_s - 2 * self.page_rows, 1)
         with self._state() as state:
             now = self.now()
             due = max(now, min(state.get("rows_at", now), now + _LONGEST_BACK_OFF_S))
+            self._bear(due - now)
             state["rows_at"] = due + spacing_s
         if due > now:
             self.sleep(due - now)
@@ -152,12 +170,13 @@ class Budget:
 
         Raises
         ------
-        SourceUnavailable
+        BudgetSpent
             When all are in use for too long.
         """
         self.heed_quiet_hours()
         with os.fdopen(self._free_slot(), "r+b", 0) as slot:
             if (rest_s := self._rest(slot.fileno())) > 0:
+                self._bear(rest_s)
                 self.sleep(rest_s)
             _note(slot.fileno(), _HELD)
             try:
@@ -172,17 +191,20 @@ class Budget:
         Raises
         ------
         SourceUnavailable
-            When the next try is further off than a caller would wait.
+            When it was out of reach, and the next try is further off than a caller would wait.
+        BudgetSpent
+            When only the tries of others come first; nothing is reserved in either case.
         """
         with self._state() as state:
             now = self.now()
             due = max(now, min(state.get("connect_at", now), now + _LONGEST_BACK_OFF_S))
-            if due - now > _PATIENCE_S:
+            if due - now > min(_PATIENCE_S, self.patience_s()) and state.get("failures"):
                 raise SourceUnavailable(
-                    f"it was out of reach, and the next try is in {due - now:.0f} s",
+                    f"it was out of reach, and the next try is in {due - now:.1f} s",
                     where=self.system,
                     next_step="It is spared until then; look whether the server runs.",
                 )
+            self._bear(due - now, _PATIENCE_S)
             state["connect_at"] = due + _CONNECT_SPACING_S
         if due > now:
             self.sleep(due - now)
@@ -197,17 +219,26 @@ class Budget:
         with self._state() as state:
             state["failures"] = 0
 
+    def _bear(self, wait_s: float, longest_s: float = math.inf) -> None:
+        """Refuse a wait that the caller would not see the end of."""
+        if wait_s > min(max(self.patience_s(), 0.0), longest_s):
+            raise BudgetSpent(
+                f"its budget is used up for now, and the next turn is in {wait_s:.2f} s",
+                where=self.system,
+                next_step="Wait longer, or raise the connection's budget with the system's owner.",
+            )
+
     def _free_slot(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         give_up_at = self.now() + _PATIENCE_S
         while (free := self._best_slot()) is None:
-            if self.now() >= give_up_at:
-                raise SourceUnavailable(
+            if self.now() >= give_up_at or self.patience_s() < _LOOK_AGAIN_S:
+                raise BudgetSpent(
                     f"all {self.max_connections} connections of its budget are in use",
                     where=self.system,
                     next_step="Wait for the other runs, or raise budget.max_connections with the system's owner.",
                 )
-            self.sleep(0.05)
+            self.sleep(_LOOK_AGAIN_S)
         return free
 
     def _best_slot(self) -> int | None:

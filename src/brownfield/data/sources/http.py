@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
-from brownfield.data.sources.budget import Budget
+from brownfield.data.sources.budget import Budget, BudgetSpent
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import check_address, check_url
 
@@ -126,8 +126,8 @@ class HttpClient:
         Raises
         ------
         SourceUnavailable
-            When it is out of reach, late, over its budget, or answers with what is not read: a redirect, a body that
-            is too long or packed, an error of its own.
+            When it is out of reach, late, or answers with what is not read: a redirect, a body that is too long or
+            packed, an error of its own. As :class:`BudgetSpent` when our budget for it is used up.
         DeclarationError
             When its place may not be asked.
         """
@@ -166,7 +166,11 @@ class HttpClient:
     def _place(self, until: float) -> Iterator[None]:
         """Wait for one of our own connections: another thread's that is kept is as good as a new one."""
         if not self._places.acquire(timeout=max(until - time.monotonic(), 0.0)):
-            raise self._unavailable("all connections of its budget are in use")
+            raise BudgetSpent(
+                "all connections of its budget are in use",
+                where=f"connection {self.name}",
+                next_step="Wait longer, or raise budget.max_connections with the system's owner.",
+            )
         try:
             yield
         finally:
@@ -174,7 +178,7 @@ class HttpClient:
 
     def _patient(self, until: float) -> Budget:
         """Give the budget as it waits for us: never longer than the caller would."""
-        return replace(self.budget, sleep=lambda seconds: self._wait(seconds, until))
+        return replace(self.budget, patience_s=lambda: until - time.monotonic())
 
     def _kept(self) -> "_Line | None":
         while True:
@@ -211,11 +215,6 @@ class HttpClient:
         except BaseException:
             line.close()
             raise
-
-    def _wait(self, seconds: float, until: float) -> None:
-        if time.monotonic() + seconds > until:
-            raise self._unavailable("its budget is used up for now")
-        time.sleep(seconds)
 
     def _unavailable(self, why: str) -> SourceUnavailable:
         return SourceUnavailable(
