@@ -1,17 +1,24 @@
 """The table that requests are answered from: encrypted where the contract classifies what it holds."""
 
 import asyncio
+import errno
+import os
+import sys
+import threading
 
 import pytest
 
+from brownfield.data.pipeline import refresh as refreshing
 from brownfield.data.pipeline.custody import custody_of
 from brownfield.data.pipeline.lookups import lookup_folder
 from brownfield.data.pipeline.refresh import refresh
-from brownfield.errors import DeclarationError
+from brownfield.data.served_status import FILE
+from brownfield.errors import DeclarationError, FormatError
 from brownfield.integration import load_workspace
 from brownfield.serving.lookups import Lookups
-from brownfield.store import open_store
+from brownfield.store import open_store, write_private
 from harness.lookup_shop import change, lay_out
+from harness.waiting import until
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 OTHER = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="
@@ -111,6 +118,67 @@ def test_f61_a_table_that_cannot_be_opened_is_unavailable_and_made_again(shop, m
     assert ask(shop, 3) == ("REFUSE", None, "unavailable")
     assert read(shop).rows_sha256 == status.rows_sha256
     assert ask(shop, 3) == ("PRIMARY", "CANARY-3", "")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let the disk be full for files of a name, until it is empty again."""
+    full = []
+
+    def write(path, content):
+        if path.name in full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_private(path, content)
+
+    monkeypatch.setattr(refreshing, "write_private", write)
+    return full
+
+
+def test_f59_a_status_that_cannot_be_written_leaves_the_table_before(shop, full_disk):
+    """F-59: whoever starts then finds the old status with its table."""
+    first = read(shop)
+    change(shop, "UPDATE products SET kind = 'CANARY-new' WHERE product_id = 3")
+    full_disk.append(FILE)
+    with pytest.raises(OSError):
+        read(shop)
+    assert ask(shop, 3) == ("PRIMARY", "CANARY-3", "")
+    full_disk.clear()
+    second = read(shop)
+    assert ask(shop, 3) == ("PRIMARY", "CANARY-new", "")
+    assert (second.file != first.file, [path.name for path in tables(shop)]) == (True, [second.file])
+
+
+def test_a_table_that_cannot_be_made_leaves_the_one_before(shop, monkeypatch):
+    """Rows that no table holds are as good as none: the status says why."""
+    first = read(shop)
+
+    def refuse(*_):
+        raise FormatError(expected="rows that differ in their key", got="two with one")
+
+    monkeypatch.setattr(refreshing, "write_served_table", refuse)
+    second = read(shop)
+    assert (second.state, second.file, bool(second.reason)) == ("SNAPSHOT", first.file, True)
+
+
+def test_f59_a_full_disk_is_one_lookups_trouble_until_its_next_turn(shop, full_disk, monkeypatch, caplog):
+    """F-59: the process that reads lookups goes on, names the lookup, and tries again."""
+    home = shop / "integrations/reco/integration.yaml"
+    home.write_text(home.read_text().replace("take: [kind]}]\n", "take: [kind], refresh_s: 1}]\n"))
+    read_end, write_end = os.pipe()
+    full_disk.append(FILE)
+    with os.fdopen(read_end) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        reader = threading.Thread(target=refreshing.main, args=(shop,))
+        reader.start()
+        try:
+            [told, *_] = until(lambda: [each for each in caplog.records if each.levelname == "ERROR"])
+            full_disk.clear()
+            until(lambda: ask(shop, 3) == ("PRIMARY", "CANARY-3", ""))
+        finally:
+            os.close(write_end)
+            reader.join()
+    assert (told.event, told.integration, told.source) == ("BF-LKP-UNREAD", "reco", "products")
+    assert told.reason == os.strerror(errno.ENOSPC)
 
 
 def test_i11_without_a_key_nothing_is_written_and_nothing_starts(shop):

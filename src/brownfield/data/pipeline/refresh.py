@@ -81,6 +81,7 @@ def refresh(
     try:
         check_sealed(integration, name, has_key=custody.keys is not None)
         run, rows = _read(integration, connections, store, name, custody, clock)
+        status = _publish(integration, name, run, rows, folder, clock, before)
     except BrownfieldError as error:
         _log.warning(
             "a lookup cannot be read; its last table is served on",
@@ -96,9 +97,9 @@ def refresh(
             written_utc=clock.now_utc(),
             reason=error.what or type(error).__name__,
         )
-    else:
-        status = _publish(integration, name, run, rows, folder, clock, before)
     write_private(folder / FILE, msgspec.json.encode(status))
+    if status.file:
+        _remove_others(folder, status.file)  # not before: who starts meanwhile finds the table of the status before
     if before is None or before.state != status.state:
         _log.warning(
             "a lookup changed its state",
@@ -198,7 +199,6 @@ def _publish(  # noqa: PLR0913, PLR0917 (what a table is made of, and where it g
         digest = hashlib.sha256(content).hexdigest()
         file = f"served-{digest[:16]}.table"
         write_private(folder / file, content)
-    _remove_others(folder, file)
     return msgspec.structs.replace(status, file=file, sha256=digest)
 
 
@@ -218,6 +218,25 @@ def _remove_others(folder: Path, file: str) -> None:
                 old.unlink()
 
 
+def _try_to_refresh(
+    integration: "IntegrationSpec",
+    connections: "Mapping[str, ConnectionSpec]",
+    store: "Store",
+    name: str,
+    custody: Custody,
+    clock: Clock,
+) -> None:
+    """Read one lookup; what nobody foresaw, such as a full disk, is its trouble alone, and ends with its next turn."""
+    try:
+        refresh(integration, connections, store, name, custody, clock)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the other lookups are read on)
+        why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__  # no text with values
+        _log.exception(
+            "a lookup cannot be refreshed; its last table is served on",
+            extra={"event": "BF-LKP-UNREAD", "integration": integration.name, "source": name, "reason": why},
+        )
+
+
 def main(folder: Path) -> None:
     """Read the lookups of a workspace, each at its interval, until the standard input closes."""
     workspace = load_workspace(folder)
@@ -230,7 +249,7 @@ def main(folder: Path) -> None:
                     now_s = clock.monotonic_ns() / 1e9
                     if now_s < due.get((integration.name, name), now_s):
                         continue
-                    refresh(integration, workspace.connections, store, name, custody, clock)
+                    _try_to_refresh(integration, workspace.connections, store, name, custody, clock)
                     period_s = min(each.refresh_s for each in wanted)
                     due[integration.name, name] = clock.monotonic_ns() / 1e9 + period_s
             wait_s = max(min(due.values(), default=60.0) - clock.monotonic_ns() / 1e9, 0.0)
