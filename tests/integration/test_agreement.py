@@ -1,5 +1,6 @@
 """Declaration against contract: sources, keys, joins and fallback answers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,78 @@ def test_what_the_contract_does_not_have(workspace: Path, old: str, new: str, pa
     found = spoiled(workspace, "integration.yaml", old, new)
     assert any(part in each for each in found)
     assert all(each.startswith("integrations/next-items/integration.yaml:") for each in found)
+
+
+@pytest.fixture
+def joined(workspace: Path) -> Callable[[str, str, str], list[str]]:
+    """Joins a lookup to requests, by a key of these kinds, and tells every mistake."""
+    places = {
+        "table": "[{connection: pos, table: products}, {snapshot: last_good, max_age_h: 24}]",
+        "service": "[{connection: crm, endpoint: {path: '/p/{sku}'}, format: json}]",
+    }
+
+    def load(place: str, asked: str, known: str) -> list[str]:
+        crm = "  crm: {kind: http, base_url: {env: CRM_URL}}\n"
+        (workspace / "brownfield.yaml").write_text((workspace / "brownfield.yaml").read_text() + crm)
+        file = workspace / "integrations/next-items/contract.odcs.yaml"
+        old = "      - {name: store_id, logicalType: integer, required: true}\n"
+        key = f"      - {{name: sku, logicalType: {asked}, required: true}}\n"
+        lookup = (
+            "  - name: items\n    logicalType: object\n    properties:\n"
+            f"      - {{name: sku, logicalType: {known}, required: true}}\n"
+            "      - {name: price, logicalType: number}\n"
+        )
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, old + key) + lookup)
+        file = workspace / "integrations/next-items/integration.yaml"
+        text = file.read_text().replace("unified:", f"  items: {{lookup: sku, chain: {places[place]}}}\nunified:")
+        file.write_text(text + "enrich: [{source: items, on: sku, take: [price]}]\n")
+        try:
+            load_workspace(workspace)
+        except DeclarationError as refused:
+            return [str(each) for each in each_error(refused)]
+        return []
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("place", "asked", "known"),
+    [
+        ("table", "integer", "string"),
+        ("table", "string", "integer"),
+        ("table", "integer", "number"),
+        ("table", "timestamp", "date"),
+        ("table", "boolean", "integer"),
+        ("service", "integer", "string"),
+        ("service", "string", "date"),
+    ],
+)
+def test_a_key_of_another_kind_is_never_found(
+    joined: Callable[[str, str, str], list[str]], place: str, asked: str, known: str
+) -> None:
+    """What would be no match for every request is refused where the join names the key."""
+    [told] = joined(place, asked, known)
+    assert told.startswith("integrations/next-items/integration.yaml:")
+    assert "enrich[0].on: expected sku of one kind in request and items" in told
+    assert f"got {asked} in request, {known} in items" in told
+    assert "declare both alike in contract.odcs.yaml" in told
+
+
+@pytest.mark.parametrize(
+    ("place", "asked", "known"),
+    [
+        *((place, kind, kind) for place in ("table", "service") for kind in ("integer", "string", "number", "date")),
+        ("table", "string", "date"),
+        ("service", "integer", "number"),
+    ],
+)
+def test_a_key_that_is_found_is_no_mistake(
+    joined: Callable[[str, str, str], list[str]], place: str, asked: str, known: str
+) -> None:
+    """Of one kind; a date in a table is found by its text, and what a service answers by its value."""
+    assert joined(place, asked, known) == []
 
 
 @pytest.mark.parametrize("schema", ["sales", "products", "lines", "request", "response"])

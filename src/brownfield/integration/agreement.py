@@ -1,7 +1,8 @@
 """Whether a declaration and its contract speak of the same things.
 
 In: the declaration, the compiled contract, the reader that collects problems. Refused: sources and unified tables
-without a schema, keys and joins on fields that are not there, and fallback answers that the response does not admit.
+without a schema, keys and joins on fields that are not there, keys of requests that a lookup has in another kind, and
+fallback answers that the response does not admit.
 """
 
 import csv
@@ -18,6 +19,12 @@ from brownfield.integration.unified import Join, UnifiedSpec
 from brownfield.integration.words import KeyPath, dotted, nearest, show
 
 __all__ = ["check_agreement", "check_table"]
+
+_NOT_PLAIN = {"list", "tensor"}
+_FOUND_IN_A_TABLE = {"date", "string"}
+"""A table is searched by the text of a key, and that of a date is as it is written."""
+_FOUND_BY_KEY = {"integer", "number"}
+"""What a service answers is compared with the key as a value: 3 is 3.0."""
 
 
 def check_agreement(declared: IntegrationDeclaration, contract: Contract, reader: Reader) -> None:
@@ -143,12 +150,30 @@ class _Agreement:
             self.fields(each.source, each.take, (*path, "take"))
             schema = self._contract.schemas.get(each.source)
             kinds = {} if schema is None else {field.name: field.kind for field in schema.fields}
+            if request is not None and schema is not None:
+                self.key_kinds(request, schema, each.keys, (*path, "on"))
             for name in each.take:
                 if name in present:
                     self._reader.note((*path, "take"), "a name that the request does not have", show(name))
-                if kinds.get(name) in {"list", "tensor"}:
+                if kinds.get(name) in _NOT_PLAIN:
                     self._reader.note((*path, "take"), "a plain field", f"{name}, a {kinds[name]}")
                 present.add(name)
+
+    def key_kinds(self, request: Schema, lookup: Schema, keys: Iterable[str], path: KeyPath) -> None:
+        """Note keys that no request would ever find, for they are of another kind in the lookup."""
+        source = self._declared.sources.get(lookup.name)
+        alike = _FOUND_BY_KEY if source is not None and source.is_asked_by_key else _FOUND_IN_A_TABLE
+        for key in keys:
+            if key not in request.names or key not in lookup.names:
+                continue
+            kinds = {request.field(key).kind, lookup.field(key).kind}
+            if len(kinds) > 1 and not kinds & _NOT_PLAIN and kinds != alike:
+                self._reader.note(
+                    path,
+                    f"{key} of one kind in request and {lookup.name}",
+                    f"{request.field(key).kind} in request, {lookup.field(key).kind} in {lookup.name}",
+                    f"A key of another kind is never found; declare both alike in {self._declared.contract}.",
+                )
 
     def unified(self, name: str, table: UnifiedSpec) -> None:
         """Check a unified table's schema and joins; a name is added once."""
