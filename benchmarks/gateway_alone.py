@@ -109,6 +109,7 @@ def gateway(folder: Path) -> tuple[Door, Journals]:
     channel: Any = ModelChannel()
     channel.connection_made(StandIn(channel))
     channel._input_names, channel._output_names = ("x",), ("y",)  # noqa: SLF001 (as the greeting would say)
+    channel._output_types = (np.dtype(np.float32),)  # noqa: SLF001 (likewise)
     pool = WorkerPool()
     pool.join(channel)
     features = identity(contract.schema("request"), contract.schema("response"))

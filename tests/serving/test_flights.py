@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from brownfield.clock import SystemClock
 from brownfield.contract import Field
 from brownfield.errors import ModelFailed
 from brownfield.serving.fallback.previous_version import PreviousVersion
@@ -281,7 +282,7 @@ def products(served, cached) -> Products:
     lookup = Products()
     price = Take(Field(name="price", kind="number", dtype="float64"), 60.0)
     joined = Joined(lookup, ("store_id",), (price,), {})
-    served.enrichment = Enrichment([joined], lambda: datetime.now(UTC))
+    served.enrichment = Enrichment([joined], SystemClock())
     served.champion.features = Features()
     served.champion.cache = Cache(60, ["store_id"])
     return lookup
