@@ -96,9 +96,9 @@ class Served:
         return self.process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
-    """Serves workspaces until the tests end."""
+    """Serves workspaces until the tests of a module end."""
     running: list[Served] = []
 
     def start(folder: Path, *options: str, **more: Any) -> Served:
@@ -112,7 +112,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         one.process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def retail(serve: Callable[..., Served], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The retail example's own declaration and bundle, served."""
     folder = tmp_path_factory.mktemp("acceptance") / "retail"
