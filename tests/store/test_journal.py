@@ -419,7 +419,7 @@ print("whole")
 """
 
 
-@pytest.mark.parametrize("step", [29, pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.parametrize("step", [29, pytest.param(11, marks=pytest.mark.full)])
 def test_f61_a_flipped_bit_costs_at_most_its_segment(journal, folder, clock, step):
     """F-61: whichever bit a disk gives back wrongly, what is read can be used, and what is missing is said.
 
