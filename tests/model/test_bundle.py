@@ -18,8 +18,7 @@ from onnx import TensorProto
 import brownfield.model
 from brownfield.contract import compile_contract
 from brownfield.errors import BundleRefused
-from brownfield.model import RULES, Golden, open_bundle, reopen_bundle, sample_columns, write_bundle
-from brownfield.model import bundle as bundle_module
+from brownfield.model import RULES, Golden, bundle_files, open_bundle, reopen_bundle, sample_columns, write_bundle
 from brownfield.model import files as files_module
 
 
@@ -169,7 +168,7 @@ def hashed(monkeypatch):
         names.append(path.name)
         return files_module.sha256_of(path)
 
-    monkeypatch.setattr(bundle_module, "sha256_of", spy)
+    monkeypatch.setattr(bundle_files, "sha256_of", spy)
     return names
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from brownfield.contract import compile_contract
 from brownfield.errors import NotFound
-from brownfield.store import Journal, JournalPolicy, read_journal
+from brownfield.store import Journal, JournalPolicy, journal_reading, read_journal
 from brownfield.store import journal as segments
 from brownfield.types import Decision, Reason
 
@@ -470,7 +470,7 @@ def test_segments_of_an_older_version_are_read_and_named(journal, folder):
     kept.close()
     [path] = folder.iterdir()
     row = read_journal(folder).to_pylist()[0]
-    older = pa.schema([each for each in segments._SCHEMA if each.name not in {"cause", "inputs"}])
+    older = pa.schema([each for each in segments.SCHEMA if each.name not in {"cause", "inputs"}])
     name = path.name.replace("shop-", "flights-")
     _write_segment(folder / name, older, [row | {"integration": "flights"}])
     table = read_journal(folder)
@@ -483,10 +483,10 @@ def test_segments_of_an_older_version_are_read_and_named(journal, folder):
 
 
 OTHER = {
-    "another field": segments._SCHEMA.append(pa.field("colour", pa.string())),
-    "another type": segments._SCHEMA.set(9, pa.field("rows", pa.int32())),
-    "a field twice": segments._SCHEMA.append(segments._SCHEMA.field("cause")),
-    "no time": segments._SCHEMA.remove(0),
+    "another field": segments.SCHEMA.append(pa.field("colour", pa.string())),
+    "another type": segments.SCHEMA.set(9, pa.field("rows", pa.int32())),
+    "a field twice": segments.SCHEMA.append(segments.SCHEMA.field("cause")),
+    "no time": segments.SCHEMA.remove(0),
 }
 
 
@@ -512,7 +512,7 @@ def test_a_segment_that_is_closed_while_it_is_looked_for_is_read(journal, folder
     kept.close()
     [path] = folder.iterdir()
     found = [(path.with_name(f"{path.name}.part"), kept._clock.now_utc())]
-    monkeypatch.setattr(segments, "_segments_of", lambda *_: found)
+    monkeypatch.setattr(journal_reading, "segments_of", lambda *_: found)
     table = read_journal(folder)
     assert table.num_rows == 1
     assert json.loads(table.schema.metadata[b"torn"]) == []

@@ -18,7 +18,7 @@ def rows(heading):
 def test_every_table_and_column_is_documented():
     """Tables of the database, columns of the journal and states of the quarantine are those of the page."""
     assert set(rows("Tables")) == set(METADATA.tables)
-    assert rows("The journal") == journal._SCHEMA.names
+    assert rows("The journal") == journal.SCHEMA.names
     assert all(f"`{state}`" in PAGE for state in QuarantineState)
 
 

@@ -6,12 +6,11 @@ In: what fitting gives. Out: the folder, written whole or not at all, and the Bu
 Refused when opened: anything that the manifest does not say, and any model that does not pass inspection.
 """
 
-import hashlib
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brownfield.data.features import Features
-from brownfield.errors import BundleRefused, DeclarationError
+from brownfield.errors import BundleRefused
 from brownfield.model.agreement import check_contract, check_features, check_golden
+from brownfield.model.bundle_files import (
+    FEATURES,
+    LOCK,
+    MAX_TEXT_BYTES,
+    MODEL,
+    check_extra,
+    check_file,
+    check_files,
+    read_features,
+    read_golden,
+    read_lock,
+)
 from brownfield.model.compute import as_golden, compute
-from brownfield.model.files import FileMark, mark_of, open_plain, read_plain, sha256_of, size_of, write_durably
+from brownfield.model.files import FileMark, mark_of, open_plain, read_plain, sha256_of, write_durably
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, PythonEntry, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
@@ -37,9 +48,6 @@ if TYPE_CHECKING:
     from brownfield.types import Columns
 
 __all__ = [
-    "FEATURES",
-    "LOCK",
-    "MODEL",
     "Bundle",
     "digest_of_bundle",
     "open_bundle",
@@ -49,11 +57,6 @@ __all__ = [
     "write_bundle",
 ]
 
-MODEL = "model.onnx"
-FEATURES = "features.json"
-LOCK = "requirements.lock"
-MAX_TEXT_BYTES = 256 << 20
-_MAX_LOCK_BYTES = 4 << 20
 _OWN_FILES = (MODEL, FEATURES, GOLDEN, MANIFEST, LOCK)
 
 
@@ -155,9 +158,9 @@ class Bundle:
             for entry in self.manifest.files:
                 mark = mark_of(self.folder / entry.path)
                 if mark is None or mark != self.marks.get(entry.path):
-                    _check_file(self.folder, entry, self.marks)
+                    check_file(self.folder, entry, self.marks)
             if self.python:
-                _check_extra(self.folder, (entry.path for entry in self.manifest.files))
+                check_extra(self.folder, (entry.path for entry in self.manifest.files))
         except BundleRefused as error:
             error.next_step = "The folder was changed since it was verified: put its files back, or a whole bundle."
             raise
@@ -317,15 +320,15 @@ def open_bundle(folder: Path) -> Bundle:
         ``rule`` names the check, see :data:`brownfield.model.RULES`.
     """
     manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
-    marks = _check_files(folder, manifest)
-    features = _read_features(folder, manifest)
+    marks = check_files(folder, manifest)
+    features = read_features(folder, manifest)
     listed = {entry.path for entry in manifest.files}
-    golden = _read_golden(folder, manifest)
+    golden = read_golden(folder, manifest)
     signature = _inspect(folder, manifest, listed)
     check_features(features, signature)
     if golden is not None:
         check_golden(golden, signature)
-    lock = _read_lock(folder, manifest)
+    lock = read_lock(folder, manifest)
     session = session_of(manifest.provenance)
     if lock:
         _check_lock(lock, manifest.python or None, session.engine)
@@ -376,8 +379,8 @@ def reopen_bundle(
     manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
     if manifest.digest != digest:
         raise refused("manifest-digest", where=str(folder), path=MANIFEST)
-    features = _read_features(folder, manifest)
-    golden, lock = (_read_golden(folder, manifest), _read_lock(folder, manifest)) if to_start else (None, b"")
+    features = read_features(folder, manifest)
+    golden, lock = (read_golden(folder, manifest), read_lock(folder, manifest)) if to_start else (None, b"")
     return Bundle(
         folder=folder,
         digest=digest,
@@ -466,69 +469,6 @@ def _check_lock(lock: bytes, entry: PythonEntry | None, engine: str) -> None:
     missing = needed - locked_packages(lock).keys()
     if missing:
         raise refused("environment-numpy", path=LOCK, expected=", ".join(sorted(missing)))
-
-
-def _check_files(folder: Path, manifest: Manifest) -> dict[str, FileMark]:
-    listed = {entry.path: entry for entry in manifest.files}
-    model = manifest.python.module if manifest.python else MODEL
-    if len(listed) != len(manifest.files) or not {model, FEATURES} <= listed.keys():
-        raise refused("manifest-form", where=str(folder), path="files")
-    _check_extra(folder, listed)
-    marks: dict[str, FileMark] = {}
-    for entry in manifest.files:
-        _check_file(folder, entry, marks)
-    return marks
-
-
-def _check_extra(folder: Path, listed: Iterable[str]) -> None:
-    found = {entry.name for entry in os.scandir(folder)} - {MANIFEST}
-    for extra in sorted(found.difference(listed)):
-        raise refused("bundle-file-extra", where=str(folder), got=ascii(extra))
-
-
-def _check_file(folder: Path, entry: FileEntry, marks: dict[str, FileMark]) -> None:
-    """Hold a file to its size, then to its digest, which would take hours of a giant full of holes; keep its mark."""
-    path = folder / entry.path
-    mark = mark_of(path)  # before it is read: what changes meanwhile is read again
-    size = size_of(path)
-    if size != entry.size:
-        raise refused(
-            "manifest-digest", where=str(folder), path=entry.path, expected=f"{entry.size} bytes", got=str(size)
-        )
-    if sha256_of(path) != (entry.sha256, entry.size):
-        raise refused("manifest-digest", where=str(folder), path=entry.path)
-    if mark is not None:
-        marks[entry.path] = mark
-
-
-def _read_features(folder: Path, manifest: Manifest) -> Features:
-    try:
-        features = Features.from_json(read_plain(folder / FEATURES, limit_bytes=MAX_TEXT_BYTES))
-    except DeclarationError as error:
-        raise refused("features-form", where=str(folder), got=str(error)) from error
-    if features.digest != manifest.features_digest:
-        raise refused("features-digest", where=str(folder))
-    return features
-
-
-def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
-    text = _read_listed(folder, manifest, GOLDEN, MAX_TEXT_BYTES)
-    return None if text is None else Golden.from_json(text)
-
-
-def _read_lock(folder: Path, manifest: Manifest) -> bytes:
-    return _read_listed(folder, manifest, LOCK, _MAX_LOCK_BYTES) or b""
-
-
-def _read_listed(folder: Path, manifest: Manifest, name: str, limit_bytes: int) -> bytes | None:
-    """Read a file that the manifest may name, and hold it to that."""
-    for entry in manifest.files:
-        if entry.path == name:
-            data = read_plain(folder / name, limit_bytes=limit_bytes)
-            if hashlib.sha256(data).hexdigest() != entry.sha256:
-                raise refused("manifest-digest", where=str(folder), path=name)
-            return data
-    return None
 
 
 def _sync_folder(folder: Path) -> None:

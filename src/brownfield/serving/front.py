@@ -23,6 +23,7 @@ import uvloop
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import DeclarationError, Unavailable
+from brownfield.model.process import local_address
 from brownfield.security import Principals, authorize
 from brownfield.serving.board import Board
 from brownfield.serving.declared import Declared, read_declared
@@ -31,7 +32,7 @@ from brownfield.serving.gateway.routes import HEALTH
 from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.journals import Journals
 from brownfield.serving.link import Link
-from brownfield.serving.local import CONTROL, local_address
+from brownfield.serving.local import CONTROL
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.plan import Plan
 from brownfield.serving.tls import check_certificate, load_certificate

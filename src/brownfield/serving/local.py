@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from brownfield.errors import DeclarationError
+from brownfield.model.process import local_address
 
-__all__ = ["CONTROL", "listen_locally", "local_address", "run_folder"]
+__all__ = ["CONTROL", "listen_locally", "run_folder"]
 
 CONTROL = "control.sock"
 _BACKLOG = 64
-_MAX_ADDRESS_BYTES = 107
 
 _log = logging.getLogger(__name__)
 
@@ -90,16 +90,3 @@ def listen_locally(path: Path) -> socket.socket:
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
-
-
-@contextlib.contextmanager
-def local_address(path: Path) -> Iterator[str]:
-    """Address of a Unix socket, also where its path is longer than an address may be."""
-    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

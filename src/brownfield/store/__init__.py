@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brownfield.store.files import private_folder, sync_folder, write_private
-from brownfield.store.journal import Journal, JournalPolicy, read_journal
+from brownfield.store.journal import Journal, JournalPolicy
+from brownfield.store.journal_reading import read_journal
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
 

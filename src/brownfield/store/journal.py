@@ -7,7 +7,6 @@ What cannot be written is counted, never waited for.
 """
 
 import io
-import json
 import os
 import random
 import re
@@ -28,7 +27,6 @@ import numpy as np
 import pyarrow as pa
 
 from brownfield.clock import Clock
-from brownfield.errors import NotFound
 from brownfield.store.files import private_folder
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.types import Columns, Decision, Reason
@@ -36,9 +34,9 @@ from brownfield.types import Columns, Decision, Reason
 if TYPE_CHECKING:
     from brownfield.contract import Contract
 
-__all__ = ["Journal", "JournalPolicy", "read_journal"]
+__all__ = ["END", "SCHEMA", "Journal", "JournalPolicy", "segments_of"]
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("at_utc", pa.timestamp("us", tz="UTC")),
         ("integration", pa.string()),
@@ -55,7 +53,6 @@ _SCHEMA = pa.schema(
         ("inputs", pa.string()),
     ]
 )
-_ALWAYS = frozenset({"at_utc", "integration", "decision"})  # what every version keeps
 _SHARED = ("integration", "source", "version", "reason", "cause", "contract")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # few rows: a pool of threads costs more
 _STAMP = "%Y%m%dT%H%M%S%fZ"
@@ -66,7 +63,6 @@ _MANY = 1024  # decisions: to gather them holds callers up for half a millisecon
 _MOST = 2048  # decisions that are gathered together
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _INPUT_ROWS = 16
 _INPUT_VALUES = 4096
 
@@ -279,7 +275,7 @@ class _Columns:
             _numbers(pa.int32(), self._stage_ends), stages, _numbers(pa.int64(), self._stage_us)
         )
         arrays = {
-            "at_utc": _numbers(_SCHEMA.field("at_utc").type, self._at_us),
+            "at_utc": _numbers(SCHEMA.field("at_utc").type, self._at_us),
             **dict(zip(_SHARED, shared, strict=True)),
             "decision": pa.array(self._ids, pa.string()),
             "degraded": pa.array([degraded[code] for code in self._shared_code], pa.bool_()),
@@ -288,7 +284,7 @@ class _Columns:
             "rate": _numbers(pa.float64(), self._rates),
             "inputs": pa.array(self.inputs, pa.string()),
         }
-        return pa.record_batch([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
+        return pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _numbers(kind: pa.DataType, values: "array[Any]") -> pa.Array:
@@ -323,7 +319,7 @@ class _Segments:
         try:
             if self._file is None:
                 self._open()
-            self._write_all(_stream(batches)[len(_START) : -len(_END)])
+            self._write_all(_stream(batches)[len(_START) : -len(END)])
         except (OSError, pa.ArrowException, MemoryError):
             self._abandon()
             return False
@@ -342,7 +338,7 @@ class _Segments:
         if self._file is None:
             return
         try:
-            self._write_all(_END)
+            self._write_all(END)
             os.fsync(self._file.fileno())
         except OSError:
             self._abandon()
@@ -393,96 +389,14 @@ class _Segments:
     def _delete_old(self) -> None:
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
-        for path, started in reversed(_segments_of(self._folder, self._integration)):
+        for path, started in reversed(segments_of(self._folder, self._integration)):
             with suppress(OSError):  # another gateway has just renamed or deleted it
                 left_bytes -= path.stat().st_size
                 if left_bytes < 0 or started < oldest:
                     path.unlink()
 
 
-def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
-    """Read every decision that was flushed, in order of time, also from segments that a killed process left torn.
-
-    Parameters
-    ----------
-    folder
-        Where the segments lie, in folders for each integration too: usually ``var/journal``.
-    integration
-        Only this one's.
-
-    Returns
-    -------
-    pyarrow.Table
-        One row for each kept decision; ``rate`` is the chance with which it was kept (count it ``1 / rate`` times).
-        The schema's metadata names under ``torn`` (a JSON list) the segments of which a part could not be read, and
-        under ``older`` those of an earlier version: what it did not keep is null.
-
-    Raises
-    ------
-    NotFound
-        When there is no such folder.
-    """
-    if not folder.is_dir():
-        raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
-    batches: list[pa.RecordBatch] = []
-    found = [(path.name, _read_segment(path, batches)) for path, _ in _segments_of(folder, integration)]
-    named = {state: json.dumps([name for name, each in found if each == state]) for state in ("torn", "older")}
-    return pa.Table.from_batches(batches, _SCHEMA).sort_by("at_utc").replace_schema_metadata(named)
-
-
-def _read_segment(path: Path, batches: list[pa.RecordBatch]) -> str:
-    """Add what can be read of a segment to `batches`; say whether something of it is ``torn``, or all of it ``older``.
-
-    Whatever damaged bytes make Arrow raise costs the rest of this segment alone. Each batch is looked through before it
-    is used: offsets that a flipped bit let point elsewhere end whoever follows them. There is no checksum: a bit that
-    leaves text or number as valid as it was is not seen.
-    """
-    for place in (path, path.with_name(path.name.removesuffix(".part"))):
-        try:
-            size_bytes = place.stat().st_size  # before: what its writer appends meanwhile is no tear
-            with pa.OSFile(str(place)) as source:
-                return _read_stream(source, size_bytes, batches)
-        except FileNotFoundError:
-            continue  # its writer has just given it its final name, or deleted it as too old
-        except (pa.ArrowException, OSError, LookupError, MemoryError, NotImplementedError, TypeError, ValueError):
-            return "torn"
-    return ""
-
-
-def _read_stream(source: pa.NativeFile, size_bytes: int, batches: list[pa.RecordBatch]) -> str:
-    reader = pa.ipc.open_stream(source)
-    names = reader.schema.names
-    kinds = {field.name: field.type for field in _SCHEMA}
-    if len(set(names)) < len(names) or not _ALWAYS.issubset(names):
-        return "torn"
-    if any(kinds.get(field.name) != field.type for field in reader.schema):
-        return "torn"
-    end = source.tell()
-    for batch in reader:
-        batch.validate(full=True)
-        if not _is_dated(batch.column("at_utc")):
-            return "torn"
-        columns = [
-            batch.column(name) if name in names else pa.nulls(batch.num_rows, kind) for name, kind in kinds.items()
-        ]
-        batches.append(pa.record_batch(columns, schema=_SCHEMA))
-        end = source.tell()
-    # A stream ends where the file does, or with its mark. Zeros, as a loss of power leaves them, are another end to
-    # Arrow, of which it reads four.
-    if source.tell() < size_bytes or source.tell() - end not in {0, len(_END)}:
-        return "torn"
-    return "older" if len(names) < len(kinds) else ""
-
-
-def _is_dated(at_utc: pa.Array) -> bool:
-    """Whether every decision has a time that Python has a word for: others end whoever looks at them."""
-    if at_utc.null_count:
-        return False
-    times_us = at_utc.view(pa.int64()).to_numpy()
-    return bool(((times_us >= 0) & (times_us <= _LAST_US)).all())
-
-
-def _segments_of(folder: Path, integration: str | None) -> list[tuple[Path, datetime]]:
+def segments_of(folder: Path, integration: str | None) -> list[tuple[Path, datetime]]:
     """Give the segments and when they began, in this order; files of other names are none of ours."""
     found = []
     for path in folder.rglob(f"*{_SUFFIX}*"):
@@ -496,14 +410,14 @@ def _segments_of(folder: Path, integration: str | None) -> list[tuple[Path, date
 def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
     """Give a whole stream of one batch of all their rows, or of none; the interpreter is not held meanwhile."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, _SCHEMA, options=_OPTIONS) as writer:
+    with pa.ipc.new_stream(sink, SCHEMA, options=_OPTIONS) as writer:
         if batches:
-            writer.write_table(pa.Table.from_batches(batches, _SCHEMA).combine_chunks())
+            writer.write_table(pa.Table.from_batches(batches, SCHEMA).combine_chunks())
     return sink.getvalue()
 
 
-_END = b"\xff\xff\xff\xff\0\0\0\0"  # of every stream
-_START = _stream([]).to_pybytes().removesuffix(_END)
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of every stream
+_START = _stream([]).to_pybytes().removesuffix(END)
 
 
 def _shown(column: Sequence[Any] | np.ndarray, classification: str) -> Any:

@@ -4,8 +4,11 @@
 """
 
 from brownfield.confinement import SandboxPolicy
-from brownfield.model.process.channel import Caller, ModelChannel, Reply, RunFailed, WorkerDied, call
+from brownfield.model.process.address import local_address
+from brownfield.model.process.caller import Caller, call
+from brownfield.model.process.channel import ModelChannel, WorkerDied
 from brownfield.model.process.environment import ENVIRONMENT_RULES, Environments, locked_packages
+from brownfield.model.process.replies import Reply, RunFailed
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
 from brownfield.model.process.zygote import Zygote
 
@@ -25,5 +28,6 @@ __all__ = [
     "WorkerDied",
     "Zygote",
     "call",
+    "local_address",
     "locked_packages",
 ]

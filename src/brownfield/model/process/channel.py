@@ -7,83 +7,28 @@ Comes in: tensors by input name and a deadline. Goes out: tensors by output name
 """
 
 import asyncio
-import contextlib
-import math
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from brownfield.errors import BrownfieldError, DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
-from brownfield.model.process.frames import (
-    ERROR,
-    REQUEST,
-    RESPONSE,
-    TYPES,
-    Decoder,
-    Frame,
-    FrameError,
-    encode_tensors,
-)
+from brownfield.model.process.address import local_address
+from brownfield.model.process.frames import REQUEST, Decoder, Frame, FrameError, encode_tensors
+from brownfield.model.process.replies import Reply, Types, announced, reply_of
 from brownfield.model.process.spawn import parse_hello
 
 if TYPE_CHECKING:
-    from brownfield.model.process.frames import Layout
     from brownfield.model.process.spawn import Hello
 
-__all__ = ["Caller", "ModelChannel", "Reply", "RunFailed", "WorkerDied", "call"]
+__all__ = ["ModelChannel", "WorkerDied"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
-Types: TypeAlias = tuple[np.dtype[Any] | None, ...]
 _HIGH_WATER_BYTES = 16 * 2**20
-_MAX_ADDRESS_BYTES = 107
 _LOOK_BYTES = 256 * 1024
-_MAX_TEXTS = 2**18  # of one answer: 26 for each of 10,000 records, the most of one request; takes 70 ms of the loop
-
-_NO_TYPE = np.dtype(object)
-_OTHER_TENSORS = "the model process answered with other tensors than it announced"
-
-
-class Reply(dict[str, NDArray[Any]]):
-    """Output tensors by name (read-only views), and where the time went in the model's process.
-
-    Attributes
-    ----------
-    queue_us
-        Microseconds between arrival and the start of the call.
-    run_us
-        Microseconds in the engine, for the whole batch.
-    call_rows
-        Rows of that batch, those of other requests included; 0 where the model takes no batches.
-    """
-
-    __slots__ = ("call_rows", "queue_us", "run_us")
-
-    queue_us: int
-    run_us: int
-    call_rows: int
-
-
-class RunFailed(ModelFailed):
-    """The model's process answered with an error.
-
-    Parameters
-    ----------
-    what
-        In words, without a value.
-    cause
-        ``run`` the engine raised, ``memory`` the limit was reached, ``output`` it made something that cannot travel,
-        ``frame`` the request's strings are malformed.
-    """
-
-    def __init__(self, what: str, *, cause: str) -> None:
-        self.cause = cause
-        super().__init__(what)
 
 
 class WorkerDied(WorkerUnavailable):
@@ -140,7 +85,7 @@ class ModelChannel(asyncio.Protocol):
         channel = cls(on_lost)
         try:
             async with asyncio.timeout(timeout_s):
-                with _address(socket_path) as address:
+                with local_address(socket_path) as address:
                     await loop.create_unix_connection(lambda: channel, address)
                 channel.hello = await channel._greeting
         except BaseException as error:
@@ -151,7 +96,7 @@ class ModelChannel(asyncio.Protocol):
                 raise WorkerUnavailable(what, got=type(error).__name__) from error
             raise
         channel._input_names = tuple(tensor.name for tensor in channel.hello.inputs)
-        channel._output_names, channel._output_types = _announced(channel.hello)
+        channel._output_names, channel._output_types = announced(channel.hello)
         channel._decoder.max_tensors = len(channel._output_names)
         return channel
 
@@ -317,185 +262,9 @@ class ModelChannel(asyncio.Protocol):
     _sweep_ns: int = 0
 
 
-class Caller:
-    """One connection to a model's process without an event loop, one request at a time (probes, measurements).
-
-    Parameters
-    ----------
-    socket_path
-        Of a :class:`~brownfield.model.process.ModelProcess`.
-    timeout_s
-        For connecting and the greeting.
-
-    Attributes
-    ----------
-    hello
-        What the process said of itself.
-
-    Raises
-    ------
-    WorkerUnavailable, DeadlineExceeded
-        When there is nobody, or no greeting in time.
-    """
-
-    def __init__(self, socket_path: Path, *, timeout_s: float = 30.0) -> None:
-        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._decoder = Decoder()
-        self._frames: list[Frame] = []
-        try:
-            with self._errors(timeout_s):
-                self._connection.settimeout(timeout_s)
-                with _address(socket_path) as address:
-                    self._connection.connect(address)
-                self.hello = parse_hello(self._receive(time.monotonic() + timeout_s))
-                self._decoder.max_tensors = len(self.hello.outputs)
-        except BaseException:
-            self.close()
-            raise
-
-    def ask(self, tensors: Tensors, *, timeout_s: float = 30.0) -> Reply:
-        """Send one request and wait for its answer; after an error the connection is of no more use.
-
-        Parameters
-        ----------
-        tensors
-            Every input of the graph by name.
-        timeout_s
-            For the whole answer.
-
-        Raises
-        ------
-        WorkerUnavailable
-            When the process ends before it has answered.
-        DeadlineExceeded
-            When the time runs out.
-        ModelFailed
-            When the process answers with an error.
-        """
-        with self._errors(timeout_s):
-            until = time.monotonic() + timeout_s
-            arrays = [np.asarray(tensors[tensor.name]) for tensor in self.hello.inputs]
-            self._connection.settimeout(timeout_s)
-            self._connection.sendall(b"".join(encode_tensors(REQUEST, 1, 0, arrays)))
-            return _reply(self._receive(until), *_announced(self.hello))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _receive(self, until: float) -> Frame:
-        while not self._frames:
-            left_s = until - time.monotonic()
-            if left_s <= 0:  # also where a byte comes now and then
-                raise TimeoutError
-            self._connection.settimeout(left_s)
-            data = self._connection.recv(2**20)
-            if not data:
-                raise WorkerUnavailable("the model process ended before it answered")
-            self._frames.extend(self._decoder.feed(data))
-        return self._frames.pop(0)
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _errors(timeout_s: float) -> Iterator[None]:
-        try:
-            yield
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the model did not answer within {timeout_s:g} s") from error
-        except KeyError as error:
-            raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
-        except (OSError, FrameError) as error:
-            raise WorkerUnavailable("the model process cannot be spoken to", got=type(error).__name__) from error
-
-
-def call(socket_path: Path, tensors: Tensors, *, timeout_s: float = 30.0) -> Reply:
-    """Ask a model's process once, without an event loop (probes, the command line).
-
-    Parameters
-    ----------
-    socket_path
-        Of a :class:`~brownfield.model.process.ModelProcess`.
-    tensors
-        Every input of the graph by name.
-    timeout_s
-        For connecting, and again for the answer.
-
-    Raises
-    ------
-    WorkerUnavailable
-        When the process is not there or ends before it has answered.
-    DeadlineExceeded
-        When the time runs out.
-    ModelFailed
-        When the process answers with an error.
-    """
-    with Caller(socket_path, timeout_s=timeout_s) as caller:
-        return caller.ask(tensors, timeout_s=timeout_s)
-
-
-def _announced(hello: "Hello") -> tuple[tuple[str, ...], Types]:
-    """Names and types of the tensors that answers are to hold."""
-    names = tuple(tensor.name for tensor in hello.outputs)
-    return names, tuple(TYPES.get(str(tensor.dtype), _NO_TYPE) for tensor in hello.outputs)
-
-
 def _resolve(future: asyncio.Future[Reply], frame: Frame, names: tuple[str, ...], types: Types) -> None:
     try:
-        future.set_result(_reply(frame, names, types))
+        future.set_result(reply_of(frame, names, types))
     except (BrownfieldError, FrameError) as error:
         refused = error if isinstance(error, BrownfieldError) else ModelFailed(str(error))
         future.set_exception(refused)
-
-
-def _reply(frame: Frame, names: tuple[str, ...], types: Types) -> Reply:
-    if frame.kind == ERROR:
-        refusal = frame.message()
-        code, message = str(refusal.get("code")), str(refusal.get("message"))
-        if code == "deadline":
-            raise DeadlineExceeded(message)
-        raise RunFailed(f"the model answered with an error: {message}", cause=code)
-    layout = frame.layout
-    if not layout.is_known:
-        _check(layout, types)
-        layout.is_known = True
-    if frame.kind != RESPONSE:
-        raise ModelFailed(_OTHER_TENSORS)
-    reply = Reply(zip(names, frame.tensors(), strict=True))
-    reply.queue_us, reply.run_us, reply.call_rows = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF, frame.call_rows
-    return reply
-
-
-def _check(layout: "Layout", types: Types) -> None:
-    """Refuse an answer before its texts are unpacked: of other types than announced, or of too many texts.
-
-    Sizes are left to the output check: an engine answers in others than a graph names, and numbers cost nothing here.
-    """
-    texts = 0
-    if len(layout.tensors) != len(types):
-        raise ModelFailed(_OTHER_TENSORS)
-    for (dtype, shape, _, _), announced in zip(layout.tensors, types, strict=True):
-        if dtype is not announced:
-            raise ModelFailed(_OTHER_TENSORS)
-        if dtype is None:
-            texts += math.prod(shape)
-    if texts > _MAX_TEXTS:
-        raise ModelFailed(f"the model process answered with more than {_MAX_TEXTS:,} texts")
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """Address of a Unix socket, also where its path is longer than an address may be."""
-    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
