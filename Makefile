@@ -33,7 +33,7 @@ var/compiled/.made: .venv/dev $(shell find src -type f -not -path '*/__pycache__
 # The tests of the request path against the compiled one, but for those that put stand-ins into it.
 test-compiled: compiled
 	BROWNFIELD_REQUEST_PATH=compiled PYTHONPATH=var/compiled $(BIN)/python -m pytest -n 2 -m "not (full or inside)" \
-		tests/serving tests/model/process/test_channel.py tests/store/test_journal.py tests/security/test_principals.py \
+		tests/serving tests/model/process tests/store/test_journal.py tests/security/test_principals.py \
 		tests/workspace/test_capabilities.py $(ARGS)
 
 # What the tests do with 20 kills, with 1,000: writers and runs killed at random moments.

@@ -16,7 +16,7 @@ from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.gateway.waiting import NEVER_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from brownfield.serving.gateway.answer import Answer
     from brownfield.serving.gateway.enrich import LookupNote
@@ -29,6 +29,7 @@ Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
 
 _INTERACTIVE: Final = Priority.INTERACTIVE
+_OVER: Final[Any] = object()
 SAME_DEADLINE_NS: Final = 1_000_000
 """Callers whose deadlines are this close give up together."""
 
@@ -153,14 +154,14 @@ class ModelCall:
         When the first of them does, where that is notably sooner; never, where it is not.
     """
 
-    __slots__ = ("_coroutine", "_waiting", "alone", "asks", "deadline_ns", "rows", "sent_ns", "soonest_ns")
+    __slots__ = ("_steps", "_waiting", "alone", "asks", "deadline_ns", "rows", "sent_ns", "soonest_ns")
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
         self.alone = False
         self.sent_ns = 0
         self.rows = sum([ask.checked.rows for ask in asks])
-        self._coroutine: Coroutine[Any, Any, None]
+        self._steps: Iterator[Any]
         self._waiting: asyncio.Future[Any] | None = None
         deadlines_ns = [ask.deadline_ns for ask in asks]
         self.deadline_ns, self.soonest_ns = max(deadlines_ns), min(deadlines_ns)
@@ -176,7 +177,7 @@ class ModelCall:
 
     def begin(self, coroutine: "Coroutine[Any, Any, None]") -> None:
         """Run the coroutine that asks the model."""
-        self._coroutine = coroutine
+        self._steps = coroutine.__await__()
         self._step()
 
     def go_on(self) -> None:
@@ -194,8 +195,10 @@ class ModelCall:
             return  # it went on without waiting to be told
         self._waiting = None
         try:
-            future = self._coroutine.send(None)
-        except (StopIteration, asyncio.CancelledError):
+            future = next(self._steps, _OVER)  # a StopIteration would be given a traceback each time
+        except asyncio.CancelledError:
+            return
+        if future is _OVER:
             return
         self._waiting = future
         if future is None:  # a bare yield: once around the loop

@@ -67,7 +67,10 @@ class Meter:
             if decision.source != "none":  # a refusal answers no record
                 self.rows += rows
         self.last_ns = decided[-1][1].started_ns
-        self.stages_ns = list(map(sum, zip(self.stages_ns, *[kept[1].parts_ns for kept in decided], strict=True)))
+        stages_ns = self.stages_ns
+        for _, split, _, _ in decided:
+            for stage, part_ns in enumerate(split.parts_ns):
+                stages_ns[stage] += part_ns
 
     def late(self, at: str) -> None:
         """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.machinery
 import os
 import select
 import signal
@@ -62,7 +63,9 @@ def _warm() -> types.ModuleType:
     """Import and set up what a model's process needs before its model; what lives by then is collected no more."""
     process = Path(__file__).resolve().parent.parent
     package = types.ModuleType(_PACKAGE)
-    package.__path__ = [str(process), str(process.parents[1])]  # as in __main__.py
+    package.__path__ = [str(process), str(process.parents[1])]  # this and the next as in __main__.py
+    source = (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES)
+    sys.path_importer_cache[str(process)] = importlib.machinery.FileFinder(str(process), source)
     sys.modules[_PACKAGE] = package
     for name in _MODULES:
         start = importlib.import_module(f"{_PACKAGE}.{name}")

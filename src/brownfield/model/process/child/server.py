@@ -159,7 +159,7 @@ class Server:
             frames = connection.decoder.feed(data)
         except (FrameError, MemoryError):
             frames, data = [], b""
-        if not data or any(frame.kind != REQUEST for frame in frames):
+        if not data or [frame for frame in frames if frame.kind != REQUEST]:
             self._close(connection)
             return
         now_ns = time.monotonic_ns()
