@@ -229,6 +229,32 @@ def test_f06_a_silent_process_is_replaced_and_a_slow_one_is_not(channels, monkey
     assert (len(starts) == 2) is replaced
 
 
+def test_f06_a_suspicion_does_not_wait_for_the_patience_of_a_heartbeat(channels, monkeypatch):
+    """F-06: a request is left without an answer while a heartbeat waits; the process is asked anew, once, and found."""
+    patience_s = []
+
+    async def silent(_process, within_s):
+        patience_s.append(within_s)
+        await asyncio.sleep(0.2 if within_s == keeper_module._PATIENCE_S else 60)
+        return False
+
+    monkeypatch.setattr(keeper_module, "_greets", silent)
+    monkeypatch.setattr(keeper_module, "_HEARTBEAT_S", 0.01)
+
+    async def run():
+        keeper = Keeper(Process, label="till 1", patience_s=10.0)
+        await keeper.begin()
+        await eventually(lambda: patience_s == [10.0])
+        keeper.suspect()
+        await eventually(lambda: patience_s == [10.0, 1.0])
+        keeper.suspect()  # who asks already is not interrupted
+        await eventually(lambda: keeper.restarts == 1)
+        assert patience_s[:2] == [10.0, 1.0]
+        await keeper.end()
+
+    asyncio.run(run())
+
+
 def test_f07_a_process_may_be_silent_for_as_long_as_a_call_may_take(channels, monkeypatch):
     """F-07: it hears nothing else meanwhile; whoever gave up on it sooner says nothing about it."""
     patience_s = []

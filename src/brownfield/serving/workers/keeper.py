@@ -259,9 +259,7 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
             self._wake.clear()
-            patience_s = max(_PATIENCE_S if self._suspected else self._patience_s, self.longest_call_s)
-            self._suspected = False
-            if channel.connected and not await _greets(process, patience_s):
+            if channel.connected and not await self._answers(process):
                 _log.error(
                     "a model process hangs and is replaced", extra={"event": "BF-WRK-HUNG", "worker": self._label}
                 )
@@ -275,6 +273,19 @@ class Keeper:
         extra = {"event": "BF-WRK-ENDED", "worker": self._label, "ended": ended, "killed_from_outside": was_killed}
         _log.warning("a model process ended", extra=extra)
         return was_killed
+
+    async def _answers(self, process: ModelProcess) -> bool:
+        """Whether the process greets in time; True as well when it is to be asked anew, with less patience."""
+        suspected, self._suspected = self._suspected, False
+        patience_s = max(_PATIENCE_S if suspected else self._patience_s, self.longest_call_s)
+        asked, woken = asyncio.ensure_future(_greets(process, patience_s)), asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({asked} if suspected else {asked, woken}, return_when=asyncio.FIRST_COMPLETED)
+            return not asked.done() or asked.result()
+        finally:
+            for each in (asked, woken):
+                each.cancel()
+            await asyncio.gather(asked, woken, return_exceptions=True)
 
 
 def _end(process: ModelProcess, grace_s: float) -> tuple[str, bool]:
