@@ -329,6 +329,30 @@ def test_what_is_ended_while_it_begins_is_not_left_running(channels):
     assert [each.ended for each in start.processes] == [1]
 
 
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("wakes", ["a suspicion", "its end"])
+def test_what_is_ended_in_the_moment_in_which_it_is_looked_at_is_ended(channels, wakes, turns):
+    """In whichever turn of the loop the two meet: nobody would wait for it in vain, and nothing is started anew."""
+
+    async def run():
+        keeper = Keeper(Process, label="till 1")
+        await keeper.begin()
+        await asyncio.sleep(0.01)
+        if wakes == "a suspicion":
+            keeper.suspect()
+        else:
+            channels[-1].lose()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ending = asyncio.create_task(keeper.end())
+        _, left = await asyncio.wait([ending], timeout=1.0)
+        ending.cancel()
+        assert not left
+        assert (keeper.state, len(channels)) == (WorkerState.STOPPED, 1)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(("late", "greets"), [(True, True), (False, False)], ids=["own loop was late", "no greeting"])
 def test_f18_a_loop_that_was_blocked_ends_no_process_by_mistake(monkeypatch, late, greets):
     """F-18: when this loop itself did not listen in time, the process is asked once more before it is called hung."""

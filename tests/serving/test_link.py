@@ -94,6 +94,30 @@ def test_who_asks_one_that_goes_is_refused():
     asyncio.run(run())
 
 
+def test_what_was_asked_is_done_though_who_asked_has_gone():
+    """A gateway that is killed leaves no model half loaded or half unloaded."""
+
+    async def run():
+        begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def move(_subject, _content):
+            begun.set()
+            await go_on.wait()
+            done.set()
+
+        ends = await linked(move)
+        asked = asyncio.create_task(ends[0][0].ask("unload"))
+        await begun.wait()
+        await closed(ends)
+        with pytest.raises(Unavailable, match="gone"):
+            await asked
+        go_on.set()
+        async with asyncio.timeout(1):
+            await done.wait()
+
+    asyncio.run(run())
+
+
 @pytest.mark.full
 def test_a_gateway_that_answers_nothing_is_silent():
     """One that only takes its time is not, and one that has gone is not among them."""

@@ -152,6 +152,16 @@ def test_a_block_ends():
     assert not poison.watching
 
 
+def test_a_block_that_has_ended_keeps_nobody_from_being_blocked_again():
+    """F-05: a gateway that was not asked since learns it all the same of the others, who saw it kill once more."""
+    poison = Poison(block_s=1e-9)
+    for now_ns in (0, 1, 10, 11):
+        assert not poison.is_blocked(b"other", now_ns)
+        poison.learn("lost alone", [b"bad"], now_ns)
+    assert poison.found == 2
+    assert poison.is_blocked(b"bad", 11)
+
+
 def test_deaths_from_outside_block_nobody():
     """R-01: a worker that is killed every half second makes suspects, and each answer clears them."""
     poison = Poison()

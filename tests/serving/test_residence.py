@@ -319,6 +319,52 @@ def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, 
     assert up(made) == {"a"}
 
 
+def test_what_a_reload_took_the_place_of_is_not_begun(clock):
+    """A load by hand that still makes room then is refused: nobody would end its process."""
+
+    async def run():
+        made = residence(clock, model("a"), model("b"), cap_mib=150.0)
+        await wanted(made, "b")
+        old, evicted = made.models["a"], made.models["b"].loaded.keeper
+        reached, go_on = asyncio.Event(), asyncio.Event()
+
+        async def end():
+            reached.set()
+            await go_on.wait()
+            evicted.state = WorkerState.STOPPED
+
+        evicted.end = end
+        loading = asyncio.create_task(made.load("a"))
+        await reached.wait()
+        made.replace({"a": model("a")})
+        go_on.set()
+        with pytest.raises(Unavailable, match="reload"):
+            await loading
+        return old.loaded.keeper.begun, made._reserved_mib
+
+    assert asyncio.run(run()) == (0, {})
+
+
+def test_what_ends_while_it_is_being_evicted_is_told_as_unloaded(clock):
+    """Its keeper says in between that it begins again; the gateways may ask for it once it has gone."""
+
+    async def run():
+        made = residence(clock, model("a"))
+        await wanted(made, "a")
+        keeper, publish = made.models["a"].loaded.keeper, made._publish
+
+        async def publish_late():
+            if keeper.state is WorkerState.STOPPED and not made.told[-1:] == [{"a": "restarting"}]:
+                keeper.state = WorkerState.PAUSING  # its process has ended just now
+            await publish()
+
+        made._publish = publish_late
+        await made.unload("a", "somebody")
+        return made.told[-2:]
+
+    assert asyncio.run(run()) == [{"a": "restarting"}, {"a": "unloaded"}]
+
+
 def test_what_is_known_stays_over_a_reload(clock):
     """Of a model that did not change; one that did begins anew, and a preview changes nothing."""
     made = residence(clock, model("a"), model("b"))

@@ -103,14 +103,12 @@ class Link:
             self._waiting.pop(number, None)
 
     def close(self) -> None:
-        """End it; what waits for an answer is refused."""
+        """End it; what waits for an answer is refused, and what was asked here is done all the same."""
         self._open = False
         self._writer.close()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable("the other process has gone"))
-        for task in self._answering:
-            task.cancel()
 
     def _take(self, kind: int, number: int, subject: str, content: Any) -> None:
         if kind == _Kind.TOLD:

@@ -343,6 +343,8 @@ class Residence:
             try:
                 async with self._making_room:
                     await self._make_room(one)
+                    if self.models.get(name) is not one:
+                        raise Unavailable("a reload took its place meanwhile", next_step="Ask once more.")
                     self._reserved_mib[name] = one.need_mib
                 await keeper.begin()
             except BrownfieldError as error:
@@ -409,7 +411,10 @@ class Residence:
         async with one.turn:
             keeper.retire()
             await self._publish()
+            begun_again = keeper.state is not WorkerState.STOPPED  # its process ended by itself meanwhile
             await keeper.end()
+            if begun_again:
+                await self._publish()
 
     def _note_thrash(self, one: Resident) -> None:
         now_s = self._now_s()

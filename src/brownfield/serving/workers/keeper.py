@@ -257,7 +257,8 @@ class Keeper:
         hung, killed_before = False, oom_kills()
         while channel.connected:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _HEARTBEAT_S)
+                async with asyncio.timeout(_HEARTBEAT_S):  # wait_for would lose a cancellation of the same moment
+                    await self._wake.wait()
             self._wake.clear()
             if channel.connected and not await self._answers(process):
                 _log.error(

@@ -146,7 +146,7 @@ class Poison:
     def _suspect(self, digests: Iterable[bytes], now_ns: int, *, alone: bool) -> None:
         """Suspect them, or block who killed often enough."""
         for digest in digests:
-            if digest in self._blocked:
+            if self.is_blocked(digest, now_ns):
                 continue
             deaths_alone = self._suspects.pop(digest, 0) + alone
             if deaths_alone >= _DEATHS_ALONE:
