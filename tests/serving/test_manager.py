@@ -13,6 +13,7 @@ from brownfield.serving.declared import read_declared
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.manager import Manager, _linger_s
 from brownfield.serving.residence import Residence
+from brownfield.serving.workers.keeper import WorkerState
 
 
 @pytest.fixture
@@ -120,6 +121,41 @@ def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_pat
 
     asyncio.run(run())
     assert published == states
+
+
+def test_a_reload_that_was_refused_late_leaves_gateways_that_know_what_is_the_case(manager, risk, tmp_path):
+    """One that had prepared already may have been told to have a model loaded that nobody may have loaded now."""
+    risk.workspace(tmp_path)
+    asked = []
+
+    class Told:
+        gateways = ()
+
+        async def require_all(self, subject, plan):
+            asked.append((subject, [each.on_demand for each in plan.placements]))
+            raise Unavailable("another gateway refused")
+
+        async def tell_all(self, subject, plan=None):
+            asked.append((subject, plan and [each.on_demand for each in plan.placements]))
+
+    async def run():
+        manager._reloads, manager._publishing = asyncio.Lock(), asyncio.Lock()
+        manager._fleet, manager._started, manager._loading = Told(), True, []
+        manager._residence = Residence(manager._publish, used_mib=lambda: 0.0)
+        bundle = SimpleNamespace(folder="b", digest="d", version="1")
+        keeper = SimpleNamespace(state=WorkerState.STOPPED, socket="", load_s=0.0, longest_call_s=0.0)
+        one = Loaded("risk", keeper=keeper, fingerprint="f", bundle=bundle, keep_loaded=False)
+        manager._residence.replace({"risk": one})
+        manager._residence.models["risk"].paused = True
+
+        async def same(*_, **__):
+            return one
+
+        manager._loader = SimpleNamespace(load=same)
+        return await manager.reload()
+
+    assert not asyncio.run(run())
+    assert asked == [("prepare", [True]), ("abort", None), ("plan", [False])]
 
 
 @pytest.mark.parametrize(("deadline_s", "linger_s"), [(0.05, 1.0), (10.0, 10.0), (600.0, 30.0)])

@@ -213,6 +213,7 @@ class Manager:
                 await self._fleet.require_all("prepare", plan)
             except (BrownfieldError, OSError) as error:
                 await self._fleet.tell_all("abort")
+                await self._publish()  # who had prepared already knows the plan that is not to be
                 _log.error(
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
