@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from brownfield.serving import background
+from brownfield.integration import load_workspace
+from brownfield.serving import Supervisor, background
+from brownfield.serving import supervisor as supervisor_module
 from brownfield.serving.supervisor import _Child
 from harness.waiting import until
 
@@ -102,3 +105,52 @@ def test_pauses_between_starts_grow_to_some_seconds_and_no_further():
     child.began_s = time.monotonic() - 60
     child.put_off()
     assert child.start_at_s <= time.monotonic()
+
+
+class Signals(list):
+    """Signals that were noted, of which one more comes while they are read."""
+
+    late = (signal.SIGTERM,)
+
+    def __iter__(self):
+        """Give them, and have another come before the last one is given."""
+        yield from list.__iter__(self)
+        coming, self.late = self.late, ()
+        self.extend(coming)
+
+    def pop(self, *at):
+        """Give one, and have another come at once."""
+        coming, self.late = self.late, ()
+        self.extend(coming)
+        return super().pop(*at)
+
+
+def test_a_signal_that_comes_while_others_are_handled_is_not_lost(risk, tmp_path, monkeypatch):
+    """F-17: the one that ends a workspace, in the moment in which one of its processes has ended."""
+    risk.declare(tmp_path, model_path=None)
+    supervisor = Supervisor(load_workspace(tmp_path), port=0)
+    supervisor._signals, ended = Signals([signal.SIGCHLD]), []
+    monkeypatch.setattr(supervisor, "_end", lambda: ended.append(True))
+    supervisor._handle_signals()
+    supervisor._handle_signals()
+    assert ended == [True]
+
+
+def test_f17_a_second_signal_lets_nothing_run_as_long_as_a_drain(risk, tmp_path, monkeypatch):
+    """F-17: what does not end by itself is killed after the grace, and a third signal does not put that off."""
+    risk.declare(tmp_path, model_path=None)
+    supervisor, killed = Supervisor(load_workspace(tmp_path), port=0, drain_s=600), []
+    now_s = iter([1000.0, 1001.0, 1014.0, 1015.0, 1016.0])
+    monkeypatch.setattr(supervisor_module, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    monkeypatch.setattr(supervisor_module, "_send", lambda *_: None)
+    monkeypatch.setattr(supervisor, "_close_listeners", lambda: None)
+    monkeypatch.setattr(supervisor, "_kill_all", lambda: killed.append(True))
+    supervisor._ending_s, supervisor._told = 0.0, False
+    supervisor._manager = _Child("bf-manager", lambda: 0, pid=1)
+    supervisor._children = [_Child("bf-gateway-0", lambda: 0, pid=1), supervisor._manager]
+    for _ in range(3):
+        supervisor._end()
+    supervisor._end_by_and_by()
+    assert not killed
+    supervisor._end_by_and_by()
+    assert killed

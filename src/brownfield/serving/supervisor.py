@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import math
 import os
 import select
 import signal
@@ -321,8 +322,8 @@ class Supervisor:
     # --- its end ---
 
     def _handle_signals(self) -> None:
-        signals, self._signals[:] = list(self._signals), []
-        for number in signals:
+        while self._signals:  # one at a time: another may come at any moment
+            number = self._signals.pop(0)
             if number == signal.SIGHUP:
                 _send(self._manager, signal.SIGHUP)
             elif number in (signal.SIGTERM, signal.SIGINT):
@@ -330,7 +331,8 @@ class Supervisor:
 
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
-        self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
+        self._left_s = 0.0 if self._ending_s else self._drain_s
+        self._ending_s = min(self._ending_s or math.inf, time.monotonic() + self._left_s + _GRACE_S)
         self._close_listeners()  # the gateways hold them as long as they accept
         self._children = [each for each in self._children if each.pid]
         for child in self._children:
@@ -343,7 +345,7 @@ class Supervisor:
         if self._children == [self._manager] and not self._told:
             self._told = True
             _send(self._manager, signal.SIGTERM)
-            self._ending_s = time.monotonic() + self._drain_s + _GRACE_S
+            self._ending_s = time.monotonic() + self._left_s + _GRACE_S
         if time.monotonic() >= self._ending_s:
             self._kill_all()
 
