@@ -140,46 +140,31 @@ def test_a_reload_that_is_refused_late_keeps_the_certificate(risk, tmp_path, end
     assert not shows(context, new)
 
 
-def test_a_request_is_counted_once_however_often_its_model_may_be_loaded(gateway, monkeypatch):
-    """After a pause in which nobody might have it loaded, what was counted before is no new demand."""
+@pytest.mark.parametrize(
+    ("looks", "counted"),
+    [
+        ([{"risk": 0}, {"risk": 5}, {}, {"risk": 7}, {"risk": 7}], [{"risk": 5}, {"risk": 2}]),
+        ([{}, {"risk": 1_000_000}, {"risk": 1_000_003}], [{"risk": 3}]),
+        ([{"risk": 0}, {"risk": 9}, {}, {"risk": 0}, {"risk": 1}], [{"risk": 9}, {"risk": 1}]),
+    ],
+    ids=["nobody might have it loaded for a while", "it was kept loaded before", "it was gone and is declared again"],
+)
+def test_a_request_is_demand_for_a_model_once(gateway, monkeypatch, looks, counted):
+    """What was counted before, or before the model might be evicted, does not make it the one asked for most."""
     monkeypatch.setattr(front, "_COUNT_EVERY_S", 0.0)
-    looks = [[("risk", 0)], [("risk", 5)], [], [("risk", 7)], [("risk", 7)]]
     told, over = [], asyncio.Event()
 
     def on_demand():
         if not looks:
             over.set()
-            return []
-        return looks.pop(0)
+        return list(looks.pop(0).items()) if looks else []
 
     async def run():
         gateway._board = SimpleNamespace(on_demand=on_demand)
-        gateway._tell = lambda *what: told.append(what)
+        gateway._tell = lambda _, content: told.append(content)
         telling = asyncio.create_task(gateway._keep_telling())
         await over.wait()
         telling.cancel()
 
     asyncio.run(run())
-    assert told == [("counted", {"risk": 5}), ("counted", {"risk": 2})]
-
-
-def test_what_was_asked_before_a_model_might_be_evicted_is_no_demand(gateway, monkeypatch):
-    """A reload that no longer keeps a model loaded does not make it the one that is asked for most."""
-    monkeypatch.setattr(front, "_COUNT_EVERY_S", 0.0)
-    looks, told, over = [[], [("risk", 1_000_000)], [("risk", 1_000_003)]], [], asyncio.Event()
-
-    def on_demand():
-        if not looks:
-            over.set()
-            return []
-        return looks.pop(0)
-
-    async def run():
-        gateway._board = SimpleNamespace(on_demand=on_demand)
-        gateway._tell = lambda *what: told.append(what)
-        telling = asyncio.create_task(gateway._keep_telling())
-        await over.wait()
-        telling.cancel()
-
-    asyncio.run(run())
-    assert told == [("counted", {"risk": 3})]
+    assert told == counted

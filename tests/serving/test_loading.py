@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 
 import pytest
 
@@ -135,3 +136,30 @@ def test_a_start_that_fails_after_the_greeting_leaves_no_process(risk, tmp_path,
         keeper._start()
     assert held
     assert descendants(os.getpid(), MODEL) == before
+
+
+def test_bundles_that_wait_to_be_verified_keep_no_process_from_being_replaced(tmp_path, spec):
+    """A reload of many takes a thread for the one that is read; those that end and start processes are free."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        """Verifies one bundle at a time, and takes long for each."""
+
+        def check(self, _folder):
+            reading.set()
+            go_on.wait(30)
+            raise BundleRefused("it is enough", rule="manifest-digest")
+
+    async def run():
+        made = Loader(tmp_path, clerk=Slow())
+        loads = [asyncio.create_task(made.load(spec)) for _ in range(40)]  # more than there are threads
+        try:
+            await asyncio.to_thread(reading.wait)
+            ended = asyncio.ensure_future(asyncio.to_thread(bool, True))
+            assert (await asyncio.wait([ended], timeout=1.0))[0]
+        finally:
+            go_on.set()
+            await asyncio.gather(*loads)
+            made.close()
+
+    asyncio.run(run())

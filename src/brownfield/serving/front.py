@@ -351,7 +351,7 @@ class Front:
         while True:
             await asyncio.sleep(_COUNT_EVERY_S)
             now = dict(self._board.on_demand())
-            asked = {name: n - self._counted.get(name, n) for name, n in now.items()}
+            asked = {name: max(0, n - self._counted.get(name, n)) for name, n in now.items()}
             self._counted |= now
             if any(asked.values()):
                 self._tell("counted", {name: n for name, n in asked.items() if n})

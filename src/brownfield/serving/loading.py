@@ -156,6 +156,7 @@ class Loader:
         self._on_change = on_change
         self._clock = clock or SystemClock()
         self._gate = LoadGate()
+        self._reading = asyncio.Lock()  # the clerk reads one bundle at a time: the others wait without a thread
         self._zygote = Zygote()
 
     @property
@@ -211,7 +212,8 @@ class Loader:
                 expected="model: {path: bundles/NAME}",
                 next_step="Name the bundle's folder.",
             )
-        bundle = await asyncio.to_thread(self._open, spec.file(spec.model.path))
+        async with self._reading:
+            bundle = await asyncio.to_thread(self._open, spec.file(spec.model.path))
         _check_contract(bundle, spec)
         memory_mib = spec.constraints.memory_mib
         threads = max(1, min(bundle.session.threads, int(spec.constraints.cpu_cores)))
