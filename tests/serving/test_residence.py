@@ -319,6 +319,21 @@ def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, 
     assert up(made) == {"a"}
 
 
+def test_a_load_by_hand_ends_the_pause_after_loads_that_failed(clock):
+    """What is evicted soon after it may be asked for at once."""
+
+    async def run():
+        made = residence(clock, model("a", refuses=StartFailed("no such operator", cause="load")), model("b"))
+        made.cap_mib = 150.0
+        await wanted(made, "a")
+        made.models["a"].loaded.keeper.refuses = None
+        await made.load("a")
+        await wanted(made, "b", "a")
+        return up(made)
+
+    assert asyncio.run(run()) == {"a"}
+
+
 def test_what_a_reload_took_the_place_of_is_not_begun(clock):
     """A load by hand that still makes room then is refused: nobody would end its process."""
 

@@ -354,7 +354,7 @@ class Residence:
                 raise Unavailable(one.reason) from error
             finally:
                 self._reserved_mib.pop(name, None)
-            one.reason, one.failures = "", 0
+            one.reason, one.failures, one.paused = "", 0, False
             one.loaded.reason, one.loaded.for_now = "", False
             one.loads += 1
             await asyncio.to_thread(self.measure)
