@@ -369,7 +369,7 @@ def test_what_ends_while_it_is_being_evicted_is_told_as_unloaded(clock):
         keeper, publish = made.models["a"].loaded.keeper, made._publish
 
         async def publish_late():
-            if keeper.state is WorkerState.STOPPED and not made.told[-1:] == [{"a": "restarting"}]:
+            if keeper.state is WorkerState.STOPPED and made.told[-1:] != [{"a": "restarting"}]:
                 keeper.state = WorkerState.PAUSING  # its process has ended just now
             await publish()
 

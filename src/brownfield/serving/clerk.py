@@ -152,6 +152,8 @@ class Clerk:
 
     def _have_done(self, errand: _Errand) -> Any:
         with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self._end()  # somebody killed it while it had nothing to do
             process = self._process or self._start()
             try:
                 done = _exchange(process, msgspec.json.encode(errand) + b"\n")
