@@ -1,5 +1,6 @@
 """Who is next before a model: priority, then fairness by rows, then age."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,34 @@ def test_f80_callers_share_by_rows_whoever_floods():
     first = [each for _ in range(3) for each in waiting.take(8)]
     assert sum(each.caller == "calm" for each in first) == 10
     assert waiting.rows == 1010 - 24
+
+
+@pytest.mark.parametrize("large_rows", [8, 100])
+def test_f80_who_asks_for_one_thing_after_another_has_no_more_rows_than_others(large_rows):
+    """F-80: a caller whose next request comes when its last one was taken waits behind what it has had."""
+    waiting = queue(*[ask("calm") for _ in range(1000)], ask("one by one", rows=large_rows))
+    had = Counter()
+    for _ in range(50):
+        group = waiting.take(8)
+        for each in group:
+            had[each.caller] += each.checked.rows
+        if any(each.caller == "one by one" for each in group):
+            waiting.put(ask("one by one", rows=large_rows), 8)
+    assert had["one by one"] <= had["calm"] + 2 * large_rows
+
+
+def test_f80_what_was_had_before_is_part_of_the_wait_and_forgotten_with_the_last_who_waits():
+    """F-80: who was served just now is told of the others who go first; an empty queue begins anew."""
+    calm = [ask("calm") for _ in range(100)]
+    waiting = queue(ask("large", rows=50), *calm)
+    assert [each.caller for each in waiting.take(8)] == ["large"]
+    assert waiting.ahead(ask("large", rows=50), 8) == 100
+    assert waiting.ahead(ask("other", rows=50), 8) == 50
+    while waiting.rows:
+        waiting.take(8)
+    waiting.put(ask("large", rows=50), 8)
+    waiting.put(ask("calm"), 8)
+    assert [each.caller for each in waiting.take(8)] == ["large"]
 
 
 def test_f82_small_requests_pass_between_large_ones_of_the_same_caller():

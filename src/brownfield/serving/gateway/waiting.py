@@ -31,19 +31,23 @@ class _Flow:
 
 
 class _Line:
-    """The asks of one priority: the flow that has had the fewest rows is next."""
+    """The asks of one priority: the flow that has had the fewest rows is next.
 
-    __slots__ = ("_served_rows", "flows", "rows")
+    What a flow has had is remembered while others wait, so who asks for one thing after another has no more than them.
+    """
+
+    __slots__ = ("_had_rows", "_served_rows", "flows", "rows")
 
     def __init__(self) -> None:
         self.flows: dict[tuple[str, bool], _Flow] = {}
         self.rows = 0
         self._served_rows = 0
+        self._had_rows: dict[tuple[str, bool], int] = {}
 
     def put(self, key: tuple[str, bool], ask: "Ask", rows: int) -> None:
         flow = self.flows.get(key)
         if flow is None:
-            flow = self.flows[key] = _Flow(self._served_rows)
+            flow = self.flows[key] = _Flow(self._begins_at(key))
         flow.asks.append(ask)
         flow.rows += rows
         self.rows += rows
@@ -51,8 +55,11 @@ class _Line:
     def ahead(self, key: tuple[str, bool], rows: int) -> int:
         """Rows that will be served before a new ask of so many rows."""
         flow = self.flows.get(key)
-        own = flow.rows if flow is not None else 0
-        others = sum(min(other.rows, own + rows) for other in self.flows.values() if other is not flow)
+        own, had = (flow.rows, flow.served_rows) if flow is not None else (0, self._begins_at(key))
+        until = had + own + rows  # who has had less by then goes first
+        others = sum(
+            min(other.rows, max(0, until - other.served_rows)) for other in self.flows.values() if other is not flow
+        )
         return own + others
 
     def take(self, most_rows: int) -> "list[Ask]":
@@ -76,14 +83,25 @@ class _Line:
             flow.served_rows += rows
             flow.rows -= rows
             if not flow.rows:
-                del flows[key]
+                self._end(key, flow)
         return group
 
     def forget(self, key: tuple[str, bool], flow: _Flow, rows: int) -> None:
         flow.rows -= rows
         self.rows -= rows
         if not flow.rows:
-            del self.flows[key]
+            self._end(key, flow)
+
+    def _begins_at(self, key: tuple[str, bool]) -> int:
+        had_rows = self._had_rows
+        return max(self._served_rows, had_rows.get(key, 0)) if had_rows else self._served_rows
+
+    def _end(self, key: tuple[str, bool], flow: _Flow) -> None:
+        del self.flows[key]
+        if self.rows:
+            self._had_rows[key] = flow.served_rows
+        elif self._had_rows:
+            self._had_rows.clear()
 
 
 def _had(item: tuple[tuple[str, bool], _Flow]) -> int:
