@@ -39,16 +39,20 @@ def test_the_model_never_takes_longer_than_it_was_waited_for(waited_ns, infer_ns
     assert sum(split.parts_ns) == waited_ns
 
 
-@given(*[st.integers(0, 10**9)] * 5)
-def test_the_marks_of_a_call_are_those_of_its_stages(admitted_ns, encoding_ns, waiting_ns, infer_ns, checking_ns):
+@given(*[st.integers(0, 10**9)] * 6)
+def test_the_marks_of_a_call_are_those_of_its_stages(
+    admitted_ns, queued_ns, encoding_ns, waiting_ns, infer_ns, checking_ns
+):
     """One mark for all stages of a call to the model gives what a mark for each of them gives."""
-    encoded_ns = admitted_ns + encoding_ns
+    sent_ns = admitted_ns + queued_ns
+    encoded_ns = sent_ns + encoding_ns
     answered_ns = encoded_ns + waiting_ns
     checked_ns = answered_ns + checking_ns
     at_once, one_by_one = Split(0), Split(0)
     for split in (at_once, one_by_one):
         split.mark(Stage.ADMISSION, admitted_ns)
-    at_once.mark_call(encoded_ns, answered_ns, infer_ns, checked_ns)
+    at_once.mark_call(sent_ns, encoded_ns, answered_ns, infer_ns, checked_ns)
+    one_by_one.mark(Stage.QUEUE, sent_ns)
     one_by_one.mark(Stage.FEATURES, encoded_ns)
     one_by_one.mark_model(answered_ns, infer_ns)
     one_by_one.mark(Stage.OUTPUT_CHECK, checked_ns)

@@ -327,7 +327,7 @@ class Dataplane:
                 own = response if len(asks) == 1 else own_rows(response, at, rows)
                 at += rows
                 split = ask.split
-                split.mark_call(encoded_ns, answered_ns, inference.infer_ns, checked_ns)
+                split.mark_call(call.sent_ns, encoded_ns, answered_ns, inference.infer_ns, checked_ns)
                 if ask.cause:
                     self._answer_degraded(ask, own, source="previous_version", version=version.name)
                     continue

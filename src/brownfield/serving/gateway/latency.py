@@ -91,12 +91,12 @@ class Split:
         self.parts_ns[Stage.INFER] += infer_ns
         self.last_ns = now_ns
 
-    def mark_call(self, encoded_ns: int, answered_ns: int, infer_ns: int, checked_ns: int) -> None:
-        """Give the time since the last mark to features, queue, infer and output check, by when each of them ended."""
+    def mark_call(self, sent_ns: int, encoded_ns: int, answered_ns: int, infer_ns: int, checked_ns: int) -> None:
+        """Give the time since the last mark to queue, features, queue, infer and output check, by when each ended."""
         parts_ns, waited_ns = self.parts_ns, answered_ns - encoded_ns
         infer_ns = min(infer_ns, waited_ns)
-        parts_ns[_FEATURES] += encoded_ns - self.last_ns
-        parts_ns[_QUEUE] += waited_ns - infer_ns
+        parts_ns[_FEATURES] += encoded_ns - sent_ns
+        parts_ns[_QUEUE] += sent_ns - self.last_ns + waited_ns - infer_ns
         parts_ns[_INFER] += infer_ns
         parts_ns[_OUTPUT_CHECK] += checked_ns - answered_ns
         self.last_ns = checked_ns
