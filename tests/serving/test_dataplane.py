@@ -1,6 +1,7 @@
 """The prediction path: one answer for every accepted request, whatever the model does."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violatio
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway import Dataplane, Snapshot, Split, Unanswered
+from brownfield.serving.gateway.latency import Stage
 from brownfield.types import Reason
 
 
@@ -78,6 +80,20 @@ def test_a_model_that_answers_nothing_in_time_gives_the_fallback_by_the_deadline
     assert 25e6 < answer.split.total_ns < 80e6
 
 
+def test_the_wait_before_the_model_is_no_time_of_the_features(served, pool):
+    """Who waits for its turn reads so in its latency split: that is the queue, not the making of tensors."""
+    pool.delay_s = 0.1
+    checked = served.request.rows.check([{"store_id": 1, "items": []}])
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        return await asyncio.gather(*(plane.predict(served, checked) for _ in range(6)))
+
+    splits = [answer.split for answer in asyncio.run(run())]
+    assert max(split.total_ns for split in splits) > 180e6
+    assert max(split.parts_ns[Stage.FEATURES] for split in splits) < 50e6
+
+
 def test_a_caller_may_give_less_time_than_declared(served, pool):
     """A V2 timeout shortens the deadline, and such a failure is not the model's."""
     pool.delay_s = 5
@@ -111,6 +127,22 @@ def test_an_open_breaker_answers_without_asking_the_model(served, pool):
     causes = [ask(served).decision.cause for _ in range(8)]
     assert causes == ["model"] * 5 + ["breaker"] * 3
     assert pool.calls == 5
+
+
+def test_f07_an_integration_whose_breaker_is_due_for_a_trial_is_ready(served, pool):
+    """F-07: with nobody else to answer, a balancer that goes by readiness must bring the call that closes it."""
+    served.champion.breaker = Breaker(sustained_s=0, open_s=0.2)
+    served.fallbacks = ()
+    pool.function = breaks(ModelFailed("op"))
+    for _ in range(5):
+        with pytest.raises(Unanswered):
+            ask(served)
+    assert not served.ready
+    time.sleep(0.25)
+    assert (served.ready, served.model_ready) == (True, False)
+    pool.function = lambda tensors: {"y": 1 / (1 + tensors["x"])}
+    assert ask(served).decision.source == "model"
+    assert served.model_ready
 
 
 def test_more_than_can_be_answered_in_time_gives_the_fallback_at_once(served, pool):

@@ -242,6 +242,15 @@ def test_f82_a_large_request_is_one_call_and_a_stall_does_not_lock_it_out(site):
     assert champion.admission.call_ns < 3e8
 
 
+@pytest.mark.parametrize(("priority", "first_s"), [(Priority.INTERACTIVE, 0.45), (Priority.BATCH, 0.3)])
+def test_f82_a_large_request_that_was_slow_once_does_not_lock_its_like_out(site, priority, first_s):
+    """F-82: the first large call of an engine takes nearly the whole deadline; its like is asked again."""
+    factors = [first_s / (CALL_S + 20 * ROW_S)]
+    site.pool.stalls = lambda: factors.pop() if factors else 1.0
+    site.run(site.load(1, 60, rows=20, priority=priority))
+    assert len(model(site.history)) >= 0.8 * len(site.history)
+
+
 def test_f83_a_batch_backlog_yields_to_an_interactive_peak_and_resumes(served):
     """F-83: batch has the whole model, gives it up while interactive requests need it, and has it back afterwards."""
     site = Site(served)

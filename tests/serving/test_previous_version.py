@@ -1,6 +1,7 @@
 """The bundle before this one as a fallback: asked when the model itself cannot answer, and never to add load."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -66,9 +67,11 @@ def test_f74_a_chain_of_the_version_before_alone_is_ready_when_that_is(client, s
     elif fault == "gone":
         previous.alive = False
     else:
-        place.version.breaker._open(0, 1)
+        place.version.breaker._open(time.monotonic_ns(), 3600 * 10**9)
     assert said() == (503, False, True)
     if fault == "breaker":
+        place.version.breaker.retry_now()
+        assert said() == (200, True, False)
         assert place.version.breaker.allows(2)
 
 

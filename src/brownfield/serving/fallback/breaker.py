@@ -91,6 +91,10 @@ class Breaker:
         self._probing = True
         return True
 
+    def would_allow(self, now_ns: int) -> bool:
+        """Whether a call might be made now: it is closed, or due for a trial; looking is none."""
+        return self._opened_for_ns == 0 or now_ns >= self._retry_ns
+
     def succeeded(self, now_ns: int) -> None:
         """Report a call that was answered well."""
         if self._opened_for_ns and self._probing:

@@ -28,9 +28,8 @@ class PreviousVersion:
 
     @property
     def ready(self) -> bool:
-        """Whether its version could answer: there is one, its workers are up and its breaker is closed."""
-        version = self.version
-        return version is not None and bool(version.pool.ready) and bool(version.breaker.closed)
+        """Whether its version may be asked: there is one, its workers are up and its breaker is closed, or due."""
+        return self.version is not None and bool(self.version.may_be_asked)
 
     def answer(self, columns: "Columns", rows: int) -> "Columns | None":  # noqa: ARG002 (it must be waited for)
         """Pass on to the next in the chain."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, OutputRefused
 from brownfield.serving.fallback.breaker import Breaker
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from brownfield.types import Columns, Decision
 
 __all__ = ["Kept", "Record", "Served", "Snapshot", "Version", "in_contract"]
+
+_TRY_AFTER: Final = 25  # deadlines
 
 Kept = tuple["Decision", "Split", int, "Columns | None"]
 """What is kept of one answer: the decision, its latency split, the number of rows, the checked inputs."""
@@ -103,6 +105,7 @@ class Version:
         self.sending = False
         self.watch: asyncio.TimerHandle | None = None
         self.watched_ns = 0
+        self._try_ns = 0  # when a large request is asked again that seems to take too long
 
     @property
     def call_rows(self) -> int:
@@ -115,6 +118,11 @@ class Version:
         cap = self.call_rows
         return self.admission.window(cap, self.waiting.rows >= cap)
 
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether a call could be made now: its workers are up and its breaker is closed, or due for a trial."""
+        return self.pool.ready and self.breaker.would_allow(time.monotonic_ns())
+
     def refuses(self, ask: "Ask", now_ns: int) -> str:
         """Say why the model is not to be asked for one more; empty when it is."""
         ask.expected_ns = 0.0
@@ -123,15 +131,27 @@ class Version:
             return "deadline"
         if not self.pool.ready:
             return "worker"
-        left_ns *= ask.priority.share
-        rows = ask.checked.rows
-        # Where nobody is before it, what calls took beside the engine is no reason: nothing would be learned any more.
-        alone = not self.admission.waiting_rows and (
-            rows <= self.call_rows or self.admission.engine_ns(rows) <= left_ns
-        )
-        if not self._in_time(ask, left_ns, now_ns) and not alone:
+        share_ns = left_ns * ask.priority.share
+        if not self._in_time(ask, share_ns, now_ns) and not self._heals(ask.checked.rows, left_ns, share_ns, now_ns):
             return "overload"
         return "" if self.breaker.allows(now_ns) else "breaker"
+
+    def _heals(self, rows: int, left_ns: float, share_ns: float, now_ns: int) -> bool:
+        """Whether one that nobody is before is asked against the estimate, for nothing would be learned any more.
+
+        What calls took beside the engine is no reason then. The engine's own time for a large one is; where it would
+        fit into all that is left, that may have been one slow call, and is tried again now and then.
+        """
+        if self.admission.waiting_rows:
+            return False
+        if rows <= self.call_rows:
+            return True
+        engine_ns = self.admission.engine_ns(rows)
+        if engine_ns > share_ns and (engine_ns > left_ns or now_ns < self._try_ns):
+            return False
+        if engine_ns > share_ns:
+            self._try_ns = now_ns + round(_TRY_AFTER * left_ns)
+        return True
 
     @property
     def hopeless_ns(self) -> float:
@@ -260,8 +280,12 @@ class Served:
 
     @property
     def ready(self) -> bool:
-        """Whether a caller gets an answer now, from the model or from the fallback chain."""
-        return self.model_ready or any(fallback.ready for fallback in self.fallbacks)
+        """Whether a caller gets an answer now, from the model or from the fallback chain.
+
+        A model whose breaker is due for a trial counts: only a caller can close it.
+        """
+        champion = self.champion
+        return (champion is not None and champion.may_be_asked) or any(fallback.ready for fallback in self.fallbacks)
 
 
 class Snapshot:
