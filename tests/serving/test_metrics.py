@@ -4,6 +4,8 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from brownfield.serving.gateway.statistics import model_statistics
+
 
 def scrape(client):
     """All samples by name and labels, after parsing by Prometheus' own parser."""
@@ -75,3 +77,22 @@ def test_values_and_callers_add_no_series(client):
     new = scrape(client).keys() - before
     assert {name for name, *_ in new} <= {"brownfield_http_responses_total"}
     assert len(new) == 1
+
+
+def test_what_fallbacks_waited_for_is_no_wait_of_the_model_s_answers(client, served, pool):
+    """Two deadlines that passed at the model are in ``fail``; ``queue`` has the wait of the one that it answered."""
+
+    async def run():
+        await client.predict({"store_id": 1, "items": []})
+        served.deadline_ns, pool.delay_s = 60_000_000, 5
+        for _ in range(2):
+            _, answer = await client.predict({"store_id": 1, "items": []})
+            assert answer["decision"]["cause"] == "deadline"
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    stats = model_statistics([served])[0]["inference_stats"]
+    assert (stats["queue"]["count"], stats["fail"]["count"]) == (1, 2)
+    assert stats["fail"]["ns"] > 100e6
+    parts = ("queue", "compute_input", "compute_infer", "compute_output")
+    assert sum(stats[part]["ns"] for part in parts) <= stats["success"]["ns"]

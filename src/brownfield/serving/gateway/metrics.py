@@ -31,6 +31,7 @@ class Meter:
         "cache_misses",
         "duration",
         "failed_ns",
+        "failed_stages_ns",
         "last_ns",
         "lates",
         "refused",
@@ -51,6 +52,7 @@ class Meter:
         self.last_ns = 0  # monotonic time at which the last request began
         self.duration = Histogram()
         self.stages_ns = [0] * len(STAGE_NAMES)
+        self.failed_stages_ns = [0] * len(STAGE_NAMES)  # of these, likewise
 
     def observe(self, decided: "Sequence[Kept]") -> None:
         """Count the decisions of one turn of the loop, at least one."""
@@ -64,6 +66,9 @@ class Meter:
                 self.rows += rows
                 continue
             self.failed_ns += duration_ns
+            failed_stages_ns = self.failed_stages_ns
+            for stage, part_ns in enumerate(split.parts_ns):
+                failed_stages_ns[stage] += part_ns
             if decision.source != "none":  # a refusal answers no record
                 self.rows += rows
         self.last_ns = decided[-1][1].started_ns
@@ -71,6 +76,10 @@ class Meter:
         for _, split, _, _ in decided:
             for stage, part_ns in enumerate(split.parts_ns):
                 stages_ns[stage] += part_ns
+
+    def answered_ns(self, *stages: Stage) -> int:
+        """Give the time that answers of the model spent in these stages."""
+        return sum(self.stages_ns[stage] - self.failed_stages_ns[stage] for stage in stages)
 
     def late(self, at: str) -> None:
         """Count a deadline that passed: before its request could wait, while it waited, or while a worker had it."""
@@ -257,7 +266,7 @@ def _compatible(served: list["Served"]) -> Iterator[str]:
     failed = {one.name: sum(one.meter.answers.values()) - ok[one.name] for one in served}
 
     def stage_us(one: "Served", *stages: Stage) -> int:
-        return sum(one.meter.stages_ns[stage] for stage in stages) // 1000
+        return one.meter.answered_ns(*stages) // 1000
 
     views = (
         ("nv_inference_request_success", "Answers by the model.", lambda one: ok[one.name]),

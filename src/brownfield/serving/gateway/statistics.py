@@ -30,7 +30,7 @@ def _of(served: "Served") -> dict[str, Any]:
     computed = ok - meter.cache_hits
 
     def part(count: int, *stages: Stage) -> dict[str, int]:
-        return {"count": count, "ns": sum(meter.stages_ns[stage] for stage in stages)}
+        return {"count": count, "ns": meter.answered_ns(*stages)}
 
     return {
         "name": served.name,
