@@ -66,6 +66,19 @@ def test_a_stall_of_a_busy_model_leaves_it_closed():
         assert breaker.closed
 
 
+def test_a_failure_long_ago_does_not_make_a_stall_of_a_quiet_model_last():
+    """Five callers who were late at one moment are one stall, also where one was late an hour before."""
+    breaker = Breaker()
+    breaker.failed(0)
+    for step in range(12):
+        breaker.succeeded(step * 300 * SECOND_NS)
+    for step in range(5):
+        breaker.failed(3600 * SECOND_NS + step * 1000)
+    assert breaker.closed
+    breaker.failed(3600 * SECOND_NS + SECOND_NS // 2)
+    assert not breaker.closed
+
+
 def test_a_busy_model_that_goes_on_failing_opens_it():
     """A quarter of a second after the first failure."""
     breaker, now_ns = Breaker(), 0

@@ -13,7 +13,7 @@ class Breaker:
     Closed, it opens when at least ``minimum_calls`` of the last ``window`` calls fell into the last ``within_s``
     seconds and at least half of those failed. At thousands of calls a second such a window is over in a blink, and one
     stall of the machine is no reason: so failures must also have come for ``sustained_s`` seconds, counted from the
-    last time when the window held none. Open, it lets one call through after ``open_s`` seconds; that call closes it,
+    last time when these seconds of the window held none. Open, it lets one call through after ``open_s`` seconds; that call closes it,
     or opens it for twice as long, up to ``longest_open_s``. It reads no clock: every method takes the time.
 
     Parameters
@@ -107,7 +107,7 @@ class Breaker:
             if self._probing:
                 self._open(now_ns, min(2 * self._opened_for_ns, self._longest_open_ns))
             return
-        if all(well for _, well in self._calls):
+        if all(well or now_ns - at_ns > self._within_ns for at_ns, well in self._calls):
             self._since_ns = now_ns
         self._calls.append((now_ns, False))
         recent = [well for at_ns, well in self._calls if now_ns - at_ns <= self._within_ns]
