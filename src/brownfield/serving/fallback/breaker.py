@@ -13,8 +13,9 @@ class Breaker:
     Closed, it opens when at least ``minimum_calls`` of the last ``window`` calls fell into the last ``within_s``
     seconds and at least half of those failed. At thousands of calls a second such a window is over in a blink, and one
     stall of the machine is no reason: so failures must also have come for ``sustained_s`` seconds, counted from the
-    last time when these seconds of the window held none. Open, it lets one call through after ``open_s`` seconds; that call closes it,
-    or opens it for twice as long, up to ``longest_open_s``. It reads no clock: every method takes the time.
+    last time when these seconds of the window held none. Open, it lets one call through after ``open_s`` seconds; that
+    call closes it, or opens it for twice as long, up to ``longest_open_s``. It reads no clock: every method takes the
+    time.
 
     Parameters
     ----------
