@@ -319,3 +319,47 @@ def test_who_has_its_lookups_does_not_fly_with_one_who_lacks_them(served, pool, 
     assert [answer.decision.reason for answer in answers] == [Reason.STALE, Reason.STALE, Reason.STATIC, Reason.CACHED]
     assert [answer.lookups[0].bf_state for answer in answers] == ["REFUSE", "REFUSE", "PRIMARY", "PRIMARY"]
     assert pool.calls == 2
+
+
+def test_callers_who_all_leave_cost_nothing_more(served, pool, cached):
+    """What they asked for is not asked for any more, wherever it was; who asks for it afterwards gets an answer."""
+    pool.delay_s = 0.2
+    records = [{"store_id": number, "items": ["MILK"]} for number in range(1, 6)]
+
+    async def run():
+        callers = Callers(served)
+        asks = [callers.ask((number, again), record) for number, record in enumerate(records) for again in range(2)]
+        stays = callers.ask("stays", records[1])
+        await asyncio.sleep(0.05)  # the first is with the model by now, the others wait
+        for ask in asks:
+            ask.cancel()
+        assert list(cached.flights) == [served.champion.cache.key(served, stays.known)]
+        await callers.all_told(1)
+        assert pool.calls == 2
+        callers.ask("later", records[0])
+        await callers.all_told(2)
+        return callers.decisions()
+
+    assert asyncio.run(run()) == {"stays": MODEL, "later": MODEL}
+    assert pool.calls == 3
+    assert cached.flights == {}
+
+
+def test_who_gave_up_keeps_no_flight_for_those_who_left(served, pool, cached):
+    """The most patient has gone, and the other was told when its time was over: nobody waits, and nothing is asked."""
+    pool.delay_s = 5
+
+    async def run():
+        callers = Callers(served)
+        callers.ask("hasty", left_ms=100)
+        callers.ask("slow", left_ms=400)
+        patient = callers.ask("patient")
+        await callers.all_told(1)
+        [flight] = cached.flights.values()
+        assert patient.flight is flight
+        patient.cancel()
+        await callers.all_told(2)
+        assert (cached.flights, patient.flight, flight.over) == ({}, None, True)
+        return callers.decisions()
+
+    assert asyncio.run(run()) == {"hasty": LATE, "slow": LATE}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from brownfield.serving.gateway.answer import Answer
     from brownfield.serving.gateway.enrich import LookupNote
+    from brownfield.serving.gateway.flights import Flight
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
@@ -76,6 +77,8 @@ class Ask:
         Whether it was told, or cancelled: nobody is told any more.
     queued
         The version before which it waits; None before and behind that.
+    flight
+        That stands for it as long as it is under way; None without one.
     """
 
     __slots__ = (
@@ -89,6 +92,7 @@ class Ask:
         "entered_ns",
         "expected_ns",
         "fallen",
+        "flight",
         "flow",
         "fresh",
         "known",
@@ -124,6 +128,7 @@ class Ask:
         self.flow: tuple[str, bool] = ("", False)
         self.queued: Version | None = None
         self.model_call: ModelCall | None = None
+        self.flight: Flight | None = None
 
     def cancel(self) -> None:
         """Give up: nobody is told, and the model is not asked when it has not been."""
@@ -132,6 +137,8 @@ class Ask:
             self.queued.forget(self)
         if self.model_call is not None:
             self.model_call.cancel_when_unwanted()
+        if self.flight is not None:
+            self.flight.cancel_when_unwanted()
 
 
 class ModelCall:

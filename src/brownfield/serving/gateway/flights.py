@@ -67,12 +67,14 @@ class Flight(Ask):
         self.caller = first.caller
         self.counted = False
         self.fallen = len(first.served.fallbacks)  # none of the chain is asked on behalf of others
-        self.waiting = waiting
+        self.waiting: list[Ask] = []
         self.version = version
         self.cache = cache
         self.key = key
         self.degraded = is_degraded(first.notes)
         self.watch: asyncio.TimerHandle | None = None
+        for ask in waiting:
+            self.take(ask)
 
     def takes(self, ask: Ask) -> bool:
         """Whether an ask is as well off with it as alone; behind the queue its priority does not matter any more."""
@@ -81,6 +83,27 @@ class Flight(Ask):
             and (self.queued is None or self.priority <= ask.priority)
             and (not self.degraded or is_degraded(ask.notes))
         )
+
+    def take(self, ask: Ask) -> None:
+        """Stand for one more."""
+        self.waiting.append(ask)
+        ask.flight = self
+
+    def cancel_when_unwanted(self) -> None:
+        """End it when the last caller has left."""
+        if all(ask.over for ask in self.waiting):
+            self.cancel()
+            self.end()
+
+    def end(self) -> None:
+        """Stand for nobody any more."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+        if self.cache.flights.get(self.key) is self:
+            del self.cache.flights[self.key]
+        for ask in self.waiting:
+            ask.flight = None
 
 
 class Flights:
@@ -109,7 +132,7 @@ class Flights:
             return
         flight = cache.flights.get(key)
         if flight is not None and flight.takes(ask):
-            flight.waiting.append(ask)
+            flight.take(ask)
         else:
             self._fly([ask], version, cache, key, now_ns)
 
@@ -133,17 +156,16 @@ class Flights:
         flight.waiting = [ask for ask in waiting if ask.deadline_ns > now_ns]
         self._watch(flight)
         for ask in waiting:
-            if ask.deadline_ns <= now_ns and not ask.over:
-                self._late(ask)
+            if ask.deadline_ns <= now_ns:
+                ask.flight = None
+                if not ask.over:
+                    self._late(ask)
+        flight.cancel_when_unwanted()
 
     def _landed(self, landed: Ask, result: Answer | BrownfieldError) -> None:
         """Give all who waited what came of their flight."""
         flight = cast("Flight", landed)
-        if flight.watch is not None:
-            flight.watch.cancel()
-            flight.watch = None
-        if flight.cache.flights.get(flight.key) is flight:
-            del flight.cache.flights[flight.key]
+        flight.end()
         waiting = [ask for ask in flight.waiting if not ask.over]
         if isinstance(result, Answer):
             self._give(flight, waiting, result)
