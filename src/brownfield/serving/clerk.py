@@ -1,7 +1,8 @@
 """The process for what takes a database or a reader of graphs: started when there is something to do, ended after it.
 
 So the processes that stay hold neither SQLAlchemy nor onnx, and a graph that breaks its reader breaks nothing else.
-An errand goes in as a line of JSON, an answer or a refusal comes out as another. It ends when its stdin does.
+An errand goes in as a line of JSON; out comes that it was taken, and an answer or a refusal as another line. It ends
+when its stdin does.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from brownfield.logs import configure_logs
 __all__ = ["Answering", "Clerk"]
 
 _WITHIN_S = 300.0  # for the longest migration of a store, or the largest graph
+_TAKEN = b" "  # said before an errand is begun; white space to the reader of its answer
 
 
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,20 +153,36 @@ class Clerk:
         self.rest()
 
     def _have_done(self, errand: _Errand) -> Any:
+        line = msgspec.json.encode(errand) + b"\n"
         with self._lock:
-            if self._process is not None and self._process.poll() is not None:
-                self._end()  # somebody killed it while it had nothing to do
-            process = self._process or self._start()
             try:
-                done = _exchange(process, msgspec.json.encode(errand) + b"\n")
+                answer = self._asked(line) or self._asked(line)  # somebody killed it while it had nothing to do
+                done = msgspec.json.decode(answer, type=_Done)
                 self._used_s = time.monotonic()
             except (OSError, EOFError, msgspec.DecodeError) as error:
-                process.kill()
+                if self._process is not None:
+                    self._process.kill()
                 self._end()
                 raise _failed(errand, "the process that does it ended, or took too long") from error
         if done.error:
             raise _refusal(done)
         return done.answer
+
+    def _asked(self, line: bytes) -> bytes:
+        """Give its answer; nothing if it ended before it took the errand, and then a second asking does no harm."""
+        process = self._process or self._start()
+        if process.stdin is None or process.stdout is None:  # pragma: no cover (they are pipes)
+            raise AssertionError
+        answer = b""
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+            answer = _line(process.stdout.fileno())
+        except BrokenPipeError:
+            pass
+        if not answer:
+            self._end()
+        return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
@@ -183,15 +201,19 @@ class Clerk:
         process.wait()
 
 
-def _exchange(process: subprocess.Popen[bytes], line: bytes) -> _Done:
-    if process.stdin is None or process.stdout is None:  # pragma: no cover (they are pipes)
-        raise AssertionError
-    process.stdin.write(line)
-    process.stdin.flush()
-    answer = process.stdout.readline() if readable_within(process.stdout.fileno(), _WITHIN_S) else b""
-    if not answer:
-        raise EOFError
-    return msgspec.json.decode(answer, type=_Done)
+def _line(source: int) -> bytes:
+    """Read what is said to an errand: that it was taken, and its answer; nothing where the first is not said."""
+    said = b""
+    while not said.endswith(b"\n"):
+        if not readable_within(source, _WITHIN_S):
+            raise TimeoutError
+        more = os.read(source, 1 << 16)
+        if said and not more:
+            raise EOFError
+        if not more:
+            break
+        said += more
+    return said
 
 
 def _failed(errand: _Errand, why: str) -> BrownfieldError:
@@ -271,6 +293,7 @@ def main() -> None:
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what anything prints is no answer
     for line in sys.stdin.buffer:
+        os.write(out, _TAKEN)
         os.write(out, msgspec.json.encode(_do(line)) + b"\n")
 
 

@@ -261,13 +261,13 @@ PARENT = """
     from pathlib import Path
     import numpy as np
     from brownfield.model.process import ModelProcess, Zygote
-    from brownfield.model.process import channel
+    from brownfield.model.process.caller import call
     zygote = Zygote() if "zygote" in sys.argv else None
     process = ModelProcess.start(Path(sys.argv[1]), runtime_folder=Path(sys.argv[2]), zygote=zygote)
     if sys.argv[3] == "slow":
         import threading
         endless = {"times": np.array([10**12])}
-        threading.Thread(target=channel.call, args=(process.socket_path, endless), daemon=True).start()
+        threading.Thread(target=call, args=(process.socket_path, endless), daemon=True).start()
         time.sleep(0.3)
     print(process.pid, flush=True)
     time.sleep(60)
