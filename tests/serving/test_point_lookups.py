@@ -62,10 +62,13 @@ LONG_S = 20.0
 class Crm:
     """A service with one connection, the lookup that asks it, and a moved clock; it answers while its gate is open."""
 
-    def __init__(self, folder, running, requests_per_s=100_000):
+    def __init__(self, folder, running, requests_per_s=100_000, connections=1, gateways=1):
         home = folder / "integrations/till"
         home.mkdir(parents=True)
-        (folder / "brownfield.yaml").write_text(CONNECTION.replace("100000", str(requests_per_s)))
+        (folder / "brownfield.yaml").write_text(
+            CONNECTION.replace("100000", str(requests_per_s)).replace("connections: 1", f"connections: {connections}")
+            + f"serving: {{gateways: {gateways}}}\n"
+        )
         (home / "contract.odcs.yaml").write_text(CONTRACT)
         (home / "integration.yaml").write_text(INTEGRATION)
         self.service, self.clock, self.gate = running, FakeClock(), threading.Event()
@@ -79,7 +82,7 @@ class Crm:
     def another(self):
         """Another lookup of the same service."""
         till = self.spec.integrations["till"]
-        return PointLookup(till, till.enrich[0], self.spec.connections, 60.0, 60.0, self.clock)
+        return PointLookup(till, till.enrich[0], self.spec, 60.0, 60.0, self.clock)
 
     def answer(self, _method, path, *_):
         """Its price is ten times the product."""
@@ -305,6 +308,30 @@ def test_f80_connections_that_nobody_uses_are_given_back(crm, monkeypatch):
         await asyncio.to_thread(other.reach, LONG_S)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("connections", [1, 2, 5])
+def test_f80_no_gateway_keeps_the_others_from_a_service(connections, tmp_path, service, monkeypatch):  # noqa: F811
+    """F-80: each has its share of the connections, also while another asks without a pause."""
+    monkeypatch.setenv("CRM_URL", service.url)
+    one = Crm(tmp_path, service, connections=connections, gateways=2)
+    one.lookup.close()
+    lookups = []
+    for _ in range(2):
+        monkeypatch.setattr(point_lookups, "_services", {})  # as in a process of its own
+        lookups.append(one.another())
+
+    async def main():
+        found = []
+        for number in range(3):
+            for which, one.lookup in enumerate(lookups):
+                keys = range(10 * number + 1000 * which, 10 * number + 1000 * which + 4)
+                found.append((await one.ask(*keys))[::2])
+        return found
+
+    assert asyncio.run(main()) == [("PRIMARY", [""] * 4)] * 6
+    for each in lookups:
+        each.close()
 
 
 @pytest.mark.parametrize(("renew_s", "connections"), [(60.0, 1), (0.0, 2)])

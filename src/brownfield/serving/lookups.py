@@ -214,7 +214,7 @@ class Lookups:
             bound_s = min(each.stale_after_s for each in takes)
             keep_s = min(declared.refresh_s, bound_s)
             old_s = keep_s if bound_s == float("inf") else bound_s
-            point = PointLookup(spec, declared, self._workspace.connections, keep_s, old_s, self._clock)
+            point = PointLookup(spec, declared, self._workspace, keep_s, old_s, self._clock)
             self._points.append(point)
             return point
         key = (spec.name, declared.source)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brownfield.data.sources import HttpClient
-    from brownfield.integration import ConnectionSpec, EnrichSpec, IntegrationSpec
+    from brownfield.integration import EnrichSpec, IntegrationSpec, WorkspaceSpec
     from brownfield.types import Columns
 
 __all__ = ["PointLookup"]
@@ -59,14 +59,16 @@ class _Known(NamedTuple):
 class _Service:
     """One service as this process asks it: one set of connections and threads for every lookup that does.
 
-    A lookup that was declared anew takes over from the one before, whose connections would keep it out.
+    A lookup that was declared anew takes over from the one before, whose connections would keep it out. Of several
+    gateways each has its share of the connections; where there is not one for each, none is kept between requests.
     """
 
-    def __init__(self, client: "HttpClient", options: HttpConnection) -> None:
+    def __init__(self, client: "HttpClient", options: HttpConnection, gateways: int) -> None:
+        share = options.budget.max_connections // gateways
         self.client = client
-        self.client.keep_open = True
+        self.client.keep_open = share > 0
         self.options = options
-        self.threads = ThreadPoolExecutor(options.budget.max_connections, thread_name_prefix=f"lookup-{client.name}")
+        self.threads = ThreadPoolExecutor(max(share, 1), thread_name_prefix=f"lookup-{client.name}")
         self.begun_s: dict[int, float] = {}
         self.users = 0
         self._rest: asyncio.TimerHandle | None = None
@@ -104,12 +106,12 @@ _services: dict[tuple["Path", str], _Service] = {}
 _sharing = threading.Lock()
 
 
-def _shared(client: "HttpClient", options: HttpConnection, folder: "Path") -> _Service:
+def _shared(client: "HttpClient", options: HttpConnection, folder: "Path", gateways: int) -> _Service:
     """Give the service that is asked already under this declaration, else one of this client; each use is closed."""
     with _sharing:
         service = _services.get((folder, client.name))
         if service is None or not service.users or service.options != options:
-            service = _services[folder, client.name] = _Service(client, options)
+            service = _services[folder, client.name] = _Service(client, options, gateways)
         elif service.options is not options:
             service.client.close()  # after a reload it may be elsewhere
         service.users += 1
@@ -123,8 +125,8 @@ class PointLookup:
     ----------
     integration, declared
         Whose, and the declared join.
-    connections
-        Of the workspace.
+    workspace
+        With its connections, and as many gateways as ask.
     keep_s
         How long an answer is as good as a new one.
     old_s
@@ -137,7 +139,7 @@ class PointLookup:
         self,
         integration: "IntegrationSpec",
         declared: "EnrichSpec",
-        connections: "Mapping[str, ConnectionSpec]",
+        workspace: "WorkspaceSpec",
         keep_s: float,
         old_s: float,
         clock: Clock | None = None,
@@ -158,12 +160,12 @@ class PointLookup:
         for place in source.chain:
             if place.endpoint is None:
                 continue
-            options = connections[place.connection or ""].options
+            options = workspace.connections[place.connection or ""].options
             assert isinstance(options, HttpConnection)  # noqa: S101 (the loader saw that they fit)
             form = open_format(place.format or "", place.options)
             folder = integration.folder.parents[1]
             endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
-            service = _shared(endpoint.client, options, folder)
+            service = _shared(endpoint.client, options, folder, workspace.serving.gateways)
             deadline_s = (place.deadline_ms or options.budget.timeout_ms) / 1_000
             self._places.append((replace(endpoint, client=service.client), deadline_s, service))
         states = [State.REPLICA if index else State.PRIMARY for index in range(len(self._places))]
