@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from brownfield.errors import WorkerUnavailable
 from brownfield.model import open_bundle
 from brownfield.model.process.frames import HELLO, encode_message
 from brownfield.serving import board as boards
@@ -114,12 +115,13 @@ def named(tmp_path, risk):
 
     async def take(*sockets, **state):
         one = Placement(
-            integration="risk", fingerprint="same", bundle=str(bundle.folder), digest=bundle.digest, version="1",
-            sockets=sockets, **{"state": "ready", **state},
+            integration="risk", bundle=str(bundle.folder), digest=bundle.digest, version="1",
+            sockets=sockets, **{"state": "ready", "fingerprint": "same", **state},
         )  # fmt: skip
         await board.take(Plan(declaration=board.declared.digest, started=True, placements=(one,)))
         return board.snapshot["risk"].champion.pool
 
+    take.board = board
     return take, told
 
 
@@ -240,5 +242,27 @@ def test_a_model_is_wanted_again_when_it_was_unloaded_after_it_was_wanted(run, n
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+
+    run(main())
+
+
+def test_nobody_waits_for_a_version_that_a_plan_in_force_does_not_name(run, named):
+    """A reload took its place, or another manager tries it anew: the fallback answers at once."""
+    take, told = named
+
+    async def main():
+        pool = await take(on_demand=True)
+        until_ns = time.monotonic_ns() + 10**11
+        asking = asyncio.create_task(pool.infer({"x": np.zeros((1, 4), "f4")}, 1, until_ns))
+        await until(lambda: told == [("want", "risk")])
+        assert await take(on_demand=True, fingerprint="another") is not pool
+        assert not asking.done(), "as long as it is only prepared"
+        take.board.let_go()
+        async with asyncio.timeout(5):
+            with pytest.raises(WorkerUnavailable):
+                await asking
+            with pytest.raises(WorkerUnavailable):  # also of those that were queued behind
+                await pool.infer({"x": np.zeros((1, 4), "f4")}, 1, until_ns)
+        assert told == [("want", "risk")]
 
     run(main())

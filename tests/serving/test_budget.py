@@ -55,6 +55,12 @@ def test_the_version_before_takes_memory_as_well(workspace, tmp_path, memory_mib
     [
         pytest.param([("{cpu_cores: 1.5}", True), ("{cpu_cores: 0.5}", True)], "{}", {}, id="all of the cores"),
         pytest.param([("{}", True)] * 8, "{}", {}, id="nothing declared"),
+        pytest.param(
+            [("{cpu_cores: 1.1}", True), ("{cpu_cores: 1.8}", True), ("{cpu_cores: 0.1}", True)],
+            "{}",
+            {"affinity_cores": 3},
+            id="all of the cores by tenths",
+        ),
         pytest.param([("{cpu_cores: 2}", False)] * 8, "{}", {}, id="on demand, one at a time"),
         pytest.param([("{memory_mib: 880}", True)], "{}", {}, id="memory beside our own"),
         pytest.param([("{memory_mib: 800}", False)] * 4, "{}", {}, id="memory on demand"),

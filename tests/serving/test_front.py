@@ -12,7 +12,7 @@ from brownfield.serving import front
 from brownfield.serving.board import Board
 from brownfield.serving.declared import read_declared
 from brownfield.serving.lookups import Lookups
-from brownfield.serving.plan import Plan
+from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.tls import server_context
 from harness.certificates import make_certificate
 
@@ -99,6 +99,45 @@ def test_what_a_manager_prepared_before_it_was_killed_is_let_go(gateway, ended):
 
     asyncio.run(run())
     assert len(ended) == 2
+
+
+@pytest.mark.parametrize("how", ["a plan", "a reload"])
+def test_callers_who_wait_for_what_is_replaced_are_let_go_when_that_is_in_force(gateway, ended, how):
+    """Not before: a reload that is given up replaces nothing."""
+    waited_for = SimpleNamespace(pool=SimpleNamespace(on_demand=lambda: None, fail_arrival=lambda: let_go.append(how)))
+    let_go = []
+
+    async def run():
+        gateway._board._asked["risk"] = waited_for
+        gateway.handler = gateway._health = SimpleNamespace(publish=lambda _: None, starting=False)
+        gateway._handlers = (gateway.handler,)
+        gateway._lookups = Lookups(gateway._declared.spec, gateway._clock)
+        if how == "a plan":
+            await gateway._asked("plan", plan_of(gateway))
+        else:
+            await gateway._asked("prepare", plan_of(gateway))
+            await gateway._asked("abort", None)
+            await gateway._asked("prepare", plan_of(gateway))
+            assert not let_go
+            await gateway._asked("commit", None)
+
+    asyncio.run(run())
+    assert let_go == [how]
+    assert waited_for.pool.on_demand is None
+
+
+def test_a_gateway_keeps_no_bundle_that_no_plan_names(gateway, ended):
+    """Each reload brings its own: those of earlier ones would be held for as long as it runs."""
+    gateway._declared.bundles.update(old="old", stays="stays")
+    placement = Placement(integration="gone", digest="stays")
+    plan = Plan(declaration=gateway._declared.digest, started=True, placements=(placement,))
+
+    async def run():
+        await gateway._asked("prepare", plan)
+        return gateway._prepared[0].declared.bundles
+
+    assert asyncio.run(run()) == {"stays": "stays"}
+    assert set(gateway._declared.bundles) == {"old", "stays"}
 
 
 def shows(context, certificate):

@@ -278,6 +278,46 @@ def test_f07_a_process_may_be_silent_for_as_long_as_a_call_may_take(channels, mo
     assert set(patience_s) == {20.0}
 
 
+def test_f06_a_suspicion_begins_no_wait_of_minutes_anew(channels, monkeypatch):
+    """F-06: where a call may take as long as that, a process that hangs is found when its heartbeat is over."""
+    asked_s, over = [], asyncio.Event()
+
+    async def silent(_process, within_s):
+        asked_s.append(within_s)
+        await over.wait()
+        return False
+
+    monkeypatch.setattr(keeper_module, "_greets", silent)
+    monkeypatch.setattr(keeper_module, "_HEARTBEAT_S", 0.01)
+
+    async def run():
+        keeper = Keeper(Process, label="till 1", patience_s=10.0)
+        keeper.longest_call_s = 120.0
+        await keeper.begin()
+        await eventually(lambda: asked_s == [120.0])
+        keeper.suspect()  # a caller has gone without an answer, as late as that
+        await asyncio.sleep(0.05)
+        assert asked_s == [120.0]
+        over.set()
+        await eventually(lambda: keeper.restarts == 1)
+        await keeper.end()
+
+    asyncio.run(run())
+
+
+def test_what_was_ended_is_no_process_any_more(channels):
+    """Its number may be another process's by then; whether it began or did not get that far."""
+
+    async def run():
+        keeper = Keeper(Process, label="till 1")
+        await keeper.begin()
+        assert keeper.process is not None
+        await keeper.end()
+        return keeper.process
+
+    assert asyncio.run(run()) is None
+
+
 def test_a_host_that_lacks_something_ends_no_supervision(channels):
     """No process, no descriptor, no memory just now: a start that failed, and the next is made after its pause."""
     starts = []

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from brownfield.errors import NotFound, Unavailable
-from brownfield.serving.fleet import Fleet
+from brownfield.serving import fleet as fleets
+from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.link import Link
 
 
@@ -114,6 +115,24 @@ def test_what_was_asked_is_done_though_who_asked_has_gone():
         go_on.set()
         async with asyncio.timeout(1):
             await done.wait()
+
+    asyncio.run(run())
+
+
+def test_a_gateway_may_take_long_to_prepare_a_reload(monkeypatch):
+    """A fallback table of half a million rows takes longer to read than anything else a gateway is told to do."""
+    monkeypatch.setattr(fleets, "_ACKNOWLEDGED_WITHIN_S", 0.05)
+
+    async def run():
+        async def prepare(_subject, _content):
+            await asyncio.sleep(0.3)
+
+        ends = await linked(prepare)
+        fleet = Fleet(on_here=lambda _: None, on_told=lambda *_: None, on_asked=prepare)
+        fleet.gateways.append(Gateway(ends[0][0], 0, 1, "d"))
+        await fleet.require_all("prepare")
+        assert not await fleet.tell(fleet.gateways[0], "plan")
+        await closed(ends)
 
     asyncio.run(run())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 
@@ -91,6 +92,25 @@ def test_b62_the_same_files_anew_are_started(loader, spec, caplog):
 
     asyncio.run(run())
     assert _events(caplog, "BF-SRV-BUNDLE-CHANGED") == []
+
+
+def test_a_bundle_that_moved_is_started_from_where_it_is_declared(loader, spec, risk, tmp_path):
+    """A process of the same bundle in another folder is not kept: the next one would not start once that is gone."""
+
+    async def run():
+        loaded = await loader.load(spec)
+        home = tmp_path / "integrations" / "risk"
+        shutil.copytree(home / "bundles" / "one", home / "bundles" / "moved")
+        risk.declare(tmp_path, model_path="bundles/moved")
+        moved = await loader.load(load_workspace(tmp_path).integrations["risk"], loaded)
+        await loaded.keeper.end()
+        shutil.rmtree(home / "bundles" / "one")
+        first = moved.keeper.process.pid
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: moved.keeper.state is WorkerState.READY and moved.keeper.process.pid != first, 30)
+        await moved.keeper.end()
+
+    asyncio.run(run())
 
 
 def test_b62_a_model_that_is_changed_while_it_is_started_never_answers(loader, spec, risk, monkeypatch):

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from brownfield.errors import BundleRefused, Unavailable, WorkerUnavailable
+from brownfield.errors import BundleRefused, NotFound, Unavailable, WorkerUnavailable
 from brownfield.integration import load_workspace
 from brownfield.serving import manager as manager_module
 from brownfield.serving.declared import read_declared
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.manager import Manager, _linger_s
+from brownfield.serving.plan import Placement
 from brownfield.serving.residence import Residence
 from brownfield.serving.workers.keeper import WorkerState
 
@@ -156,6 +157,21 @@ def test_a_reload_that_was_refused_late_leaves_gateways_that_know_what_is_the_ca
 
     assert not asyncio.run(run())
     assert asked == [("prepare", [True]), ("abort", None), ("plan", [False])]
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+def test_who_moves_a_model_that_is_being_tried_still_is_told_so(manager, action):
+    """Not that there is no such integration: the start has not come to it yet."""
+
+    async def run():
+        manager._residence = Residence(manager._publish, used_mib=lambda: 0.0)
+        manager._loading = [Placement(integration="risk", state="loading")]
+        with pytest.raises(Unavailable, match=r"being tried still.*when the workspace is ready"):
+            await manager._asked(action, ["risk", "night shift"])
+        with pytest.raises(NotFound, match="no integration of that name"):
+            await manager._asked(action, ["till", "night shift"])
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(("deadline_s", "linger_s"), [(0.05, 1.0), (10.0, 10.0), (600.0, 30.0)])

@@ -158,6 +158,24 @@ def test_a_reload_brings_back_what_was_unloaded_by_hand_once_it_is_in_force(shel
     assert len(running.model_pids()) == 2
 
 
+def test_f26_a_reload_brings_the_next_version_before_it_ends_the_one_that_is_asked(shelf, serving, risk):
+    """F-26: also on demand no caller waits for a load that is not the first; what nobody asked for stays away."""
+    folder = shelf(["till", "other"])
+    running = serving(folder)
+    assert ask(running, "till") == ("model", "")
+    for name in ("till", "other"):
+        home = (folder / "integrations" / name).rename(folder / "integrations" / "risk")
+        risk.write_model(folder, "two", "2", risk.model(weight=2.0), weight=2.0)
+        home = home.rename(folder / "integrations" / name)
+        path = home / "integration.yaml"
+        path.write_text(path.read_text("utf-8").replace("bundles/one", "bundles/two"), "utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOADED" in running.log, tell=lambda: running.log)
+    assert states(running) == {"till": "READY", "other": "UNAVAILABLE"}
+    assert ask(running, "till") == ("model", "")
+    until(lambda: len(running.model_pids()) == 1)
+
+
 def test_f38_loading_and_unloading_beside_traffic_fails_no_request(shelf, serving):
     """F-38: the model answers or the fallback does, and no process is left over."""
     running = serving(shelf(["till"]))

@@ -61,6 +61,15 @@ def test_what_is_loaded_for_it_is_an_integration_without_a_chain(workspace):
     assert earlier_of(spec, {}) is None
 
 
+def test_a_copy_of_the_declared_bundle_is_not_the_one_before(workspace):
+    """A backup beside it has the same digest, and would fail as it does."""
+    admit(workspace, "one", "two")
+    bundles = workspace / "integrations" / "risk" / "bundles"
+    for name in ("a-copy", "z-copy"):  # one of them is found after the declared one, whatever the order of the folder
+        shutil.copytree(bundles / "two", bundles / name)
+    assert found(workspace) == "bundles/one"
+
+
 @pytest.mark.parametrize("lack", ["store", "admission", "other", "folder", "bundles", "step"])
 def test_where_there_is_none_nothing_more_is_loaded(workspace, lack):
     """No store yet, nothing admitted, only the declared one, folders that are gone, or a chain that does not ask."""

@@ -296,6 +296,114 @@ def test_demand_fades(clock):
     assert made.models["a"].rate_per_s == pytest.approx(0)
 
 
+def test_who_was_asked_often_long_ago_goes_before_who_is_asked_now(clock):
+    """Demand fades for all alike, also for a model that nobody asks for any more."""
+    made = residence(clock, model("morning"), model("now"), model("new"))
+
+    async def run():
+        await wanted(made, "morning", "now")
+        made.count({"morning": 10_000})
+        clock.now_s += 3600
+        made.count({"now": 100})
+        await wanted(made, "new")
+
+    asyncio.run(run())
+    assert up(made) == {"now", "new"}
+
+
+def test_nobody_goes_for_a_model_that_does_not_fit_all_the_same(clock):
+    """It is refused with the numbers; however often it is asked for, the others answer."""
+    made = residence(clock, model("a"), model("b"), model("large", 400.0))
+
+    async def run():
+        await wanted(made, "a", "b", "large")
+
+    asyncio.run(run())
+    assert up(made) == {"a", "b"}
+    assert "it takes 400 MiB, 150 are missing" in made.models["large"].placement.reason
+
+
+def test_what_is_to_be_kept_loaded_is_tried_again_after_its_pause(clock, monkeypatch):
+    """F-11: its process was ended for its memory and the next one did not start; no request asks for such a model."""
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.05)
+
+    async def run():
+        kept = model("a", keep=True)
+        made = residence(clock, kept)
+        await made.load("a")
+        kept.keeper.refuses = WorkerUnavailable("no memory just now")
+        await made._end(made.models["a"])
+        await made._load_wanted(made.models["a"])
+        kept.keeper.refuses = None
+        await made.load_failed()
+        assert up(made) == set(), "not during the pause"
+        await eventually(lambda: not made.models["a"].paused)
+        await made.load_failed()
+        assert up(made) == {"a"}
+        await made.unload("a", "night shift")
+        await made.load_failed()
+        return up(made)
+
+    assert asyncio.run(run()) == set()
+
+
+def test_a_reload_has_what_was_unloaded_by_hand_loaded_on_demand_again(clock):
+    """As it brings back what is kept loaded: the hold of an operator lasts until a reload."""
+
+    async def run():
+        made = residence(clock, model("a"))
+        await made.load("a")
+        await made.unload("a", "night shift")
+        await made.load_kept()
+        assert made.placements()[0].on_demand
+        assert made.told[-1] == {"a": "unloaded"}
+        await wanted(made, "a")
+        return up(made)
+
+    assert asyncio.run(run()) == {"a"}
+
+
+@pytest.mark.parametrize("lingers", ["it was unloaded", "a reload replaced it", "it is loaded beside"])
+def test_a_process_that_lingers_takes_memory_until_it_has_ended(clock, monkeypatch, lingers):
+    """While it answers what it was asked before, nobody else is loaded into its memory."""
+    monkeypatch.setattr(residence_module, "pss_mib", lambda pid: {4711: 200.0}.get(pid, 0.0))
+
+    async def run():
+        old, new = model("a", 200.0), model("b", 100.0)
+        made = residence(clock, old, new)
+        await made.load("a")
+        old.keeper.process = SimpleNamespace(pid=4711)
+        if lingers == "it was unloaded":
+            old.keeper.retire()
+        else:
+            made.replace({"b": new})
+            made.beside = [old]
+        assert made.held_mib == 200.0
+        with pytest.raises(Unavailable, match="50 are missing"):
+            await made.load("b")
+        old.keeper.process = None
+        await old.keeper.end()
+        await made.load("b")
+        return made.held_mib
+
+    assert asyncio.run(run()) == 100.0
+
+
+@pytest.mark.parametrize(("free_mib", "begun"), [(300.0, 1), (80.0, 0)])
+def test_what_answers_is_replaced_by_what_is_loaded_already(clock, free_mib, begun):
+    """F-26: a reload loads it beside the one that is asked, where there is memory for both."""
+
+    async def run():
+        made = residence(clock, model("a"), cap_mib=None)
+        made._free_mib = lambda: free_mib
+        fresh = model("a")
+        await made.begin_beside(fresh)
+        assert made._reserved_mib == {}
+        return fresh.keeper.begun
+
+    assert asyncio.run(run()) == begun
+
+
 def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again_later(clock, monkeypatch):
     """To whoever asked by hand, and in its state; a request has it tried again after a pause."""
     monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.3)

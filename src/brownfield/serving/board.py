@@ -95,6 +95,7 @@ class Board:
         self._tell = tell
         self._suspected_at_s: dict[str, float] = {}
         self._asked: dict[str, _Asked] = dict(earlier._asked) if earlier is not None else {}  # noqa: SLF001 (one of its own kind)
+        self._dropped: list[_Asked] = []
         self._served: dict[str, Served] = {}
         for name, spec in declared.spec.integrations.items():
             before = earlier._served.get(name) if earlier is not None else None  # noqa: SLF001 (likewise)
@@ -139,7 +140,15 @@ class Board:
                 place.version = version
             if one is not None:
                 self._settle(one, placement)
+        self._dropped += [one for name, one in self._asked.items() if asked.get(name) is not one]
         self._asked = asked
+
+    def let_go(self) -> None:
+        """Let nobody wait for versions that this plan, now in force, does not name: what is loaded is another."""
+        for one in self._dropped:
+            one.pool.on_demand = None
+            one.pool.fail_arrival()
+        self._dropped.clear()
 
     def want_anew(self) -> None:
         """Forget which models were asked for: there is another manager, who does not know of it."""

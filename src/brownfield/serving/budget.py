@@ -4,6 +4,7 @@ Comes in: the declaration and the host as it was measured, a container's limits 
 never fit; models that are loaded on demand count as the largest of them, for they make room for each other.
 """
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,8 +102,8 @@ def _hold(wanted: Iterable[tuple[str, float, bool]], *, limit: float, path: str,
     passing = [(name, amount) for name, amount, keep in wanted if not keep and amount]
     largest = max(passing, key=lambda each: each[1], default=None)
     counted = [*kept, largest] if largest is not None else kept
-    total = sum(amount for _, amount in counted)
-    if total <= limit:
+    total = math.fsum(amount for _, amount in counted)  # 1.1, 1.8 and 0.1 are 3, and no more
+    if total <= limit or math.isclose(total, limit):
         return
     by_size = sorted(counted, key=lambda each: -each[1])
     named = ", ".join(f"{name} {amount:g}" for name, amount in by_size[:10]) + (", ..." if len(by_size) > 10 else "")  # noqa: PLR2004 (enough to see)

@@ -13,6 +13,7 @@ __all__ = ["Fleet", "Gateway"]
 _log = logging.getLogger(__name__)
 
 _ACKNOWLEDGED_WITHIN_S = 10.0
+_PREPARED_WITHIN_S = 300.0  # all tables of a declaration are read again; a gateway that hangs is replaced meanwhile
 _FIGURES_WITHIN_S = 2.0
 
 
@@ -96,7 +97,7 @@ class Fleet:
         return True
 
     async def require_all(self, subject: str, content: Any = None) -> None:
-        """Have every gateway agree.
+        """Have every gateway agree to something that takes as long as there is to read.
 
         Raises
         ------
@@ -105,7 +106,7 @@ class Fleet:
         """
         wanted = list(self.gateways)
         answers = await asyncio.gather(
-            *(each.link.ask(subject, content, timeout_s=_ACKNOWLEDGED_WITHIN_S) for each in wanted),
+            *(each.link.ask(subject, content, timeout_s=_PREPARED_WITHIN_S) for each in wanted),
             return_exceptions=True,
         )
         for gateway, answer in zip(wanted, answers, strict=True):

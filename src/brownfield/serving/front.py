@@ -278,6 +278,7 @@ class Front:
                 return  # of a declaration that is about to be prepared
             await self._board.take(plan)
             self._publish(self._board)
+            self._board.let_go()
             if self.handler.starting and plan.started:
                 for each in self._handlers:
                     each.starting = False
@@ -297,7 +298,8 @@ class Front:
             if declared.digest != plan.declaration:
                 raise DeclarationError("the declaration changed while it was being reloaded")
             let_in = principals(declared.spec, self._host, self._clock)
-            declared.bundles.update(self._declared.bundles)
+            placed = {each.digest for each in plan.placements}
+            declared.bundles.update({d: bundle for d, bundle in self._declared.bundles.items() if d in placed})
             lookups = Lookups(declared.spec, self._clock)
             try:
                 board = self._draw(declared, lookups, self._board)
@@ -323,6 +325,7 @@ class Front:
             self.handler.origins = origins(spec, self._host)
             self.handler.limits = request_limits(spec)
             self._publish(board)
+            board.let_go()
             loop = asyncio.get_running_loop()
             loop.call_later(_LINGER_S, lambda: loop.run_in_executor(None, old_lookups.end))
             if self._tls is not None and spec.serving.tls is not None:

@@ -78,9 +78,10 @@ def _told_when_lost(what: str) -> Iterator[None]:
 
 
 def _answering(spec: "IntegrationSpec", one: Loaded) -> Answering:
-    bundle, probe = one.bundle, one.probe
+    probe = one.probe
+    bundle = one.bundle if probe is not None else None  # what its probe refused answers nobody
     found = None
-    if bundle is not None and probe is not None:
+    if probe is not None:
         found = {
             "load_s": probe.load_s,
             "answer_s": probe.answer_s,

@@ -221,7 +221,7 @@ class Loader:
         loaded.bundle, loaded.threads, loaded.memory_mib = bundle, threads, memory_mib
         loaded.keep_loaded = spec.model.keep_loaded
         loaded.deadline_s = spec.fallback.deadline_ms / 1000
-        if earlier is not None and earlier.fingerprint == loaded.fingerprint and _is_kept(earlier.keeper):
+        if earlier is not None and _is_same(earlier, loaded) and _is_kept(earlier.keeper):
             loaded.keeper, loaded.probe, loaded.shares_batches = earlier.keeper, earlier.probe, earlier.shares_batches
             loaded.not_started = earlier.not_started
         else:
@@ -314,6 +314,12 @@ def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
 
 def _is_for_now(refused: BrownfieldError) -> bool:
     return isinstance(refused, Unavailable) or (isinstance(refused, BundleRefused) and refused.rule in _FOR_NOW)
+
+
+def _is_same(earlier: Loaded, loaded: Loaded) -> bool:
+    """Whether a process of the one will do for the other: it is started anew from its own folder, whenever it ends."""
+    folders = {one.bundle.folder for one in (earlier, loaded) if one.bundle is not None}
+    return earlier.fingerprint == loaded.fingerprint and len(folders) == 1
 
 
 def _is_kept(keeper: Keeper | None) -> bool:

@@ -40,6 +40,7 @@ from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
 from brownfield.serving.watchdog import Watchdog
+from brownfield.serving.workers.keeper import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -184,6 +185,7 @@ class Manager:
     async def _load_refused(self) -> None:
         """Try models again that could not be loaded for what the host lacked just then."""
         async with self._reloads:
+            await self._residence.load_failed()
             held = self._residence.models if self._started else {}
             refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
             specs = await self._specs(self._spec) if refused else {}
@@ -219,6 +221,7 @@ class Manager:
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
                 await _end_unused(fresh, before)
+                self._residence.beside = []
                 return False
             if _listener(spec) != _listener(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
@@ -231,7 +234,11 @@ class Manager:
 
         async def load(name: str) -> None:
             strict = name in spec.integrations
-            fresh[name] = await self._loader.load(specs[name], earlier_of(specs[name], before), strict=strict)
+            earlier = earlier_of(specs[name], before)
+            fresh[name] = one = await self._loader.load(specs[name], earlier, strict=strict)
+            self._residence.beside.append(one)
+            if strict and _answers(earlier) and not (one.keep_loaded or _answers(one)):
+                await self._residence.begin_beside(one)
 
         specs = await self._specs(spec)
         tried = await asyncio.gather(*(load(name) for name in specs), return_exceptions=True)
@@ -253,6 +260,7 @@ class Manager:
         self._spec = spec
         self._residence.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
+        self._residence.beside = _unused(before, fresh)
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
         self._tell_in_force()
         await self._publish()
@@ -265,6 +273,7 @@ class Manager:
         await asyncio.sleep(_linger_s(before, fresh))
         await asyncio.gather(*loads)  # a process that is being started is ended after its start
         await _end_unused(before, fresh)
+        self._residence.beside = []
 
     async def _commit(self, gateway: Gateway, plan: Plan) -> None:
         """Have a gateway swap; one that came in the middle of the reload has not prepared yet."""
@@ -337,6 +346,8 @@ class Manager:
         raise NotFound(f"the manager is not asked for {subject}")
 
     async def _move(self, action: str, name: str, who: str) -> None:
+        if any(each.integration == name for each in self._loading):
+            raise Unavailable("its bundle is being tried still", next_step="Try again when the workspace is ready.")
         if action == "load":
             await self._residence.load(name)
         else:
@@ -447,6 +458,10 @@ class Manager:
 
 def _models(residence: Residence) -> dict[str, Loaded]:
     return {name: one.loaded for name, one in residence.models.items()}
+
+
+def _answers(one: Loaded | None) -> bool:
+    return one is not None and one.keeper is not None and one.keeper.state is WorkerState.READY
 
 
 def _unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> list[Loaded]:

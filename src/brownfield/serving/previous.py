@@ -94,17 +94,17 @@ def _path_before(spec: "IntegrationSpec", admitted: "Callable[[str], Sequence[st
     if spec.model is None or spec.model.path is None:
         return None
     declared = spec.file(spec.model.path)
+    own = _digest(declared)
     try:
         folders = {_digest(folder): folder for folder in declared.parent.iterdir() if folder.is_dir()}
         answered = admitted(spec.name)
     except (BrownfieldError, OSError):
         return None
     for digest in reversed(answered):
-        folder = folders.get(digest)
-        if folder is not None and folder != declared:
-            return str(folder.relative_to(spec.folder))
-        if folder is None and digest != _digest(declared):
-            return None  # the last one that answered is gone: an older one is no substitute
+        if digest == own:  # as it is, or a copy of it under another name
+            continue
+        folder = folders.get(digest)  # one that is gone has no substitute in an older one
+        return None if folder is None else str(folder.relative_to(spec.folder))
     return None
 
 

@@ -60,7 +60,7 @@ class Resident:
     failures, paused
         Loads in a row that failed, and whether nobody may have it tried again just now.
     rate_per_s
-        Requests a second, older ones counting less.
+        Requests a second when they were last counted, older ones counting less.
     loads, evictions
         How often it was loaded and evicted.
     pss_mib
@@ -95,11 +95,15 @@ class Resident:
         keeper = self.loaded.keeper
         return keeper is not None and keeper.state not in {WorkerState.STOPPED, WorkerState.QUARANTINED}
 
-    @property
-    def cost(self) -> float:
-        """What it costs to be without: seconds of loading per second of demand."""
+    def demand_per_s(self, now_s: float) -> float:
+        """Give the requests a second as they count now."""
+        faded = math.exp(-(now_s - self.counted_at_s) / _DEMAND_FADES_S) if self.counted_at_s else 0.0
+        return self.rate_per_s * faded
+
+    def cost(self, now_s: float) -> float:
+        """Give what it costs to be without: seconds of loading per second of demand."""
         keeper = self.loaded.keeper
-        return (keeper.load_s if keeper else 0.0) * self.rate_per_s
+        return (keeper.load_s if keeper else 0.0) * self.demand_per_s(now_s)
 
     @property
     def need_mib(self) -> float:
@@ -162,6 +166,8 @@ class Residence:
     ----------
     reloads
         How often a model was loaded soon after it was evicted.
+    beside
+        Those of a reload whose processes run beside these: loaded before they are held, or not ended yet.
     """
 
     def __init__(
@@ -176,6 +182,7 @@ class Residence:
         self.models: dict[str, Resident] = {}
         self.cap_mib = cap_mib
         self.reloads = 0
+        self.beside: list[Loaded] = []
         self._publish = publish
         self._used_mib = used_mib
         self._free_mib = free_mib
@@ -192,7 +199,11 @@ class Residence:
     @property
     def held_mib(self) -> float:
         """Memory of the processes that run; room for one that is being loaded is reserved already."""
-        return sum(one.need_mib for name, one in self.models.items() if one.is_up and not self._is_loading(name, one))
+        up = {name: one for name, one in self.models.items() if one.is_up}
+        held_mib = sum(one.need_mib for name, one in up.items() if not self._is_loading(name, one))
+        counted = {id(one.loaded.keeper) for one in up.values()}
+        others = {id(one.keeper): one for one in (*(each.loaded for each in self.models.values()), *self.beside)}
+        return held_mib + sum(_lingering_mib(one) for number, one in others.items() if number not in counted)
 
     def _is_loading(self, name: str, one: Resident) -> bool:
         keeper = one.loaded.keeper
@@ -231,8 +242,7 @@ class Residence:
         for name, requests in asked.items():
             one = self.models.get(name)
             if one is not None:
-                kept = math.exp(-(now_s - one.counted_at_s) / _DEMAND_FADES_S) if one.counted_at_s else 0.0
-                one.rate_per_s = one.rate_per_s * kept + requests / _DEMAND_FADES_S
+                one.rate_per_s = one.demand_per_s(now_s) + requests / _DEMAND_FADES_S
                 one.counted_at_s = now_s
 
     def want(self, name: str) -> None:
@@ -242,12 +252,36 @@ class Residence:
             one.loading = asyncio.get_running_loop().create_task(self._load_wanted(one))
 
     async def load_kept(self) -> None:
-        """Load what is to be kept loaded and is not: a reload brings back what was unloaded by hand."""
+        """Load what is to be kept loaded and is not; a reload brings back what was unloaded by hand."""
         for one in tuple(self.models.values()):
-            keeper = one.loaded.keeper
-            if one.loaded.keep_loaded and keeper is not None and keeper.state is WorkerState.STOPPED:
-                one.held = ""
+            was_held, one.held = one.held, ""
+            if one.loaded.keep_loaded and _is_stopped(one):
                 await self._load_wanted(one)
+            elif was_held:
+                await self._publish()  # a request may have it loaded again
+
+    async def load_failed(self) -> None:
+        """Try those again that are to be kept loaded and could not be loaded: no request asks for them."""
+        for one in tuple(self.models.values()):
+            if one.loaded.keep_loaded and one.failures and _is_stopped(one) and not (one.held or one.paused):
+                await self._load_wanted(one)
+
+    async def begin_beside(self, loaded: Loaded) -> None:
+        """Start the process of a model that is not held yet; without memory for it, it comes when it is asked for.
+
+        Raises
+        ------
+        WorkerUnavailable, BundleRefused
+            It does not start.
+        """
+        place = f"{loaded.integration} (beside)"
+        if loaded.keeper is None or loaded.need_mib > self._room_mib():
+            return
+        self._reserved_mib[place] = loaded.need_mib
+        try:
+            await loaded.keeper.begin()
+        finally:
+            del self._reserved_mib[place]
 
     async def load(self, name: str) -> None:
         """Load a model by hand.
@@ -277,8 +311,9 @@ class Residence:
         """Measure the memory of every process; called in a thread."""
         for one in tuple(self.models.values()):
             keeper = one.loaded.keeper
-            if keeper is not None and keeper.process is not None and keeper.state is WorkerState.READY:
-                pid = keeper.process.pid
+            process = keeper.process if keeper is not None and keeper.state is WorkerState.READY else None
+            if process is not None:
+                pid = process.pid
                 one.pss_mib, one.data_mib = pss_mib(pid) or one.pss_mib, data_mib(pid)
                 if pid != one.measured_pid:
                     one.measured_pid, one.first_data_mib = pid, one.data_mib
@@ -377,15 +412,17 @@ class Residence:
         """Evict what is worth least until there is memory."""
         while (missing_mib := wanted.need_mib - self._room_mib()) > 0:
             idle = [one for one in self.models.values() if _may_go(one) and one is not wanted]
-            if not idle:
+            missing_mib -= sum(one.need_mib for one in idle)
+            if not idle or missing_mib > 0:  # nobody goes for one that does not fit all the same
                 raise Unavailable(
                     f"there is not enough memory: it takes {wanted.need_mib:.0f} MiB, {missing_mib:.0f} are missing",
                     next_step="Keep fewer models loaded, or give the workspace more memory (serving.memory_mib).",
                 )
-            least = min(idle, key=lambda one: one.cost)
+            now_s = self._now_s()
+            least = min(idle, key=lambda one: one.cost(now_s))
             least.reason = f"it was evicted to load {wanted.loaded.integration}"
             least.evictions += 1
-            least.evicted_at_s = self._now_s()
+            least.evicted_at_s = now_s
             _log.info(
                 "a model is evicted",
                 extra={
@@ -440,6 +477,18 @@ class Residence:
 
     def _now_s(self) -> float:
         return self._now_ns() / 1e9
+
+
+def _lingering_mib(one: Loaded) -> float:
+    """Memory of a process that nobody is sent to, and that lives as long as it answers what it was asked before."""
+    if one.keeper is None or one.keeper.state not in {WorkerState.READY, WorkerState.STOPPED}:
+        return 0.0
+    process = one.keeper.process
+    return 0.0 if process is None else pss_mib(process.pid)
+
+
+def _is_stopped(one: Resident) -> bool:
+    return one.loaded.keeper is not None and one.loaded.keeper.state is WorkerState.STOPPED
 
 
 def _may_go(one: Resident) -> bool:

@@ -68,7 +68,7 @@ class Keeper:
     longest_call_s
         How long a call may take: so long the process hears nothing else, and does not hang.
     process
-        The one that runs or ran last.
+        The one that runs or ran last; None again once it was ended.
     load_s
         Seconds until it was ready when it was last started.
     restarts
@@ -169,6 +169,7 @@ class Keeper:
             self.state = WorkerState.STOPPED
             if self.process is not None:
                 await asyncio.to_thread(self.process.stop, self._grace_s if grace_s is None else grace_s)
+                self.process = None
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
@@ -200,6 +201,7 @@ class Keeper:
             self._channel = await ModelChannel.connect(self.process.socket_path, on_lost=self._wake.set)
         except WorkerUnavailable:
             await asyncio.to_thread(self.process.kill)
+            self.process = None
             raise
         self.state = WorkerState.READY
         self._on_change()
@@ -276,12 +278,16 @@ class Keeper:
         return was_killed
 
     async def _answers(self, process: ModelProcess) -> bool:
-        """Whether the process greets in time; True as well when it is to be asked anew, with less patience."""
+        """Whether the process greets in time; True as well when it is to be asked anew, with less patience.
+
+        Where that would be no less, for a call may take as long as that, a suspicion does not begin the wait again.
+        """
         suspected, self._suspected = self._suspected, False
         patience_s = max(_PATIENCE_S if suspected else self._patience_s, self.longest_call_s)
         asked, woken = asyncio.ensure_future(_greets(process, patience_s)), asyncio.ensure_future(self._wake.wait())
         try:
-            await asyncio.wait({asked} if suspected else {asked, woken}, return_when=asyncio.FIRST_COMPLETED)
+            anew = patience_s > max(_PATIENCE_S, self.longest_call_s)
+            await asyncio.wait({asked, woken} if anew else {asked}, return_when=asyncio.FIRST_COMPLETED)
             return not asked.done() or asked.result()
         finally:
             for each in (asked, woken):
