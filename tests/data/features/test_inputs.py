@@ -215,6 +215,8 @@ def test_a_raw_number_beyond_the_tensors_range_is_refused_on_every_door(build, d
     with pytest.raises(InputRefused) as refusal:
         features.encode({"price": column([1.0, number])}, 2)
     assert {each.code for each in refusal.value.violations} == {RejectionCode.TENSOR_DATA}
+    with pytest.raises(InputRefused):
+        features.encode({"price": column([number])}, 1)
     assert features.encode({"price": column([1.0, 2.0])}, 2)["t"].tolist() == [1.0, 2.0]
 
 

@@ -20,6 +20,7 @@ TEXT_DTYPE = "str"
 """The dtype of a tensor of strings (V2 ``BYTES``); the array itself is of Python objects of type ``str``."""
 
 _MOST = 100  # rows that a refusal names
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float16")}
 
 Array: TypeAlias = npt.NDArray[Any]
 Column: TypeAlias = Sequence[Any] | Array
@@ -252,7 +253,8 @@ class RawInput(_Input, frozen=True, tag="raw"):
         if missing:
             refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
         try:
-            if self.dtype not in {"float32", "float16"}:
+            largest = _LARGEST.get(self.dtype)
+            if largest is None or (len(column) == 1 and type(column[0]) is float and abs(column[0]) <= largest):
                 return np.array(column, dtype=dtype, order="C")
             with np.errstate(over="raise"):
                 return np.array(column, dtype=dtype, order="C")
