@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -737,3 +738,38 @@ def test_an_empty_journal_reads_as_an_empty_table(folder, journal):
     folder.mkdir()
     assert isinstance(read_journal(folder), pa.Table)
     assert read_journal(folder).num_rows == 0
+
+
+_OTHER_USER = """
+import os, sys
+from pathlib import Path
+from brownfield.errors import StoreError
+from brownfield.store import read_journal
+read_journal(Path(sys.argv[1]))  # what it imports may be another user's too
+os.seteuid(65534)
+try:
+    print(read_journal(Path(sys.argv[1])).num_rows)
+except StoreError as error:
+    print(error.what)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_f64_who_may_not_read_the_journal_is_told_and_not_shown_an_empty_one(clock):
+    """F-64: an auditor who is another user has an error, at the folder as at each segment, never no decisions."""
+    with tempfile.TemporaryDirectory() as given:  # pytest's own folders let nobody else in
+        workspace = Path(given)
+        (workspace / "journal").mkdir()
+        kept = Journal(workspace / "journal" / "shop", integration="shop", contract=contract(), clock=clock)
+        kept.append(decision(0), {}, 1)
+        kept.close()
+        [segment] = (workspace / "journal" / "shop").iterdir()
+        for opened in (None, workspace, segment.parent):
+            if opened is not None:
+                opened.chmod(0o755)
+            command = [sys.executable, "-c", _OTHER_USER, str(workspace / "journal")]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.stdout.strip() == "this user may not read all of the journal", done.stderr
+        segment.chmod(0o644)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "1", done.stderr

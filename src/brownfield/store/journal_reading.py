@@ -1,12 +1,13 @@
 """Decision records read back from a journal's segments, also from those that a kill or a disk has damaged."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
-from brownfield.errors import NotFound
+from brownfield.errors import NotFound, StoreError
 from brownfield.store.journal import SCHEMA, START, segments_of
 from brownfield.store.journal_blocks import END, head_of, verified
 
@@ -39,9 +40,29 @@ def read_journal(folder: Path, integration: str | None = None) -> pa.Table:
     ------
     NotFound
         When there is no such folder.
+    StoreError
+        When this user may not read all of it: what is not read is not left out unsaid.
     """
-    if not folder.is_dir():
-        raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
+    try:
+        if not folder.is_dir():
+            raise NotFound("there is no journal yet", where=str(folder), next_step="It appears with the first answers.")
+        for _ in os.walk(folder, onerror=_raise_denied):
+            pass  # looking for segments takes no notice of a folder that may not be entered
+        return _read_all(folder, integration)
+    except PermissionError as error:
+        raise StoreError(
+            "this user may not read all of the journal",
+            where=str(error.filename or folder),
+            next_step="Read it as the user who serves, or copy it as that user.",
+        ) from error
+
+
+def _raise_denied(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise error
+
+
+def _read_all(folder: Path, integration: str | None) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     damaged: dict[str, list[tuple[int, int]]] = {}
     found = [(path.name, _read_segment(path, batches, damaged)) for path, _ in segments_of(folder, integration)]
@@ -65,6 +86,8 @@ def _read_segment(path: Path, batches: list[pa.RecordBatch], damaged: dict[str, 
             return _read_blocks(content, head, batches, damaged.setdefault(path.name, []))
         except FileNotFoundError:
             continue  # its writer has just given it its final name, or deleted it as too old
+        except PermissionError:
+            raise
         except _DAMAGE:
             return "torn"
         finally:
