@@ -324,6 +324,25 @@ def test_old_and_excess_segments_are_deleted(journal, folder, clock):
     assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
 
 
+def test_old_segments_are_deleted_where_no_decision_comes(journal, folder, clock):
+    """Retention holds for an integration that nobody asks any more, and for one that is served again after long."""
+    kept = journal(JournalPolicy(keep_days=1))
+    kept.append(decision(0), {}, 1)
+    for _ in range(23):
+        clock.advance(3600)
+        kept.flush()
+    assert len(list(folder.iterdir())) == 1
+    for _ in range(3):
+        clock.advance(3600)
+        kept.flush()
+    assert list(folder.iterdir()) == []
+    kept.append(decision(1), {}, 1)
+    kept.close()
+    clock.advance(100_000)
+    journal(JournalPolicy(keep_days=1)).flush()
+    assert list(folder.iterdir()) == []
+
+
 FOREIGN = [
     "shop-backup-1.arrows",
     "plain.arrows",

@@ -313,6 +313,7 @@ class _Segments:
         self._file: io.FileIO | None = None
         self._path = folder
         self._started_ns = 0
+        self._looked_ns = -1
         self._written_bytes = 0
 
     def write(self, batches: Sequence[pa.RecordBatch]) -> bool:
@@ -329,10 +330,13 @@ class _Segments:
         return True
 
     def rotate_when_due(self) -> None:
-        """Close a segment that is large or old enough, and delete what is no longer kept."""
+        """Close a segment that is large or old enough, and delete what is no longer kept, also where nobody asks."""
+        now_ns = self._clock.monotonic_ns()
         if self._file is None:
+            if self._looked_ns < 0 or (now_ns - self._looked_ns) / 1e9 >= self._policy.segment_s:
+                self._delete_old()
             return
-        age_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+        age_s = (now_ns - self._started_ns) / 1e9
         if self._written_bytes >= self._policy.segment_mib * 2**20 or age_s >= self._policy.segment_s:
             self.close()
 
@@ -390,6 +394,7 @@ class _Segments:
             Path(f"{self._path}.part").rename(self._path)
 
     def _delete_old(self) -> None:
+        self._looked_ns = self._clock.monotonic_ns()
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
         for path, started in reversed(segments_of(self._folder, self._integration)):
