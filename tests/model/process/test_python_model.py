@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from brownfield.model.process import (
     call,
     spawn,
 )
-from brownfield.model.process.frames import HELLO, Decoder, encode_message
+from brownfield.model.process.frames import HELLO, REQUEST, RESPONSE, Decoder, encode_message, encode_tensors
 from harness import harmful
 from harness.processes import MODEL, descendants
 from harness.wheels import downloaded, lock_of, make_wheel
@@ -396,6 +397,43 @@ def test_f12_requests_that_wait_take_bounded_memory_and_their_gateways_are_told(
 
     asyncio.run(main())
     assert call(process.socket_path, {"x": X})["y"].tolist() == [[1]]
+
+
+FILLS_ONE_ARRAY = """
+    outputs = {'y': ('float32', (None, 1000000))}
+    def load(self, folder):
+        import numpy
+        self.answer = numpy.zeros((1, 1000000), 'f4')
+        self.kept = []
+        try:
+            while True: self.kept.append(bytearray(2**20))
+        except MemoryError:
+            del self.kept[-14:]
+    def predict(self, inputs):
+        self.answer[:] = inputs['x'][0, 0]
+        return {'y': self.answer}
+"""
+
+
+def test_f12_without_memory_nobody_is_answered_what_another_asked(start_class):
+    """F-12: a class that fills the same array for every answer never fills one that waits to be read (I6)."""
+    process = start_class(FILLS_ONE_ARRAY, memory_mib=150, max_batch_rows=1)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(30)
+        caller.connect(str(process.socket_path))
+        for number in range(8):
+            caller.sendall(b"".join(encode_tensors(REQUEST, number, 0, [np.full((1, 2), number, "f4")])))
+        time.sleep(0.5)  # nothing is read meanwhile
+        decoder, answers = Decoder(), []
+        while len(answers) < 8:
+            answers += [frame for frame in decoder.feed(caller.recv(2**20)) if frame.kind != HELLO]
+    assert [frame.request_id for frame in answers] == list(range(8))
+    for frame in answers:
+        if frame.kind == RESPONSE:
+            assert (frame.tensors()[0] == frame.request_id).all()
+        else:
+            assert frame.message()["code"] == "memory"
+    assert answers[0].kind == RESPONSE
 
 
 def test_f16_sigterm_finishes_more_than_may_wait(start_class):
