@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -323,6 +324,25 @@ def test_old_and_excess_segments_are_deleted(journal, folder, clock):
     assert read_journal(folder, "shop")["decision"].to_pylist() == [f"{5:016x}"]
 
 
+def test_old_segments_are_deleted_where_no_decision_comes(journal, folder, clock):
+    """Retention holds for an integration that nobody asks any more, and for one that is served again after long."""
+    kept = journal(JournalPolicy(keep_days=1))
+    kept.append(decision(0), {}, 1)
+    for _ in range(23):
+        clock.advance(3600)
+        kept.flush()
+    assert len(list(folder.iterdir())) == 1
+    for _ in range(3):
+        clock.advance(3600)
+        kept.flush()
+    assert list(folder.iterdir()) == []
+    kept.append(decision(1), {}, 1)
+    kept.close()
+    clock.advance(100_000)
+    journal(JournalPolicy(keep_days=1)).flush()
+    assert list(folder.iterdir()) == []
+
+
 FOREIGN = [
     "shop-backup-1.arrows",
     "plain.arrows",
@@ -404,8 +424,9 @@ _FLIPPER = """
 import random, sys
 from pathlib import Path
 from brownfield.store import read_journal
-path, step = Path(sys.argv[1]), int(sys.argv[2])
+path, step, sealed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "sealed"
 good = path.read_bytes()
+known = read_journal(path.parent).to_pylist()
 for at in range(0, len(good), step):
     bad = bytearray(good)
     bad[at] ^= 1 << random.Random(at).randrange(8)
@@ -413,16 +434,23 @@ for at in range(0, len(good), step):
     print(at, flush=True)
     table = read_journal(path.parent)
     table.validate(full=True)
-    assert len(table.to_pylist()) <= 8
-    assert table.num_rows == 8 or table.schema.metadata[b"torn"] != b"[]", at
+    rows = table.to_pylist()
+    if sealed:
+        assert len(rows) >= 7, at
+        assert all(row in known for row in rows), at
+        assert table.schema.metadata[b"torn"] != b"[]", at
+    assert len(rows) <= 8
+    assert len(rows) == 8 or table.schema.metadata[b"torn"] != b"[]", at
 print("whole")
 """
 
 
 @pytest.mark.parametrize("step", [29, pytest.param(11, marks=pytest.mark.full)])
-def test_f61_a_flipped_bit_costs_at_most_its_segment(journal, folder, clock, step):
-    """F-61: whichever bit a disk gives back wrongly, what is read can be used, and what is missing is said.
+@pytest.mark.parametrize("version", ["sealed", "earlier"])
+def test_f61_a_flipped_bit_is_seen_and_costs_its_block_alone(journal, folder, clock, step, version):
+    """F-61: whichever bit a disk gives back wrongly, it is said, and what is read is what was written.
 
+    Segments of versions without checksums can be used, and what is missing is said.
     In a process of its own: such a table ended the one that used it.
     """
     for number in range(3):
@@ -432,9 +460,115 @@ def test_f61_a_flipped_bit_costs_at_most_its_segment(journal, folder, clock, ste
             kept.flush()
         kept.close()
     path = next(iter(sorted(folder.iterdir())))
-    command = [sys.executable, "-c", _FLIPPER, str(path), str(step)]
+    if version == "earlier":
+        _as_earlier(path)
+    command = [sys.executable, "-c", _FLIPPER, str(path), str(step), version]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.split()[-1:]) == (0, ["whole"]), ended.stderr[-500:]
+
+
+def _as_earlier(path):
+    """Write a segment as versions did that knew no checksums."""
+    with pa.memory_map(str(path)) as source:
+        batches = [pa.record_batch(each.columns, schema=segments.SCHEMA) for each in pa.ipc.open_stream(source)]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, segments.SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            for each in batches:
+                writer.write_batch(each)
+    path.write_bytes(sink.getvalue())
+
+
+def _with_ends(journal, folder, count):
+    """Write so many decisions, each a block; give the segment and where each block ends."""
+    kept, ends = journal(), []
+    for number in range(count):
+        kept.append(decision(number), {"infer": 5}, 1)
+        kept.flush()
+        [path] = folder.iterdir()
+        ends.append(path.stat().st_size)
+    kept.close()
+    [path] = folder.iterdir()
+    return path, ends
+
+
+@pytest.mark.parametrize("damage", ["value", "length", "mark", "zeros", "gone"])
+def test_f61_a_damaged_block_is_named_and_those_after_it_are_read(journal, folder, damage):
+    """F-61: an auditor is told which bytes of which segment are damaged, and has every other decision."""
+    path, ends = _with_ends(journal, folder, 5)
+    content = bytearray(path.read_bytes())
+    begin, end = ends[1], ends[2]
+    if damage == "gone":  # in part
+        del content[begin + 100 : end]
+        end = begin + 100
+    elif damage == "zeros":
+        content[begin:end] = bytes(end - begin)
+    else:
+        at = {"value": end - 40, "length": begin + 4, "mark": content.index(b"brownfield-block ", begin)}[damage]
+        content[at] ^= 1
+    path.write_bytes(content)
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{number:016x}" for number in (0, 1, 3, 4)]
+    assert json.loads(table.schema.metadata[b"torn"]) == [path.name]
+    assert json.loads(table.schema.metadata[b"damaged"]) == {path.name: [[begin, end]]}
+
+
+def test_f61_a_damaged_head_costs_no_decision(journal, folder):
+    """F-61: it is the same in every segment, so all that stands behind it is read."""
+    path, _ = _with_ends(journal, folder, 3)
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.write_bytes(content)
+    table = read_journal(folder)
+    assert table.num_rows == 3
+    assert json.loads(table.schema.metadata[b"torn"]) == [path.name]
+
+
+def test_segments_without_checksums_are_read(journal, folder, clock):
+    """What an earlier version wrote is read as ever, beside what this one writes; neither is called torn."""
+    path, _ = _with_ends(journal, folder, 3)
+    _as_earlier(path)
+    clock.advance(1)
+    kept = journal()
+    kept.append(decision(3), {}, 1)
+    kept.close()
+    table = read_journal(folder)
+    assert table["decision"].to_pylist() == [f"{number:016x}" for number in range(4)]
+    assert [json.loads(table.schema.metadata[key]) for key in (b"torn", b"older", b"damaged")] == [[], [], {}]
+
+
+def test_text_that_looks_like_a_checksum_is_only_text(journal, folder):
+    """What a caller sends is no block of the journal."""
+    kept = journal()
+    forged = "brownfield-block 00000000 0000000010 000000"
+    kept.append(decision(0), {}, 1, {"store_id": [forged]})
+    kept.append(decision(1), {}, 1)
+    kept.close()
+    table = read_journal(folder)
+    assert json.loads(table["inputs"][0].as_py()) == {"store_id": [forged]}
+    assert table.num_rows == 2
+    assert json.loads(table.schema.metadata[b"torn"]) == []
+
+
+@pytest.mark.parametrize("gone", ["segment", "folder"])
+def test_f34_a_segment_that_somebody_deleted_is_followed_by_another(journal, folder, gone):
+    """F-34: who makes room by hand, or a gateway that keeps to the limits, costs no decision that comes later.
+
+    They went into the deleted file until the hour was over, uncounted.
+    """
+    kept = journal()
+    kept.append(decision(0), {}, 1)
+    kept.flush()
+    for path in folder.iterdir():
+        path.unlink()
+    if gone == "folder":
+        folder.rmdir()
+    for number in (1, 2):
+        kept.append(decision(number), {}, 1)
+        kept.flush()
+    assert read_journal(folder)["decision"].to_pylist() == [f"{number:016x}" for number in (1, 2)]
+    kept.close()
+    assert len(list(folder.iterdir())) == 1
+    assert kept.dropped == 0
 
 
 @pytest.mark.parametrize("zeros", [4, 8, 4096])
@@ -623,3 +757,38 @@ def test_an_empty_journal_reads_as_an_empty_table(folder, journal):
     folder.mkdir()
     assert isinstance(read_journal(folder), pa.Table)
     assert read_journal(folder).num_rows == 0
+
+
+_OTHER_USER = """
+import os, sys
+from pathlib import Path
+from brownfield.errors import StoreError
+from brownfield.store import read_journal
+read_journal(Path(sys.argv[1]))  # what it imports may be another user's too
+os.seteuid(65534)
+try:
+    print(read_journal(Path(sys.argv[1])).num_rows)
+except StoreError as error:
+    print(error.what)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_f64_who_may_not_read_the_journal_is_told_and_not_shown_an_empty_one(clock):
+    """F-64: an auditor who is another user has an error, at the folder as at each segment, never no decisions."""
+    with tempfile.TemporaryDirectory() as given:  # pytest's own folders let nobody else in
+        workspace = Path(given)
+        (workspace / "journal").mkdir()
+        kept = Journal(workspace / "journal" / "shop", integration="shop", contract=contract(), clock=clock)
+        kept.append(decision(0), {}, 1)
+        kept.close()
+        [segment] = (workspace / "journal" / "shop").iterdir()
+        for opened in (None, workspace, segment.parent):
+            if opened is not None:
+                opened.chmod(0o755)
+            command = [sys.executable, "-c", _OTHER_USER, str(workspace / "journal")]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.stdout.strip() == "this user may not read all of the journal", done.stderr
+        segment.chmod(0o644)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "1", done.stderr

@@ -1,5 +1,6 @@
 """What the declaration and the command line give a search, before anything is measured."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -195,3 +196,22 @@ def test_declared_files_that_lack_are_named(shop) -> None:
     declare(shop, "fit: {candidates: {student: student.onnx}}\n")
     with pytest.raises(DeclarationError, match=r"fit\.candidates\.student"):
         gathered(shop)
+
+
+@pytest.mark.parametrize("damage", ["bundle", "copy", "copy with more"])
+def test_what_is_fitted_is_what_was_verified_whatever_becomes_of_the_bundle(shop, damage) -> None:
+    """A file that is put into the bundle while it is measured for minutes is neither measured nor bundled anew."""
+    given = gathered(shop)
+    sealed = {entry.path: entry.sha256 for entry in given.bundle.manifest.files}
+    path = (given.bundle.folder if damage == "bundle" else given.source) / "model.onnx"
+    if damage == "copy with more":
+        (given.source / "weights.bin").write_bytes(b"")
+        given = gathered(shop)
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        if damage == "copy":
+            given = gathered(shop)
+    assert hashlib.sha256((given.source / "model.onnx").read_bytes()).hexdigest() == sealed["model.onnx"]
+    assert [each.name for each in given.source.iterdir()] == ["model.onnx"]

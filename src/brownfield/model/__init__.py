@@ -9,6 +9,7 @@ from brownfield.model.bundle import (
     reopen_bundle,
     write_bundle,
 )
+from brownfield.model.bundle_files import copy_graph
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors, golden_record
 from brownfield.model.manifest import FileEntry, Manifest
@@ -37,6 +38,7 @@ __all__ = [
     "Tensors",
     "as_golden",
     "compute",
+    "copy_graph",
     "digest_of_bundle",
     "golden_record",
     "inspect_onnx",

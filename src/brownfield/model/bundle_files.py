@@ -6,12 +6,14 @@ Refused: a file that is another one than the manifest says, that it does not nam
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from brownfield.data.features import Features
-from brownfield.errors import DeclarationError
-from brownfield.model.files import FileMark, mark_of, read_plain, sha256_of, size_of
+from brownfield.errors import BundleRefused, DeclarationError
+from brownfield.model.files import FileMark, mark_of, open_plain, read_plain, sha256_of, size_of
 from brownfield.model.golden import GOLDEN, Golden
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest
 from brownfield.model.rules import refused
@@ -24,6 +26,7 @@ __all__ = [
     "check_extra",
     "check_file",
     "check_files",
+    "copy_graph",
     "read_features",
     "read_golden",
     "read_lock",
@@ -69,6 +72,35 @@ def check_file(folder: Path, entry: FileEntry, marks: dict[str, FileMark]) -> No
         raise refused("manifest-digest", where=str(folder), path=entry.path)
     if mark is not None:
         marks[entry.path] = mark
+
+
+def copy_graph(folder: Path, manifest: Manifest, target: Path) -> Path:
+    """Copy the graph and its weights into a folder, whole, and hold the copy to the manifest; one that is there too.
+
+    Raises
+    ------
+    BundleRefused
+        ``manifest-digest``, ``bundle-file`` or ``bundle-file-missing``: a file is not the one that was verified.
+    """
+    own = [entry for entry in manifest.files if entry.path not in {FEATURES, GOLDEN, LOCK}]
+    if target.exists():
+        try:
+            check_extra(target, [entry.path for entry in own])
+            for entry in own:
+                check_file(target, entry, {})
+        except BundleRefused:
+            shutil.rmtree(target)
+        else:
+            return target
+    with tempfile.TemporaryDirectory(prefix=".copy-", dir=target.parent) as work:
+        staged = Path(work) / "staged"
+        staged.mkdir(mode=0o700)
+        for entry in own:
+            with open_plain(folder / entry.path) as given, (staged / entry.path).open("xb") as kept:
+                shutil.copyfileobj(given, kept, 1 << 20)
+            check_file(staged, entry, {})
+        staged.rename(target)
+    return target
 
 
 def read_features(folder: Path, manifest: Manifest) -> Features:

@@ -28,13 +28,14 @@ import pyarrow as pa
 
 from brownfield.clock import Clock
 from brownfield.store.files import private_folder
+from brownfield.store.journal_blocks import END, MARKED, UNSEALED, sealed
 from brownfield.store.masking import is_masked, mask_value
 from brownfield.types import Columns, Decision, Reason
 
 if TYPE_CHECKING:
     from brownfield.contract import Contract
 
-__all__ = ["END", "SCHEMA", "Journal", "JournalPolicy", "segments_of"]
+__all__ = ["SCHEMA", "START", "Journal", "JournalPolicy", "segments_of"]
 
 SCHEMA = pa.schema(
     [
@@ -312,24 +313,30 @@ class _Segments:
         self._file: io.FileIO | None = None
         self._path = folder
         self._started_ns = 0
+        self._looked_ns = -1
         self._written_bytes = 0
 
     def write(self, batches: Sequence[pa.RecordBatch]) -> bool:
         """Append them as one batch, whole; False when the disk refused it."""
         try:
+            if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
+                self._finish()  # somebody deleted it: what is written there is nowhere
             if self._file is None:
                 self._open()
-            self._write_all(_stream(batches)[len(_START) : -len(END)])
+            self._write_all(_blocks(batches))
         except (OSError, pa.ArrowException, MemoryError):
             self._abandon()
             return False
         return True
 
     def rotate_when_due(self) -> None:
-        """Close a segment that is large or old enough, and delete what is no longer kept."""
+        """Close a segment that is large or old enough, and delete what is no longer kept, also where nobody asks."""
+        now_ns = self._clock.monotonic_ns()
         if self._file is None:
+            if self._looked_ns < 0 or (now_ns - self._looked_ns) / 1e9 >= self._policy.segment_s:
+                self._delete_old()
             return
-        age_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+        age_s = (now_ns - self._started_ns) / 1e9
         if self._written_bytes >= self._policy.segment_mib * 2**20 or age_s >= self._policy.segment_s:
             self.close()
 
@@ -354,9 +361,9 @@ class _Segments:
         self._file = io.FileIO(descriptor, "wb")
         self._started_ns = self._clock.monotonic_ns()
         self._written_bytes = 0
-        self._write_all(_START)
+        self._write_all(START)
 
-    def _write_all(self, content: bytes | pa.Buffer) -> None:
+    def _write_all(self, content: bytes) -> None:
         assert self._file is not None  # noqa: S101 (for the type checker)
         view = memoryview(content)
         while view:
@@ -370,7 +377,7 @@ class _Segments:
         """
         if self._file is None:
             return
-        if self._written_bytes <= len(_START):
+        if self._written_bytes <= len(START):
             with suppress(OSError):
                 Path(f"{self._path}.part").unlink()
         else:
@@ -387,6 +394,7 @@ class _Segments:
             Path(f"{self._path}.part").rename(self._path)
 
     def _delete_old(self) -> None:
+        self._looked_ns = self._clock.monotonic_ns()
         oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
         for path, started in reversed(segments_of(self._folder, self._integration)):
@@ -407,17 +415,23 @@ def segments_of(folder: Path, integration: str | None) -> list[tuple[Path, datet
     return sorted(found, key=itemgetter(1))
 
 
-def _stream(batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
-    """Give a whole stream of one batch of all their rows, or of none; the interpreter is not held meanwhile."""
+def _blocks(batches: Sequence[pa.RecordBatch]) -> bytes:
+    """Give all their rows as one batch, with its checksum; the interpreter is hardly held meanwhile."""
+    table = pa.Table.from_batches(batches, SCHEMA).combine_chunks()
+    return b"".join(sealed(_stream(batch)[len(START) : -len(END)], START) for batch in table.to_batches())
+
+
+def _stream(batch: pa.RecordBatch | None) -> bytes:
+    """Give a whole stream of one batch, or of none."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, SCHEMA, options=_OPTIONS) as writer:
-        if batches:
-            writer.write_table(pa.Table.from_batches(batches, SCHEMA).combine_chunks())
-    return sink.getvalue()
+    with pa.ipc.new_stream(sink, SCHEMA.with_metadata(MARKED), options=_OPTIONS) as writer:
+        if batch is not None:
+            writer.write_batch(batch, custom_metadata=UNSEALED)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
-END = b"\xff\xff\xff\xff\0\0\0\0"  # of every stream
-_START = _stream([]).to_pybytes().removesuffix(END)
+START = _stream(None).removesuffix(END)  # of every segment
 
 
 def _shown(column: Sequence[Any] | np.ndarray, classification: str) -> Any:

@@ -15,6 +15,7 @@ from brownfield.errors import DeclarationError
 from brownfield.fit import Imported, Rows, Source, Wanted, import_model
 from brownfield.fit.source import Tensors
 from brownfield.integration import IntegrationSpec, PriceBook, load_prices, load_workspace
+from brownfield.store import private_folder
 from brownfield.workspace.fit_rows import read_rows, read_table, stand_in_rows
 from brownfield.workspace.pull import find_integration
 
@@ -62,7 +63,7 @@ class Inputs:
     folder
         Where journal, model files and reports are kept.
     source
-        Of the ``model.onnx`` that is fitted: the bundle, or what a declared program gave.
+        Of the ``model.onnx`` that is fitted: a copy of the bundle's, or what a declared program gave.
     notes
         What the reader should know of rows and metric.
     """
@@ -114,7 +115,7 @@ def gather(workspace: Path, integration: str | None, rows_from: RowsFrom, *, pri
         given={**given, **{name: Path(file) for name, file in (imported.others if imported else {}).items()}},
         prices=None if book is None else load_prices(book),
         folder=folder,
-        source=Path(imported.folder) if imported else bundle.folder,
+        source=Path(imported.folder) if imported else _copied(bundle, folder),
         notes=(*((imported.how,) if imported else ()), *_notes(rows, spec)),
     )
 
@@ -127,6 +128,15 @@ def _bundle(spec: IntegrationSpec) -> "Bundle":
             where=str(spec.name), path="model", expected="a bundle by its folder", next_step="model: bundles/NAME"
         )
     return open_bundle(spec.file(spec.model.path))
+
+
+def _copied(bundle: "Bundle", folder: Path) -> Path:
+    """Copy the model: whatever becomes of the bundle while it is measured, what is measured is what was verified."""
+    from brownfield.model import copy_graph
+
+    if bundle.python is not None:
+        return bundle.folder
+    return copy_graph(bundle.folder, bundle.manifest, private_folder(folder / "bundle") / bundle.digest[:16])
 
 
 def _rows(workspace: Path, spec: IntegrationSpec, bundle: "Bundle", said: RowsFrom, seed: int) -> Rows:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from brownfield.errors import InputRefused, RejectionCode
+from brownfield.errors import DeclarationError, InputRefused, RejectionCode
 
 
 def test_standard_scaling_gives_mean_zero_and_deviation_one(build):
@@ -188,3 +188,57 @@ def test_raw_values_that_make_no_tensor_are_refused(build, column):
     features = build([{"field": "store_id", "kind": "raw", "tensor": "t"}])
     with pytest.raises(InputRefused):
         features.encode({"store_id": column}, 2)
+
+
+@pytest.mark.parametrize("number", [2**40 + 3, -(2**40), 2**31], ids=["3 when cut", "0 when cut", "one too many"])
+@pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])
+def test_a_whole_number_beyond_the_tensors_range_is_refused_on_every_door(build, number, column):
+    """An identifier that int32 cannot hold is refused with its row; cut to 32 bits it was another item's."""
+    raw = build([{"field": "store_id", "kind": "raw", "tensor": "t", "dtype": "int32"}])
+    with pytest.raises(InputRefused):
+        raw.encode({"store_id": column([1, number])}, 2)
+    assert raw.encode({"store_id": column([1, 2**31 - 1])}, 2)["t"].tolist() == [1, 2**31 - 1]
+    sequence = build([{"field": "history", "kind": "sequence", "tensor": "t", "dtype": "int32"}])
+    with pytest.raises(InputRefused) as refusal:
+        sequence.encode({"history": [[1], [2, number]]}, 2)
+    assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.RULE_RANGE)]
+    assert sequence.encode({"history": [[1], [2, -(2**31)]]}, 2)["t"].tolist() == [[1, 0], [2, -(2**31)]]
+
+
+@pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("float32", 1e39), ("float16", -7e4), ("int64", 1e30), ("int64", 2.0**63)]
+)
+def test_a_raw_number_beyond_the_tensors_range_is_refused_on_every_door(build, dtype, number, column):
+    """It never reaches the model as infinity, nor as the least number there is."""
+    features = build([{"field": "price", "kind": "raw", "tensor": "t", "dtype": dtype}])
+    with pytest.raises(InputRefused) as refusal:
+        features.encode({"price": column([1.0, number])}, 2)
+    assert {each.code for each in refusal.value.violations} == {RejectionCode.TENSOR_DATA}
+    with pytest.raises(InputRefused):
+        features.encode({"price": column([number])}, 1)
+    assert features.encode({"price": column([1.0, 2.0])}, 2)["t"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"field": "channel", "kind": "category", "shape": []},
+        {"field": "items", "kind": "sequence"},
+    ],
+    ids=["category", "sequence"],
+)
+def test_a_vocabulary_larger_than_its_tensor_can_number_is_refused(build, entry):
+    """Learned or declared, 300 labels in int8 would share their numbers."""
+    labels = [f"label {number:03}" for number in range(300)]
+    column = labels if entry["kind"] == "category" else [labels]
+    for vocabulary, learned in (({"top": 300}, {entry["field"]: column}), (labels, None)):
+        with pytest.raises(DeclarationError, match="cannot hold"):
+            build([{**entry, "tensor": "t", "dtype": "int8", "vocabulary": vocabulary}], None, learned)
+    assert build([{**entry, "tensor": "t", "dtype": "int8", "vocabulary": labels[:126]}])
+
+
+def test_a_padding_that_its_tensor_cannot_hold_is_refused(build):
+    """When the features are made, not at every request."""
+    with pytest.raises(DeclarationError, match="cannot hold -1"):
+        build([{"field": "history", "kind": "sequence", "tensor": "t", "dtype": "uint8", "pad": -1}])

@@ -4,8 +4,10 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -140,6 +142,49 @@ def test_a_marker_that_leaves_numpy_out_is_found_when_it_is_built(tmp_path):
     with pytest.raises(BundleRefused):
         environments.find(lock)
     assert environments.build(lock_of(wheel), wheels=wheel.parent)
+
+
+@pytest.mark.full
+def test_an_environment_that_lacks_numpy_is_not_whole_though_it_was_built(tmp_path):
+    """One that a version built which did not look is refused with the reason, not when its process ends."""
+    wheel = make_wheel(tmp_path / "wheels", "numpy", "2.4.2")
+    environments, lock = Environments(tmp_path / "environments"), lock_of(wheel)
+    python = environments.build(lock, wheels=wheel.parent)
+    [installed] = python.parent.parent.glob("lib/*/site-packages/numpy-*.dist-info")
+    shutil.rmtree(installed)
+    for again in (environments.find, lambda lock: environments.build(lock, wheels=wheel.parent)):
+        with pytest.raises(BundleRefused, match="marker") as refusal:
+            again(lock)
+        assert refusal.value.rule == "environment-numpy"
+
+
+_OTHER_USER = """
+import os, sys
+from pathlib import Path
+from brownfield.errors import BundleRefused
+from brownfield.model.process import Environments
+os.seteuid(65534)
+try:
+    print(Environments(Path(sys.argv[1])).find(Path(sys.argv[2]).read_bytes()))
+except BundleRefused as error:
+    print(error.rule)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_f64_another_user_than_the_builder_may_serve_from_it(wheel):
+    """F-64: built by an administrator it is found by the service's user; one that may not be read is refused."""
+    with tempfile.TemporaryDirectory() as given:  # pytest's own folders let nobody else in
+        folder = Path(given)
+        folder.chmod(0o755)
+        (folder / "lock").write_bytes(lock_of(wheel))
+        home = Environments(folder / "environments").build(lock_of(wheel), wheels=wheel.parent).parent.parent
+        assert stat.S_IMODE(home.stat().st_mode) == 0o755
+        home.chmod(0o700)
+        command = [sys.executable, "-c", _OTHER_USER, str(folder / "environments"), str(folder / "lock")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "environment-denied", done.stderr
 
 
 @pytest.mark.full

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from brownfield.errors import DeadlineExceeded, WorkerUnavailable
+from brownfield.errors import DeadlineExceeded, Overloaded, WorkerUnavailable
 from brownfield.model.process import (
     Caller,
     Environments,
@@ -25,7 +27,7 @@ from brownfield.model.process import (
     call,
     spawn,
 )
-from brownfield.model.process.frames import HELLO, Decoder, encode_message
+from brownfield.model.process.frames import HELLO, REQUEST, RESPONSE, Decoder, encode_message, encode_tensors
 from harness import harmful
 from harness.processes import MODEL, descendants
 from harness.wheels import downloaded, lock_of, make_wheel
@@ -358,6 +360,101 @@ def test_f12_requests_that_do_not_fit_into_one_call_are_run_alone(start_class):
 
     asyncio.run(main())
     assert process.alive
+
+
+OF_ANY_WIDTH = """
+    inputs = {'x': ('float32', (None, None))}
+    outputs = {'y': ('float32', (None, 1))}
+    def load(self, folder): pass
+    def predict(self, inputs):
+        import time
+        time.sleep(PAUSE_S)
+        return {'y': inputs['x'][:, :1].copy()}
+"""
+
+
+def test_f12_requests_that_wait_take_bounded_memory_and_their_gateways_are_told(start_class):
+    """F-12: what waits in the process is bounded by bytes, not by number alone; who asks for more is refused."""
+    process = start_class(OF_ANY_WIDTH.replace("PAUSE_S", "0.005"))
+    before_mib = process.resident_mib
+
+    async def main() -> None:
+        channels = [await ModelChannel.connect(process.socket_path) for _ in range(4)]
+        refused = 0
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            for number in range(400):  # each of a width of its own: they share no call
+                try:
+                    channels[number % 4].infer({"x": np.ones((1, 16_000 + number), "f4")})
+                except Overloaded:
+                    refused += 1
+            await asyncio.sleep(0.01)
+        assert refused
+        assert process.resident_mib - before_mib < 128
+        for channel in channels:
+            channel.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert call(process.socket_path, {"x": X})["y"].tolist() == [[1]]
+
+
+FILLS_ONE_ARRAY = """
+    outputs = {'y': ('float32', (None, 1000000))}
+    def load(self, folder):
+        import numpy
+        self.answer = numpy.zeros((1, 1000000), 'f4')
+        self.kept = []
+        try:
+            while True: self.kept.append(bytearray(2**20))
+        except MemoryError:
+            del self.kept[-14:]
+    def predict(self, inputs):
+        self.answer[:] = inputs['x'][0, 0]
+        return {'y': self.answer}
+"""
+
+
+def test_f12_without_memory_nobody_is_answered_what_another_asked(start_class):
+    """F-12: a class that fills the same array for every answer never fills one that waits to be read (I6)."""
+    process = start_class(FILLS_ONE_ARRAY, memory_mib=150, max_batch_rows=1)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(30)
+        caller.connect(str(process.socket_path))
+        for number in range(8):
+            caller.sendall(b"".join(encode_tensors(REQUEST, number, 0, [np.full((1, 2), number, "f4")])))
+        time.sleep(0.5)  # nothing is read meanwhile
+        decoder, answers = Decoder(), []
+        while len(answers) < 8:
+            answers += [frame for frame in decoder.feed(caller.recv(2**20)) if frame.kind != HELLO]
+    assert [frame.request_id for frame in answers] == list(range(8))
+    for frame in answers:
+        if frame.kind == RESPONSE:
+            assert (frame.tensors()[0] == frame.request_id).all()
+        else:
+            assert frame.message()["code"] == "memory"
+    assert answers[0].kind == RESPONSE
+
+
+def test_f16_sigterm_finishes_more_than_may_wait(start_class):
+    """F-16: what has been sent is answered to the last, also where not all of it may wait at once."""
+    process = start_class(OF_ANY_WIDTH.replace("PAUSE_S", "0.3"))
+
+    async def main() -> None:
+        channels = [await ModelChannel.connect(process.socket_path) for _ in range(4)]
+        asked = [channels[0].infer({"x": X})]
+        await asyncio.sleep(0.1)
+        for number, channel in enumerate(channels):
+            asked.append(channel.infer({"x": np.ones((1, (6 + number) * 2**20), "f4")}))
+        await asyncio.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        assert [answer["y"].tolist() for answer in await asyncio.gather(*asked)] == [[[1]]] * 5
+        for channel in channels:
+            channel.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert process.wait(60) == "exit 0"
 
 
 def test_without_a_descriptor_left_the_process_is_quiet_and_hears_again(start_class):

@@ -19,6 +19,9 @@ __all__ = ["TEXT_DTYPE", "Category", "InputFeature", "MultiHot", "Numeric", "Raw
 TEXT_DTYPE = "str"
 """The dtype of a tensor of strings (V2 ``BYTES``); the array itself is of Python objects of type ``str``."""
 
+_MOST = 100  # rows that a refusal names
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float16")}
+
 Array: TypeAlias = npt.NDArray[Any]
 Column: TypeAlias = Sequence[Any] | Array
 
@@ -108,6 +111,8 @@ class Category(_Input, frozen=True, tag="category"):
     def __post_init__(self) -> None:
         if self.encoding == "index" and self.unknown == "ignore":
             raise ValueError(f"category feature {self.field!r} cannot ignore unknown values in an index")
+        if self.encoding == "index":
+            _check_holds(self, self.values - 1)
 
     @property
     def values(self) -> int:
@@ -191,6 +196,11 @@ class SequenceInput(_Input, frozen=True, tag="sequence"):
 
     alone: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        _check_holds(self, self.pad)
+        if self.vocabulary is not None:
+            _check_holds(self, len(self.vocabulary) + (self.unknown == "last"))
+
     def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
         """Return the padded tensor, shape ``(rows, length)``."""
         ids, row_of = self._identifiers(column)
@@ -206,7 +216,12 @@ class SequenceInput(_Input, frozen=True, tag="sequence"):
     def _identifiers(self, column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         items, row_of = flatten(column)
         if self.vocabulary is None:
-            return np.array(list(items), dtype=np.int64), row_of
+            ids = np.array(list(items), dtype=np.int64)
+            if self.dtype != "int64":
+                beyond = _beyond(ids, np.dtype(self.dtype))
+                if beyond.any():
+                    refuse_rows(self.field, "range", RejectionCode.RULE_RANGE, np.bincount(row_of[beyond]) > 0)
+            return ids, row_of
         found = self.vocabulary.indices(items)
         absent = found == ABSENT
         if self.unknown == "refuse" and absent.any():
@@ -226,7 +241,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
         """Return the tensor, shape ``(rows, *shape)``; the field's own shape when not batched."""
         dtype = object if self.dtype == TEXT_DTYPE else self.dtype
         if isinstance(column, np.ndarray) and column.dtype.kind not in "OUS":
-            array = np.ascontiguousarray(column, dtype=dtype)
+            array = np.ascontiguousarray(column) if column.dtype == dtype else self._converted(column)
         else:
             array = self._from_values(column, dtype)
         if batched or array.ndim == len(self.shape or ()):
@@ -238,17 +253,45 @@ class RawInput(_Input, frozen=True, tag="raw"):
         if missing:
             refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
         try:
-            return np.array(column, dtype=dtype, order="C")
-        except (TypeError, ValueError, OverflowError) as error:
+            largest = _LARGEST.get(self.dtype)
+            if largest is None or (len(column) == 1 and type(column[0]) is float and abs(column[0]) <= largest):
+                return np.array(column, dtype=dtype, order="C")
+            with np.errstate(over="raise"):
+                return np.array(column, dtype=dtype, order="C")
+        except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
             violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA)
             raise InputRefused([violation]) from error
+
+    def _converted(self, column: Array) -> Array:
+        """Give the values in the graph's own dtype; what that cannot hold is refused, never another number."""
+        dtype = np.dtype(self.dtype)
+        with np.errstate(all="ignore"):
+            array: Array = np.ascontiguousarray(column, dtype=dtype)
+            beyond = _beyond(column, dtype) if dtype.kind in "iu" else np.isfinite(column) & ~np.isfinite(array)
+        if beyond.any():
+            rows = np.atleast_1d(beyond).reshape(len(np.atleast_1d(beyond)), -1).any(axis=1)
+            rule, code = f"{self.field}.tensor", RejectionCode.TENSOR_DATA
+            raise InputRefused([Violation(self.field, rule, code, int(row)) for row in np.flatnonzero(rows)[:_MOST]])
+        return array
 
 
 InputFeature: TypeAlias = Numeric | Category | MultiHot | SequenceInput | RawInput
 
 
-def refuse_rows(field: str, rule: str, code: RejectionCode, bad: Array, limit: int = 100) -> None:
+def refuse_rows(field: str, rule: str, code: RejectionCode, bad: Array, limit: int = _MOST) -> None:
     """Raise :class:`InputRefused` for the marked rows of a field, naming at most ``limit`` of them."""
     raise InputRefused(
         [Violation(field, f"features.{field}.{rule}", code, int(row)) for row in np.flatnonzero(bad)[:limit]]
     )
+
+
+def _beyond(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Mark the values that a type of whole numbers cannot hold: they would become others."""
+    info = np.iinfo(dtype)
+    return ~((values >= info.min) & (values < int(info.max) + 1))  # of NaN neither holds, and 2**63 is a float
+
+
+def _check_holds(feature: _Input, largest: int) -> None:
+    info = np.iinfo(feature.dtype)
+    if not info.min <= largest <= info.max:
+        raise ValueError(f"the tensor of feature {feature.field!r} is of {feature.dtype}, which cannot hold {largest}")

@@ -63,7 +63,10 @@ def learn(spec: FeaturesSpec, columns: "Iterable[Columns]" = ()) -> Features:
             options["vocabulary"] = counts[position].vocabulary(one.vocabulary)
         if options.get("vocabulary"):
             vocabularies[one.field] = options["vocabulary"]
-        inputs.append(one.kind(**options))
+        try:
+            inputs.append(one.kind(**options))
+        except ValueError as error:
+            raise one.place.error(str(error)) from error
     outputs = tuple(
         one.kind(**{**one.options, "labels": vocabularies[one.labels_from]} if one.labels_from else one.options)
         for one in spec.outputs

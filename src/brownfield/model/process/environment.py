@@ -28,6 +28,7 @@ __all__ = ["ENVIRONMENT_RULES", "Environments", "environment_digest", "locked_pa
 
 ENVIRONMENT_RULES: Final[Mapping[str, str]] = {
     "environment-build": "The environment of the bundle's lock cannot be built.",
+    "environment-denied": "This user may not read the environment of the lock, or the Python it was made from.",
     "environment-lock": "The lock is no list of pinned packages with a SHA-256 each.",
     "environment-missing": "The environment of the bundle's lock has not been built on this host.",
     "environment-numpy": "The lock lacks what a model's process needs: numpy, and the engine of a graph.",
@@ -116,9 +117,10 @@ class Environments:
         Raises
         ------
         BundleRefused
-            ``environment-missing`` when it has not been built, ``environment-lock``.
+            ``environment-missing`` when it has not been built, ``environment-denied`` when somebody else did and this
+            user may not read it, ``environment-numpy`` when a marker left out what a model needs, ``environment-lock``.
         """
-        locked_packages(lock)
+        packages = locked_packages(lock)
         home = self._folder / environment_digest(lock)
         if not _is_whole(home):
             raise _refused(
@@ -126,7 +128,8 @@ class Environments:
                 where=str(home),
                 next_step="Build it from a folder of wheels, or from the package index.",
             )
-        return home / "bin" / "python"
+        _check_installed(home, packages)  # one of an earlier version was not looked at when it was built
+        return _python(home)
 
     def build(self, lock: bytes, *, wheels: Path | None = None, online: bool = False) -> Path:
         """Build the environment of a lock, unless it is there, and give its interpreter.
@@ -146,7 +149,7 @@ class Environments:
         Raises
         ------
         BundleRefused
-            ``environment-build`` with the last words of uv, ``environment-lock``.
+            ``environment-build`` with the last words of uv; the rules of :meth:`find`.
         """
         packages = locked_packages(lock)
         if wheels is None and not online:
@@ -159,7 +162,7 @@ class Environments:
         digest = environment_digest(lock)
         home = self._folder / digest
         if _is_whole(home):
-            return _python(home)
+            return self.find(lock)
         self._folder.mkdir(parents=True, exist_ok=True)
         with _alone(self._folder / f".{digest}.lock"):
             for left_over in self._folder.glob(f".{digest}.*.part"):
@@ -171,10 +174,11 @@ class Environments:
                     _build(staged, lock, wheels)
                     _check_installed(staged, packages)
                     _mark(staged, packages)
+                    staged.chmod(0o755)  # who serves may be another user than who builds
                     staged.rename(home)
                 finally:
                     shutil.rmtree(staged, ignore_errors=True)
-        return _python(home)
+        return self.find(lock)
 
 
 def _python(home: Path) -> Path:
@@ -184,7 +188,14 @@ def _python(home: Path) -> Path:
 def _is_whole(home: Path) -> bool:
     """Whether it was built to the end, and the Python that it was made from is still where it was."""
     python = _python(home)
-    return (home / _MARK).is_file() and python.is_symlink() and python.exists()
+    try:
+        return (home / _MARK).is_file() and python.is_symlink() and python.exists()
+    except PermissionError as error:
+        raise _refused(
+            "environment-denied",
+            where=str(error.filename or home),
+            next_step="Look at its owner and mode, or build it as the user who serves.",
+        ) from error
 
 
 def _check_installed(home: Path, packages: Mapping[str, str]) -> None:

@@ -124,7 +124,7 @@ def _fitting(output: Tensor, node: dict[str, Any], rows: int | None) -> Tensor:
     )
     if not same_type or not same_shape:
         raise EngineError("output", "predict gave an output of another type or shape than the class names")
-    return output.astype(object) if text else output
+    return output.astype(object) if text else output.copy()  # a class may fill the same array for the next answer
 
 
 def _threads(threads: int) -> int:

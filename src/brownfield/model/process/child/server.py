@@ -4,7 +4,8 @@ No timer and no thread: the loop drains every socket, takes the oldest requests 
 cap, runs them, and writes the answers of a batch in one call per connection. A request that fails answers an error; its
 batch-mates are run again one by one, and others are heard and answered in between. A connection that sends something
 malformed, or more than there is memory for, is closed; one whose caller does not read is neither heard nor computed for
-until it does. The process lives on.
+until it does. While many requests wait, or large ones, nobody is heard: a gateway that cannot write says that it is
+overloaded. The process lives on.
 """
 
 import select
@@ -39,6 +40,7 @@ __all__ = ["Server"]
 
 _RECEIVE_BYTES = 256 * 1024
 _MAX_WAITING = 4096
+_MAX_WAITING_BYTES = 64 * 2**20  # and what each connection brings at once
 _PAUSE_BYTES = 16 * 2**20  # unsent to a caller, before its next request is run
 _LAST_WORDS_S = 2.0
 _NO_MEMORY = "no memory left within the process's limit"
@@ -88,6 +90,7 @@ class Server:
         self._connections: dict[int, _Connection] = {}
         self._waiting: dict[Hashable, deque[_Request]] = {}
         self._waiting_count = 0
+        self._waiting_bytes = 0
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))  # recv() would map and unmap 256 KiB per call: 20 us
         self._stopping = False
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -119,6 +122,7 @@ class Server:
     def _poll(self, timeout_s: float) -> bool:
         """Take in and send what can be; whether there was anything."""
         ready = self._epoll.poll(timeout_s)
+        hears = not self._is_full  # all or nobody, or the first would always be heard and the last never
         for descriptor, events in ready:
             connection = self._connections.get(descriptor)
             if connection is None:
@@ -126,9 +130,13 @@ class Server:
                 continue
             if events & ~select.EPOLLIN:
                 self._send(connection)
-            if events & ~select.EPOLLOUT and self._waiting_count < _MAX_WAITING:
+            if events & ~select.EPOLLOUT and hears:
                 self._receive(connection)
         return bool(ready)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._waiting_count >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
 
     def _accept(self, descriptor: int) -> None:
         if descriptor != self._listener.fileno():
@@ -169,6 +177,7 @@ class Server:
             if waiting is None:
                 waiting = self._waiting[key] = deque()
             waiting.append(_Request(connection, frame, now_ns))
+            self._waiting_bytes += frame.layout.frame_bytes
         self._waiting_count += len(frames)
 
     def _take(self) -> list[_Request]:
@@ -185,6 +194,7 @@ class Server:
         if waiting:
             self._waiting[key] = waiting
         self._waiting_count -= len(batch)
+        self._waiting_bytes -= sum([request.frame.layout.frame_bytes for request in batch])
         return batch
 
     def _answer(self, batch: list[_Request]) -> None:
@@ -204,6 +214,7 @@ class Server:
         elif live and not self._run_together(live, now_ns):
             for request in live:
                 self._waiting[id(request)] = deque([request])  # a kind of its own: each takes its turn
+                self._waiting_bytes += request.frame.layout.frame_bytes
             self._waiting_count += len(live)
         for connection in {id(request.connection): request.connection for request in batch}.values():
             self._send(connection)
@@ -303,6 +314,7 @@ class Server:
             self._waiting_count += len(parked)
             for request in reversed(parked):  # they came before what waits
                 self._waiting.setdefault(request.frame.layout.key, deque()).appendleft(request)
+                self._waiting_bytes += request.frame.layout.frame_bytes
 
     def _close(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]
@@ -316,9 +328,11 @@ class Server:
         """Read all that was sent already, and wait a little for the rest of a frame that has begun."""
         until = time.monotonic() + _LAST_WORDS_S
         left_s = _LAST_WORDS_S
-        while left_s > 0 and self._waiting_count < _MAX_WAITING:
+        while left_s > 0:
             begun = any(each.decoder.begun and not each.paused for each in self._connections.values())
-            if not self._poll(left_s if begun else 0):
+            if self._is_full:
+                self._answer(self._take())
+            elif not self._poll(left_s if begun else 0):
                 return
             left_s = until - time.monotonic()
 
