@@ -189,6 +189,7 @@ def test_the_model_that_costs_least_to_be_without_goes(clock):
     async def run():
         await wanted(made, "slow", "quick")
         made.count({"slow": 10, "quick": 300})
+        clock.now_s += 301
         await wanted(made, "new")
 
     asyncio.run(run())
@@ -284,6 +285,91 @@ def test_models_that_evict_each_other_raise_an_alarm(clock, caplog):
     assert [each.event for each in caplog.records].count("BF-SRV-THRASH") == 1
     clock.now_s += 61
     assert not made.thrashing
+
+
+def test_models_that_need_more_than_there_is_do_not_keep_the_machine_loading(clock, monkeypatch):
+    """Asked in turns, each stays for ten times what loading it took; the other's fallback answers until then."""
+    monkeypatch.setattr(residence_module, "_SHORTEST_STAY_S", 0.0)
+    made = residence(clock, model("a", 200.0, load_s=1.0), model("b", 200.0, load_s=1.0))
+
+    async def run():
+        for _ in range(600):
+            for name in ("a", "b"):
+                made.count({name: 1})
+                await wanted(made, name)
+                made.models[name].paused = False  # its pause is over: time stands still in this loop
+            clock.now_s += 0.1
+
+    asyncio.run(run())
+    assert 5 <= made.models["a"].loads + made.models["b"].loads <= 7
+    assert abs(made.models["a"].loads - made.models["b"].loads) <= 1
+    assert made.thrashing
+
+
+@pytest.mark.parametrize(
+    ("urgent", "goes"),
+    [("worth more", True), ("by hand", True), ("kept", True), ("nobody asks", True), ("as much", False)],
+)
+def test_what_was_just_loaded_goes_for_what_is_urgent(clock, urgent, goes):
+    """Not for a model that is asked as often; that one is told when, and its failures do not count."""
+    made = residence(clock, model("old", 200.0, load_s=3.0), model("new", 200.0, load_s=3.0, keep=urgent == "kept"))
+
+    async def run():
+        await wanted(made, "old")
+        made.count({"old": 0 if urgent == "nobody asks" else 10, "new": 21 if urgent == "worth more" else 10})
+        clock.now_s += 10
+        if urgent == "by hand":
+            await made.load("new")
+        else:
+            await wanted(made, "new")
+
+    asyncio.run(run())
+    new = made.models["new"]
+    assert (up(made) == {"new"}) is goes
+    assert (new.failures, new.paused) == (0, not goes)
+    if not goes:
+        assert "which stay 20 s more" in new.placement.reason
+        assert (new.placement.state, new.placement.on_demand) == ("unloaded", False)
+
+
+def test_who_has_to_wait_is_tried_again_when_it_may_come(clock):
+    """The pause is as long as the others stay, not longer each time."""
+    made = residence(clock, model("a", 200.0, load_s=0.1), model("b", 200.0, load_s=0.1))
+
+    async def run():
+        await wanted(made, "a")
+        made.count({"a": 5, "b": 5})
+        await wanted(made, "b")
+        assert made.models["b"].paused
+        clock.now_s += 1.1
+        await eventually(lambda: not made.models["b"].paused)
+        await wanted(made, "b")
+
+    asyncio.run(run())
+    assert up(made) == {"b"}
+
+
+def test_models_that_grew_or_may_take_less_now_make_room(clock):
+    """The one that is worth least goes, and no more than has to; what is kept loaded stays."""
+    made = residence(clock, model("kept", keep=True), model("a"), model("b"), cap_mib=400.0)
+
+    async def run():
+        await made.load("kept")
+        await wanted(made, "a", "b")
+        made.count({"a": 1, "b": 2})
+        await made.keep_within()
+        assert up(made) == {"kept", "a", "b"}
+        made.models["kept"].pss_mib = 220.0
+        await made.keep_within()
+        assert up(made) == {"kept", "b"}
+        assert made.models["a"].placement.reason == "it was evicted for all together took more than serving.memory_mib"
+        made.cap_mib = 200.0
+        await made.keep_within()
+        assert up(made) == {"kept"}
+        await made.keep_within()
+
+    asyncio.run(run())
+    assert up(made) == {"kept"}
 
 
 def test_demand_fades(clock):

@@ -10,7 +10,8 @@ from brownfield.serving.plan import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from brownfield.serving.residence import Residence, Resident
+    from brownfield.serving.residence import Residence
+    from brownfield.serving.resident import Resident
 
 __all__ = ["manager_lines"]
 

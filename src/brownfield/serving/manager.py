@@ -412,6 +412,7 @@ class Manager:
     async def _measure(self) -> None:
         await asyncio.to_thread(self._residence.measure)
         await self._residence.replace_leaking()
+        await self._residence.keep_within()
         await asyncio.to_thread(self._clerk.rest, idle_s=_CLERK_IDLE_S)
         await self._look_at_clock()
 

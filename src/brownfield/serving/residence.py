@@ -6,146 +6,44 @@ loading it takes, times how often it is asked for. To evict is to end its proces
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, NotFound, Unavailable
 from brownfield.host import available_mib, data_mib, pss_mib
 from brownfield.serving.loading import Loaded
-from brownfield.serving.plan import Placement, State
+from brownfield.serving.plan import Placement
+from brownfield.serving.resident import DEMAND_FADES_S, Resident
 from brownfield.serving.workers.keeper import WorkerState
 
-__all__ = ["Residence", "Resident"]
+__all__ = ["Residence"]
 
 _log = logging.getLogger(__name__)
 
-_DEMAND_FADES_S = 300.0
 _THRASH_S = 60.0
 _THRASH_COUNT = 3
 _FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
 _LONGEST_PAUSE_S = 300.0
+_SHORTEST_STAY_S = 1.0
 _SPARE_SHARE = 0.05  # of what is free stays free
-_LEAK_SHARE = 0.9  # of its memory that a process may take before it is replaced, where it began with notably less
-_LEAK_GROWTH_SHARE = 0.1
-_STATES: Mapping[WorkerState, State] = {
-    WorkerState.STARTING: "loading",
-    WorkerState.READY: "ready",
-    WorkerState.PAUSING: "restarting",
-    WorkerState.QUARANTINED: "quarantined",
-    WorkerState.STOPPED: "unloaded",
-}
-_REASONS: Mapping[State, str] = {
-    "loading": "its process is being started",
-    "restarting": "its process ended and is started again",
-    "quarantined": "its process ended too often and is not started again",
-}
 
 
-_MAY_BE_WANTED = frozenset({"unloaded", "loading", "ready", "failed"})
+class _NotYet(Unavailable):
+    """There will be memory for a model when others have been there for a while.
 
-
-@dataclass(eq=False)
-class Resident:
-    """One model and what is known of it.
-
-    Attributes
+    Parameters
     ----------
-    held
-        Who unloaded it by hand; it is not loaded on demand then.
-    reason
-        Why it is not loaded.
-    failures, paused
-        Loads in a row that failed, and whether nobody may have it tried again just now.
-    rate_per_s
-        Requests a second when they were last counted, older ones counting less.
-    loads, evictions
-        How often it was loaded and evicted.
-    pss_mib
-        Memory of its process as last measured; what it took is remembered after its end.
-    data_mib, first_data_mib
-        What counts of it against its declared bound, and what that was when it was first measured.
-    recycles
-        How often its process was replaced because it kept taking memory.
+    wait_s
+        How long that takes at least.
     """
 
-    loaded: Loaded
-    held: str = ""
-    reason: str = ""
-    failures: int = 0
-    paused: bool = False
-    rate_per_s: float = 0.0
-    loads: int = 0
-    evictions: int = 0
-    pss_mib: float = 0.0
-    data_mib: float = 0.0
-    first_data_mib: float = 0.0
-    recycles: int = 0
-    evicted_at_s: float = -math.inf
-    counted_at_s: float = 0.0
-    measured_pid: int = 0
-    loading: "asyncio.Task[None] | None" = field(default=None, repr=False)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether its process runs, or is being replaced."""
-        keeper = self.loaded.keeper
-        return keeper is not None and keeper.state not in {WorkerState.STOPPED, WorkerState.QUARANTINED}
-
-    def demand_per_s(self, now_s: float) -> float:
-        """Give the requests a second as they count now."""
-        faded = math.exp(-(now_s - self.counted_at_s) / _DEMAND_FADES_S) if self.counted_at_s else 0.0
-        return self.rate_per_s * faded
-
-    def cost(self, now_s: float) -> float:
-        """Give what it costs to be without: seconds of loading per second of demand."""
-        keeper = self.loaded.keeper
-        return (keeper.load_s if keeper else 0.0) * self.demand_per_s(now_s)
-
-    @property
-    def need_mib(self) -> float:
-        """Memory that loading it will take: as measured before, else as when it was tried."""
-        return self.pss_mib or self.loaded.need_mib
-
-    @property
-    def leaks(self) -> bool:
-        """Whether its process has taken nearly all the memory it may, and not at its start."""
-        limit_mib = self.loaded.memory_mib
-        if limit_mib is None or self.placement.state != "ready":
-            return False
-        grown_mib = self.data_mib - self.first_data_mib
-        return self.data_mib >= _LEAK_SHARE * limit_mib and grown_mib >= _LEAK_GROWTH_SHARE * limit_mib
-
-    @property
-    def placement(self) -> Placement:
-        """What the gateways are told."""
-        loaded, keeper = self.loaded, self.loaded.keeper
-        state: State = "none"
-        if keeper is not None:
-            state = _STATES[keeper.state]
-            if state == "unloaded" and self.failures:
-                state = "failed"
-        elif loaded.reason:
-            state = "failed"
-        bundle = loaded.bundle
-        said = loaded.reason or _REASONS.get(state, self.reason if state in {"unloaded", "failed"} else "")
-        return Placement(
-            integration=loaded.integration,
-            state=state,
-            reason=": ".join((said, *loaded.not_started)) if state in {"restarting", "quarantined"} else said,
-            fingerprint=loaded.fingerprint if keeper is not None else "",
-            bundle=str(bundle.folder) if bundle is not None else "",
-            digest=bundle.digest if bundle is not None else "",
-            version=bundle.version if bundle is not None else "",
-            shares_batches=loaded.shares_batches,
-            cost_curve_us=loaded.probe.cost_curve_us if loaded.probe is not None else {},
-            sockets=(keeper.socket,) if keeper is not None and keeper.socket else (),
-            on_demand=not (loaded.keep_loaded or self.held or self.paused) and state in _MAY_BE_WANTED,
-            load_s=keeper.load_s if keeper is not None else 0.0,
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            f"there is no memory for it beside models that were loaded just before, which stay {wait_s:.0f} s more",
+            next_step="Keep fewer models loaded, or give the workspace more memory (serving.memory_mib).",
         )
+        self.wait_s = wait_s
 
 
 class Residence:
@@ -193,7 +91,7 @@ class Residence:
 
     @property
     def thrashing(self) -> bool:
-        """Whether several models came back soon after they were evicted, within the last minute."""
+        """Whether several models came back soon after they were evicted, or had to wait, within the last minute."""
         return len(self._thrash_at_s) == _THRASH_COUNT and self._now_s() - self._thrash_at_s[0] <= _THRASH_S
 
     @property
@@ -221,7 +119,8 @@ class Residence:
                 self.models[name] = old
             else:
                 self.models[name] = Resident(one, reason="" if one.keep_loaded else "nobody has asked for it yet")
-                self.models[name].loads = int(self.models[name].is_up)
+                if self.models[name].is_up:
+                    self.models[name].loads, self.models[name].loaded_at_s = 1, self._now_s()
 
     def preview(self, loaded: Mapping[str, Loaded]) -> tuple[Placement, ...]:
         """Give what the gateways would be told if these models were held."""
@@ -242,7 +141,7 @@ class Residence:
         for name, requests in asked.items():
             one = self.models.get(name)
             if one is not None:
-                one.rate_per_s = one.demand_per_s(now_s) + requests / _DEMAND_FADES_S
+                one.rate_per_s = one.demand_per_s(now_s) + requests / DEMAND_FADES_S
                 one.counted_at_s = now_s
 
     def want(self, name: str) -> None:
@@ -255,7 +154,7 @@ class Residence:
         """Load what is to be kept loaded and is not; a reload brings back what was unloaded by hand."""
         for one in tuple(self.models.values()):
             was_held, one.held = one.held, ""
-            if one.loaded.keep_loaded and _is_stopped(one):
+            if one.loaded.keep_loaded and one.is_stopped:
                 await self._load_wanted(one)
             elif was_held:
                 await self._publish()  # a request may have it loaded again
@@ -263,7 +162,7 @@ class Residence:
     async def load_failed(self) -> None:
         """Try those again that are to be kept loaded and could not be loaded: no request asks for them."""
         for one in tuple(self.models.values()):
-            if one.loaded.keep_loaded and one.failures and _is_stopped(one) and not (one.held or one.paused):
+            if one.loaded.keep_loaded and one.failures and one.is_stopped and not (one.held or one.paused):
                 await self._load_wanted(one)
 
     async def begin_beside(self, loaded: Loaded) -> None:
@@ -297,7 +196,7 @@ class Residence:
         one.held = ""
         if one.loading is not None:
             await asyncio.wait([one.loading])
-        await self._load(one)
+        await self._load(one, at_once=True)
 
     async def unload(self, name: str, who: str) -> None:
         """Unload a model by hand: its process ends, and it stays so until it is loaded by hand or by a reload."""
@@ -357,7 +256,9 @@ class Residence:
 
     async def _load_wanted(self, one: Resident) -> None:
         try:
-            await self._load(one)
+            await self._load(one, at_once=one.loaded.keep_loaded)
+        except _NotYet:
+            pass  # its reason is told, and so is the thrashing
         except BrownfieldError as error:
             _log.error(
                 "a model that was asked for is not loaded",
@@ -366,40 +267,47 @@ class Residence:
         finally:
             one.loading = None
 
-    async def _load(self, one: Resident) -> None:
+    async def _load(self, one: Resident, *, at_once: bool) -> None:
+        """Load a model; at once, or when those that were loaded before it have been there for a while."""
         keeper = one.loaded.keeper
         if keeper is None:
             raise Unavailable(one.loaded.reason or "no bundle of it could be opened")
         async with one.turn:
             if one.is_up:
                 return
-            self._note_thrash(one)
             name = one.loaded.integration
             try:
                 async with self._making_room:
-                    await self._make_room(one)
+                    await self._make_room(one, at_once=at_once)
                     if self.models.get(name) is not one:
                         raise Unavailable("a reload took its place meanwhile", next_step="Ask once more.")
                     self._reserved_mib[name] = one.need_mib
                 await keeper.begin()
+            except _NotYet as error:
+                self._note_thrash(one)
+                await self._put_off(one, error, error.wait_s)
+                raise
             except BrownfieldError as error:
-                one.reason = f"it could not be loaded: {error}"
-                self._pause(one)
-                await self._publish()
+                one.failures += 1
+                pause_s = min(_FIRST_PAUSE_S * 2 ** min(one.failures - 1, 16), _LONGEST_PAUSE_S)
+                await self._put_off(one, error, pause_s)
                 raise Unavailable(one.reason) from error
             finally:
                 self._reserved_mib.pop(name, None)
             one.reason, one.failures, one.paused = "", 0, False
             one.loaded.reason, one.loaded.for_now = "", False
-            one.loads += 1
+            one.loads, one.loaded_at_s = one.loads + 1, self._now_s()
+            if one.loaded_at_s - one.evicted_at_s <= _THRASH_S:
+                self.reloads += 1
+                self._note_thrash(one)
             await asyncio.to_thread(self.measure)
         await self._publish()
 
-    def _pause(self, one: Resident) -> None:
-        """Let nobody have a model tried again for a while, longer each time."""
-        one.failures, one.paused = one.failures + 1, True
-        pause_s = min(_FIRST_PAUSE_S * 2 ** min(one.failures - 1, 16), _LONGEST_PAUSE_S)
+    async def _put_off(self, one: Resident, error: BrownfieldError, pause_s: float) -> None:
+        """Let nobody have a model tried again for a while."""
+        one.reason, one.paused = f"it could not be loaded: {error}", True
         asyncio.get_running_loop().call_later(pause_s, self._resume, one)
+        await self._publish()
 
     def _resume(self, one: Resident) -> None:
         one.paused = False
@@ -408,30 +316,43 @@ class Residence:
     async def _publish_again(self) -> None:
         await self._publish()
 
-    async def _make_room(self, wanted: Resident) -> None:
-        """Evict what is worth least until there is memory."""
+    async def _make_room(self, wanted: Resident, *, at_once: bool) -> None:
+        """Evict what is worth least until there is memory; what was loaded only just now stays, unless it is urgent."""
         while (missing_mib := wanted.need_mib - self._room_mib()) > 0:
-            idle = [one for one in self.models.values() if _may_go(one) and one is not wanted]
-            missing_mib -= sum(one.need_mib for one in idle)
-            if not idle or missing_mib > 0:  # nobody goes for one that does not fit all the same
+            now_s = self._now_s()
+            stay_s = {one: 0.0 if at_once else one.stays_s(wanted, now_s) for one in self.models.values() if one.may_go}
+            idle = [one for one, for_s in stay_s.items() if not for_s]
+            short_mib = missing_mib - sum(one.need_mib for one in idle)
+            if not idle or short_mib > 0:  # nobody goes for one that does not fit all the same
+                passing = [one for one in self.models.values() if one.is_up and not one.loaded.keep_loaded]
+                if not at_once and missing_mib <= sum(one.need_mib for one in passing):
+                    raise _NotYet(max(min(filter(None, stay_s.values()), default=0.0), _SHORTEST_STAY_S))
                 raise Unavailable(
-                    f"there is not enough memory: it takes {wanted.need_mib:.0f} MiB, {missing_mib:.0f} are missing",
+                    f"there is not enough memory: it takes {wanted.need_mib:.0f} MiB, {short_mib:.0f} are missing",
                     next_step="Keep fewer models loaded, or give the workspace more memory (serving.memory_mib).",
                 )
-            now_s = self._now_s()
             least = min(idle, key=lambda one: one.cost(now_s))
-            least.reason = f"it was evicted to load {wanted.loaded.integration}"
-            least.evictions += 1
-            least.evicted_at_s = now_s
-            _log.info(
-                "a model is evicted",
-                extra={
-                    "event": "BF-SRV-EVICTED",
-                    "integration": least.loaded.integration,
-                    "to_load": wanted.loaded.integration,
-                },
-            )
-            await self._end(least)
+            await self._evict(least, f"to load {wanted.loaded.integration}", to_load=wanted.loaded.integration)
+
+    async def keep_within(self) -> None:
+        """Evict what is worth least while all together take more than they may: they grew, or may take less now."""
+        async with self._making_room:
+            while self.cap_mib is not None:
+                over_mib = self._used_mib() + sum(self._reserved_mib.values()) - self.cap_mib
+                idle = [one for one in self.models.values() if one.may_go]
+                if over_mib <= 0 or not idle:
+                    return
+                now_s = self._now_s()
+                least = min(idle, key=lambda one: one.cost(now_s))
+                await self._evict(least, "for all together took more than serving.memory_mib", over_mib=round(over_mib))
+
+    async def _evict(self, one: Resident, why: str, **extra: object) -> None:
+        one.reason = f"it was evicted {why}"
+        one.evictions += 1
+        one.evicted_at_s = self._now_s()
+        said = {"event": "BF-SRV-EVICTED", "integration": one.loaded.integration, **extra}
+        _log.info("a model is evicted", extra=said)
+        await self._end(one)
 
     def _room_mib(self) -> float:
         reserved = sum(self._reserved_mib.values())
@@ -454,12 +375,8 @@ class Residence:
                 await self._publish()
 
     def _note_thrash(self, one: Resident) -> None:
-        now_s = self._now_s()
-        if now_s - one.evicted_at_s > _THRASH_S:
-            return
-        self.reloads += 1
         was_thrashing = self.thrashing
-        self._thrash_at_s.append(now_s)
+        self._thrash_at_s.append(self._now_s())
         if self.thrashing and not was_thrashing:
             _log.error(
                 "models evict each other: they need more memory than there is",
@@ -485,11 +402,3 @@ def _lingering_mib(one: Loaded) -> float:
         return 0.0
     process = one.keeper.process
     return 0.0 if process is None else pss_mib(process.pid)
-
-
-def _is_stopped(one: Resident) -> bool:
-    return one.loaded.keeper is not None and one.loaded.keeper.state is WorkerState.STOPPED
-
-
-def _may_go(one: Resident) -> bool:
-    return one.is_up and not one.loaded.keep_loaded and one.loading is None
