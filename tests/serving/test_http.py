@@ -14,7 +14,7 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from brownfield.serving.gateway import Door, HttpLimits, Limits, Version, asgi_app
+from brownfield.serving.gateway import Door, HttpLimits, Limits, Response, Version, asgi_app
 from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.http_connection import Connection
 from harness.certificates import make_certificate
@@ -657,6 +657,29 @@ def test_f_20_a_slow_reader_is_ended(quick):
                 client.sendall(pages * 100)
         until(lambda: quick.door.connections == 0)
     assert quick.door.handler.http.by_status[200] < 100_000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("ends", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_f_20_who_reads_a_long_answer_in_its_time_gets_all_of_it(make_running, handler, tls, encrypted, ends):
+    """F-20: twice as fast as the slowest rate, for longer than an answer may lie unread or a connection idle."""
+    size, rate = 1_000_000, 400_000
+    handler.answer = lambda _call, _body, reply: reply(Response(200, [], b"x" * size))
+    limits = HttpLimits(write_s=0.3, idle_s=0.4, slowest_bytes_per_s=rate // 2)
+    running = make_running(handler, limits=limits, tls=tls[0] if encrypted else None)
+    running._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    narrow.settimeout(5)
+    narrow.connect(running.address)
+    with tls[1].wrap_socket(narrow, server_hostname="localhost") if encrypted else narrow as client:
+        client.sendall(LIVE.replace(b"\r\n\r\n", b"\r\n" + ends + b"\r\n"))
+        read, began_s = 0, time.monotonic()
+        while read < size and (data := client.recv(16_384)):
+            read += len(data)
+            time.sleep(max(0.0, began_s + read / rate - time.monotonic()))
+        assert read > size
 
 
 @pytest.mark.full
