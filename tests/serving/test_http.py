@@ -14,6 +14,7 @@ from itertools import pairwise
 import psutil
 import pytest
 
+from brownfield.errors import Unauthenticated
 from brownfield.serving.gateway import Door, HttpLimits, Limits, Response, Version, asgi_app
 from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.http_connection import Connection
@@ -254,19 +255,52 @@ def test_who_wants_no_kept_answer_gets_none_on_either_door(make_running, make_ha
     handler = make_handler(served)
     first, kept, new = make_running(handler).exchange(post() + post() + post(BODY, *fields))
     assert [b"age" in each.fields for each in (first, kept, new)] == [False, True, False]
+    answer, headers = ask_app(handler, b"/v1/till/predict", BODY, fields)
+    assert answer == 200
+    assert b"age" not in headers
+
+
+def ask_app(handler, path, body, fields):
+    """Status and header fields of the same handler's answer as ASGI app."""
     pairs = [(name.lower(), value) for name, _, value in (field.partition(b": ") for field in fields)]
     messages = []
 
     async def receive():
-        return {"type": "http.request", "body": BODY}
+        return {"type": "http.request", "body": body}
 
     async def send(message):
         messages.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/till/predict", "headers": pairs}
+    scope = {"type": "http", "method": "POST", "path": path.decode(), "headers": pairs}
     asyncio.run(asgi_app(handler)(scope, receive, send))
-    assert messages[0]["status"] == 200
-    assert b"age" not in dict(messages[0]["headers"])
+    return messages[0]["status"], dict(messages[0]["headers"])
+
+
+@pytest.mark.parametrize("blanks", [b"", b"   ", b"\t "], ids=["none", "blanks", "a tab"])
+def test_blanks_behind_a_value_are_no_part_of_it_on_either_door(make_running, make_handler, served, blanks):
+    """Programs with fields of a fixed width fill them up; RFC 9110, section 5.5."""
+
+    def authorize(header, _permission, **_peer):
+        if header != b"Bearer good":
+            raise Unauthenticated("no token")
+
+    tensors = [
+        {"name": "store_id", "shape": [1], "datatype": "INT64", "data": [1]},
+        {"name": "items", "shape": [1, 1], "datatype": "BYTES", "data": ["MILK"]},
+    ]
+    body = json.dumps({"inputs": tensors}).encode()
+    values = {
+        b"Authorization": b"Bearer good",
+        b"Brownfield-Priority": b"batch",
+        b"Brownfield-Timeout-Ms": b"5000",
+        b"Content-Type": b"application/json",
+        b"Inference-Header-Content-Length": b"%d" % len(body),
+    }
+    fields = [name + b": " + value + blanks for name, value in values.items()]
+    handler, path = make_handler(served, authorize=authorize), b"/v2/models/till/infer"
+    running = make_running(handler)
+    assert statuses(running.exchange(post(body, *fields, path=path) * 2)) == [200, 200]
+    assert ask_app(handler, path, body, fields)[0] == 200
 
 
 # --- bad input ---

@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
                 self._stop(_LONG_REST)
             return
         self._received += len(name) + len(value) + 4
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(b" \t")
         if name in self._headers:
             value = joined(name, self._headers[name], value)
             self._repeated = self._repeated or name in SINGLE_FIELDS
