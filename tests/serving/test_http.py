@@ -998,3 +998,15 @@ def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.raises(ValueError, match=r"1\.2"):
         Door(handler, tls=context)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_the_call_to_copy_is_encrypted_where_the_door_is(make_running, handler, tls, encrypted):
+    """The page for people names the scheme under which it was read."""
+    running = make_running(handler, tls=tls[0] if encrypted else None)
+    plain = running.connect()
+    client = tls[1].wrap_socket(plain, server_hostname="localhost") if encrypted else plain
+    with client, client.makefile("rb") as reader:
+        client.sendall(b"GET /docs HTTP/1.1\r\nHost: till:8443\r\n\r\n")
+        page = read_answer(reader).body.decode()
+    assert f"curl -s {'https' if encrypted else 'http'}://till:8443/v1/till/predict" in page
