@@ -694,6 +694,7 @@ def test_f_20_a_slow_reader_is_ended(quick):
 
 
 @pytest.mark.full
+@pytest.mark.inside
 @pytest.mark.parametrize("ends", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 def test_f_20_who_reads_a_long_answer_in_its_time_gets_all_of_it(make_running, handler, tls, encrypted, ends):
