@@ -69,6 +69,26 @@ def test_triton_shows_our_refusal(client):
         client.infer("risk", [tensor])
 
 
+@pytest.mark.parametrize("extension", ["classification", "shared memory"])
+def test_triton_is_told_what_no_output_comes_as(client, extension):
+    """Else it would take scores for classes, or read what was in the shared memory before."""
+    tensor = triton.InferInput("x", X.shape, "FP32")
+    tensor.set_data_from_numpy(X)
+    wanted = triton.InferRequestedOutput("y", class_count=1 if extension == "classification" else 0)
+    if extension == "shared memory":
+        wanted.set_shared_memory("region", Y.nbytes)
+    with pytest.raises(triton.InferenceServerException, match=r"BF-REQ-004"):
+        client.infer("risk", [tensor], outputs=[wanted])
+
+
+def test_triton_unloads_and_loads(client):
+    """Its unload says each time what is to happen to dependents."""
+    client.unload_model("risk")
+    assert [each["state"] for each in client.get_model_repository_index()] == ["UNAVAILABLE"]
+    client.load_model("risk")
+    assert [each["state"] for each in client.get_model_repository_index()] == ["READY"]
+
+
 @pytest.mark.parametrize("binary", [False, True], ids=["JSON", "binary"])
 def test_kserve_reads_health_and_infers(running, binary):
     """Its REST client with protocol v2."""

@@ -196,6 +196,31 @@ def test_b_13_a_deep_body_of_a_repository_call_is_refused(client):
     assert client.handler.in_flight == 0
 
 
+@pytest.mark.parametrize(
+    ("move", "parameters", "expected"),
+    [
+        ("unload", {"unload_dependents": False}, 200),
+        ("unload", {"unload_dependents": True}, 200),
+        ("unload", {"unload_dependents": False, "force": True}, 400),
+        ("load", {"unload_dependents": False}, 400),
+        ("load", {"config": "{}"}, 400),
+    ],
+)
+def test_of_parameters_an_unload_takes_the_one_that_says_nothing_here(make_client, served, move, parameters, expected):
+    """Triton's client sends ``unload_dependents`` with every unload; no model of ours depends on another."""
+    moved = []
+
+    class Backstage:
+        async def load(self, name, _):
+            moved.append(name)
+
+        unload = load
+
+    client = make_client(served, backstage=Backstage())
+    assert ask(client, "POST", f"/v2/repository/models/till/{move}", {"parameters": parameters})[0] == expected
+    assert moved == (["till"] if expected == 200 else [])
+
+
 @pytest.mark.parametrize("answered", ["before", "in the same turn", "after"])
 def test_f_19_who_leaves_is_taken_off_once(make_handler, served, answered):
     """F-19: whichever comes first, the answer or the leave."""

@@ -14,7 +14,8 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from brownfield.serving.gateway import Door, HttpLimits, Limits, Version, asgi_app
+from brownfield.errors import Unauthenticated
+from brownfield.serving.gateway import Door, HttpLimits, Limits, Response, Version, asgi_app
 from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.http_connection import Connection
 from harness.certificates import make_certificate
@@ -254,19 +255,52 @@ def test_who_wants_no_kept_answer_gets_none_on_either_door(make_running, make_ha
     handler = make_handler(served)
     first, kept, new = make_running(handler).exchange(post() + post() + post(BODY, *fields))
     assert [b"age" in each.fields for each in (first, kept, new)] == [False, True, False]
+    answer, headers = ask_app(handler, b"/v1/till/predict", BODY, fields)
+    assert answer == 200
+    assert b"age" not in headers
+
+
+def ask_app(handler, path, body, fields):
+    """Status and header fields of the same handler's answer as ASGI app."""
     pairs = [(name.lower(), value) for name, _, value in (field.partition(b": ") for field in fields)]
     messages = []
 
     async def receive():
-        return {"type": "http.request", "body": BODY}
+        return {"type": "http.request", "body": body}
 
     async def send(message):
         messages.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/till/predict", "headers": pairs}
+    scope = {"type": "http", "method": "POST", "path": path.decode(), "headers": pairs}
     asyncio.run(asgi_app(handler)(scope, receive, send))
-    assert messages[0]["status"] == 200
-    assert b"age" not in dict(messages[0]["headers"])
+    return messages[0]["status"], dict(messages[0]["headers"])
+
+
+@pytest.mark.parametrize("blanks", [b"", b"   ", b"\t "], ids=["none", "blanks", "a tab"])
+def test_blanks_behind_a_value_are_no_part_of_it_on_either_door(make_running, make_handler, served, blanks):
+    """Programs with fields of a fixed width fill them up; RFC 9110, section 5.5."""
+
+    def authorize(header, _permission, **_peer):
+        if header != b"Bearer good":
+            raise Unauthenticated("no token")
+
+    tensors = [
+        {"name": "store_id", "shape": [1], "datatype": "INT64", "data": [1]},
+        {"name": "items", "shape": [1, 1], "datatype": "BYTES", "data": ["MILK"]},
+    ]
+    body = json.dumps({"inputs": tensors}).encode()
+    values = {
+        b"Authorization": b"Bearer good",
+        b"Brownfield-Priority": b"batch",
+        b"Brownfield-Timeout-Ms": b"5000",
+        b"Content-Type": b"application/json",
+        b"Inference-Header-Content-Length": b"%d" % len(body),
+    }
+    fields = [name + b": " + value + blanks for name, value in values.items()]
+    handler, path = make_handler(served, authorize=authorize), b"/v2/models/till/infer"
+    running = make_running(handler)
+    assert statuses(running.exchange(post(body, *fields, path=path) * 2)) == [200, 200]
+    assert ask_app(handler, path, body, fields)[0] == 200
 
 
 # --- bad input ---
@@ -660,6 +694,30 @@ def test_f_20_a_slow_reader_is_ended(quick):
 
 
 @pytest.mark.full
+@pytest.mark.inside
+@pytest.mark.parametrize("ends", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_f_20_who_reads_a_long_answer_in_its_time_gets_all_of_it(make_running, handler, tls, encrypted, ends):
+    """F-20: twice as fast as the slowest rate, for longer than an answer may lie unread or a connection idle."""
+    size, rate = 1_000_000, 400_000
+    handler.answer = lambda _call, _body, reply: reply(Response(200, [], b"x" * size))
+    limits = HttpLimits(write_s=0.3, idle_s=0.4, slowest_bytes_per_s=rate // 2)
+    running = make_running(handler, limits=limits, tls=tls[0] if encrypted else None)
+    running._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    narrow.settimeout(5)
+    narrow.connect(running.address)
+    with tls[1].wrap_socket(narrow, server_hostname="localhost") if encrypted else narrow as client:
+        client.sendall(LIVE.replace(b"\r\n\r\n", b"\r\n" + ends + b"\r\n"))
+        read, began_s = 0, time.monotonic()
+        while read < size and (data := client.recv(16_384)):
+            read += len(data)
+            time.sleep(max(0.0, began_s + read / rate - time.monotonic()))
+        assert read > size
+
+
+@pytest.mark.full
 def test_f_20_an_idle_connection_is_closed(quick):
     """F-20: silently, after its time."""
     with quick.connect() as client:
@@ -941,3 +999,15 @@ def test_tls_is_spoken_from_1_2_on(make_running, handler, tmp_path, version):
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.raises(ValueError, match=r"1\.2"):
         Door(handler, tls=context)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_the_call_to_copy_is_encrypted_where_the_door_is(make_running, handler, tls, encrypted):
+    """The page for people names the scheme under which it was read."""
+    running = make_running(handler, tls=tls[0] if encrypted else None)
+    plain = running.connect()
+    client = tls[1].wrap_socket(plain, server_hostname="localhost") if encrypted else plain
+    with client, client.makefile("rb") as reader:
+        client.sendall(b"GET /docs HTTP/1.1\r\nHost: till:8443\r\n\r\n")
+        page = read_answer(reader).body.decode()
+    assert f"curl -s {'https' if encrypted else 'http'}://till:8443/v1/till/predict" in page

@@ -87,11 +87,15 @@ def bad(**changes):
     return {"inputs": [{**STORES, **changes}, ITEMS]}
 
 
+def wants(**parameters):
+    return {"inputs": [STORES, ITEMS], "outputs": [{"name": "scores", "parameters": parameters}]}
+
+
 BAD = {
     "B-27 negative dimension": (bad(shape=[-2]), "BF-TEN-004"),
     "B-27 zero dimension": (bad(shape=[0], data=[]), "BF-TEN-004"),
     "B-27 no dimension": (bad(shape=[]), "BF-TEN-004"),
-    "B-27 overflowing product": (bad(shape=[2**32, 2**32, 2**32]), "BF-REQ-002"),
+    "B-27 overflowing product": (bad(shape=[2**32, 2**32, 2**32]), "BF-TEN-004"),
     "B-27 more than 64 bits": (bad(shape=[2**70]), "BF-REQ-002"),
     "B-27 shape beyond data": (bad(shape=[3]), "BF-TEN-005"),
     "B-27 huge shape": (bad(shape=[10**12]), "BF-REQ-002"),
@@ -115,6 +119,8 @@ BAD = {
     "no inputs": ({"inputs": []}, "BF-TEN-002"),
     "missing input": ({"inputs": [ITEMS]}, "BF-FLD-002"),
     "unknown output": ({"inputs": [STORES, ITEMS], "outputs": [{"name": "x"}]}, "BF-TEN-001"),
+    "an output as classes": (wants(classification=2), "BF-REQ-004"),
+    "an output in shared memory": (wants(shared_memory_region="r", shared_memory_byte_size=64), "BF-REQ-004"),
     "unknown member": ({"inputs": [STORES, ITEMS], "colour": 1}, "BF-JSON-009"),
     "B-17 __proto__": (bad(__proto__={}), "BF-JSON-009"),
     "another model than the path's": ({"inputs": [STORES, ITEMS], "model_name": "other"}, "BF-REQ-004"),
@@ -371,9 +377,11 @@ def test_whole_numbers_that_a_float_cannot_hold_are_refused(make_contract, tenso
 
 
 @pytest.mark.parametrize("rows", [10_001, 1_000_000])
-@pytest.mark.parametrize("batched", [True, False], ids=["batched", "one record"])
-def test_b_27_rows_of_nothing_are_refused_before_anything_is_made_of_them(make_contract, make_client, rows, batched):
-    """B-27: of empty lists no bytes are sent, so 87 of them could name any number; 413, as for too many that are."""
+@pytest.mark.parametrize(("batched", "expected"), [(True, 413), (False, 400)], ids=["batched", "one record"])
+def test_b_27_rows_of_nothing_are_refused_before_anything_is_made_of_them(
+    make_contract, make_client, rows, batched, expected
+):
+    """B-27: of empty lists no bytes are sent, so 87 of them could name any number; too many, or no one record."""
     lists = {"name": "items", "logicalType": "array", "required": True, "items": {"logicalType": "string"}}
     client = make_client(Served("till", make_contract([lists], [lists], batched=batched), 1000))
     tensor = {"name": "items", "shape": [rows, 0], "datatype": "BYTES"}
@@ -385,8 +393,9 @@ def test_b_27_rows_of_nothing_are_refused_before_anything_is_made_of_them(make_c
         seen.append(ask(client, binary, inference_header_content_length=str(len(binary))))
 
     assert peak_bytes(refused) < 400_000
-    assert [status for status, _ in seen] == [413, 413]
-    assert all("BF-REQ-002" in answer["error"] and "at most 10000" in answer["error"] for _, answer in seen)
+    assert [status for status, _ in seen] == [expected, expected]
+    told = ("BF-REQ-002", "at most 10000") if batched else ("BF-TEN-004", "items: v2.shape")
+    assert all(part in answer["error"] for _, answer in seen for part in told)
 
 
 @pytest.mark.parametrize("fields", [1, 2], ids=["plain", "not plain"])
@@ -397,6 +406,43 @@ def test_b_27_more_rows_than_are_taken_are_refused_by_their_shape(make_contract,
     inputs = [{"name": name, "shape": [10_001, 2], "datatype": "FP32", "data": [0.5]} for name in "xz"[:fields]]
     assert ask(client, {"inputs": inputs})[0] == 413
     assert ask(client, {"inputs": [{**one, "shape": [10_000, 2]} for one in inputs]})[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("scalar", [[0], [-1], [2], [1, 1]]),
+        ("list", [[], [-1], [1, 1]]),
+        ("tensor", [[], [0], [-1], [3], [2, 2], [1] * 40]),
+    ],
+)
+def test_b_27_too_many_rows_of_another_shape_are_of_another_shape(
+    make_contract, tensor_property, make_client, field, wrong
+):
+    """B-27: sending fewer would not help, so it is 400 with any number of rows; of a good shape the number decides."""
+    prop, datatype, inner = {
+        "scalar": ({"name": "x", "logicalType": "integer", "required": True}, "INT64", []),
+        "list": (
+            {"name": "x", "logicalType": "array", "required": True, "items": {"logicalType": "integer"}},
+            "INT64",
+            [1],
+        ),
+        "tensor": (tensor_property("x", "float32", [2]), "FP32", [2]),
+    }[field]
+    client = make_client(Served("till", make_contract([prop], [prop]), 1000))
+
+    def told(rows, inner):
+        count = rows * max(0, int(np.prod(inner)))
+        value = 0.5 if datatype == "FP32" else 1
+        tensor = {"name": "x", "shape": [rows, *inner], "datatype": datatype, "data": [value] * count}
+        return ask(client, {"inputs": [tensor]})
+
+    for shape in wrong:
+        for rows in (3, 10_001):
+            status, answer = told(rows, shape)
+            assert (status, "BF-TEN-004" in answer["error"]) == (400, True), (rows, shape, answer)
+    assert told(3, inner)[0] == 503  # there is no model
+    assert told(10_001, inner)[0] == 413
 
 
 def test_a_tensor_of_one_record_may_be_longer_than_rows_are_many(make_contract, tensor_property, make_client):

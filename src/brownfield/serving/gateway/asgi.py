@@ -82,7 +82,8 @@ async def _respond(handler: Handler, watch: "_DisconnectWatch", scope: Scope, re
 
 def _fields(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
-    for name, value in pairs:
+    for name, given in pairs:
+        value = given.rstrip(b" \t")  # which is no part of it, and comes with some servers
         fields[name] = joined(name, fields[name], value) if name in fields else value
     return fields
 

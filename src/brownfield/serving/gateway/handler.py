@@ -121,6 +121,8 @@ class Handler:
     ----------
     starting
         Whether models are still being loaded for the first time: not ready, though answered for by fallbacks.
+    encrypted
+        Whether its door speaks TLS, for the calls that people copy.
     """
 
     def __init__(  # noqa: PLR0913 (what a face is made of)
@@ -138,7 +140,7 @@ class Handler:
         self.dataplane = dataplane
         self._routes = routes
         self.backstage = backstage
-        self.starting = False
+        self.starting = self.encrypted = False
         self.limits = limits
         self.title = title
         self.http = HttpMeter()
@@ -435,7 +437,12 @@ class Handler:
         return _json(pages.openapi_document(self.title, self.dataplane.snapshot))
 
     def _docs(self, call: Call, body: bytes) -> Response:  # noqa: ARG002
-        page = pages.docs_page(self.title, self.dataplane.snapshot, call.opening.headers.get(b"host", b""))
+        page = pages.docs_page(
+            self.title,
+            self.dataplane.snapshot,
+            call.opening.headers.get(b"host", b""),
+            encrypted=self.encrypted,
+        )
         return Response(200, list(pages.PAGE_HEADERS), page.encode())
 
     def _home(self, call: Call, body: bytes) -> Response:  # noqa: ARG002

@@ -84,6 +84,7 @@ class Door:
         if tls is not None and tls.minimum_version < ssl.TLSVersion.TLSv1_2:
             raise ValueError("the TLS context must not go below TLS 1.2")
         self.handler = handler
+        handler.encrypted = tls is not None
         self.limits = limits
         self.ticks = 0
         self.tick_s = limits.tick_s

@@ -68,7 +68,8 @@ class Connection(asyncio.Protocol):
         "_body", "_call", "_chunks", "_door", "_ending", "_eof", "_fields", "_final", "_handler", "_head_only",
         "_headers", "_held", "_keep", "_known", "_left", "_old", "_opened", "_owes_continue", "_parser", "_parsing",
         "_peer", "_pumping", "_queue", "_reading", "_received", "_repeated", "_replay", "_since", "_started_ns",
-        "_stuck_bytes", "_target", "_transport", "_unwritable", "_version", "_whole", "_wire_bytes", "_yielding",
+        "_stuck_bytes", "_target", "_transport", "_unseen_bytes", "_unwritable", "_version", "_whole", "_wire_bytes",
+        "_yielding",
     )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
@@ -77,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._body: bytes | bytearray = b""
         self._opened: Opened | Response
-        self._left = self._received = self._wire_bytes = self._chunks = self._started_ns = 0
+        self._left = self._received = self._wire_bytes = self._chunks = self._started_ns = self._unseen_bytes = 0
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._parsing = _NEW
@@ -89,8 +90,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._unwritable = False
         self._eof = False
-        self._final = False
-        self._ending = False
+        self._final = self._ending = False
         self._owes_continue = False
         self._stuck_bytes = 0
         self._peer: str | None = None
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
                 self._stop(_LONG_REST)
             return
         self._received += len(name) + len(value) + 4
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(b" \t")
         if name in self._headers:
             value = joined(name, self._headers[name], value)
             self._repeated = self._repeated or name in SINGLE_FIELDS
@@ -425,6 +425,7 @@ class Connection(asyncio.Protocol):
         else:
             transport.write(b"".join(parts))
             transport.write(body)
+            self._unseen_bytes = 0 if transport.can_write_eof() else len(body)
         if ends:
             self._end()
 
@@ -486,13 +487,14 @@ class Connection(asyncio.Protocol):
         limits = self._door.limits
         if self._call is not None:  # bounded by the deadline of the request
             return _HALF_CLOSED_S if self._eof else math.inf
+        unseen_s = self._unseen_bytes / limits.slowest_bytes_per_s  # how much is left to be read below TLS nobody tells
         if self._unwritable:
             read_bytes = self._stuck_bytes - self._transport.get_write_buffer_size()
-            return limits.write_s + read_bytes / limits.slowest_bytes_per_s
+            return limits.write_s + read_bytes / limits.slowest_bytes_per_s + unseen_s
         if self._ending:
-            return limits.write_s if self._transport.get_write_buffer_size() else _LINGER_S
+            return (limits.write_s if self._transport.get_write_buffer_size() else _LINGER_S) + unseen_s
         if self._parsing <= _IDLE:
-            return limits.idle_s
+            return limits.idle_s + unseen_s
         if self._parsing == _BODY:
             return limits.body_s + self._received / limits.slowest_bytes_per_s
         return limits.header_s

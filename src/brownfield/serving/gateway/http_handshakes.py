@@ -16,6 +16,7 @@ __all__ = ["Handshakes"]
 _log = logging.getLogger(__name__)
 
 _IN_A_TURN = 64  # accepted, before what else is ready gets its turn
+_LONGEST_END_S = 86_400.0  # the connection itself watches over what is still to be read when it ends
 _REST_S = 1.0  # after an accept that failed for want of something: it would fail again at once
 
 
@@ -96,5 +97,9 @@ class Handshakes:
     async def _shake(self, accepted: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the caller left, took too long, or speaks no TLS that is taken
             await self._loop.connect_accepted_socket(
-                self._make, accepted, ssl=self._tls, ssl_handshake_timeout=self._longest_s
+                self._make,
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._longest_s,
+                ssl_shutdown_timeout=_LONGEST_END_S,
             )

@@ -97,7 +97,10 @@ class Management:
 
     def _move(self, call: "Call", body: bytes, *, load: bool) -> None:
         handler = self._handler
-        if _document(body).get("parameters"):
+        parameters = _document(body).get("parameters")
+        if not load and isinstance(parameters, dict):  # no model depends on another, so either choice is met
+            parameters.pop("unload_dependents", None)
+        if parameters:
             raise InputRefused(
                 [Violation("parameters", "load", RejectionCode.REQUEST_PARAMETER)],
                 next_step="A model is loaded as it is declared; a request cannot say otherwise.",

@@ -57,6 +57,7 @@ class DoorHandler(Protocol):
 
     limits: Limits
     draining: bool
+    encrypted: bool
 
     @property
     def now_ns(self) -> Callable[[], int]:

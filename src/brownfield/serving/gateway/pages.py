@@ -37,7 +37,7 @@ PAGE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 """Header fields of the page: nothing but its own style sheet may be applied."""
 
 
-def docs_page(title: str, snapshot: "Snapshot", host: bytes) -> str:
+def docs_page(title: str, snapshot: "Snapshot", host: bytes, *, encrypted: bool = False) -> str:
     """Render the page of the workspace.
 
     Parameters
@@ -48,10 +48,13 @@ def docs_page(title: str, snapshot: "Snapshot", host: bytes) -> str:
         What is served.
     host
         Host as the reader's browser names it, for the calls to copy.
+    encrypted
+        Whether these go over TLS.
     """
     shown = host.decode("ascii", "replace")
     address = shown if _HOST.fullmatch(shown) else "127.0.0.1:8080"
-    integrations = [_described(served, address) for served in snapshot.integrations.values()]
+    url = f"{'https' if encrypted else 'http'}://{address}"
+    integrations = [_described(served, url) for served in snapshot.integrations.values()]
     return environment().get_template("api.html").render(title=title, integrations=integrations)
 
 
@@ -61,7 +64,7 @@ def openapi_document(title: str, snapshot: "Snapshot") -> dict[str, Any]:
     return openapi(contracts, title=title, version=__version__)
 
 
-def _described(served: "Served", address: str) -> dict[str, Any]:
+def _described(served: "Served", url: str) -> dict[str, Any]:
     body = msgspec.json.encode(example_record(served.request)).decode()
     return {
         "name": served.name,
@@ -73,7 +76,7 @@ def _described(served: "Served", address: str) -> dict[str, Any]:
             _table("It takes", served.request),
             _table("It gives", served.response),
         ],
-        "curl": f"curl -s http://{address}/v1/{served.name}/predict \\\n"
+        "curl": f"curl -s {url}/v1/{served.name}/predict \\\n"
         f"  -H 'Content-Type: application/json' -d {shlex.quote(body)}",
     }
 

@@ -40,6 +40,9 @@ __all__ = ["EXTENSIONS", "InferRequest", "Plan", "datatype_of", "decode", "is_bi
 EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy", "statistics")
 """What the server metadata advertises: what is implemented."""
 
+_NOT_GIVEN = ("classification", "shared_memory_region")
+"""What other extensions let outputs be asked for as: a caller would take scores for classes, or read old memory."""
+
 _INTEGERS = frozenset(name for name, dtype in DTYPES.items() if dtype.kind in "iu")
 _ACCEPTED: dict[str, frozenset[str]] = {
     "boolean": frozenset({"BOOL"}),
@@ -103,11 +106,24 @@ def decode(served: "Served", json_length: bytes | None, body: bytes, most_rows: 
 
 
 class _Input(NamedTuple):
-    """What is known of a request field before any request: its datatypes, and whether its shape begins with rows."""
+    """What is known of a request field before any request.
+
+    Parameters
+    ----------
+    field
+        The field.
+    datatypes
+        Those in which it may come.
+    rows_first
+        Whether its shape begins with rows.
+    batched
+        Whether these may be more than one.
+    """
 
     field: "Field"
     datatypes: frozenset[str]
     rows_first: bool
+    batched: bool
 
 
 class Plan(NamedTuple):
@@ -142,7 +158,7 @@ def _plan(served: "Served") -> Plan:
     half = frozenset(field.name for field in served.response.fields if datatype_of(field) == "FP16")
     plain = PlainReader(served.request)
     served.v2 = Plan(
-        {field.name: _Input(field, _datatypes(field), batched or field.kind != "tensor") for field in fields},
+        {field.name: _Input(field, _datatypes(field), batched or field.kind != "tensor", batched) for field in fields},
         tuple((field.name, field) for field in fields if field.kind != "tensor"),
         frozenset(served.response.names),
         half,
@@ -235,22 +251,29 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
 def _elements(planned: _Input, shape: "Sequence[int]", most_rows: int) -> int:
     """Count the elements; a dimension below 1 is refused, but for the length of lists that are all empty.
 
-    So are more rows than are taken: of empty lists a few bytes can name any number.
+    So are more rows than are taken, whatever the data are: of empty lists a few bytes can name any number. They are too
+    many (413) where fewer of that shape would be taken, and else no shape of the field (400).
     """
-    if shape and shape[0] > most_rows and planned.rows_first:
-        raise too_many_rows(most_rows)
-    if shape and min(shape) > 0 and len(shape) <= _LONGEST_RANK:
-        return math.prod(shape)
     field = planned.field
     if not shape and field.kind == "tensor" and not field.shape:
         return 1
     lists = field.kind == "list" and len(shape) == 2  # noqa: PLR2004 (rows and items)
-    lowest = (1, 0) if lists else (1,) * len(shape)
-    if not 0 < len(shape) <= _LONGEST_RANK or (
-        min(shape) < 1 and any(size < least for size, least in zip(shape, lowest, strict=True))
-    ):
+    if not 0 < len(shape) <= _LONGEST_RANK or (min(shape) < 1 and not (lists and shape[0] > 0 and shape[1] == 0)):
+        refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
+    if planned.rows_first and shape[0] > (most_rows if planned.batched else 1):
+        if planned.batched and _is_one_of(field, shape[1:]):
+            raise too_many_rows(most_rows)
         refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
     return math.prod(shape)
+
+
+def _is_one_of(field: "Field", shape: "Sequence[int]") -> bool:
+    """Whether one record of a field may have this shape."""
+    if field.kind == "tensor":
+        return len(shape) == len(field.shape) and all(
+            size in {None, given} for size, given in zip(field.shape, shape, strict=True)
+        )
+    return len(shape) == 1 if field.kind == "list" else len(shape) == 0 or tuple(shape) == (1,)
 
 
 def _from_json(tensor: InputTensor, elements: int) -> np.ndarray[Any, Any]:
@@ -379,6 +402,9 @@ def _check_outputs(request: InferRequest, plan: Plan) -> None:
     for output in request.outputs or ():
         if output.name not in plan.outputs:
             refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN)
+        for extension in _NOT_GIVEN:
+            if output.parameters and output.parameters.get(extension):
+                refuse("", f"v2.{extension}", RejectionCode.REQUEST_PARAMETER)
     for name in plan.half:
         if is_wanted(request, name) and not is_binary(request, name):
             refuse("", "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
