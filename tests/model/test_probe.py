@@ -36,11 +36,12 @@ ENDLESS = (
 def bundle(tmp_path):
     """A folder with a model, and golden records of it."""
 
-    def make(graph: str, inputs: dict | None, outputs: dict | None = None) -> SimpleNamespace:
+    def make(graph: str, inputs: dict | None, outputs: dict | None = None, *, batched: bool = True) -> SimpleNamespace:
         model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + graph)
         onnx.save(model, tmp_path / "model.onnx")
         golden = None if inputs is None else SimpleNamespace(inputs=inputs, outputs=outputs or {})
-        return SimpleNamespace(folder=tmp_path, golden=golden, session=ServedSession())
+        features = SimpleNamespace(batched=batched)
+        return SimpleNamespace(folder=tmp_path, golden=golden, features=features, session=ServedSession())
 
     return make
 
@@ -214,6 +215,34 @@ def test_a_model_whose_records_depend_on_their_batch_is_found(bundle) -> None:
     report = probe(bundle(graph, {"x": x}, {"y": x / 2}))
     assert report.batch_isolated is False
     assert "an answer depends on the other records of its batch: requests must not share batches" in report.warnings
+
+
+@pytest.mark.parametrize("rows", ["m", ""])
+def test_rows_are_tried_alone_whatever_the_graph_calls_them(bundle, rows) -> None:
+    """Features that are batched put records together, so a leak is looked for under every name of the rows."""
+    out = f"float[{rows},1]" if rows else "float[1]"
+    keep = "y = Div(x, s)" if rows else "y = Squeeze(s, zero)"
+    graph = (
+        f"g (float[n,1] x) => ({out} y) <int64[1] zero = {{0}}> {{ s = ReduceMax<axes = [0], keepdims = 1>(x) {keep} }}"
+    )
+    x = np.array([[1.0], [2.0], [3.0], [4.0]], "f4")
+    y = x / 4 if rows else np.array([4.0], "f4")
+    assert probe(bundle(graph, {"x": x}, {"y": y})).batch_isolated is False
+
+
+def test_rows_of_another_name_that_keep_to_themselves_are_found_so(bundle) -> None:
+    """They may share a call; one whose features say that it has no rows is not tried row by row."""
+    graph = "g (float[n,2] x) => (float[m,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
+    x = np.arange(6, dtype="f4").reshape(3, 2)
+    assert probe(bundle(graph, {"x": x}, {"y": x * 10})).batch_isolated is True
+    assert probe(bundle(graph, {"x": x}, {"y": x * 10}, batched=False)).batch_isolated is None
+
+
+def test_a_model_of_so_many_rows_and_no_other_number_shares_no_call(bundle) -> None:
+    """It is no fault of the bundle: its records are asked for as they were recorded."""
+    graph = "g (float[3,2] x) => (float[3,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"
+    x = np.arange(6, dtype="f4").reshape(3, 2)
+    assert probe(bundle(graph, {"x": x}, {"y": x * 10})).batch_isolated is False
 
 
 def test_whole_numbers_and_texts_must_be_equal(bundle) -> None:

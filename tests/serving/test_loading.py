@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,3 +184,14 @@ def test_bundles_that_wait_to_be_verified_keep_no_process_from_being_replaced(tm
             made.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("isolated", "named", "shares"),
+    [(True, False, True), (None, True, True), (None, False, False), (False, True, False)],
+)
+def test_callers_share_calls_only_of_models_whose_rows_are_told_apart(isolated, named, shares):
+    """By the probe, or where that could not tell (too few golden records) by the graph, which names its rows."""
+    bundle = SimpleNamespace(features=SimpleNamespace(batched=True), session=SimpleNamespace(alone=False))
+    report = SimpleNamespace(batch_isolated=isolated, hello=SimpleNamespace(batched=named))
+    assert loading_module._may_share_batches(bundle, report) is shares

@@ -66,9 +66,16 @@ class _Golden(Protocol):
     def outputs(self) -> Tensors: ...
 
 
+class _Features(Protocol):
+    @property
+    def batched(self) -> bool: ...
+
+
 class _Bundle(Protocol):
     @property
     def folder(self) -> Path: ...
+    @property
+    def features(self) -> _Features: ...
     @property
     def golden(self) -> _Golden | None: ...
     @property
@@ -95,7 +102,8 @@ class ProbeReport:
         Between recorded and present answers, absolute; 0 without golden records.
     batch_isolated
         Whether records answered alone and in a batch agree: False means that requests must never share a batch
-        (start it with ``max_batch_rows=1``). None when the model takes no batches, or fewer than two golden records.
+        (start it with ``max_batch_rows=1``). None when neither the model nor its features say that it takes batches, or
+        with fewer than two golden records.
     cost_curve_us
         Microseconds in the engine by the records of a call: of 1, 2, 4, ... as far as a quarter of a second went;
         none of a model whose call alone takes longer.
@@ -131,8 +139,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     Parameters
     ----------
     bundle
-        With ``folder`` (holding the model's files), ``golden`` (``inputs`` and ``outputs`` by name, or None), and the
-        ``session`` that it is served in.
+        With ``folder`` (holding the model's files), ``golden`` (``inputs`` and ``outputs`` by name, or None), the
+        ``features`` that say whether it is ``batched``, and the ``session`` that it is served in.
     program
         What runs the model, see :meth:`~brownfield.model.Bundle.program`.
     timeout_s
@@ -169,7 +177,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
             answers = _ask(process, golden.inputs, timeout_s)
             answer_s = time.monotonic() - began
             difference = _compare(golden.outputs, answers, rtol, atol)
-            isolated = _isolated(process, golden.inputs, answers, timeout_s, (rtol, atol))
+            if process.hello.batched or bundle.features.batched:
+                isolated = _isolated(process, golden.inputs, answers, timeout_s, (rtol, atol))
         warnings = list(process.hello.sandbox["warnings"])
         if golden is None:
             warnings.append("the bundle has no golden records: nothing was compared")
@@ -278,16 +287,20 @@ def _scale(recorded: Tensors) -> float:
 def _isolated(
     process: ModelProcess, inputs: Tensors, together: Tensors, timeout_s: float, tolerance: tuple[float, float]
 ) -> bool | None:
-    """Whether the first records get the same answers alone as in the whole batch."""
-    if not process.hello.batched:
-        return None
-    rows = len(next(iter(inputs.values())))
+    """Whether the first records get the same answers alone as in the whole batch, whatever the graph calls its rows."""
+    lengths = {len(array) if array.ndim else 0 for array in inputs.values()}
+    rows = lengths.pop() if len(lengths) == 1 else 0
     if rows < 2:  # noqa: PLR2004 (a batch is at least two)
         return None
     for row in range(min(rows, _ROWS_ALONE)):
-        alone = _ask(process, {name: array[row : row + 1] for name, array in inputs.items()}, timeout_s)
+        try:
+            alone = _ask(process, {name: array[row : row + 1] for name, array in inputs.items()}, timeout_s)
+        except BundleRefused as refused:
+            if process.hello.batched or refused.rule != "probe-run":
+                raise
+            return False  # it takes so many records as it was recorded with, and no other number
         for name, answer in alone.items():
-            if not _agree(together[name][row : row + 1], answer, *tolerance):
+            if not together[name].ndim or not _agree(together[name][row : row + 1], answer, *tolerance):
                 return False
     return True
 

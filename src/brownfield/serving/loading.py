@@ -308,8 +308,12 @@ def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
-    """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak."""
-    return bundle.features.batched and report.batch_isolated is not False and not bundle.session.alone
+    """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak.
+
+    Where the probe could not tell, the graph must say itself that its tensors have the same rows.
+    """
+    isolated = report.hello.batched if report.batch_isolated is None else report.batch_isolated
+    return bundle.features.batched and isolated and not bundle.session.alone
 
 
 def _is_for_now(refused: BrownfieldError) -> bool:
