@@ -6,11 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from brownfield.errors import InputRefused, ModelFailed, RejectionCode, Violation, WorkerUnavailable
+from brownfield.errors import DeadlineExceeded, InputRefused, ModelFailed, RejectionCode, Violation, WorkerUnavailable
 from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.fallback.table import Table
 from brownfield.serving.gateway import Dataplane, Snapshot, Split, Unanswered
 from brownfield.serving.gateway.latency import Stage
+from brownfield.serving.workers.base import Inference
 from brownfield.types import Reason
 
 
@@ -261,3 +262,54 @@ def test_a_cancelled_caller_leaves_nothing_behind(served, pool):
 def test_decisions_have_identifiers_of_their_own(served):
     """Outcomes are joined by them."""
     assert len({ask(served).decision.id for _ in range(50)}) == 50
+
+
+class LoadsOnce:
+    """A pool whose first call has the model loaded, which takes its time; ``fault`` is what comes of that call."""
+
+    ready = True
+
+    def __init__(self, load_s, fault=None):
+        self.loaded = False
+        self.load_s = load_s
+        self.fault = fault
+
+    def look(self):
+        """Nothing has come."""
+
+    async def infer(self, tensors, rows, deadline_ns):  # noqa: ARG002 (as pools are asked)
+        """Answer, after a millisecond where it is loaded."""
+        fault, self.fault = self.fault, None
+        await asyncio.sleep(0.001 if self.loaded else self.load_s)
+        self.loaded = True
+        if fault is not None:
+            raise fault
+        return Inference({"y": 1 / (1 + tensors["x"])}, 100_000)
+
+
+def test_what_loading_took_is_not_expected_of_later_calls(served):
+    """F-74: behind a first request that waited for its model, many at once are answered by it, and none is shed."""
+    served.champion.pool = LoadsOnce(0.6)
+    checked = served.request.rows.check([{"store_id": 1, "items": ["MILK"]}])
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        await plane.predict(served, checked)
+        answers = await asyncio.gather(*(plane.predict(served, checked) for _ in range(8)))
+        return [answer.decision.cause for answer in answers]
+
+    assert asyncio.run(run()) == [""] * 8
+    assert served.champion.admission.waiting_rows == 0
+    assert sum(served.meter.sheds) == 0
+
+
+def test_a_deadline_that_loading_used_up_is_not_held_against_the_model(served):
+    """It had no fair time, so its breaker stays closed; a late call of one that was loaded counts as ever."""
+    pool = served.champion.pool = LoadsOnce(0.3, DeadlineExceeded("late"))
+    served.champion.breaker = Breaker(minimum_calls=1, sustained_s=0)
+    assert ask(served).decision.cause == "deadline"
+    assert served.champion.breaker.closed
+    assert served.champion.admission.call_ns == 0
+    pool.fault = DeadlineExceeded("late")
+    assert ask(served).decision.cause == "deadline"
+    assert not served.champion.breaker.closed

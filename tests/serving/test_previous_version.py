@@ -2,11 +2,17 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
+from brownfield.clock import SystemClock
+from brownfield.contract import Field
+from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway import Version
+from brownfield.serving.gateway.enrich import Enrichment, Found, Joined, Take
 from brownfield.serving.workers.inline import InlinePool
 
 RECORD = {"store_id": 1, "items": ["BREAD", "MILK"]}
@@ -113,3 +119,86 @@ def test_a_late_or_overloaded_model_does_not_load_the_version_before(client, poo
     answer = ask(client)
     assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "deadline")
     assert previous.calls == 0
+
+
+def test_what_only_the_version_before_refuses_is_no_fault_of_the_caller(client, served, pool, previous):
+    """F-04: its vocabulary is older than the request, which the model knows: the next of the chain answers."""
+
+    class Older(type(served.champion.features)):
+        def encode(self, columns, rows):  # noqa: ARG002 (it knows none)
+            raise InputRefused([Violation("items", "features.items.vocabulary", RejectionCode.RULE_ENUM)])
+
+    before = served.fallbacks[0].version
+    before.features = Older()
+    pool.alive = False
+    status, answer = asyncio.run(client.predict(RECORD))
+    assert status == 200
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "worker")
+    assert before.breaker.closed
+    assert before.admission.waiting_rows == 0
+    assert served.meter.refused == {}
+
+
+class Prices:
+    """A lookup of prices, which may know none."""
+
+    name = "products"
+
+    def __init__(self, price):
+        self.price = price
+
+    async def find(self, keys, rows, timeout_s):  # noqa: ARG002 (as lookups are asked)
+        """One price for all."""
+        as_of = datetime.now(UTC) - timedelta(seconds=1)
+        return Found("PRIMARY", as_of, {"price": [self.price] * rows}, [""] * rows)
+
+
+@pytest.fixture
+def priced(served):
+    """Features that read a looked-up price and know none that is missing; gives what sets the price."""
+
+    class Features(type(served.champion.features)):
+        def encode(self, columns, rows):
+            if None in columns["price"]:
+                raise InputRefused([Violation("price", "features.price.missing", RejectionCode.FIELD_NULL)])
+            return {"x": np.array(columns["price"], np.float32).reshape(rows, 1)}
+
+    def make(price):
+        take = Take(Field(name="price", kind="number", dtype="float64"), 60.0)
+        served.enrichment = Enrichment([Joined(Prices(price), ("store_id",), (take,), {})], SystemClock())
+        served.champion.features = Features()
+
+    return make
+
+
+@pytest.mark.parametrize("price", [1.0, None])
+def test_without_a_model_the_version_before_is_asked_with_its_lookups(client, served, previous, priced, price):
+    """F-26: a new version that does not load; what lookups add reaches the one before, and its answer tells of them."""
+    priced(price)
+    served.fallbacks[0].version.features = served.champion.features
+    served.champion = None
+    answer = ask(client)
+    source = "previous_version" if price is not None else "constant"
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == (source, "no_model")
+    assert [note["source"] for note in answer["lookups"]] == ["products"]
+    assert served.fallbacks[0].version.breaker.closed
+
+
+def test_without_a_model_and_a_version_before_no_lookup_is_waited_for(client, served, priced):
+    """The constant needs none."""
+    priced(1.0)
+    served.champion = None
+    answer = ask(client)
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "no_model")
+    assert "lookups" not in answer
+
+
+def test_f42_a_looked_up_value_that_the_features_refuse_is_no_fault_of_the_caller(client, served, priced):
+    """F-42: the fallback answers and names the lookup; before, the caller was refused a field that it never sent."""
+    priced(None)
+    status, answer = asyncio.run(client.predict(RECORD))
+    assert status == 200
+    assert (answer["decision"]["source"], answer["decision"]["cause"]) == ("constant", "lookup")
+    assert answer["lookups"][0]["bf_missing"] == [{"field": "price", "reason": "null"}]
+    assert served.meter.refused == {}
+    assert served.champion.breaker.closed

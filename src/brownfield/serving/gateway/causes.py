@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served
     from brownfield.types import Decision
 
-__all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of", "had_no_memory"]
+__all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of", "had_no_memory", "is_callers"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +78,12 @@ def cause_of(error: BrownfieldError) -> str:
 def had_no_memory(error: BrownfieldError) -> bool:
     """Whether a call was too large for the memory of the model's process, or of its device."""
     return isinstance(error, RunFailed) and error.cause == "memory"
+
+
+def is_callers(refused: InputRefused, served: "Served") -> bool:
+    """Whether a value that the features refuse is the caller's own, and not one that a lookup gave."""
+    own = served.request.names
+    return any(violation.field in own or not violation.field for violation in refused.violations)
 
 
 def blames_model(error: BaseException, *, fair: bool) -> bool:

@@ -21,7 +21,7 @@ from brownfield.errors import (
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows, resolve
-from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory
+from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory, is_callers
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import is_degraded
 from brownfield.serving.gateway.flights import Flights
@@ -106,11 +106,11 @@ class Dataplane:
         if not 0 < ask.deadline_ns < declared_ns:
             ask.deadline_ns = declared_ns
         champion = served.champion
-        if champion is None:
-            self.fall_back(ask, "no_model")
-        elif served.enrichment is not None:
+        if served.enrichment is not None and (champion is not None or _may_ask_previous(served)):
             ask.model_call = ModelCall([ask])
             ask.model_call.begin(self._enrich(ask, served.enrichment, champion))
+        elif champion is None:
+            self.fall_back(ask, "no_model")
         else:
             self._ask_champion(ask, champion)
 
@@ -145,7 +145,7 @@ class Dataplane:
         """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
         self.fall_back(ask, "overload")
 
-    async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version) -> None:
+    async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version | None) -> None:
         """Ask with what lookups add; where they lack what must be there, the fallbacks answer."""
         try:
             columns, ask.notes = await enrichment.apply(ask.checked, (ask.deadline_ns - self.now_ns()) / 1e9)
@@ -159,7 +159,11 @@ class Dataplane:
             return
         ask.split.mark(Stage.FEATURES, self.now_ns())
         ask.known = Checked(ask.checked.rows, columns, ask.checked.single, ask.checked.whole)
-        if not ask.over:
+        if ask.over:
+            return
+        if champion is None:
+            self.fall_back(ask, "no_model")
+        else:
             self._ask_champion(ask, champion)
 
     def _ask_champion(self, ask: Ask, champion: Version) -> None:
@@ -292,6 +296,7 @@ class Dataplane:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         now_ns = self.now_ns
         served = asks[0].served
+        loaded = version.pool.loaded  # else the time until it is tells nothing of calls
         try:
             checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
             call.sent_ns = now_ns()
@@ -301,9 +306,9 @@ class Dataplane:
             answered_ns = now_ns()
             response = in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._leave(version, call, late=isinstance(error, DeadlineExceeded))
+            self._leave(version, call, late=loaded and isinstance(error, DeadlineExceeded))
             suspect(version, call, error, now_ns())
-            fair = 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
+            fair = loaded and 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
             self._failed(version, asks, as_ours(error, served), fair=fair)
         except BaseException:
             self._leave(version, call)
@@ -311,7 +316,7 @@ class Dataplane:
             raise
         else:
             checked_ns = now_ns()
-            self._leave(version, call, inference)
+            self._leave(version, call, inference if loaded else None)
             if version.poison.watching or version.poison.late_calls:
                 suspect(version, call, None, checked_ns)
             if version.costs is not None:
@@ -353,8 +358,11 @@ class Dataplane:
         else:
             version.breaker.abandoned()
         for ask in asks:
-            if isinstance(error, InputRefused):  # the features refuse a value: the caller's fault, no worker was asked
-                self.tell(ask, error)
+            if isinstance(error, InputRefused):  # the features refuse a value, no worker was asked
+                if not ask.cause and is_callers(error, ask.served):
+                    self.tell(ask, error)
+                else:  # one that a lookup gave, or that only the version before does not know
+                    self.fall_back(ask, "lookup")
             elif isinstance(error, DeadlineExceeded):
                 self.late(ask)
             else:
@@ -459,6 +467,10 @@ class Dataplane:
             if served.record is not None:
                 for each in kept:
                     served.record(*each)
+
+
+def _may_ask_previous(served: Served) -> bool:
+    return any(isinstance(fallback, PreviousVersion) and fallback.ready for fallback in served.fallbacks)
 
 
 def _report(error: Exception) -> None:
