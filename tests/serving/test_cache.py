@@ -109,6 +109,9 @@ def test_lists_of_different_lengths_are_kept(served, cached):
         ([[]] * 4097, False),
         (np.zeros((4, 1024)), True),
         (np.zeros((4, 1025)), False),
+        (["x" * 32_000], True),
+        (["x" * 33_000], False),
+        (np.array([["x" * 33_000]], dtype=object), False),
     ],
 )
 def test_large_answers_are_not_kept(column, kept):
@@ -116,6 +119,17 @@ def test_large_answers_are_not_kept(column, kept):
     cache = Cache(60)
     cache.put(b"key", Checked(1, {"y": column}), 0)
     assert len(cache) == kept
+
+
+def test_a_kept_answer_keeps_nothing_else_that_came_with_it():
+    """Neither the rows of other callers nor the outputs that nobody reads: a frame's tensors are views of it all."""
+    cache = Cache(60)
+    sent = np.arange(100_000, dtype=np.float32).reshape(1000, 100)
+    cache.put(b"key", Checked(1, {"y": sent[7:8]}, single=True, whole=frozenset("y")), 0)
+    kept = cache.get(b"key", 0).response
+    assert kept.columns["y"].base is None
+    assert kept.columns["y"].tolist() == sent[7:8].tolist()
+    assert (kept.rows, kept.single, kept.whole) == (1, True, frozenset("y"))
 
 
 def test_the_least_recently_asked_goes_first():

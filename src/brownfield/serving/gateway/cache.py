@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from brownfield.contract import Checked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brownfield.contract import Checked
     from brownfield.serving.gateway.enrich import LookupNote
     from brownfield.serving.gateway.flights import Flight
     from brownfield.serving.gateway.served import Served
@@ -25,6 +26,7 @@ __all__ = ["Cache", "Cached", "input_digest"]
 
 _ENTRIES = 10_000
 _KEPT_ELEMENTS = 4096
+_LETTERS = 8  # of a text, which take as much memory as a number
 
 
 class Cached(NamedTuple):
@@ -92,7 +94,9 @@ class Cache:
         """Keep an answer of the model, with what lookups said."""
         if sum(map(_elements, response.columns.values())) > _KEPT_ELEMENTS:
             return  # large answers would make the memory of many entries unbounded
-        self._kept[key] = Cached(response, now_ns, notes)
+        columns = {name: _owned(values) for name, values in response.columns.items()}
+        kept = Checked(response.rows, columns, response.single, response.whole)
+        self._kept[key] = Cached(kept, now_ns, notes)
         if len(self._kept) > self._entries:
             self._kept.popitem(last=False)
 
@@ -108,10 +112,22 @@ def input_digest(served: "Served", checked: "Checked", fields: "Sequence[str]" =
 
 
 def _elements(values: Any) -> int:
-    """Count the values in lists of whatever depth, those of each row in its own number; an empty list is one."""
+    """Count the values in lists of whatever depth, those of each row in its own number; an empty list is one.
+
+    A long text counts as the numbers that would take its place.
+    """
+    if isinstance(values, np.ndarray):
+        if values.dtype != object:
+            return values.size
+        values = values.tolist()
     if isinstance(values, list):
         return sum(map(_elements, values)) or 1
-    return values.size if isinstance(values, np.ndarray) else 1
+    return 1 + len(values) // _LETTERS if isinstance(values, str) else 1
+
+
+def _owned(values: Any) -> Any:
+    """Copy a view: it would keep all that the model's process sent, for all callers of a call and with all outputs."""
+    return values.copy() if isinstance(values, np.ndarray) and values.base is not None else values
 
 
 def _canonical(values: Any, *, whole: bool) -> bytes:
