@@ -222,6 +222,33 @@ def test_records_that_cannot_be_put_together_are_asked_for_alone(served, calls):
     assert served.champion.admission.waiting_rows == 0
 
 
+def test_f23_one_request_too_large_for_the_memory_takes_the_model_from_nobody_else(served, pool, calls):
+    """F-23: the fallback answers it however often it comes, the model the others; one record too large is a fault."""
+    function = pool.function
+
+    def small_memory(tensors):
+        if len(tensors["x"]) > 8 or tensors["x"].max() > 3:
+            raise RunFailed("no memory", cause="memory")
+        return function(tensors)
+
+    pool.function = small_memory
+    breaker = served.champion.breaker = Breaker(minimum_calls=2, sustained_s=0)
+
+    async def run():
+        plane = Dataplane(Snapshot({served.name: served}))
+        large = served.request.rows.check([record(1)] * 9)
+        small = served.request.rows.check([record(1)])
+        return [(await plane.predict(served, checked)).decision for _ in range(3) for checked in (large, small)]
+
+    decisions = [(each.source, each.cause) for each in asyncio.run(run())]
+    assert decisions == [("constant", "model"), ("model", "")] * 3
+    assert breaker.closed
+    assert served.champion.admission.waiting_rows == 0
+    assert answers(served, [record(4)])[0].decision.cause == "model"
+    assert answers(served, [record(4)] * 2)[0].decision.cause in {"model", "breaker"}
+    assert not breaker.closed
+
+
 def test_a_trial_ends_when_everybody_has_given_up_before_it_fails(served, pool, calls):
     """The breaker learns of it, also where nobody is left to be asked for again."""
     breaker = served.champion.breaker = Breaker(minimum_calls=1, sustained_s=0)

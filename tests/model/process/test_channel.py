@@ -49,6 +49,21 @@ def _soon_ns(seconds: float) -> int:
     return time.monotonic_ns() + int(seconds * 1e9)
 
 
+def test_f23_a_request_that_no_frame_holds_is_one_too_large_for_the_memory(start, run) -> None:
+    """F-23: it says so without being sent, and the process answers others."""
+    process = start("batched")
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        with pytest.raises(RunFailed, match="too large for one frame") as failed:
+            channel.infer({"x": np.empty((2**25, 2), "f4")}, _soon_ns(60))
+        assert failed.value.cause == "memory"
+        assert channel.in_flight == 0
+        assert (await channel.infer({"x": np.ones((1, 2), "f4")}, _soon_ns(60)))["y"].tolist() == [[11.0, 11.0]]
+
+    run(main())
+
+
 def test_every_caller_gets_its_own_answer(start, run) -> None:
     """Of thousands of interleaved requests of several sizes on two connections, each gets its own answer."""
     process = start("batched")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from brownfield.errors import BrownfieldError, DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
 from brownfield.model.process.address import local_address
-from brownfield.model.process.frames import REQUEST, Decoder, Frame, FrameError, encode_tensors
-from brownfield.model.process.replies import Reply, Types, announced, reply_of
+from brownfield.model.process.frames import REQUEST, Decoder, Frame, FrameError, FrameTooLarge, encode_tensors
+from brownfield.model.process.replies import Reply, RunFailed, Types, announced, reply_of
 from brownfield.model.process.spawn import parse_hello
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ class ModelChannel(asyncio.Protocol):
             frame = b"".join(encode_tensors(REQUEST, request_id, deadline_ns or 0, arrays))
         except KeyError as error:
             raise ModelFailed("a tensor is missing", path=str(error.args[0])) from error
+        except FrameTooLarge as error:
+            raise RunFailed(str(error), cause="memory") from error
         except FrameError as error:
             raise ModelFailed(str(error)) from error
         self._send(frame)

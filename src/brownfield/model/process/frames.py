@@ -37,6 +37,7 @@ __all__ = [
     "Decoder",
     "Frame",
     "FrameError",
+    "FrameTooLarge",
     "Layout",
     "encode_message",
     "encode_tensors",
@@ -79,6 +80,10 @@ _CODES = {dtype: code for code, dtype in _TYPES.items()}
 
 class FrameError(ValueError):
     """Bytes that are no frame, or arrays that cannot travel in one."""
+
+
+class FrameTooLarge(FrameError):
+    """Arrays that no frame can hold, for their size alone."""
 
 
 class Layout:
@@ -329,13 +334,13 @@ def _describe(tensors: tuple[tuple[np.dtype[Any], tuple[int, ...], int], ...]) -
         if code is None:
             raise FrameError(f"a tensor of type {dtype} cannot travel in a frame")
         if len(shape) > _MAX_DIMENSIONS or size > MAX_FRAME_BYTES or any(dimension >= 2**32 for dimension in shape):
-            raise FrameError("a tensor too large for a frame")
+            raise FrameTooLarge("a tensor too large for a frame")
         descriptors += _DESCRIPTOR.pack(code, len(shape), 0, size) + struct.pack(f"<{len(shape)}I", *shape)
         descriptors += b"\0" * (-len(descriptors) % 8)
         data_bytes += size + -size % 8
     frame_bytes = _HEADER.size + len(descriptors) + data_bytes
     if frame_bytes > MAX_FRAME_BYTES:
-        raise FrameError(f"tensors of {frame_bytes} bytes are too large for one frame")
+        raise FrameTooLarge(f"tensors of {frame_bytes} bytes are too large for one frame")
     return descriptors, frame_bytes
 
 

@@ -47,15 +47,15 @@ class Reply(dict[str, NDArray[Any]]):
 
 
 class RunFailed(ModelFailed):
-    """The model's process answered with an error.
+    """The model's process answered with an error, or cannot be asked so much at once.
 
     Parameters
     ----------
     what
         In words, without a value.
     cause
-        ``run`` the engine raised, ``memory`` the limit was reached, ``output`` it made something that cannot travel,
-        ``frame`` the request's strings are malformed.
+        ``run`` the engine raised, ``memory`` the limit was reached, or no frame holds the request, ``output`` it made
+        something that cannot travel, ``frame`` the request's strings are malformed.
     """
 
     def __init__(self, what: str, *, cause: str) -> None:

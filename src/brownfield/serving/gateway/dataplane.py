@@ -353,7 +353,8 @@ class Dataplane:
                     version.admission.enter(sum(ask.checked.rows for ask in half))
                     self._start(version, half)
                 return
-        if blames_model(error, fair=fair):
+        large = had_no_memory(error) and asks[0].checked.rows > version.row_cap  # that tells nothing of others' records
+        if blames_model(error, fair=fair) and not large:
             version.breaker.failed(self.now_ns())
         else:
             version.breaker.abandoned()
