@@ -1,5 +1,6 @@
 """Several gateways on one port: killed ones come back, reloads and drains reach all, figures are of all."""
 
+import json
 import os
 import signal
 import time
@@ -200,3 +201,53 @@ def test_gateways_that_know_more_than_supervisor_and_manager_begin_anew(risk, se
     until(lambda: running.log.count('"BF-SRV-SERVING"') == 2)
     until(lambda: running.ready_status() == 200)
     assert all(by_model(running.predict([1, 2, 3, 4])) for _ in range(10))
+
+
+IMPATIENT = """
+from brownfield.serving import supervisor
+supervisor._SILENT_LOOKS = 2
+"""
+
+
+@pytest.mark.parametrize("hung", ["bf-manager", "bf-gateway-1"])
+def test_f18_a_process_that_hangs_is_replaced(risk, serving, tmp_path, monkeypatch, hung):
+    """F-18: a manager, and a gateway that has no manager to find it; what is only slow to start is left alone."""
+    monkeypatch.setattr(background, "_PROGRAM", IMPATIENT + background._PROGRAM)
+    folder = risk.workspace(tmp_path, deadline_ms=DEADLINE_MS)
+    (folder / "brownfield.yaml").write_text("workspace: risk\nserving: {gateways: 2}\n", encoding="utf-8")
+    running = serving(folder)
+    time.sleep(5)  # each has told that it is alive
+    before = running.pid_of(hung)
+    os.kill(before, signal.SIGSTOP)
+    if hung != "bf-manager":
+        os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
+    until(lambda: running.pid_of(hung) not in {0, before}, tell=lambda: running.log)
+    until(lambda: running.log.count('"BF-SRV-SERVING"') == 2)
+    until(lambda: all(by_model(running.predict([1, 2, 3, 4])) for _ in range(10)))
+    said = [json.loads(line) for line in running.log.splitlines()]
+    assert [each["child"] for each in said if each["event"] == "BF-SRV-CHILD-HUNG"] == [hung]
+
+
+def test_f72_a_reload_that_is_asked_for_without_a_manager_is_made_by_the_next(two):
+    """F-72: whoever sends the signal is told that it waits, and it is not lost."""
+    running, _ = two
+    os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOADED" in running.log, tell=lambda: running.log)
+    assert running.log.count("BF-SRV-RELOAD-WAITS") == 1
+    until(lambda: by_model(running.predict([1, 2, 3, 4])))
+
+
+def test_what_was_unloaded_by_hand_stays_so_over_the_end_of_the_manager(two):
+    """Whoever unloaded it is still named, and a load by hand brings it back."""
+    running, _ = two
+    model = f"{running.url}/v2/repository/models/risk"
+    assert httpx.post(f"{model}/unload", json={}, timeout=60).status_code == 200
+    os.kill(running.pid_of("bf-manager"), signal.SIGKILL)
+    until(lambda: running.log.count('"BF-SRV-SERVING"') == 2, tell=lambda: running.log)
+    assert running.model_pids() == []
+    [row] = httpx.post(f"{running.url}/v2/repository/index", json={}).json()
+    assert (row["state"], row["reason"]) == ("UNAVAILABLE", "it was unloaded by loopback")
+    assert not by_model(running.predict([1, 2, 3, 4]))
+    assert httpx.post(f"{model}/load", json={}, timeout=60).status_code == 200
+    until(lambda: by_model(running.predict([1, 2, 3, 4])))

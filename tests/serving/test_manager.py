@@ -10,8 +10,9 @@ from brownfield.errors import BundleRefused, NotFound, Unavailable, WorkerUnavai
 from brownfield.integration import load_workspace
 from brownfield.serving import manager as manager_module
 from brownfield.serving.declared import read_declared
+from brownfield.serving.handover import linger_s as linger_for
 from brownfield.serving.loading import Loaded, Loader
-from brownfield.serving.manager import Manager, _linger_s
+from brownfield.serving.manager import Manager
 from brownfield.serving.plan import Placement
 from brownfield.serving.residence import Residence
 from brownfield.serving.workers.keeper import WorkerState
@@ -179,4 +180,4 @@ def test_what_is_replaced_is_kept_for_those_who_still_wait_for_it(deadline_s, li
     """As long as a request may take, half a minute at most; what stays has no part in it."""
     old, stays = SimpleNamespace(), SimpleNamespace()
     before = {"a": Loaded("a", keeper=old, deadline_s=deadline_s), "b": Loaded("b", keeper=stays, deadline_s=25.0)}
-    assert _linger_s(before, {"b": Loaded("b", keeper=stays)}) == linger_s
+    assert linger_for(before, {"b": Loaded("b", keeper=stays)}) == linger_s

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import httpx
 import psutil
@@ -194,3 +195,35 @@ def test_f38_loading_and_unloading_beside_traffic_fails_no_request(shelf, servin
     caller.join()
     assert {source for source, _ in answers} == {"model", "constant"}
     assert running.model_pids() == []
+
+
+def test_who_has_less_time_than_the_first_loading_takes_does_not_wait_for_it(shelf, serving):
+    """How long it takes is known since it was tried: the fallback answers at once while the model comes."""
+    slow = HEAVY.replace("import numpy", "import time\nimport numpy").replace(
+        "        self.held", "        time.sleep(3.0)\n        self.held"
+    )
+    running = serving(shelf(["till"], module=slow))
+    began = time.monotonic()
+    assert ask(running, "till", **{"brownfield-timeout-ms": "2500"}) == ("constant", "worker")
+    assert time.monotonic() - began < 2
+    until(lambda: ask(running, "till") == ("model", ""))
+
+
+def test_a_reload_without_memory_for_two_ends_the_model_before_first(shelf, risk, serving):
+    """It is said, the fallback answers in between, and the new one is kept loaded."""
+    folder = shelf(["till"], f"{{memory_mib: {ROOM_FOR_ONE_MIB}}}", HEAVY)
+    declaration = folder / "integrations" / "till" / "integration.yaml"
+    declared = declaration.read_text(encoding="utf-8").replace(", keep_loaded: false", "")
+    declaration.write_text(declared, encoding="utf-8")
+    running = serving(folder)
+    [before] = until(running.model_pids)
+    risk.declare(folder / "other")
+    bundle_class(folder / "other", "two", folder / "model.py", "Heavy").rename(declaration.parent / "bundles" / "two")
+    declaration.write_text(declared.replace("bundles/one", "bundles/two"), encoding="utf-8")
+    os.kill(running.pid, signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOADED" in running.log)
+    assert before not in running.model_pids()
+    until(lambda: ask(running, "till") == ("model", ""), tell=lambda: running.log)
+    assert "BF-SRV-NOT-BESIDE" in running.log
+    assert "BF-SRV-NOT-LOADED" not in running.log
+    assert "BF-SRV-MEMORY-EXCEEDED" not in running.log

@@ -349,6 +349,84 @@ def test_who_has_to_wait_is_tried_again_when_it_may_come(clock):
     assert up(made) == {"b"}
 
 
+def test_who_waits_long_for_others_raises_the_alarm(clock, caplog):
+    """Models that load slowly evict each other seldom, and each has callers without a model for minutes."""
+    made = residence(clock, model("a", 200.0, load_s=30.0), model("b", 200.0, load_s=30.0))
+
+    async def run():
+        await wanted(made, "a")
+        made.count({"a": 5, "b": 5})
+        await wanted(made, "b")
+
+    asyncio.run(run())
+    assert "which stay 300 s more" in made.models["b"].placement.reason
+    assert made.thrashing
+    assert [each.event for each in caplog.records].count("BF-SRV-THRASH") == 1
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["others stay for a while", "others are kept loaded"])
+def test_who_lacks_memory_may_come_as_soon_as_somebody_unloads_another(clock, kept):
+    """Not only when the pause is over that it was given while there was none."""
+    made = residence(clock, model("a", 200.0, load_s=30.0, keep=kept), model("b", 200.0, load_s=30.0))
+
+    async def run():
+        await made.load("a")
+        made.count({"a": 5, "b": 5})
+        await wanted(made, "b")
+        assert not made.models["b"].placement.on_demand
+        await made.unload("a", "night shift")
+        assert made.models["b"].placement.on_demand
+        assert made.told[-1]["b"] == made.models["b"].placement.state
+        await wanted(made, "b")
+
+    asyncio.run(run())
+    assert up(made) == {"b"}
+
+
+def test_who_is_being_loaded_by_hand_is_not_evicted_for_another(clock):
+    """The operator who was told that it is loaded would find it gone."""
+    made = residence(clock, model("a", 200.0), model("b", 200.0))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    begin = made.models["a"].loaded.keeper.begin
+
+    async def slowly():
+        made.models["a"].loaded.keeper.state = WorkerState.STARTING
+        begun.set()
+        await go_on.wait()
+        await begin()
+
+    async def run():
+        made.models["a"].loaded.keeper.begin = slowly
+        made.count({"b": 10})
+        by_hand = asyncio.create_task(made.load("a"))
+        await begun.wait()
+        made.want("b")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(by_hand, made.models["b"].loading or asyncio.sleep(0))
+
+    asyncio.run(run())
+    assert up(made) == {"a"}
+    assert made.models["a"].evictions == 0
+
+
+def test_kept_models_that_take_more_than_they_may_are_said_once(clock, caplog):
+    """Nobody is ended for it: they are declared to stay. It is said again when it has been otherwise."""
+    made = residence(clock, model("a", keep=True), model("b", keep=True), cap_mib=150.0)
+
+    async def run():
+        made.models["a"].loaded.keeper.state = made.models["b"].loaded.keeper.state = WorkerState.READY
+        for cap_mib in (150.0, 150.0, 250.0, 150.0):
+            made.cap_mib = cap_mib
+            await made.keep_within()
+
+    asyncio.run(run())
+    assert up(made) == {"a", "b"}
+    said = [each for each in caplog.records if each.event == "BF-SRV-MEMORY-EXCEEDED"]
+    assert [(each.used_mib, each.memory_mib) for each in said] == [(200, 150), (200, 150)]
+
+
 def test_models_that_grew_or_may_take_less_now_make_room(clock):
     """The one that is worth least goes, and no more than has to; what is kept loaded stays."""
     made = residence(clock, model("kept", keep=True), model("a"), model("b"), cap_mib=400.0)

@@ -343,6 +343,26 @@ def test_old_segments_are_deleted_where_no_decision_comes(journal, folder, clock
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("days_on", [29, -29])
+def test_f65_a_clock_that_is_set_deletes_no_decision(journal, folder, clock, days_on):
+    """F-65: what is too old is told by the time that has passed; a clock that stays ahead for a day is believed."""
+    policy = JournalPolicy(keep_days=2)
+    kept = journal(policy)
+    kept.append(decision(0), {}, 1)
+    kept.flush()
+    clock.jump(days_on * 86_400)
+    for _ in range(23):
+        clock.advance(3600)
+        kept.append(decision(1), {}, 1)
+        kept.flush()
+    assert read_journal(folder)["decision"].to_pylist().count(f"{0:016x}") == 1
+    for _ in range(30 if days_on > 0 else 0):
+        clock.advance(3600)
+        kept.append(decision(1), {}, 1)
+        kept.flush()
+    assert read_journal(folder)["decision"].to_pylist().count(f"{0:016x}") == int(days_on < 0)
+
+
 FOREIGN = [
     "shop-backup-1.arrows",
     "plain.arrows",

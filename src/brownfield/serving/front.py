@@ -13,7 +13,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from brownfield.clock import Clock, SystemClock
 from brownfield.errors import DeclarationError, Unavailable
 from brownfield.model.process import local_address
 from brownfield.security import Principals, authorize
+from brownfield.serving.alive import keep_telling
 from brownfield.serving.board import Board
 from brownfield.serving.declared import Declared, read_declared
 from brownfield.serving.gateway import Dataplane, Door, Handler, HttpLimits, Limits, Origins
@@ -84,6 +85,8 @@ class Front:
         Context of the listener, or None.
     drain_s
         Longest time in seconds for requests in flight when it is ended.
+    alive
+        Tells the supervisor, without waiting, that the loop turns.
     """
 
     def __init__(  # noqa: PLR0913 (what a gateway is given at its birth)
@@ -95,8 +98,10 @@ class Front:
         host: str,
         tls: ssl.SSLContext | None = None,
         drain_s: float = 10.0,
+        alive: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
+        self._alive = alive
         self._index = index
         self._declared = declared
         self._host = host
@@ -156,7 +161,7 @@ class Front:
         loop.add_signal_handler(signal.SIGTERM, self._end)
         kept = (
             *(self._keep_linked(), self._journals.keep_flushing(), self._keep_looking(), self._keep_telling()),
-            self._keep_awake(spec.serving.cpu_wake_us),
+            *(self._keep_awake(spec.serving.cpu_wake_us), keep_telling(self._alive)),
         )
         tasks = [loop.create_task(each) for each in kept]
         Watchdog().watch()

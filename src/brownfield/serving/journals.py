@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brownfield.clock import Clock
 from brownfield.serving.gateway import Split
 from brownfield.serving.gateway.metrics import family, labelled
-from brownfield.store import Journal
+from brownfield.store import Journal, Today
 
 if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec
@@ -40,6 +40,7 @@ class Journals:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
+        self._today = Today(clock)  # kept over reloads: a journal begun under a wrong clock would believe it
         self._open: dict[tuple[str, str], Journal] = {}
 
     def record_for(self, spec: "IntegrationSpec") -> "Record":
@@ -48,7 +49,9 @@ class Journals:
         journal = self._open.get(key)
         if journal is None:
             folder = self._folder / spec.name
-            journal = Journal(folder, integration=spec.name, contract=spec.contract, clock=self._clock)
+            journal = Journal(
+                folder, integration=spec.name, contract=spec.contract, clock=self._clock, today=self._today
+            )
             self._open[key] = journal
         append = journal.append
 

@@ -6,7 +6,7 @@ Nothing is served by this module; what it gives is told to the gateways by its c
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +168,14 @@ class Loader:
         """End what processes are forked from; those themselves are their keepers' to end."""
         self._zygote.close()
 
-    async def load(self, spec: "IntegrationSpec", earlier: Loaded | None = None, *, strict: bool = False) -> Loaded:
+    async def load(
+        self,
+        spec: "IntegrationSpec",
+        earlier: Loaded | None = None,
+        *,
+        strict: bool = False,
+        begin: Callable[[Loaded], Awaitable[None]] | None = None,
+    ) -> Loaded:
         """Open and try the model of one integration; a process of ``earlier`` that fits is used again.
 
         Parameters
@@ -179,6 +186,8 @@ class Loader:
             What is served under this name now.
         strict
             Raise when the model cannot be loaded; otherwise that is logged and the fallback answers alone.
+        begin
+            Starts the process of a model that is kept loaded, or leaves that for later; at once by default.
 
         Raises
         ------
@@ -189,7 +198,7 @@ class Loader:
         if spec.model is not None:
             refused: BrownfieldError | None = None
             try:
-                await self._load_model(loaded, spec, earlier)
+                await self._load_model(loaded, spec, earlier, begin)
             except BrownfieldError as error:
                 refused = error
             except Exception as error:  # noqa: BLE001 (whatever one model raises, the others are served)
@@ -204,7 +213,13 @@ class Loader:
                 )
         return loaded
 
-    async def _load_model(self, loaded: Loaded, spec: "IntegrationSpec", earlier: Loaded | None) -> None:
+    async def _load_model(
+        self,
+        loaded: Loaded,
+        spec: "IntegrationSpec",
+        earlier: Loaded | None,
+        begin: Callable[[Loaded], Awaitable[None]] | None,
+    ) -> None:
         if spec.model is None or spec.model.path is None:
             raise DeclarationError(
                 "there is no registry yet",
@@ -226,7 +241,9 @@ class Loader:
             loaded.not_started = earlier.not_started
         else:
             keeper = await self._try(loaded, bundle)
-            if loaded.keep_loaded:
+            if loaded.keep_loaded and begin is not None:
+                await begin(loaded)
+            elif loaded.keep_loaded:
                 await keeper.begin()
 
     def _open(self, folder: Path) -> Bundle:
@@ -284,6 +301,7 @@ class Loader:
             patience_s=max(_LEAST_PATIENCE_S, 10 * report.answer_s),
             clock=self._clock,
         )
+        keeper.load_s = report.load_s  # as far as is known: who has less time does not wait for the first start
         return keeper
 
 

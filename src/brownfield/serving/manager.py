@@ -22,6 +22,7 @@ from brownfield.errors import BrownfieldError, NotFound, Unavailable
 from brownfield.host import pss_mib, read_host
 from brownfield.integration import WorkspaceSpec, load_workspace
 from brownfield.model import Environments
+from brownfield.serving.alive import keep_telling
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.clerk import Clerk
 from brownfield.serving.clock_jumps import ClockJumps
@@ -32,6 +33,7 @@ from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.gateway import PipelineStatus
 from brownfield.serving.gateway.pipeline import pipeline_lines
 from brownfield.serving.gateway.summing import merged_exposition, merged_statistics
+from brownfield.serving.handover import answers, end_unused, leave_it, linger_s, models_of, unused, without_room
 from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
 from brownfield.serving.lookups import Lookups
@@ -40,7 +42,6 @@ from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
 from brownfield.serving.watchdog import Watchdog
-from brownfield.serving.workers.keeper import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +57,6 @@ _LOOK_EVERY_S = 0.5
 _CLERK_IDLE_S = 2.0
 _REFUSED_EVERY_S = 30.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
-_LEAST_LINGER_S, _MOST_LINGER_S = 1.0, 30.0  # for requests that were opened before the swap
 _UNHEARD_S = 1.0  # for a call that nobody waits for any more
 _ONCE_MORE_S = 1.0  # until what went wrong is tried again
 _INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
@@ -74,21 +74,30 @@ class Manager:
     drain_s
         Longest time in seconds for what is under way when it is ended.
     tell
-        Tells the supervisor which declaration and bundles are in force, and when all is ready.
+        Tells the supervisor which declaration and bundles are in force, who unloaded which model by hand, and when all
+        is ready.
+    alive
+        Tells it, without waiting, that the loop turns.
+    held
+        Who unloaded which model by hand, as the manager before this one told.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what it is given at its birth)
         self,
         declared: Declared,
         run: Path,
         *,
         drain_s: float,
         tell: "Callable[[Mapping[str, Any]], None]",
+        alive: "Callable[[], None]" = lambda: None,
+        held: Mapping[str, str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._spec = self._first_spec = declared.spec
         self._drain_s = drain_s
         self._tell_supervisor = tell
+        self._alive = alive
+        self._held = dict(held or {})
         self._clock = clock or SystemClock()
         self._var, self._run = declared.spec.folder / "var", run
         self._clerk = Clerk(self._var / "brownfield.db")
@@ -135,6 +144,7 @@ class Manager:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
         server = await asyncio.start_unix_server(self._fleet.connected, sock=control)
         try:
+            self._soon(keep_telling(self._alive))
             self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
             self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
@@ -168,8 +178,11 @@ class Manager:
         specs = await self._specs(self._spec)
 
         async def load(name: str) -> None:
-            loaded[name] = one = await self._loader.load(specs[name])
-            self._residence.replace({**_models(self._residence), name: one})
+            who = self._held.get(name)
+            loaded[name] = one = await self._loader.load(specs[name], begin=leave_it if who else None)
+            self._residence.replace({**models_of(self._residence), name: one})
+            if who and one.keeper is not None:
+                self._residence.hold(name, who)
             self._loading = [each for each in self._loading if each.integration != name]
             await self._publish()
 
@@ -192,9 +205,9 @@ class Manager:
             for name in [name for name in refused if name in specs]:
                 one = await self._loader.load(specs[name])
                 if held[name].is_up or held[name].held:  # an operator was quicker
-                    await _end_unused({name: one}, {})
+                    await end_unused({name: one}, {})
                     continue
-                self._residence.replace({**_models(self._residence), name: one})
+                self._residence.replace({**models_of(self._residence), name: one})
                 await self._publish()
                 if not one.reason:
                     self._tell_in_force()
@@ -204,7 +217,7 @@ class Manager:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
         async with self._reloads:
             fresh: dict[str, Loaded] = {}
-            before = _models(self._residence)
+            before = models_of(self._residence)
             try:
                 if not self._started:
                     raise Unavailable("models are still being loaded", next_step="Reload again when it is ready.")
@@ -220,7 +233,7 @@ class Manager:
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
-                await _end_unused(fresh, before)
+                await end_unused(fresh, before)
                 self._residence.beside = []
                 return False
             if _listener(spec) != _listener(self._spec):
@@ -235,16 +248,17 @@ class Manager:
         async def load(name: str) -> None:
             strict = name in spec.integrations
             earlier = earlier_of(specs[name], before)
-            fresh[name] = one = await self._loader.load(specs[name], earlier, strict=strict)
+            begin = self._residence.begin_beside
+            fresh[name] = one = await self._loader.load(specs[name], earlier, strict=strict, begin=begin)
             self._residence.beside.append(one)
-            if strict and _answers(earlier) and not (one.keep_loaded or _answers(one)):
+            if strict and answers(earlier) and not (one.keep_loaded or answers(one)):
                 await self._residence.begin_beside(one)
 
         specs = await self._specs(spec)
         tried = await asyncio.gather(*(load(name) for name in specs), return_exceptions=True)
         for each in tried:
             if isinstance(each, BaseException):
-                await _end_unused(fresh, before)
+                await end_unused(fresh, before)
                 raise each
         return {name: fresh[name] for name in specs}
 
@@ -260,20 +274,23 @@ class Manager:
         self._spec = spec
         self._residence.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
-        self._residence.beside = _unused(before, fresh)
+        self._residence.beside = unused(before, fresh)
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
         self._tell_in_force()
         await self._publish()
+        await end_unused(without_room(before, fresh), fresh)
         await self._residence.load_kept()
+        self._tell_held()
         old_lookups, self._lookups = self._lookups, Lookups(spec, self._clock)
         await asyncio.to_thread(old_lookups.end)
         await self._pipelines.follow(spec, self._drain_s)
         await self._enter_history("workspace.reloaded")
         _log.info("reloaded", extra={"event": "BF-SRV-RELOADED", "integrations": len(fresh)})
-        await asyncio.sleep(_linger_s(before, fresh))
+        await asyncio.sleep(linger_s(before, fresh))
         await asyncio.gather(*loads)  # a process that is being started is ended after its start
-        await _end_unused(before, fresh)
+        await end_unused(before, fresh)
         self._residence.beside = []
+        await self._residence.try_again()
 
     async def _commit(self, gateway: Gateway, plan: Plan) -> None:
         """Have a gateway swap; one that came in the middle of the reload has not prepared yet."""
@@ -352,6 +369,7 @@ class Manager:
             await self._residence.load(name)
         else:
             await self._residence.unload(name, who)
+        self._tell_held()
         await asyncio.to_thread(enter_move, self._clerk, f"model.{action}ed", name, who)
 
     # --- figures ---
@@ -432,19 +450,23 @@ class Manager:
             _replace(gateway)
 
     async def _enter_history(self, action: str) -> None:
-        await asyncio.to_thread(enter_history, self._clerk, action, self._spec, _models(self._residence))
+        await asyncio.to_thread(enter_history, self._clerk, action, self._spec, models_of(self._residence))
         await asyncio.to_thread(self._clerk.rest)
 
     def _tell_in_force(self) -> None:
         """Tell the supervisor what it forks gateways with: a message each, for they are datagrams."""
         self._tell_supervisor({"declaration": digest_of(self._spec)})
-        for one in _models(self._residence).values():
+        for one in models_of(self._residence).values():
             if one.bundle is not None:
                 self._tell_supervisor({"bundle": (str(one.bundle.folder), one.bundle.digest)})
 
+    def _tell_held(self) -> None:
+        """Tell the supervisor what was unloaded by hand: the next manager leaves it so."""
+        self._tell_supervisor({"held": {name: one.held for name, one in self._residence.models.items() if one.held}})
+
     async def _end_all(self) -> None:
         """End every model's process: at once where the gateways, and so all who asked, have gone."""
-        await _end_unused(_models(self._residence), {}, grace_s=None if self._fleet.gateways else _UNHEARD_S)
+        await end_unused(models_of(self._residence), {}, grace_s=None if self._fleet.gateways else _UNHEARD_S)
 
     def _orphaned(self) -> None:
         """End at once: the supervisor has gone; the model processes end when this one does."""
@@ -457,35 +479,10 @@ class Manager:
         return task
 
 
-def _models(residence: Residence) -> dict[str, Loaded]:
-    return {name: one.loaded for name, one in residence.models.items()}
-
-
-def _answers(one: Loaded | None) -> bool:
-    return one is not None and one.keeper is not None and one.keeper.state is WorkerState.READY
-
-
-def _unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> list[Loaded]:
-    """Those of ``old`` whose processes ``kept`` does not use."""
-    used = {id(one.keeper) for one in kept.values()}
-    return [one for one in old.values() if one.keeper is not None and id(one.keeper) not in used]
-
-
-def _linger_s(old: Mapping[str, Loaded], kept: Mapping[str, Loaded]) -> float:
-    """How long requests may still wait for processes that are to be ended."""
-    longest_s = max((one.deadline_s for one in _unused(old, kept)), default=0.0)
-    return min(max(_LEAST_LINGER_S, longest_s), _MOST_LINGER_S)
-
-
 def _replace(gateway: Gateway) -> None:
     """Kill a gateway: the supervisor starts it again."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(gateway.pid, signal.SIGKILL)
-
-
-async def _end_unused(old: Mapping[str, Loaded], kept: Mapping[str, Loaded], *, grace_s: float | None = None) -> None:
-    """End the processes of ``old`` that ``kept`` does not use; requests in flight are answered first."""
-    await asyncio.gather(*(one.keeper.end(grace_s) for one in _unused(old, kept) if one.keeper is not None))
 
 
 def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     on_demand
         Whether a request may have it loaded.
     load_s
-        How long its process took to become ready when it was last started.
+        How long its process took to become ready when it was last started, or tried.
     """
 
     integration: str

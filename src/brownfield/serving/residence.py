@@ -26,10 +26,15 @@ _THRASH_COUNT = 3
 _FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
 _LONGEST_PAUSE_S = 300.0
 _SHORTEST_STAY_S = 1.0
+_LONG_WAIT_S = _THRASH_S / _THRASH_COUNT  # for memory: as bad as to be evicted again and again
 _SPARE_SHARE = 0.05  # of what is free stays free
 
 
-class _NotYet(Unavailable):
+class _NoRoom(Unavailable):
+    """There is no memory for a model."""
+
+
+class _NotYet(_NoRoom):
     """There will be memory for a model when others have been there for a while.
 
     Parameters
@@ -87,6 +92,7 @@ class Residence:
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._making_room = asyncio.Lock()
         self._reserved_mib: dict[str, float] = {}
+        self._said_exceeded = False
         self._thrash_at_s: deque[float] = deque(maxlen=_THRASH_COUNT)
 
     @property
@@ -166,7 +172,9 @@ class Residence:
                 await self._load_wanted(one)
 
     async def begin_beside(self, loaded: Loaded) -> None:
-        """Start the process of a model that is not held yet; without memory for it, it comes when it is asked for.
+        """Start the process of a model that is not held yet, if there is memory for it beside all others.
+
+        Else it comes when it is asked for, and one that is kept loaded when the one before it has ended.
 
         Raises
         ------
@@ -174,7 +182,15 @@ class Residence:
             It does not start.
         """
         place = f"{loaded.integration} (beside)"
-        if loaded.keeper is None or loaded.need_mib > self._room_mib():
+        if loaded.keeper is None:
+            return
+        if loaded.need_mib > (room_mib := self._room_mib()):
+            if loaded.keep_loaded:
+                extra = {"event": "BF-SRV-NOT-BESIDE", "integration": loaded.integration}
+                _log.warning(
+                    "there is no memory for a model beside the one before it, which a reload ends first",
+                    extra={**extra, "need_mib": round(loaded.need_mib), "room_mib": round(room_mib)},
+                )
             return
         self._reserved_mib[place] = loaded.need_mib
         try:
@@ -203,8 +219,22 @@ class Residence:
         one = self._of(name)
         if one.loading is not None:
             await asyncio.wait([one.loading])
-        one.held, one.reason = who or "an operator", f"it was unloaded by {who or 'an operator'}"
+        self.hold(name, who or "an operator")
         await self._end(one)
+        await self.try_again()
+
+    def hold(self, name: str, who: str) -> None:
+        """Take note of who unloaded a model by hand."""
+        one = self.models[name]
+        one.held, one.reason = who, f"it was unloaded by {who}"
+
+    async def try_again(self) -> None:
+        """Let models be asked for that lacked memory: some became free."""
+        waiting = [one for one in self.models.values() if one.resuming is not None]
+        for one in waiting:
+            _end_pause(one)
+        if waiting:
+            await self._publish()
 
     def measure(self) -> None:
         """Measure the memory of every process; called in a thread."""
@@ -284,7 +314,7 @@ class Residence:
                     self._reserved_mib[name] = one.need_mib
                 await keeper.begin()
             except _NotYet as error:
-                self._note_thrash(one)
+                self._note_thrash(one, times=_THRASH_COUNT if error.wait_s >= _LONG_WAIT_S else 1)
                 await self._put_off(one, error, error.wait_s)
                 raise
             except BrownfieldError as error:
@@ -294,7 +324,8 @@ class Residence:
                 raise Unavailable(one.reason) from error
             finally:
                 self._reserved_mib.pop(name, None)
-            one.reason, one.failures, one.paused = "", 0, False
+            _end_pause(one)
+            one.reason, one.failures = "", 0
             one.loaded.reason, one.loaded.for_now = "", False
             one.loads, one.loaded_at_s = one.loads + 1, self._now_s()
             if one.loaded_at_s - one.evicted_at_s <= _THRASH_S:
@@ -305,12 +336,14 @@ class Residence:
 
     async def _put_off(self, one: Resident, error: BrownfieldError, pause_s: float) -> None:
         """Let nobody have a model tried again for a while."""
+        _end_pause(one)
         one.reason, one.paused = f"it could not be loaded: {error}", True
-        asyncio.get_running_loop().call_later(pause_s, self._resume, one)
+        resuming = asyncio.get_running_loop().call_later(pause_s, self._resume, one)
+        one.resuming = resuming if isinstance(error, _NoRoom) else None
         await self._publish()
 
     def _resume(self, one: Resident) -> None:
-        one.paused = False
+        _end_pause(one)
         self._telling = asyncio.get_running_loop().create_task(self._publish_again())
 
     async def _publish_again(self) -> None:
@@ -327,7 +360,7 @@ class Residence:
                 passing = [one for one in self.models.values() if one.is_up and not one.loaded.keep_loaded]
                 if not at_once and missing_mib <= sum(one.need_mib for one in passing):
                     raise _NotYet(max(min(filter(None, stay_s.values()), default=0.0), _SHORTEST_STAY_S))
-                raise Unavailable(
+                raise _NoRoom(
                     f"there is not enough memory: it takes {wanted.need_mib:.0f} MiB, {short_mib:.0f} are missing",
                     next_step="Keep fewer models loaded, or give the workspace more memory (serving.memory_mib).",
                 )
@@ -341,10 +374,25 @@ class Residence:
                 over_mib = self._used_mib() + sum(self._reserved_mib.values()) - self.cap_mib
                 idle = [one for one in self.models.values() if one.may_go]
                 if over_mib <= 0 or not idle:
+                    self._say_exceeded(over_mib)
                     return
                 now_s = self._now_s()
                 least = min(idle, key=lambda one: one.cost(now_s))
                 await self._evict(least, "for all together took more than serving.memory_mib", over_mib=round(over_mib))
+
+    def _say_exceeded(self, over_mib: float) -> None:
+        """Say once that what stays takes more than all together may: nobody is ended for it."""
+        if self.cap_mib is None or any(one.is_up and not one.loaded.keep_loaded for one in self.models.values()):
+            return
+        if over_mib > 0 and not self._said_exceeded:
+            self._said_exceeded = True
+            extra = {"event": "BF-SRV-MEMORY-EXCEEDED", "used_mib": round(self.cap_mib + over_mib)}
+            _log.error(
+                "models that are kept loaded take more than serving.memory_mib, and nothing can be evicted for them",
+                extra={**extra, "memory_mib": self.cap_mib},
+            )
+        elif over_mib < -_SPARE_SHARE * self.cap_mib:
+            self._said_exceeded = False
 
     async def _evict(self, one: Resident, why: str, **extra: object) -> None:
         one.reason = f"it was evicted {why}"
@@ -374,9 +422,9 @@ class Residence:
             if begun_again:
                 await self._publish()
 
-    def _note_thrash(self, one: Resident) -> None:
+    def _note_thrash(self, one: Resident, times: int = 1) -> None:
         was_thrashing = self.thrashing
-        self._thrash_at_s.append(self._now_s())
+        self._thrash_at_s.extend([self._now_s()] * times)
         if self.thrashing and not was_thrashing:
             _log.error(
                 "models evict each other: they need more memory than there is",
@@ -394,6 +442,12 @@ class Residence:
 
     def _now_s(self) -> float:
         return self._now_ns() / 1e9
+
+
+def _end_pause(one: Resident) -> None:
+    if one.resuming is not None:
+        one.resuming.cancel()
+    one.paused, one.resuming = False, None
 
 
 def _lingering_mib(one: Loaded) -> float:

@@ -43,6 +43,8 @@ class Resident:
         Why it is not loaded.
     failures, paused
         Loads in a row that failed, and whether nobody may have it tried again just now.
+    resuming
+        Ends its pause where what it lacked was memory: there may be enough sooner.
     rate_per_s
         Requests a second when they were last counted, older ones counting less.
     loads, evictions
@@ -73,6 +75,7 @@ class Resident:
     evicted_at_s: float = -math.inf
     counted_at_s: float = 0.0
     measured_pid: int = 0
+    resuming: asyncio.TimerHandle | None = field(default=None, repr=False)
     loading: "asyncio.Task[None] | None" = field(default=None, repr=False)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
@@ -89,8 +92,8 @@ class Resident:
 
     @property
     def may_go(self) -> bool:
-        """Whether it may be evicted at all."""
-        return self.is_up and not self.loaded.keep_loaded and self.loading is None
+        """Whether it may be evicted at all; not while it is loaded, renewed or ended."""
+        return self.is_up and not (self.loaded.keep_loaded or self.loading is not None or self.turn.locked())
 
     def demand_per_s(self, now_s: float) -> float:
         """Give the requests a second as they count now."""

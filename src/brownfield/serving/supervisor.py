@@ -5,7 +5,8 @@ forks the gateways and the manager from the declaration in its memory, so a kill
 declaration that is in force whatever the files say by then; callers who come meanwhile wait on the port.
 
 SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
-shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all.
+shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none to
+hear it, it waits for the next. A child whose event loop turns no more is killed, and started again like one that ended.
 """
 
 import contextlib
@@ -49,6 +50,8 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 2048
 _QUICK_S = 5.0
 _PAUSES_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # by quick ends in a row; the last one from then on
+_LOOK_EVERY_S = 2.0
+_SILENT_LOOKS = 15  # in a row, in which a child said nothing: half a minute, but not one for which nobody ran at all
 _GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
 _PR_SET_NAME = 15
 
@@ -63,6 +66,8 @@ class _Child:
     began_s: float = 0.0
     quick_ends: int = 0
     start_at_s: float = 0.0
+    heard: bool = False
+    silent_looks: int = 0
 
     def put_off(self) -> None:
         """Start it again at once, or after a pause that grows with each quick end in a row."""
@@ -110,6 +115,9 @@ class Supervisor:
         self._on_ready = on_ready
         self._clock = clock or SystemClock()
         self._signals: list[int] = []
+        self._held: dict[str, str] = {}
+        self._reload_waits = False
+        self._look_at_s = 0.0
 
     def run(self) -> int:
         """Serve until a signal ends it; the exit status.
@@ -170,6 +178,7 @@ class Supervisor:
                     self._wait(woken)
                     self._handle_signals()
                     self._reap()
+                    self._end_hung()
                     self._end_by_and_by()
             finally:
                 self._kill_all()
@@ -189,6 +198,7 @@ class Supervisor:
             host=self._host,
             tls=self._tls,
             drain_s=self._drain_s,
+            alive=self._tell_alive,
             clock=self._clock,
         )
         return front.run(self._listener, self._life, self._health)
@@ -196,7 +206,13 @@ class Supervisor:
     def _manage(self) -> int:
         self._close_listeners()
         manager = Manager(
-            self._declared, self._run, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock
+            self._declared,
+            self._run,
+            drain_s=self._drain_s,
+            tell=self._tell_from_manager,
+            alive=self._tell_alive,
+            held=self._held,
+            clock=self._clock,
         )
         return manager.run(self._control, self._life)
 
@@ -215,6 +231,10 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self._mouth.send(msgspec.json.encode(message))
 
+    def _tell_alive(self) -> None:
+        with contextlib.suppress(OSError):  # also where the supervisor is late: the next one will do
+            self._mouth.send(msgspec.json.encode({"alive": os.getpid()}), socket.MSG_DONTWAIT)
+
     def _start_due(self) -> None:
         """Fork what does not run and may be started."""
         if self._ending_s:
@@ -226,6 +246,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         """Fork a child; where the system has no room for a process, it is tried again later."""
         child.began_s = time.monotonic()
+        child.heard, child.silent_looks = False, 0
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
         try:
             child.pid = os.fork()
@@ -272,12 +293,29 @@ class Supervisor:
             extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
             _log.error("a process of the workspace ended and is started again", extra=extra)
 
+    def _end_hung(self) -> None:
+        """Kill a child that told once that its loop turns, and has not for long; its end is taken note of as any other.
+
+        Looks are counted and not seconds: after a pause of the whole machine a child has all of them to tell again.
+        """
+        now_s = time.monotonic()
+        if self._ending_s or now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + _LOOK_EVERY_S
+        for child in [each for each in self._children if each.pid and each.heard]:
+            child.silent_looks += 1
+            if child.silent_looks > _SILENT_LOOKS:
+                child.silent_looks = 0
+                extra = {"event": "BF-SRV-CHILD-HUNG", "child": child.name}
+                _log.error("a process of the workspace hangs and is replaced", extra=extra)
+                _send(child, signal.SIGKILL)
+
     def _wait(self, woken: int) -> None:
         """Wait for a signal, for the manager, or until something may be started or must be ended."""
-        due_s = [child.start_at_s for child in self._children if not child.pid]
+        due_s = [self._look_at_s, *(child.start_at_s for child in self._children if not child.pid)]
         if self._ending_s:
             due_s = [self._ending_s]
-        left_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
+        left_s = max(0.0, min(due_s) - time.monotonic())
         heard: list[Any] = [woken, self._ears]
         readable, _, _ = select.select(heard, [], [], left_s)
         if woken in readable:
@@ -289,6 +327,10 @@ class Supervisor:
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         """Take over what is in force: what is forked from now on begins with it."""
+        for child in self._children:
+            if child.pid == message.get("alive", -1):
+                child.heard, child.silent_looks = True, 0
+        self._held = message.get("held", self._held)
         try:
             if message.get("declaration", self._declared.digest) != self._declared.digest:
                 self._take_over(message["declaration"])
@@ -300,6 +342,9 @@ class Supervisor:
             _log.error("the supervisor could not read again what is in force", extra=extra)
         if message.get("ready"):
             self._say_ready()
+            if self._reload_waits:
+                self._reload_waits = False
+                _send(self._manager, signal.SIGHUP)
 
     def _take_over(self, digest: str) -> None:
         """Read the declaration again; one that was edited since the reload is left, and so is the one in memory."""
@@ -325,9 +370,18 @@ class Supervisor:
         while self._signals:  # one at a time: another may come at any moment
             number = self._signals.pop(0)
             if number == signal.SIGHUP:
-                _send(self._manager, signal.SIGHUP)
+                self._reap()  # one that has ended hears nothing
+                self._reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._end()
+
+    def _reload(self) -> None:
+        """Have the manager reload; one that does not listen yet is told when it is ready."""
+        if self._manager.pid and self._manager.heard:
+            _send(self._manager, signal.SIGHUP)
+        elif not self._ending_s:
+            self._reload_waits = True
+            _log.warning("a reload waits until the manager is back", extra={"event": "BF-SRV-RELOAD-WAITS"})
 
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""

@@ -12,6 +12,7 @@ from brownfield.store.journal import Journal, JournalPolicy
 from brownfield.store.journal_reading import read_journal
 from brownfield.store.lock import workspace_lock
 from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.today import Today
 
 if TYPE_CHECKING:
     from brownfield.store.audit import AuditEntry, AuditHead, AuditVerdict
@@ -49,6 +50,7 @@ __all__ = [
     "SourceCounts",
     "SourceState",
     "Store",
+    "Today",
     "Transaction",
     "check_whole",
     "copy_database",

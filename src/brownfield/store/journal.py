@@ -30,6 +30,7 @@ from brownfield.clock import Clock
 from brownfield.store.files import private_folder
 from brownfield.store.journal_blocks import END, MARKED, UNSEALED, sealed
 from brownfield.store.masking import is_masked, mask_value
+from brownfield.store.today import Today
 from brownfield.types import Columns, Decision, Reason
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Journal:
         The compiled contract; its ``request`` schema says which fields are masked.
     clock
         Whose time is stamped.
+    today
+        By which segments are too old; one for all journals of a process, for it is to know that the clock was set.
 
     Attributes
     ----------
@@ -123,7 +126,14 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, *, integration: str, contract: "Contract", clock: Clock, policy: JournalPolicy | None = None
+        self,
+        folder: Path,
+        *,
+        integration: str,
+        contract: "Contract",
+        clock: Clock,
+        policy: JournalPolicy | None = None,
+        today: Today | None = None,
     ) -> None:
         self.dropped = 0
         self._policy = policy or JournalPolicy()
@@ -137,7 +147,7 @@ class Journal:
         self._offered = 0
         self._quota = 0
         self._rate = 1.0
-        self._segments = _Segments(folder, integration, clock, self._policy)
+        self._segments = _Segments(folder, integration, clock, self._policy, today or Today(clock))
         self._writing = threading.Lock()
 
     def append(self, decision: Decision, latency_us: Latency, rows: int, inputs: Columns | None = None) -> None:
@@ -305,11 +315,12 @@ def _texts(texts: Sequence[str], codes: "array[int]") -> pa.Array:
 class _Segments:
     """The file being written, and the closed ones that are still kept."""
 
-    def __init__(self, folder: Path, integration: str, clock: Clock, policy: JournalPolicy) -> None:
+    def __init__(self, folder: Path, integration: str, clock: Clock, policy: JournalPolicy, today: Today) -> None:
         self._folder = folder
         self._integration = integration
         self._clock = clock
         self._policy = policy
+        self._today = today
         self._file: io.FileIO | None = None
         self._path = folder
         self._started_ns = 0
@@ -395,7 +406,7 @@ class _Segments:
 
     def _delete_old(self) -> None:
         self._looked_ns = self._clock.monotonic_ns()
-        oldest = self._clock.now_utc() - timedelta(days=self._policy.keep_days)
+        oldest = self._today.now_utc() - timedelta(days=self._policy.keep_days)
         left_bytes = self._policy.keep_mib * 2**20
         for path, started in reversed(segments_of(self._folder, self._integration)):
             with suppress(OSError):  # another gateway has just renamed or deleted it

@@ -70,7 +70,7 @@ class Keeper:
     process
         The one that runs or ran last; None again once it was ended.
     load_s
-        Seconds until it was ready when it was last started.
+        Seconds until it was ready when it was last started; before that, what is known otherwise.
     restarts
         How often it was replaced.
     """
