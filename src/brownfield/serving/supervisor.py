@@ -33,7 +33,7 @@ from brownfield.integration import WorkspaceSpec
 from brownfield.memory import give_back_libraries, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
-from brownfield.serving.declared import check_readable, read_declared
+from brownfield.serving.declared import check_folder, check_readable, read_declared
 from brownfield.serving.front import Front, principals
 from brownfield.serving.gateway.last_calls import begin_connections_again
 from brownfield.serving.local import CONTROL, listen_locally, run_folder
@@ -117,12 +117,13 @@ class Supervisor:
         Raises
         ------
         DeclarationError
-            The listener is open to others and no token is declared, a fallback chain is not as declared, a bundle may
-            not be read, the models do not fit this machine, or the port is taken.
+            The folder's path is no text, the listener is open to others and no token is declared, a fallback chain is
+            not as declared, a bundle may not be read, the models do not fit this machine, or the port is taken.
         StoreError
             The workspace is being served already.
         """
         spec = self._spec
+        check_folder(spec.folder)
         principals(spec, self._host, self._clock)
         self._tls = server_context(spec.serving.tls, spec.folder)
         check_budgets(spec, read_host())
