@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from brownfield.serving.gateway.pipeline import pipeline_lines
 from brownfield.serving.gateway.summing import merged_exposition, merged_statistics
 from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.local import CONTROL
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
@@ -96,20 +96,18 @@ class Manager:
         self._started = self._failed = False
         self._supervisor = os.getppid()
 
-    def run(self, control: socket.socket, life: int) -> int:
+    def run(self, life: int) -> int:
         """Manage until it is told to end; the exit status.
 
         Parameters
         ----------
-        control
-            Listens for the gateways.
         life
             Descriptor of a pipe that closes when the supervisor has gone.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._manage(control, life))
+            return runner.run(self._manage(life))
 
-    async def _manage(self, control: socket.socket, life: int) -> int:
+    async def _manage(self, life: int) -> int:
         loop = asyncio.get_running_loop()
         Watchdog().watch()
         self._ended = asyncio.Event()
@@ -133,8 +131,9 @@ class Manager:
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
-        server = await asyncio.start_unix_server(self._fleet.connected, sock=control)
+        await self._fleet.listen(self._run / CONTROL)
         try:
+            self._soon(self._keep_on(self._fleet.keep_listening, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
             self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
@@ -143,7 +142,7 @@ class Manager:
             await self._ended.wait()
             starting.cancel()
         finally:
-            server.close()
+            self._fleet.close()
             for task in tuple(self._tasks):
                 task.cancel()
             await self._pipelines.end(self._drain_s)

@@ -36,7 +36,7 @@ from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder, check_readable, read_declared
 from brownfield.serving.front import Front, principals
 from brownfield.serving.gateway.last_calls import begin_connections_again
-from brownfield.serving.local import CONTROL, listen_locally, run_folder
+from brownfield.serving.local import run_folder
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.manager import Manager
 from brownfield.serving.tls import load_certificate, server_context
@@ -136,7 +136,6 @@ class Supervisor:
             port = spec.serving.health_port
             self._health = None if port is None else held.enter_context(_bind(self._host, port))
             self._run = held.enter_context(run_folder(spec.folder))
-            self._control = held.enter_context(listen_locally(self._run / CONTROL))
             return self._supervise()
 
     def _try_lookups(self) -> None:
@@ -181,7 +180,6 @@ class Supervisor:
         return 0
 
     def _gateway(self, index: int) -> int:
-        self._control.close()
         keep_small_pages()
         front = self.front_class(
             index,
@@ -199,7 +197,7 @@ class Supervisor:
         manager = Manager(
             self._declared, self._run, drain_s=self._drain_s, tell=self._tell_from_manager, clock=self._clock
         )
-        return manager.run(self._control, self._life)
+        return manager.run(self._life)
 
     def _close_listeners(self) -> None:
         self._listener.close()
