@@ -22,6 +22,14 @@ from brownfield.model import RULES, Golden, bundle_files, open_bundle, reopen_bu
 from brownfield.model import files as files_module
 
 
+def test_memory_is_taken_for_what_a_file_holds_and_not_for_what_it_might(tmp_path):
+    """Where address space is bounded, a small file is read under any limit."""
+    (tmp_path / "small").write_bytes(b"small")
+    assert files_module.read_plain(tmp_path / "small", limit_bytes=1 << 60) == b"small"
+    with pytest.raises(BundleRefused, match="up to 4 bytes"):
+        files_module.read_plain(tmp_path / "small", limit_bytes=4)
+
+
 def test_a_bundle_is_read_back_as_it_was_written(bundle_folder, make_features, contract):
     """Name, version, features, golden records, signature, figures and origin survive the way through the folder."""
     bundle = open_bundle(bundle_folder)

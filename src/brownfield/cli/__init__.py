@@ -4,6 +4,7 @@ Results go to standard output (``--json`` everywhere), progress to standard erro
 2 a wrong declaration or usage, 3 a system out of reach.
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -44,6 +45,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error that is ours ends as one message and an exit code, never as a traceback."""
+    _fill_standard_streams()
     try:
         app()
     except BrownfieldError as error:
@@ -57,6 +59,20 @@ def main() -> None:
                 next_step="Nothing that was there was changed; mend the cause and call again.",
             )
         )
+
+
+def _fill_standard_streams() -> None:
+    """Let what the caller has closed of standard input, output and error lead nowhere.
+
+    Else the next file or socket took its number, and who writes there, or takes it for a terminal's, meets that one.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(descriptor, True)  # of those three every process that is started has them
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8"))
 
 
 def _end(error: BrownfieldError) -> NoReturn:

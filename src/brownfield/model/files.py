@@ -114,7 +114,7 @@ def size_of(path: Path) -> int:
 def read_plain(path: Path, *, limit_bytes: int) -> bytes:
     """Read a plain file that is not larger than ``limit_bytes``."""
     with open_plain(path) as file:
-        data = file.read(limit_bytes + 1)
+        data = file.read(min(limit_bytes, os.fstat(file.fileno()).st_size) + 1)  # memory is taken for all that is asked
     if len(data) > limit_bytes:
         raise refused("bundle-file-size", where=str(path), expected=f"up to {limit_bytes} bytes")
     return data

@@ -5,6 +5,7 @@ The files may have been edited since, and a reload that was refused must not com
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from brownfield.model import Bundle
     from brownfield.serving.fallback.base import Fallback
 
-__all__ = ["Declared", "check_readable", "digest_of", "read_declared"]
+__all__ = ["Declared", "check_folder", "check_readable", "digest_of", "read_declared"]
 
 
 @dataclass(eq=False)
@@ -56,6 +57,25 @@ def read_declared(source: "Path | WorkspaceSpec") -> Declared:
     spec = load_workspace(source) if isinstance(source, Path) else source
     chains = {name: build_chain(one) for name, one in spec.integrations.items()}
     return Declared(spec, chains, digest_of(spec))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a workspace whose path is no text in the encoding of file names: its processes could not tell each other.
+
+    Raises
+    ------
+    DeclarationError
+        A name in it was written in another encoding, as it stands in archives of older systems.
+    """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise DeclarationError(
+            where=os.fsencode(folder.absolute()).decode(errors="backslashreplace"),
+            expected=f"a path in {sys.getfilesystemencoding().upper()}",
+            got="bytes that are none",
+            next_step="Rename the folder, or set LANG to the locale in which it was named.",
+        ) from error
 
 
 def check_readable(spec: "WorkspaceSpec") -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from brownfield.errors import Unavailable
 from brownfield.serving.link import Link
+from brownfield.serving.local import listen_locally
 
 __all__ = ["Fleet", "Gateway"]
 
@@ -59,6 +61,25 @@ class Fleet:
         self._on_here = on_here
         self._on_told = on_told
         self._on_asked = on_asked
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, path: Path) -> None:
+        """Let gateways connect to a Unix socket."""
+        self._path = path
+        self._server = await asyncio.start_unix_server(self.connected, sock=listen_locally(path))
+
+    async def keep_listening(self) -> None:
+        """Listen again where somebody removed the socket: a gateway that is started again would find nobody."""
+        if self._path.exists() or not self._path.parents[2].is_dir():
+            return  # of a workspace that was moved nothing is made anew at its old place
+        self.close()
+        await self.listen(self._path)
+        _log.warning("the socket of the gateways was removed and is made anew", extra={"event": "BF-SRV-SOCKET-ANEW"})
+
+    def close(self) -> None:
+        """Let no more connect; those that are stay."""
+        if self._server is not None:
+            self._server.close()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the link of one gateway for as long as it lives."""

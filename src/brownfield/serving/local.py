@@ -79,14 +79,24 @@ def _refusal(folder: Path, got: str) -> DeclarationError:
 
 
 def listen_locally(path: Path) -> socket.socket:
-    """Listen on a Unix socket of mode 0600."""
+    """Listen on a Unix socket of mode 0600, in a folder that is made anew if it was removed.
+
+    Raises
+    ------
+    OSError
+        There is no workspace any more, or it cannot be written.
+    """
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with local_address(path) as address:
-        before = os.umask(0o177)
-        try:
+    try:
+        with local_address(path) as address:
             listener.bind(address)
-        finally:
-            os.umask(before)
+        path.chmod(0o600)
+    except OSError:
+        listener.close()
+        raise
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener

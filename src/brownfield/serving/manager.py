@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from brownfield.serving.gateway.summing import merged_exposition, merged_statist
 from brownfield.serving.handover import answers, end_unused, leave_it, linger_s, models_of, unused, without_room
 from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
+from brownfield.serving.local import CONTROL
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
@@ -105,20 +105,18 @@ class Manager:
         self._started = self._failed = False
         self._supervisor = os.getppid()
 
-    def run(self, control: socket.socket, life: int) -> int:
+    def run(self, life: int) -> int:
         """Manage until it is told to end; the exit status.
 
         Parameters
         ----------
-        control
-            Listens for the gateways.
         life
             Descriptor of a pipe that closes when the supervisor has gone.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._manage(control, life))
+            return runner.run(self._manage(life))
 
-    async def _manage(self, control: socket.socket, life: int) -> int:
+    async def _manage(self, life: int) -> int:
         loop = asyncio.get_running_loop()
         Watchdog().watch()
         self._ended = asyncio.Event()
@@ -141,10 +139,11 @@ class Manager:
         self._loading = [Placement(integration=name, state="loading") for name in self._spec.integrations]
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._soon(self.reload()))
-        server = await asyncio.start_unix_server(self._fleet.connected, sock=control)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        await self._fleet.listen(self._run / CONTROL)
         try:
             self._soon(keep_telling(self._alive))
+            self._soon(self._keep_on(self._fleet.keep_listening, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
             self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
@@ -153,7 +152,7 @@ class Manager:
             await self._ended.wait()
             starting.cancel()
         finally:
-            server.close()
+            self._fleet.close()
             for task in tuple(self._tasks):
                 task.cancel()
             await self._pipelines.end(self._drain_s)
@@ -212,6 +211,10 @@ class Manager:
                 if not one.reason:
                     self._tell_in_force()
                     await self._enter_history("workspace.served")
+
+    def _asked_to_reload(self) -> None:
+        self._tell_supervisor({"reloading": True})
+        self._soon(self.reload())
 
     async def reload(self) -> bool:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""

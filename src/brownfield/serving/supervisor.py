@@ -34,10 +34,10 @@ from brownfield.integration import WorkspaceSpec
 from brownfield.memory import give_back_libraries, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
-from brownfield.serving.declared import check_readable, read_declared
+from brownfield.serving.declared import check_folder, check_readable, read_declared
 from brownfield.serving.front import Front, principals
 from brownfield.serving.gateway.last_calls import begin_connections_again
-from brownfield.serving.local import CONTROL, listen_locally, run_folder
+from brownfield.serving.local import run_folder
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.manager import Manager
 from brownfield.serving.tls import load_certificate, server_context
@@ -116,7 +116,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._signals: list[int] = []
         self._held: dict[str, str] = {}
-        self._reload_waits = False
+        self._reload_asked_of: int | None = None  # the manager that has not taken it yet, if there is one
         self._look_at_s = 0.0
 
     def run(self) -> int:
@@ -125,12 +125,13 @@ class Supervisor:
         Raises
         ------
         DeclarationError
-            The listener is open to others and no token is declared, a fallback chain is not as declared, a bundle may
-            not be read, the models do not fit this machine, or the port is taken.
+            The folder's path is no text, the listener is open to others and no token is declared, a fallback chain is
+            not as declared, a bundle may not be read, the models do not fit this machine, or the port is taken.
         StoreError
             The workspace is being served already.
         """
         spec = self._spec
+        check_folder(spec.folder)
         principals(spec, self._host, self._clock)
         self._tls = server_context(spec.serving.tls, spec.folder)
         check_budgets(spec, read_host())
@@ -143,7 +144,6 @@ class Supervisor:
             port = spec.serving.health_port
             self._health = None if port is None else held.enter_context(_bind(self._host, port))
             self._run = held.enter_context(run_folder(spec.folder))
-            self._control = held.enter_context(listen_locally(self._run / CONTROL))
             return self._supervise()
 
     def _try_lookups(self) -> None:
@@ -189,7 +189,6 @@ class Supervisor:
         return 0
 
     def _gateway(self, index: int) -> int:
-        self._control.close()
         keep_small_pages()
         front = self.front_class(
             index,
@@ -214,7 +213,7 @@ class Supervisor:
             held=self._held,
             clock=self._clock,
         )
-        return manager.run(self._control, self._life)
+        return manager.run(self._life)
 
     def _close_listeners(self) -> None:
         self._listener.close()
@@ -292,6 +291,8 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
             _log.error("a process of the workspace ended and is started again", extra=extra)
+            if child is self._manager and self._reload_asked_of == pid:
+                self._ask_for_reload()
 
     def _end_hung(self) -> None:
         """Kill a child that told once that its loop turns, and has not for long; its end is taken note of as any other.
@@ -331,6 +332,8 @@ class Supervisor:
             if child.pid == message.get("alive", -1):
                 child.heard, child.silent_looks = True, 0
         self._held = message.get("held", self._held)
+        if message.get("reloading"):
+            self._reload_asked_of = None
         try:
             if message.get("declaration", self._declared.digest) != self._declared.digest:
                 self._take_over(message["declaration"])
@@ -342,9 +345,8 @@ class Supervisor:
             _log.error("the supervisor could not read again what is in force", extra=extra)
         if message.get("ready"):
             self._say_ready()
-            if self._reload_waits:
-                self._reload_waits = False
-                _send(self._manager, signal.SIGHUP)
+            if self._reload_asked_of not in (None, self._manager.pid):
+                self._ask_for_reload()
 
     def _take_over(self, digest: str) -> None:
         """Read the declaration again; one that was edited since the reload is left, and so is the one in memory."""
@@ -370,17 +372,19 @@ class Supervisor:
         while self._signals:  # one at a time: another may come at any moment
             number = self._signals.pop(0)
             if number == signal.SIGHUP:
-                self._reap()  # one that has ended hears nothing
-                self._reload()
+                self._ask_for_reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._end()
 
-    def _reload(self) -> None:
-        """Have the manager reload; one that does not listen yet is told when it is ready."""
-        if self._manager.pid and self._manager.heard:
+    def _ask_for_reload(self) -> None:
+        """Have the manager reload; where it does not take that, for it ends or has only begun, the next one does."""
+        if self._ending_s:
+            return
+        hears = bool(self._manager.pid) and self._manager.heard
+        self._reload_asked_of = self._manager.pid if hears else 0
+        if hears:
             _send(self._manager, signal.SIGHUP)
-        elif not self._ending_s:
-            self._reload_waits = True
+        else:
             _log.warning("a reload waits until the manager is back", extra={"event": "BF-SRV-RELOAD-WAITS"})
 
     def _end(self) -> None:

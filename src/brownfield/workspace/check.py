@@ -4,6 +4,7 @@ In: the folder. Out: findings; an *error* stops the workspace from being served,
 a *notice* says what this release does not act on yet. Mistakes in a declaration are findings, never exceptions.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ from brownfield.integration import (
 )
 from brownfield.model import Environments, open_bundle
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.declared import check_folder
 from brownfield.serving.fallback.table import Table
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
@@ -124,10 +126,12 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     (False, 'no-such-workspace/brownfield.yaml: error: expected a file, got no such file. Begin ...')
     """
     try:
+        check_folder(folder)
         workspace = load_workspace(folder, registry)
     except DeclarationError as error:
         findings = tuple(_from_error(each) for each in each_error(error))
-        return CheckReport(folder=str(folder), integrations=(), findings=findings)
+        shown = os.fsencode(folder).decode(errors="backslashreplace")  # the path may be no text: that is a finding too
+        return CheckReport(folder=shown, integrations=(), findings=findings)
     found = [*_workspace_findings(workspace), *_budget_findings(workspace)]
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
