@@ -76,7 +76,7 @@ def test_ever_more_layers_are_left_out_up_to_half() -> None:
 @pytest.fixture
 def one_bad_layer(tmp_path) -> Path:
     """Folder of a wide model whose last layer reads one loud number that it ignores: int8 has no steps for the rest."""
-    random, width = np.random.default_rng(3), 768
+    random, width = np.random.default_rng(3), 1536
 
     def weights(name: str, array) -> onnx.TensorProto:
         return numpy_helper.from_array(np.asarray(array, dtype="f4"), name)
