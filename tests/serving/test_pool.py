@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from brownfield.errors import DeadlineExceeded, ModelFailed, WorkerUnavailable
+from brownfield.errors import DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
 from brownfield.serving.workers.pool import WorkerPool
 
 
@@ -118,6 +118,36 @@ def test_silence_until_the_deadline_is_told():
 
     asyncio.run(run())
     assert told == [True]
+
+
+def test_a_worker_that_kept_silent_is_not_taken_for_an_idle_one():
+    """F-06: what it lets pass its deadline is in flight no more, so it would be the one that is asked next."""
+    silent, sibling = Channel(DeadlineExceeded("late")), Channel(in_flight=5)
+    pool = pool_of(silent, sibling)
+    with pytest.raises(DeadlineExceeded):
+        ask(pool)
+    ask(pool)
+    assert (len(silent.asked), len(sibling.asked)) == (1, 1)
+
+
+def test_a_worker_that_does_not_read_leaves_its_calls_to_its_sibling():
+    """F-06: nobody is overloaded as long as one of them reads; and it is asked no more for a while."""
+    stopped, sibling = Channel(Overloaded("does not read")), Channel(in_flight=5)
+    pool = pool_of(stopped, sibling)
+    ask(pool)
+    ask(pool)
+    assert (len(stopped.asked), len(sibling.asked)) == (1, 2)
+
+
+def test_of_two_that_kept_silent_the_least_busy_is_asked():
+    """A machine that stood still is no reason to ask nobody."""
+    first, second = Channel(DeadlineExceeded("late"), in_flight=1), Channel(DeadlineExceeded("late"), in_flight=2)
+    pool = pool_of(first, second)
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            ask(pool)
+    ask(pool)
+    assert (len(first.asked), len(second.asked)) == (2, 1)
 
 
 def test_a_worker_that_left_is_not_asked():

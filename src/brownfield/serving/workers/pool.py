@@ -1,7 +1,8 @@
 """The workers of one model version, seen from a gateway: which to ask, whom to ask again, and whom to wait for.
 
-A call goes to the connected worker with the fewest requests in flight. When that worker dies under it, the call is made
-once more on a sibling, if there is one, before the deadline, and as the budget of retries allows. Workers come and go;
+A call goes to the connected worker with the fewest requests in flight; one that lately let a deadline pass, or does not
+read, only when its siblings are no better. When that worker dies under it, the call is made once more on a sibling, if
+there is one, before the deadline, and as the budget of retries allows. Workers come and go;
 the pool itself starts and ends nothing. Where none is loaded and one may be, a call has it loaded and waits for it, as
 far as its deadline allows. A version that gives rows in another order than it took them is suspended: nobody asks it
 any more.
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from brownfield.errors import DeadlineExceeded, WorkerUnavailable
+from brownfield.errors import DeadlineExceeded, Overloaded, WorkerUnavailable
 from brownfield.serving.workers.base import Inference, Tensors
 from brownfield.serving.workers.budget import RetryBudget
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "WorkerPool"]
 
 _log = logging.getLogger(__name__)
+
+_AVOIDED_NS = 1_000_000_000  # a worker that keeps silent: so long it has to be found out whether it hangs
 
 
 class Channel(Protocol):
@@ -50,6 +53,7 @@ class Channel(Protocol):
 class _Member:
     channel: Channel
     on_silent: Callable[[], None]
+    avoided_until_ns: int = 0
 
 
 class WorkerPool:
@@ -125,7 +129,7 @@ class WorkerPool:
             tensors, place = sentinel.added(tensors, rows)
         try:
             inference = await _ask(member, tensors, deadline_ns)
-        except WorkerUnavailable:
+        except (WorkerUnavailable, Overloaded):
             sibling = self._choice(member)
             if sibling is None or time.monotonic_ns() >= deadline_ns or not self._retries.spend():
                 raise
@@ -163,18 +167,23 @@ class WorkerPool:
         self._arrival = None
 
     def _choice(self, but: _Member | None) -> _Member | None:
-        """Give the least busy worker that is not ``but``."""
-        choice = None
-        for member in self._members:
-            if member is not but and (choice is None or member.channel.in_flight < choice.channel.in_flight):
-                choice = member
-        return choice
+        """Give the least busy worker that is not ``but``; what it kept silent about is in flight no more."""
+        if len(self._members) == 1:
+            only = self._members[0]
+            return only if only is not but else None
+        now_ns = time.monotonic_ns()
+        others = [member for member in self._members if member is not but]
+        return min(others, key=lambda each: (each.avoided_until_ns > now_ns, each.channel.in_flight), default=None)
 
 
 async def _ask(member: _Member, tensors: Tensors, deadline_ns: int) -> Inference:
     try:
         reply = await member.channel.infer(tensors, deadline_ns)
     except DeadlineExceeded:
+        member.avoided_until_ns = time.monotonic_ns() + _AVOIDED_NS
         member.on_silent()
+        raise
+    except Overloaded:
+        member.avoided_until_ns = time.monotonic_ns() + _AVOIDED_NS
         raise
     return Inference(reply, reply.run_us * 1000, reply.call_rows)
