@@ -75,6 +75,7 @@ def test_tokens_are_named_never_written() -> None:
         ("serving: {host: example.com}", "an IP address, or localhost"),
         ("serving: {host: 2130706433}", "Quote it"),
         ("serving: {max_body_mib: 0}", "(0, 1024]"),
+        ("serving: {max_body_mib: 16, limits: {kept_mib: 8}}", "at least serving.max_body_mib, 16, got 8"),
         ("access: {tokens: [{name: a, role: root, token: {env: A}}]}", "one of admin, approver, auditor, caller"),
         (
             "access: {tokens: [{name: a, role: viewer, token: {env: A}}, {name: a, role: admin, token: {env: B}}]}",

@@ -775,6 +775,49 @@ def test_f_21_too_many_connections_are_refused_at_once(make_running, handler):
     assert statuses(running.exchange(LIVE)) == [200]
 
 
+def test_f_20_bodies_half_sent_take_no_more_than_they_may_together(make_running, handler):
+    """F-20: who has been at it the longest is ended and hears of it; the others, and new ones, are answered."""
+    running = make_running(handler, limits=HttpLimits(header_s=0.2, kept_bytes=250_000))
+    whole = post(body=BODY + b" " * 100_000)
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(4):
+            slow.append(stack.enter_context(running.connect()))
+            slow[-1].sendall(whole[:-1])
+            time.sleep(0.12)  # two ticks of the door
+        for client in slow[:2]:
+            [answer] = running.read(client)
+            assert (answer.status, answer.fields[b"connection"]) == (503, b"close")
+            assert b"BF-ERR-UNAVAILABLE" in answer.body
+        for client in slow[2:]:
+            client.sendall(whole[-1:])
+            with client.makefile("rb") as reader:
+                assert read_answer(reader).status == 200
+        assert statuses(running.exchange(whole.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))) == [200]
+
+
+@pytest.mark.inside
+def test_f_20_answers_unread_take_no_more_than_they_may_together(make_running, handler):
+    """F-20: who has left its answer lying the longest is cut off, and its memory is free."""
+    size = 2_000_000
+    handler.answer = lambda _call, _body, reply: reply(Response(200, [], b"x" * size))
+    running = make_running(handler, limits=HttpLimits(header_s=0.2, write_s=300, kept_bytes=2 * size))
+    running._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    with contextlib.ExitStack() as stack:
+        lazy = []
+        for _ in range(4):
+            lazy.append(stack.enter_context(socket.socket()))
+            lazy[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            lazy[-1].settimeout(5)
+            lazy[-1].connect(running.address)
+            lazy[-1].sendall(LIVE)
+            time.sleep(0.12)
+        until(lambda: running.door.connections == 2)
+        for client in lazy[2:]:
+            with client.makefile("rb") as reader:
+                assert len(read_answer(reader).body) == size
+
+
 @pytest.fixture
 def tls(tmp_path):
     """Contexts of a server and of callers who trust it."""

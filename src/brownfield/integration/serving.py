@@ -12,6 +12,8 @@ from brownfield.integration.references import Reference
 
 __all__ = ["ServingLimitsSpec", "ServingSpec", "ServingTlsSpec"]
 
+_KEPT_MIB = 256.0
+
 
 class ServingTlsSpec(Spec, frozen=True, kw_only=True):
     """Encryption of the listener, TLS 1.2 and 1.3; both files are read again on a reload."""
@@ -42,6 +44,19 @@ class ServingLimitsSpec(Spec, frozen=True, kw_only=True):
     slowest_kib_per_s: Annotated[
         float, Meta(gt=0, le=1_048_576, description="Rate below which a caller is not waited for.")
     ] = 16
+    kept_mib: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1_048_576,
+                description="Most memory that requests half sent and answers unread may take together, in each gateway"
+                " process; beyond it, who has been at it the longest is ended. 256 unless declared, or room for two"
+                " of the largest bodies.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ServingSpec(Spec, frozen=True, kw_only=True):
@@ -94,14 +109,29 @@ class ServingSpec(Spec, frozen=True, kw_only=True):
     ) = None
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Refuse a host that is a name: it may come to mean another machine; and two listeners on one port."""
+        """Refuse a host that is a name: it may come to mean another machine; two listeners on one port; no room."""
         if self.health_port == self.port:
             yield Contradiction(("health_port",), "another port than serving.port", "the same port")
+        if self.kept_mib < self.max_body_mib:
+            least = f"at least serving.max_body_mib, {self.max_body_mib:g}"
+            yield Contradiction(("limits", "kept_mib"), least, f"{self.kept_mib:g}")
         if self.host != "localhost":
             try:
                 ip_address(self.host)
             except ValueError:
                 yield Contradiction(("host",), "an IP address, or localhost", "another text")
+
+    @property
+    def kept_mib(self) -> float:
+        """Most memory for requests half sent and answers unread together.
+
+        Examples
+        --------
+        >>> ServingSpec().kept_mib, ServingSpec(max_body_mib=200).kept_mib
+        (256.0, 400)
+        """
+        declared = self.limits.kept_mib
+        return max(_KEPT_MIB, 2 * self.max_body_mib) if declared is None else declared
 
     @property
     def is_loopback(self) -> bool:

@@ -434,4 +434,5 @@ def http_limits(spec: "WorkspaceSpec") -> HttpLimits:
         write_s=declared.write_s,
         idle_s=declared.idle_s,
         slowest_bytes_per_s=round(declared.slowest_kib_per_s * 1024),
+        kept_bytes=round(spec.serving.kept_mib * 2**20),
     )

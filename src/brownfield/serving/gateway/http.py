@@ -6,12 +6,14 @@ than the bound, requests that break HTTP, and callers who are slower than the li
 
 import asyncio
 import contextlib
+import logging
 import resource
 import socket
 import ssl
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from operator import itemgetter
 from pathlib import Path
 
 from brownfield.errors import Unavailable
@@ -24,12 +26,15 @@ from brownfield.serving.gateway.messages import DoorHandler
 
 __all__ = ["Door"]
 
+_log = logging.getLogger(__name__)
+
 _BACKLOG = 2048
 _MOST_SLACK = 64  # connections beyond the bound that are told so and waited for; further ones are told and closed
 _LAST_REQUESTS_S = 0.2  # for handshakes under way, and for callers to send a request on a connection they kept
 _FIRST_REQUEST_S = 2.0  # for callers who connected at the last moment to send their request: a busy one takes a while
 _LOOK_EVERY_S = 0.02
 _ENDED_IN_A_TURN = 8  # overdue connections: of 30 us each
+_LITTLE_BYTES = 16 * 1024  # kept for a connection that is not ended for it
 _SPARE_DESCRIPTORS = 24  # for sockets to models, journals, and what is opened for a moment
 
 
@@ -197,7 +202,23 @@ class Door:
         self.ticks += 1
         self.date_line = b"date: %b\r\n" % formatdate(time.time(), usegmt=True).encode()
         self._timer = self._loop.call_later(self.tick_s, self._tick)
+        self._relieve()
         self._sweep(iter(tuple(self._connections)))
+
+    def _relieve(self) -> None:
+        """End those who have been at it the longest while too much is kept for all together."""
+        kept = [(*each.kept(), each) for each in self._connections]
+        excess = sum(size for _, size, _ in kept) - self.limits.kept_bytes
+        if excess <= 0:
+            return
+        ended = 0
+        for _, size, connection in sorted(kept, key=itemgetter(0)):
+            if excess > 0 and size > _LITTLE_BYTES:
+                connection.relieve()
+                excess -= size
+                ended += 1
+        extra = {"event": "BF-GTW-TOO-MUCH-KEPT", "connections_ended": ended}
+        _log.warning("requests half sent and answers unread take too much memory", extra=extra)
 
     def _sweep(self, connections: Iterator[Connection]) -> None:
         """End those that are overdue, a few in a turn of the loop: a crowd of them would hold everybody else up."""

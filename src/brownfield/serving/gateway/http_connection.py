@@ -10,14 +10,14 @@ import asyncio
 import logging
 import math
 from collections import deque
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
-from brownfield.errors import BrownfieldError
+from brownfield.errors import BrownfieldError, Unavailable
 from brownfield.serving.gateway.http_heads import (
     METHODS,
+    begun_answer,
     check_head,
     length_of,
     path_of,
@@ -50,10 +50,10 @@ _NEW: Final = 0
 _IDLE: Final = 1
 _HEAD: Final = 2
 _BODY: Final = 3
-_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _NONE: Final = Response(204, [], b"")
 _FAILED: Final = {"event": "BF-GTW-CONNECTION-FAILED"}
 _LONG_HEAD: Final = HttpFault("Send a shorter head, with fewer fields.")
+_CROWDED: Final = Unavailable("requests half sent take too much memory", next_step="Send it again in a moment.")
 _LONG_REST: Final = HttpFault("Send fewer trailers and chunk extensions, or none.", rule="http.trailers")
 
 
@@ -78,28 +78,19 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._body: bytes | bytearray = b""
         self._opened: Opened | Response
-        self._left = self._received = self._wire_bytes = self._chunks = self._started_ns = self._unseen_bytes = 0
-        self._target = b""
+        self._left = self._received = self._wire_bytes = self._chunks = self._started_ns = 0
+        self._unseen_bytes = self._stuck_bytes = 0
+        self._target = self._replay = self._whole = b""
         self._headers: dict[bytes, bytes] = {}
         self._parsing = _NEW
         self._since = door.ticks
         self._held = bytearray()
         self._queue: deque[tuple[Opened | Response, bytes, bool, bool, bool]] = deque()
         self._call: Opened | None = None
-        self._pumping = False
-        self._reading = True
-        self._unwritable = False
-        self._eof = False
-        self._final = self._ending = False
-        self._owes_continue = False
-        self._stuck_bytes = 0
+        self._reading = self._keep = True
+        self._pumping = self._unwritable = self._yielding = self._eof = self._final = self._ending = False
+        self._owes_continue = self._head_only = self._old = False
         self._peer: str | None = None
-        self._keep = True
-        self._head_only = False
-        self._yielding = False
-        self._replay = b""
-        self._whole = b""
-        self._old = False
         self._known: Head | None = None
 
     # --- the transport's side ---
@@ -409,14 +400,7 @@ class Connection(asyncio.Protocol):
             return
         ends = not self._keep or self._door.draining or self._handler.draining
         body = response.body
-        parts = [_STATUS_LINES[response.status], self._door.date_line]
-        for name, value in response.headers:
-            parts += (name, b": ", value, b"\r\n")
-        if ends:
-            parts.append(b"connection: close\r\n")
-        elif self._old:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        parts = begun_answer(response, self._door.date_line, ends=ends, old=self._old)
         if self._head_only:
             transport.write(b"".join(parts))
         elif len(body) <= _JOIN_BYTES:
@@ -466,6 +450,19 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """End at once."""
         self._transport.abort()
+
+    def kept(self) -> tuple[int, int]:
+        """Since when its caller does what it does, in ticks, and the bytes it makes us keep: half sent, and unread."""
+        return self._since, len(self._body) + len(self._held) + self._transport.get_write_buffer_size()
+
+    def relieve(self) -> None:
+        """End it, so that what is kept for it goes: with a refusal, where one can be heard."""
+        if self._parsing == _BODY and self._call is None and not (self._unwritable or self._ending):
+            self._held.clear()
+            self._end_with(_CROWDED)
+            self._pump()
+        else:
+            self._transport.abort()
 
     def sweep(self) -> bool:
         """End what is overdue, and tell whether it was; called by the door's one timer."""

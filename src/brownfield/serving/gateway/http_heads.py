@@ -1,20 +1,38 @@
 """What heads of requests mean, and which may not stand; heads that were parsed once and come again need no parser.
 
+Heads of answers are written here as well.
+
 A head is known by all its bytes, from the method to the empty line, so what it means cannot have changed. Who may ask,
 and what is served, is decided anew for every request.
 """
 
 import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import httptools
 
 from brownfield.serving.gateway.problem import HttpFault, MethodNotAllowed
 
-__all__ = ["METHODS", "Head", "Heads", "check_head", "length_of", "path_of", "told_malformed", "without_upgrade"]
+if TYPE_CHECKING:
+    from brownfield.serving.gateway.messages import Response
+
+__all__ = [
+    "METHODS",
+    "Head",
+    "Heads",
+    "begun_answer",
+    "check_head",
+    "length_of",
+    "path_of",
+    "told_malformed",
+    "without_upgrade",
+]
 
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
 """Names of the methods as text."""
 
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _LONGEST_BYTES = 1024
 _LONGEST_WHOLE_BYTES = 64 * 1024
 _MOST = 1024
@@ -126,6 +144,19 @@ def length_of(text: bytes) -> int:
     if len(digits) > _DIGITS or not digits.isdigit():
         raise HttpFault(f"Send the length of the body as a number of at most {_DIGITS} digits.", rule="http.length")
     return int(digits)
+
+
+def begun_answer(response: "Response", date_line: bytes, *, ends: bool, old: bool) -> list[bytes]:
+    """Give the parts of an answer up to its body; ``old`` callers are told that the connection is kept."""
+    parts = [_STATUS_LINES[response.status], date_line]
+    for name, value in response.headers:
+        parts += (name, b": ", value, b"\r\n")
+    if ends:
+        parts.append(b"connection: close\r\n")
+    elif old:
+        parts.append(b"connection: keep-alive\r\n")
+    parts.append(b"content-length: %d\r\n\r\n" % len(response.body))
+    return parts
 
 
 def told_malformed(error: httptools.HttpParserError, start: bytes) -> HttpFault | MethodNotAllowed:

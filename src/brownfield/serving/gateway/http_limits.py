@@ -44,6 +44,9 @@ class HttpLimits(NamedTuple):
         Seconds for which a connection is kept without a request, a new one too: callers open them ahead of need.
     slowest_bytes_per_s
         Rate below which a caller is not waited for.
+    kept_bytes
+        Most memory that requests half sent and answers unread may take together; beyond it, who has been at it the
+        longest is ended.
     """
 
     connections: int = 8192
@@ -55,6 +58,7 @@ class HttpLimits(NamedTuple):
     write_s: float = 30.0
     idle_s: float = 75.0
     slowest_bytes_per_s: int = 16 * 1024
+    kept_bytes: int = 256 * 2**20
 
     @property
     def tick_s(self) -> float:
