@@ -27,6 +27,16 @@ if not os.fork():
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 assert said().endswith("1")
 """
+BLOCKS = """
+import psutil
+from brownfield.memory import keep_large_blocks_apart
+keep_large_blocks_apart()
+bytearray(30_000_000)  # the allocator would take blocks of that size from its own heap from then on
+before = psutil.Process().memory_info().rss
+blocks = [bytearray(b"x" * 5_000_000) for _ in range(20)]
+del blocks[:-1]
+assert psutil.Process().memory_info().rss - before < 10_000_000
+"""
 
 
 def run(program):
@@ -37,6 +47,11 @@ def run(program):
 def test_libraries_work_on_after_their_pages_went_back():
     """What they hold in variables is kept, their code comes back from its file."""
     run(LIBRARIES)
+
+
+def test_large_blocks_go_back_although_one_behind_them_is_kept():
+    """What requests half sent took is not held for ever because one of them goes on."""
+    run(BLOCKS)
 
 
 def test_small_pages_are_for_the_process_that_asks():

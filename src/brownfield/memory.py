@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["give_back_libraries", "keep_small_pages"]
+__all__ = ["give_back_libraries", "keep_large_blocks_apart", "keep_small_pages"]
 
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[x-]p [0-9a-f]+ \S+ ([1-9]\d*) ")
 _MADV_DONTNEED = 4
 _PR_SET_THP_DISABLE = 41
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt
+_LARGE_BYTES, _MOST_FREE_BYTES = 2**20, 16 * 2**20
 
 
 def give_back_libraries() -> float:
@@ -43,6 +45,18 @@ def give_back_libraries() -> float:
         if not libc.madvise(begin, end - begin, _MADV_DONTNEED):
             given_kib += resident_kib
     return given_kib / 1024
+
+
+def keep_large_blocks_apart() -> None:
+    """Have every block of 1 MiB and more go back to the kernel as soon as it is freed, in this process and its forks.
+
+    The allocator of glibc keeps what lies below a block in use, once it has seen larger blocks come and go (measured:
+    620 MiB held for 250 MiB of request bodies). Other allocators are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _MOST_FREE_BYTES)
 
 
 def keep_small_pages() -> None:

@@ -31,7 +31,7 @@ from brownfield.endings import how_it_ended
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
-from brownfield.memory import give_back_libraries, keep_small_pages
+from brownfield.memory import give_back_libraries, keep_large_blocks_apart, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder, check_readable, read_declared
@@ -190,6 +190,7 @@ class Supervisor:
 
     def _gateway(self, index: int) -> int:
         keep_small_pages()
+        keep_large_blocks_apart()
         front = self.front_class(
             index,
             self._declared,
