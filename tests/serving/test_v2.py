@@ -64,6 +64,29 @@ def test_nested_data_and_one_column_matrices_are_taken(client):
     assert ask(client, {"inputs": [stores, items]})[0] == 200
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_b_34_a_sentinel_as_fp32_is_a_missing_value(make_contract, binary):
+    """The same record by its fields and as an FP32 tensor: missing both times, with the same padding of lists."""
+    vendor = [{"property": "sentinels", "value": [-99.9], "vendor": "brownfield"}]
+    padded = [{"property": "padding", "value": -9.9, "vendor": "brownfield"}]
+    fields = [
+        {"name": "t", "logicalType": "number", "customProperties": vendor},
+        {"name": "past", "logicalType": "array", "items": {"logicalType": "number"}, "customProperties": padded},
+    ]
+    served = Served("till", make_contract(fields, [{"name": "y", "logicalType": "number"}]), 50)
+    t, past = np.array([-99.9], np.float32), np.array([[0.5, -9.9]], np.float32)
+    inputs = [{"name": "t", "shape": [1], "datatype": "FP32"}, {"name": "past", "shape": [1, 2], "datatype": "FP32"}]
+    for described, values in zip(inputs, (t, past), strict=True):
+        if binary:
+            described["parameters"] = {"binary_data_size": values.nbytes}
+        else:
+            described["data"] = values.ravel().tolist()
+    text = json.dumps({"inputs": inputs}).encode()
+    body, length = (text + t.tobytes() + past.tobytes(), b"%d" % len(text)) if binary else (text, None)
+    _, checked = decode(served, length, body, 10)
+    assert checked.columns == served.request.rows.decode(b'{"t": -99.9, "past": [0.5]}').columns
+
+
 def test_only_the_requested_outputs_come(client):
     """In the order of the contract."""
     _, answer = ask(client, {"inputs": [STORES, ITEMS], "outputs": [{"name": "scores"}]})

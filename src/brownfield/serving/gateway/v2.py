@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from brownfield.contract import parse_json
+from brownfield.contract import parse_json, without_padding
 from brownfield.errors import RejectionCode
 from brownfield.serving.gateway.openings import too_many_rows
 from brownfield.serving.gateway.v2_binary import BinaryReader
@@ -384,12 +384,7 @@ def _column(field: "Field", array: np.ndarray[Any, Any]) -> list[Any]:
     if field.kind == "list":
         if array.ndim != 2:  # noqa: PLR2004 (rows and items)
             refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
-        lists: list[list[Any]] = array.tolist()
-        if field.padding is not None:
-            for values in lists:
-                while values and values[-1] == field.padding:
-                    values.pop()
-        return lists
+        return without_padding(array, field)
     if array.ndim == 1:
         return array.tolist()  # type: ignore[no-any-return]  # a list, as the array has one dimension
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004 (rows and one value)
