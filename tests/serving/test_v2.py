@@ -97,6 +97,8 @@ def test_null_members_are_as_good_as_absent_ones(client):
     """Some clients write every optional member."""
     body = {"id": None, "parameters": None, "outputs": None, "inputs": [{**STORES, "parameters": None}, ITEMS]}
     assert ask(client, body)[0] == 200
+    _, answer = ask(client, wants(binary_data=None) | {"parameters": {"binary_data_output": None}})
+    assert outputs(answer)["scores"]["data"] == pytest.approx([1 / 3, 1 / 2])
 
 
 def test_a_timeout_in_microseconds_becomes_the_deadline(client, pool):
@@ -114,6 +116,7 @@ def wants(**parameters):
     return {"inputs": [STORES, ITEMS], "outputs": [{"name": "scores", "parameters": parameters}]}
 
 
+BOTH = {"inputs": [STORES, ITEMS]}
 BAD = {
     "B-27 negative dimension": (bad(shape=[-2]), "BF-TEN-004"),
     "B-27 zero dimension": (bad(shape=[0], data=[]), "BF-TEN-004"),
@@ -144,6 +147,9 @@ BAD = {
     "unknown output": ({"inputs": [STORES, ITEMS], "outputs": [{"name": "x"}]}, "BF-TEN-001"),
     "an output as classes": (wants(classification=2), "BF-REQ-004"),
     "an output in shared memory": (wants(shared_memory_region="r", shared_memory_byte_size=64), "BF-REQ-004"),
+    "binary_data as text": (wants(binary_data="false"), "BF-REQ-004"),
+    "binary_data_output as text": (BOTH | {"parameters": {"binary_data_output": "false"}}, "BF-REQ-004"),
+    "binary_data_output as a number": (BOTH | {"parameters": {"binary_data_output": 1}}, "BF-REQ-004"),
     "unknown member": ({"inputs": [STORES, ITEMS], "colour": 1}, "BF-JSON-009"),
     "B-17 __proto__": (bad(__proto__={}), "BF-JSON-009"),
     "another model than the path's": ({"inputs": [STORES, ITEMS], "model_name": "other"}, "BF-REQ-004"),
@@ -357,6 +363,8 @@ def test_metadata_describes_the_contract(served):
             {"name": "scores", "datatype": "FP64", "shape": [-1, -1]},
         ],
     }
+    served.champion.platform = "openvino"
+    assert model_metadata(served)["platform"] == "openvino"
 
 
 @pytest.mark.inside
