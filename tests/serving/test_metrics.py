@@ -5,6 +5,8 @@ import asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from brownfield.errors import Unavailable
+from brownfield.serving.gateway import Version
+from brownfield.serving.gateway.cache import Cache
 from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.gateway.summing import Figures
@@ -62,7 +64,8 @@ def test_the_views_for_other_dashboards_say_the_same(client, pool):
     assert samples["nv_inference_request_success_total", ("model", "till")] == 3
     assert samples["nv_inference_request_failure_total", ("model", "till")] == 2
     assert samples["seldon_model_infer_total", ("model_name", "till")] == 5
-    assert samples["nv_inference_count_total", ("model", "till")] == 5
+    assert samples["nv_inference_count_total", ("model", "till")] == 3
+    assert samples["brownfield_rows_total", ("integration", "till")] == 5
 
 
 def test_values_and_callers_add_no_series(client):
@@ -99,6 +102,47 @@ def test_what_fallbacks_waited_for_is_no_wait_of_the_model_s_answers(client, ser
     assert stats["fail"]["ns"] > 100e6
     parts = ("queue", "compute_input", "compute_infer", "compute_output")
     assert sum(stats[part]["ns"] for part in parts) <= stats["success"]["ns"]
+
+
+def test_inferences_are_the_model_s_own(client, served, pool):
+    """Records that it answered: neither those of fallbacks and refusals, nor those whose answer was given again."""
+    served.champion.cache = Cache(60)
+    two = [{"store_id": 1, "items": ["MILK"]}, {"store_id": 2, "items": []}]
+
+    async def run():
+        for _ in range(3):
+            await client.predict(two)
+        pool.alive = False
+        await client.predict({"store_id": 9, "items": []})
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    [told] = model_statistics([served])
+    assert (told["inference_count"], told["execution_count"]) == (2, 1)
+    assert told["inference_stats"]["cache_hit"]["count"] == 2
+    samples = scrape(client)
+    assert samples["nv_inference_count_total", ("model", "till")] == 2
+    assert samples["brownfield_rows_total", ("integration", "till")] == 7
+
+
+def test_statistics_are_of_the_version_that_answers(client, served, pool):
+    """What another version did before is not its own; metrics go on counting."""
+    features = served.champion.features
+    asks(client, 3)
+    served.champion = None  # it is unloaded, and comes back
+    client.handler.publish(client.handler.dataplane.snapshot)
+    served.champion = Version("3", features, pool)
+    client.handler.publish(client.handler.dataplane.snapshot)
+    assert model_statistics([served])[0]["inference_count"] == 3
+    served.champion = Version("4", features, pool)
+    client.handler.publish(client.handler.dataplane.snapshot)
+    [told] = model_statistics([served])
+    assert (told["version"], told["inference_count"], told["execution_count"]) == ("4", 0, 0)
+    assert {part["count"] + part["ns"] for part in told["inference_stats"].values()} == {0}
+    asks(client, 2)
+    [told] = model_statistics([served])
+    assert (told["inference_count"], told["inference_stats"]["success"]["count"]) == (2, 2)
+    assert scrape(client)["nv_inference_count_total", ("model", "till")] == 5
 
 
 def text_of(served, answered, name="till"):

@@ -54,12 +54,13 @@ class Figures:
         """Add up statistics of models, likewise; of versions that are served."""
         for one in [each for each in self._statistics if each not in here]:
             self._gone_statistics = merged_statistics([self._gone_statistics, self._statistics.pop(one)])
-        silent = [each for one, each in self._statistics.items() if one not in told]
+        silent = [each for one, part in self._statistics.items() if one not in told for each in part]
         self._statistics |= told
         if told:
             served = {_model(each) for part in told.values() for each in part}
             self._gone_statistics = [each for each in self._gone_statistics if _model(each) in served]
-        return merged_statistics([*told.values(), *silent, self._gone_statistics])
+            silent = [each for each in silent if _model(each) in served]
+        return merged_statistics([*told.values(), silent, self._gone_statistics])
 
 
 def counters(text: str) -> str:
