@@ -205,6 +205,31 @@ def test_a_whole_number_beyond_the_tensors_range_is_refused_on_every_door(build,
     assert sequence.encode({"history": [[1], [2, -(2**31)]]}, 2)["t"].tolist() == [[1, 0], [2, -(2**31)]]
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32"])
+def test_an_identifier_of_more_than_64_bits_signed_is_refused_and_no_failure(build, dtype):
+    """It is the caller's number: no model is blamed for it, unless its tensor holds it."""
+    sequence = build([{"field": "history", "kind": "sequence", "tensor": "t", "dtype": dtype}])
+    if dtype == "uint64":
+        assert sequence.encode({"history": [[1], [2**63]]}, 2)["t"].tolist() == [[1], [2**63]]
+    number = -1 if dtype == "uint64" else 2**63
+    with pytest.raises(InputRefused) as refusal:
+        sequence.encode({"history": [[1], [2, number]]}, 2)
+    assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.RULE_RANGE)]
+
+
+@pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("int64", 1.5), ("uint8", 0.25), ("bool", 0.5), ("bool", 2.0), ("bool", 7)]
+)
+def test_a_raw_number_that_its_tensor_cannot_hold_is_refused(build, dtype, number, column):
+    """1.5 is not cut to 1, and 0.5 is not true."""
+    features = build([{"field": "price", "kind": "raw", "tensor": "t", "dtype": dtype}])
+    with pytest.raises(InputRefused) as refusal:
+        features.encode({"price": column([type(number)(1), number])}, 2)
+    assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.TENSOR_DATA)]
+    assert features.encode({"price": column([0.0, 1.0])}, 2)["t"].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])
 @pytest.mark.parametrize(
     ("dtype", "number"), [("float32", 1e39), ("float16", -7e4), ("int64", 1e30), ("int64", 2.0**63)]
