@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from brownfield.data.features.inputs import RawInput
 from brownfield.errors import DeclarationError, InputRefused, RejectionCode
 
 
@@ -180,6 +181,12 @@ def test_raw_text_stays_text(build):
     tensor = build([{"field": "note", "kind": "raw", "tensor": "t"}]).encode({"note": ["a", "b"]}, 2)["t"]
     assert tensor.dtype == object
     assert tensor.tolist() == ["a", "b"]
+
+
+def test_one_text_without_any_dimension_is_a_tensor():
+    """A graph may take a single text; its contract is not batched."""
+    text = RawInput(field="note", tensor="t", dtype="str", shape=())
+    assert text.tensor_of(np.array("Käse", dtype=object), 1, batched=False).tolist() == "Käse"
 
 
 @pytest.mark.parametrize("column", [[1, None], ["x", "y"], [[1], [2, 3]]], ids=["missing", "text", "ragged"])

@@ -246,7 +246,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
     def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
         """Return the tensor, shape ``(rows, *shape)``; the field's own shape when not batched."""
         dtype = object if self.dtype == TEXT_DTYPE else self.dtype
-        if isinstance(column, np.ndarray) and column.dtype.kind not in "OUS":
+        if isinstance(column, np.ndarray) and (column.dtype.kind not in "OUS" or not column.ndim):
             array = np.ascontiguousarray(column) if column.dtype == dtype else self._converted(column)
         else:
             array = self._from_values(column, dtype)
