@@ -235,6 +235,7 @@ def test_a_raw_number_that_its_tensor_cannot_hold_is_refused(build, dtype, numbe
         features.encode({"price": column([type(number)(1), number])}, 2)
     assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.TENSOR_DATA)]
     assert features.encode({"price": column([0.0, 1.0])}, 2)["t"].tolist() == [0, 1]
+    assert features.encode({"price": column([])}, 0)["t"].shape == (0,)
 
 
 @pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])

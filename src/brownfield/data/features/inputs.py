@@ -258,7 +258,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
         missing = [row for row, value in enumerate(column) if value is None]
         if missing:
             refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
-        if type(column[0]) in _LOSING.get(self.dtype, ()):
+        if len(column) and type(column[0]) in _LOSING.get(self.dtype, ()):
             return self._converted(np.array(column))
         try:
             largest = _LARGEST.get(self.dtype)
