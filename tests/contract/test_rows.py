@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from brownfield.contract.rows import MAX_VIOLATIONS
@@ -294,6 +295,44 @@ def test_padded_lists_lose_their_padding(compile_fields, make_document) -> None:
     codes = np.array([[1, -1, -1], [1, 2, 3]])
     checked = rows.check_columns({"words": words, "codes": codes}, 2)
     assert checked.columns == {"words": [["A", "B"], ["C"]], "codes": [[1], [1, 2, 3]]}
+
+
+SHORT = {
+    "maximum": ({"logicalTypeOptions": {"maximum": 0.1}}, 0.1),
+    "minimum": ({"logicalTypeOptions": {"minimum": 0.7, "format": "f32"}}, 0.7),
+    "enum": ({"enum": [{"value": 0.1}, {"value": 0.2}]}, 0.2),
+}
+
+
+@pytest.mark.parametrize(("declared", "value"), SHORT.values(), ids=SHORT)
+def test_declared_decimals_are_known_again_in_32_bits(compile_fields, declared, value) -> None:
+    """What 32 bits make of an admitted bound or value is that value on both paths; what lies beyond is refused."""
+    schema = compile_fields({"name": "x", "logicalType": "number", "required": True, **declared})
+    for array in (np.array([value], np.float32), np.array([[value]], np.float32)):
+        assert list(schema.rows.check_columns({"x": array}, 1).columns["x"]) == [value]
+    assert schema.rows.decode(json.dumps({"x": float(np.float32(value))}).encode()).columns["x"] == [value]
+    assert schema.batches.check(pa.table({"x": pa.array([value], pa.float32())})).rejected == []
+    beyond = np.nextafter(np.float32(value), np.float32(0 if "minimum" in str(declared) else 1))
+    assert _refusal(schema.rows.check_columns, {"x": np.array([beyond])}, 1)[0][0] == "x"
+    assert schema.batches.check(pa.table({"x": pa.array([beyond], pa.float32())})).rejected
+
+
+def test_b_34_a_sentinel_in_32_bits_is_a_missing_value(compile_fields, make_document) -> None:
+    """A sentinel with a fraction is no measurement when it comes as a float of 32 bits; so is padding of lists."""
+    _, ours, _ = make_document
+    schema = compile_fields(
+        {"name": "t", "logicalType": "number", "customProperties": ours(sentinels=[-99.9])},
+        {
+            "name": "past",
+            "logicalType": "array",
+            "items": {"logicalType": "number"},
+            "customProperties": ours(padding=-9.9),
+        },
+    )
+    t, past = np.array([-99.9, 20.5], np.float32), np.array([[1.5, -9.9], [-9.9, -9.9]], np.float32)
+    assert schema.rows.check_columns({"t": t, "past": past}, 2).columns == {"t": [None, 20.5], "past": [[1.5], []]}
+    accepted = schema.batches.check(pa.table({"t": pa.array(t)})).accepted
+    assert accepted["t"].to_pylist() == [None, 20.5]
 
 
 def _tensor(ours, dtype="float32", shape=(2,), **more):

@@ -459,8 +459,15 @@ def test_a_contract_that_says_more_fits(bundle_folder):
                 "customProperties": [{"property": "batched", "value": False, "vendor": "brownfield"}],
             }
         },
+        {
+            "response": {
+                "name": "response",
+                "properties": [{"name": "items", "logicalType": "array", "items": {"logicalType": "string"}}],
+                "customProperties": [{"property": "batched", "value": False, "vendor": "brownfield"}],
+            }
+        },
     ],
-    ids=["B-55-request", "B-55-response", "B-55-required", "B-55-batched"],
+    ids=["B-55-request", "B-55-response", "B-55-required", "B-55-batched", "B-55-batched-response"],
 )
 def test_a_contract_that_lacks_a_field_is_refused(bundle_folder, changes):
     """A contract without what the features read or fill, or with more to fill, is refused with the difference."""

@@ -158,6 +158,24 @@ def test_figures_are_those_of_all_gateways(two):
     assert count(running.url, r'brownfield_process_memory_bytes\{process="gateways"\}') > 2**20
 
 
+def test_f15_what_a_killed_gateway_had_counted_stays_counted(two):
+    """F-15: no counter falls, and what is asked afterwards is added."""
+    running, _ = two
+    for _ in range(30):
+        running.predict([1, 2, 3, 4])
+    assert count(running.url, r"brownfield_answers_total\{[^}]*\}") == 30
+    assert httpx.get(f"{running.url}/v2/models/risk/stats").json()["model_stats"][0]["execution_count"] == 30
+    for name in ("bf-gateway-0", "bf-gateway-1"):
+        killed = running.pid_of(name)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda name=name, killed=killed: running.pid_of(name) not in {0, killed})
+        until(lambda: count(running.url, "brownfield_gateways") == 2)
+        assert count(running.url, r"brownfield_answers_total\{[^}]*\}") == 30
+    running.predict([1, 2, 3, 4])
+    assert count(running.url, r"brownfield_answers_total\{[^}]*\}") == 31
+    assert httpx.get(f"{running.url}/v2/models/risk/stats").json()["model_stats"][0]["execution_count"] == 31
+
+
 def test_a_gateway_imports_no_pandas(two, traffic):
     """Arrow would, where it is installed, when the first decisions are written: memory and a pause for nothing."""
     running, folder = two

@@ -4,7 +4,12 @@ import asyncio
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from brownfield.errors import Unavailable
+from brownfield.serving.gateway import Version
+from brownfield.serving.gateway.cache import Cache
+from brownfield.serving.gateway.metrics import HttpMeter, exposition
 from brownfield.serving.gateway.statistics import model_statistics
+from brownfield.serving.gateway.summing import Figures
 
 
 def scrape(client):
@@ -59,7 +64,8 @@ def test_the_views_for_other_dashboards_say_the_same(client, pool):
     assert samples["nv_inference_request_success_total", ("model", "till")] == 3
     assert samples["nv_inference_request_failure_total", ("model", "till")] == 2
     assert samples["seldon_model_infer_total", ("model_name", "till")] == 5
-    assert samples["nv_inference_count_total", ("model", "till")] == 5
+    assert samples["nv_inference_count_total", ("model", "till")] == 3
+    assert samples["brownfield_rows_total", ("integration", "till")] == 5
 
 
 def test_values_and_callers_add_no_series(client):
@@ -96,3 +102,124 @@ def test_what_fallbacks_waited_for_is_no_wait_of_the_model_s_answers(client, ser
     assert stats["fail"]["ns"] > 100e6
     parts = ("queue", "compute_input", "compute_infer", "compute_output")
     assert sum(stats[part]["ns"] for part in parts) <= stats["success"]["ns"]
+
+
+def test_inferences_are_the_model_s_own(client, served, pool):
+    """Records that it answered: neither those of fallbacks and refusals, nor those whose answer was given again."""
+    served.champion.cache = Cache(60)
+    two = [{"store_id": 1, "items": ["MILK"]}, {"store_id": 2, "items": []}]
+
+    async def run():
+        for _ in range(3):
+            await client.predict(two)
+        pool.alive = False
+        await client.predict({"store_id": 9, "items": []})
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    [told] = model_statistics([served])
+    assert (told["inference_count"], told["execution_count"]) == (2, 1)
+    assert told["inference_stats"]["cache_hit"]["count"] == 2
+    samples = scrape(client)
+    assert samples["nv_inference_count_total", ("model", "till")] == 2
+    assert samples["brownfield_rows_total", ("integration", "till")] == 7
+
+
+def test_statistics_are_of_the_version_that_answers(client, served, pool):
+    """What another version did before is not its own; metrics go on counting."""
+    features = served.champion.features
+    asks(client, 3)
+    served.champion = None  # it is unloaded, and comes back
+    client.handler.publish(client.handler.dataplane.snapshot)
+    served.champion = Version("3", features, pool)
+    client.handler.publish(client.handler.dataplane.snapshot)
+    assert model_statistics([served])[0]["inference_count"] == 3
+    served.champion = Version("4", features, pool)
+    client.handler.publish(client.handler.dataplane.snapshot)
+    [told] = model_statistics([served])
+    assert (told["version"], told["inference_count"], told["execution_count"]) == ("4", 0, 0)
+    assert {part["count"] + part["ns"] for part in told["inference_stats"].values()} == {0}
+    asks(client, 2)
+    [told] = model_statistics([served])
+    assert (told["inference_count"], told["inference_stats"]["success"]["count"]) == (2, 2)
+    assert scrape(client)["nv_inference_count_total", ("model", "till")] == 5
+
+
+def text_of(served, answered, name="till"):
+    """Exposition of a gateway with so many answers of one integration."""
+    served.name, http = name, HttpMeter()
+    served.meter.answers = {("3", "model", "STATIC", ""): answered}
+    for _ in range(answered):
+        http.observe(200)
+    return exposition({name: served}, http)
+
+
+def parsed(text):
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+HTTP = ("brownfield_http_responses_total", ("status", "200"))
+
+
+def test_f15_no_counter_falls_with_a_gateway_that_ended_or_keeps_silent(served):
+    """F-15: counts stay in the sums, whoever told them; states are of those that answer."""
+    figures, seen = Figures(), []
+    for told, here in (
+        ({"a": 100, "b": 50}, "ab"),
+        ({"a": 110}, "ab"),  # b is busy
+        ({"a": 120, "b": 70}, "ab"),
+        ({"a": 130}, "a"),  # b was killed
+        ({"a": 130, "c": 5}, "ac"),
+        ({"c": 6}, "c"),
+        ({"c": 7}, "c"),
+    ):
+        text = figures.exposition({one: text_of(served, n) for one, n in told.items()}, here, ["# TYPE x gauge", "x 1"])
+        samples = parsed(text)
+        assert samples["brownfield_ready", ("integration", "till")] == 1
+        assert samples["x",] == 1
+        seen.append(samples[HTTP])
+    assert seen == [150, 160, 190, 200, 205, 206, 207]
+
+
+def test_what_is_served_no_more_is_told_of_no_more(served):
+    """A killed gateway's counts of an integration go with it."""
+    figures = Figures()
+    figures.exposition({"a": text_of(served, 3, "old"), "b": text_of(served, 4, "old")}, "ab")
+    samples = parsed(figures.exposition({"a": text_of(served, 1, "new")}, "a"))
+    assert not [key for key in samples if ("integration", "old") in key]
+    assert samples[HTTP] == 5
+
+
+def test_f15_statistics_stay_in_the_sums_as_well(served):
+    """As long as their version is served."""
+    figures = Figures()
+    part = model_statistics([served])[0]
+    four, three = part | {"execution_count": 4}, part | {"execution_count": 3}
+    figures.statistics({"a": [four], "b": [three]}, "ab")
+    assert figures.statistics({"a": [four]}, "ab")[0]["execution_count"] == 7
+    assert figures.statistics({"a": [four]}, "a")[0]["execution_count"] == 7
+    [newer] = figures.statistics({"a": [part | {"version": "4"}]}, "a")
+    assert (newer["version"], newer["execution_count"]) == ("4", 0)
+
+
+def test_without_a_manager_one_of_several_gateways_tells_states_alone(make_client, served):
+    """Its counts among the sums of all would be counters that fell; a single gateway's are complete."""
+
+    class Backstage:
+        gateways = 2
+
+        async def metrics(self):
+            raise Unavailable("the manager is being started again")
+
+    backstage = Backstage()
+    client = make_client(served, backstage=backstage)
+    asks(client, 2)
+    samples = scrape(client)
+    assert samples["brownfield_ready", ("integration", "till")] == 1
+    assert not [name for name, *_ in samples if name.endswith(("_total", "_count", "_success"))]
+    backstage.gateways = 1
+    assert scrape(client)["brownfield_rows_total", ("integration", "till")] == 2

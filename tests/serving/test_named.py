@@ -112,9 +112,11 @@ def test_another_media_type_is_refused(client, media_type):
     assert (status, problem["violations"][0]["code"]) == (415, "BF-REQ-003")
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "application/json; charset=utf-8", "Application/JSON", "", "; charset=utf-8"]
+)
 def test_json_media_types_are_taken(client, media_type):
-    """With or without a character set, in any case of letters."""
+    """With or without a character set, in any case of letters; an empty one is as good as none, as it is for V2."""
     assert ask(client, GOOD, content_type=media_type)[0] == 200
 
 

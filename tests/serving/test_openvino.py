@@ -4,6 +4,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -35,6 +36,7 @@ def test_it_answers_and_no_other_engine_is_loaded(risk, serving, tmp_path):
     answer = running.predict([1, 2, 3, 4])
     assert (answer["decision"]["source"], answer["prediction"]["y"]) == ("model", [10.0])
     assert _engines(running.pid) == {"libopenvino"}
+    assert httpx.get(f"{running.url}/v2/models/risk").json()["platform"] == "openvino"
 
 
 def test_a_precision_that_the_host_lacks_is_never_served_in_another(risk, serving, tmp_path):

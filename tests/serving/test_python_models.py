@@ -130,6 +130,7 @@ def test_harm_costs_a_fallback_and_no_caller(harmful_workspace, serving, traffic
         wait_until_back(running, callers)
     callers.end()
     assert callers.failures == []
+    assert httpx.get(f"{running.url}/v2/models/risk").json()["platform"] == "python"
     assert {tuple(answer["prediction"]["y"]) for *_, answer in callers.history} <= {(10.0,), (0.5,)}
     assert running.ready_status() == 200
     assert "4711" not in running.log

@@ -64,6 +64,29 @@ def test_nested_data_and_one_column_matrices_are_taken(client):
     assert ask(client, {"inputs": [stores, items]})[0] == 200
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_b_34_a_sentinel_as_fp32_is_a_missing_value(make_contract, binary):
+    """The same record by its fields and as an FP32 tensor: missing both times, with the same padding of lists."""
+    vendor = [{"property": "sentinels", "value": [-99.9], "vendor": "brownfield"}]
+    padded = [{"property": "padding", "value": -9.9, "vendor": "brownfield"}]
+    fields = [
+        {"name": "t", "logicalType": "number", "customProperties": vendor},
+        {"name": "past", "logicalType": "array", "items": {"logicalType": "number"}, "customProperties": padded},
+    ]
+    served = Served("till", make_contract(fields, [{"name": "y", "logicalType": "number"}]), 50)
+    t, past = np.array([-99.9], np.float32), np.array([[0.5, -9.9]], np.float32)
+    inputs = [{"name": "t", "shape": [1], "datatype": "FP32"}, {"name": "past", "shape": [1, 2], "datatype": "FP32"}]
+    for described, values in zip(inputs, (t, past), strict=True):
+        if binary:
+            described["parameters"] = {"binary_data_size": values.nbytes}
+        else:
+            described["data"] = values.ravel().tolist()
+    text = json.dumps({"inputs": inputs}).encode()
+    body, length = (text + t.tobytes() + past.tobytes(), b"%d" % len(text)) if binary else (text, None)
+    _, checked = decode(served, length, body, 10)
+    assert checked.columns == served.request.rows.decode(b'{"t": -99.9, "past": [0.5]}').columns
+
+
 def test_only_the_requested_outputs_come(client):
     """In the order of the contract."""
     _, answer = ask(client, {"inputs": [STORES, ITEMS], "outputs": [{"name": "scores"}]})
@@ -74,6 +97,8 @@ def test_null_members_are_as_good_as_absent_ones(client):
     """Some clients write every optional member."""
     body = {"id": None, "parameters": None, "outputs": None, "inputs": [{**STORES, "parameters": None}, ITEMS]}
     assert ask(client, body)[0] == 200
+    _, answer = ask(client, wants(binary_data=None) | {"parameters": {"binary_data_output": None}})
+    assert outputs(answer)["scores"]["data"] == pytest.approx([1 / 3, 1 / 2])
 
 
 def test_a_timeout_in_microseconds_becomes_the_deadline(client, pool):
@@ -91,6 +116,7 @@ def wants(**parameters):
     return {"inputs": [STORES, ITEMS], "outputs": [{"name": "scores", "parameters": parameters}]}
 
 
+BOTH = {"inputs": [STORES, ITEMS]}
 BAD = {
     "B-27 negative dimension": (bad(shape=[-2]), "BF-TEN-004"),
     "B-27 zero dimension": (bad(shape=[0], data=[]), "BF-TEN-004"),
@@ -121,6 +147,9 @@ BAD = {
     "unknown output": ({"inputs": [STORES, ITEMS], "outputs": [{"name": "x"}]}, "BF-TEN-001"),
     "an output as classes": (wants(classification=2), "BF-REQ-004"),
     "an output in shared memory": (wants(shared_memory_region="r", shared_memory_byte_size=64), "BF-REQ-004"),
+    "binary_data as text": (wants(binary_data="false"), "BF-REQ-004"),
+    "binary_data_output as text": (BOTH | {"parameters": {"binary_data_output": "false"}}, "BF-REQ-004"),
+    "binary_data_output as a number": (BOTH | {"parameters": {"binary_data_output": 1}}, "BF-REQ-004"),
     "unknown member": ({"inputs": [STORES, ITEMS], "colour": 1}, "BF-JSON-009"),
     "B-17 __proto__": (bad(__proto__={}), "BF-JSON-009"),
     "another model than the path's": ({"inputs": [STORES, ITEMS], "model_name": "other"}, "BF-REQ-004"),
@@ -334,6 +363,8 @@ def test_metadata_describes_the_contract(served):
             {"name": "scores", "datatype": "FP64", "shape": [-1, -1]},
         ],
     }
+    served.champion.platform = "openvino"
+    assert model_metadata(served)["platform"] == "openvino"
 
 
 @pytest.mark.inside

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brownfield.contract.documents import json_schema, openapi
 from brownfield.contract.fields import Contract, Field, Schema
 from brownfield.contract.odcs import compile_contract
-from brownfield.contract.rows import Checked, RowChecker
+from brownfield.contract.rows import Checked, RowChecker, without_padding
 from brownfield.contract.rules import RowCountRule, UniqueRule
 from brownfield.contract.strict_json import JsonLimits, parse_json
 from brownfield.contract.units import UNITS, linear
@@ -37,6 +37,7 @@ __all__ = [
     "localised",
     "openapi",
     "parse_json",
+    "without_padding",
 ]
 
 

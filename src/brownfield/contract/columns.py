@@ -210,6 +210,8 @@ class ColumnChecker:
         if self.field.dtype != "float64":
             bad = pc.and_(pc.is_finite(column), _outside(column, -largest, largest))
             column = work.unfit(column, bad, "exact", RejectionCode.FIELD_INEXACT)
+        for short, declared in self.by_value.spelled.items():
+            column = pc.if_else(pc.equal(column, short), declared, column)
         return column
 
     def _texts(self, column: pa.Array, work: "_Work") -> pa.Array:

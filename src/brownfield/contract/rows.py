@@ -21,7 +21,7 @@ from brownfield.contract.values import MISSING, Break, ValueChecker, integer_bou
 from brownfield.errors import InputRefused, RejectionCode, Violation
 from brownfield.types import Columns, Record
 
-__all__ = ["MAX_VIOLATIONS", "Checked", "RowChecker"]
+__all__ = ["MAX_VIOLATIONS", "Checked", "RowChecker", "without_padding"]
 
 MAX_VIOLATIONS = 100
 """Most violations that one refusal carries."""
@@ -401,11 +401,17 @@ def _as_rows(values: np.ndarray, field: Field) -> Any:
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values  # noqa: PLR2004 (rows, one)
     if values.ndim != 2:  # noqa: PLR2004 (rows, longest)
         return values
-    lists = values.tolist()
+    return without_padding(values, field)
+
+
+def without_padding(values: np.ndarray, field: Field) -> list[list[Any]]:
+    """Give the lists of a list field from ``[rows, longest]``, without the padding at their ends."""
+    lists: list[list[Any]] = values.tolist()
     if field.padding is None:
         return lists
+    padding = values.dtype.type(field.padding).item() if values.dtype.kind == "f" else field.padding
     for items in lists:
-        while items and items[-1] == field.padding:
+        while items and items[-1] == padding:
             items.pop()
     return lists
 

@@ -28,13 +28,14 @@ from brownfield.contract.rules import (
 from brownfield.contract.tensors import TensorChecker
 from brownfield.errors import RejectionCode
 
-__all__ = ["MISSING", "Break", "ValueChecker", "integer_bounds", "number_bounds"]
+__all__ = ["MISSING", "Break", "ValueChecker", "integer_bounds", "number_bounds", "spelled"]
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING"})()
 """Stands for a key that the record does not have."""
 
 EXACT_INTEGER = {"float64": 2**53, "float32": 2**24, "float16": 2**11}
 """Largest whole number up to which every whole number is exact in a floating-point width."""
+_SMALLEST, _LARGEST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
 
 
 class Break(NamedTuple):
@@ -86,6 +87,7 @@ class ValueChecker:
         self.item = ValueChecker(field.item, f"{self.name}[]") if field.item is not None else None
         self.tensor = TensorChecker(field) if field.kind == "tensor" else None
         self.tests = [(rule, _test(rule, field)) for rule in rules if not isinstance(rule, UniqueItemsRule)]
+        self.spelled = spelled(field)
         self.unique_items = next((rule for rule in rules if isinstance(rule, UniqueItemsRule)), None)
 
     def check(self, value: Any) -> tuple[Any, list[Break]]:  # noqa: PLR0911 (one per step, in order)
@@ -102,6 +104,8 @@ class ValueChecker:
             value = self.convert(value)
         except Unfit as unfit:
             return None, [Break("", f"{self.name}.{unfit.suffix}", unfit.code)]
+        if self.spelled:
+            value = self.spelled.get(value, value)
         if self.field.sentinels and value in self.field.sentinels:
             return self._missing()
         for rule, holds in self.tests:
@@ -152,6 +156,33 @@ def number_bounds(dtype: str) -> tuple[int, float]:
     (16777216, 3.4028234663852886e+38)
     """
     return EXACT_INTEGER[dtype], float(np.finfo(dtype).max)
+
+
+def spelled(field: Field) -> dict[float, float]:
+    """Give declared values by what is left of them in 32 bits, where that would be another value.
+
+    Who sends the sentinel -99.9 or the largest admitted 0.99 as FP32 means those. A bound that is admitted itself is
+    among them where its nearest neighbour of 32 bits lies outside.
+
+    Examples
+    --------
+    >>> spelled(Field(name="share", kind="number", dtype="float64", minimum=0.5, maximum=0.99))
+    {0.9900000095367432: 0.99}
+    """
+    if field.kind != "number":
+        return {}
+    declared = [*field.sentinels, *field.enum]
+    if field.minimum is not None and not field.exclusive_minimum and _in_32_bits(field.minimum) < field.minimum:
+        declared.append(field.minimum)
+    if field.maximum is not None and not field.exclusive_maximum and _in_32_bits(field.maximum) > field.maximum:
+        declared.append(field.maximum)
+    found = {_in_32_bits(value): value for value in reversed(declared)}
+    return {short: value for short, value in found.items() if short not in declared and abs(short) >= _SMALLEST}
+
+
+def _in_32_bits(value: float) -> float:
+    """Give the nearest number of 32 bits; the value itself where they hold none that is near."""
+    return float(np.float32(value)) if _SMALLEST <= abs(value) <= _LARGEST else value
 
 
 def _converter(field: Field) -> Callable[[Any], Any]:  # noqa: PLR0911 (one per kind)

@@ -65,6 +65,8 @@ def check_contract(features: Features, contract: "Contract") -> None:
     request, response = contract.schema("request"), contract.schema("response")
     if request.batched != features.batched:
         raise refused("contract-fields", path="batched", expected=str(features.batched), got=str(request.batched))
+    if features.batched and not response.batched:  # how an answer looks would depend on who else asks
+        raise refused("contract-fields", path="response.batched", expected="True", got="False")
     joined = [schema for name, schema in contract.schemas.items() if name not in {"request", "response"}]
     asked = {field.name: field for schema in (*joined, request) for field in schema.fields}
     for feature in features.inputs:

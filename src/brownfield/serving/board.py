@@ -280,7 +280,11 @@ def _made(
     row_cap = _row_cap(bundle, placement)
     curve = placement.cost_curve_us or curve_of(bundle.provenance)  # as it is on this machine, else where it was fitted
     costs = CostCurve(curve, deadline_ns=_deadline_ns(spec), most_rows=row_cap)
-    return Version(bundle.version, bundle.features, pool, row_cap, _cache(spec), costs=costs, retries=retries)
+    platform = "python" if bundle.python else "openvino" if bundle.session.engine == "openvino" else "onnx"
+    cache = _cache(spec)
+    return Version(
+        bundle.version, bundle.features, pool, row_cap, cache, costs=costs, retries=retries, platform=platform
+    )
 
 
 def _deadline_ns(spec: "IntegrationSpec") -> int:

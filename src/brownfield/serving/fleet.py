@@ -140,12 +140,13 @@ class Fleet:
         answered = await asyncio.gather(*(_answers(each.link, patience_s / 2) for each in wanted))
         return [each for each, did in zip(wanted, answered, strict=True) if not did and each in self.gateways]
 
-    async def gather(self, subject: str) -> list[Any]:
+    async def gather(self, subject: str) -> dict[Gateway, Any]:
         """Ask every gateway for figures; those that do not give them in time are left out."""
+        asked = list(self.gateways)
         answers = await asyncio.gather(
-            *(each.link.ask(subject, timeout_s=_FIGURES_WITHIN_S) for each in self.gateways), return_exceptions=True
+            *(each.link.ask(subject, timeout_s=_FIGURES_WITHIN_S) for each in asked), return_exceptions=True
         )
-        return [each for each in answers if not isinstance(each, BaseException)]
+        return {one: told for one, told in zip(asked, answers, strict=True) if not isinstance(told, BaseException)}
 
 
 async def _answers(link: Link, within_s: float) -> bool:

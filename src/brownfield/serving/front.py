@@ -243,6 +243,11 @@ class Front:
         if self._link is not None:
             self._link.tell(subject, content)
 
+    @property
+    def gateways(self) -> int:
+        """How many answer on its port."""
+        return self._declared.spec.serving.gateways
+
     async def ask(self, subject: str, content: Any = None, *, timeout_s: float = 10.0) -> Any:
         """Ask the manager; :class:`~brownfield.errors.Unavailable` while there is none."""
         if self._link is None:
@@ -386,6 +391,10 @@ class _Backstage:
 
     def __init__(self, front: Front) -> None:
         self._front = front
+
+    @property
+    def gateways(self) -> int:
+        return self._front.gateways
 
     async def metrics(self) -> str:
         return str(await self._front.ask("metrics"))

@@ -31,7 +31,7 @@ from brownfield.serving.figures import manager_lines
 from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.gateway import PipelineStatus
 from brownfield.serving.gateway.pipeline import pipeline_lines
-from brownfield.serving.gateway.summing import merged_exposition, merged_statistics
+from brownfield.serving.gateway.summing import Figures
 from brownfield.serving.handover import answers, end_unused, leave_it, linger_s, models_of, unused, without_room
 from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
@@ -102,6 +102,7 @@ class Manager:
         self._var, self._run = declared.spec.folder / "var", run
         self._clerk = Clerk(self._var / "brownfield.db")
         self._jumps = ClockJumps(self._clock)
+        self._figures = Figures()
         self._started = self._failed = False
         self._supervisor = os.getppid()
 
@@ -321,7 +322,7 @@ class Manager:
                     return
                 await self._fleet.tell(gateway, "commit")
             await self._fleet.tell(gateway, "plan", plan)
-        for blocked in await self._fleet.gather("blocked"):
+        for blocked in (await self._fleet.gather("blocked")).values():
             for one in blocked:
                 await self._fleet.tell(gateway, "block", one)
 
@@ -378,12 +379,12 @@ class Manager:
     # --- figures ---
 
     async def _metrics(self) -> str:
-        texts = await self._fleet.gather("metrics")
-        own = [*pipeline_lines(self._pipelines.status), *manager_lines(self._residence, self._memory(), len(texts))]
-        return merged_exposition([*texts, "\n".join(own)])
+        told = await self._fleet.gather("metrics")
+        own = [*pipeline_lines(self._pipelines.status), *manager_lines(self._residence, self._memory(), len(told))]
+        return self._figures.exposition(told, self._fleet.gateways, own)
 
     async def _statistics(self) -> list[dict[str, Any]]:
-        told = merged_statistics(await self._fleet.gather("statistics"))
+        told = self._figures.statistics(await self._fleet.gather("statistics"), self._fleet.gateways)
         for each in told:
             resident = self._residence.models.get(each["name"])
             if resident is not None and resident.is_up:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from brownfield.data.features.inputs import RawInput
 from brownfield.errors import DeclarationError, InputRefused, RejectionCode
 
 
@@ -182,6 +183,12 @@ def test_raw_text_stays_text(build):
     assert tensor.tolist() == ["a", "b"]
 
 
+def test_one_text_without_any_dimension_is_a_tensor():
+    """A graph may take a single text; its contract is not batched."""
+    text = RawInput(field="note", tensor="t", dtype="str", shape=())
+    assert text.tensor_of(np.array("Käse", dtype=object), 1, batched=False).tolist() == "Käse"
+
+
 @pytest.mark.parametrize("column", [[1, None], ["x", "y"], [[1], [2, 3]]], ids=["missing", "text", "ragged"])
 def test_raw_values_that_make_no_tensor_are_refused(build, column):
     """A raw column that is no array of the declared dtype is a typed refusal, not a crash."""
@@ -203,6 +210,32 @@ def test_a_whole_number_beyond_the_tensors_range_is_refused_on_every_door(build,
         sequence.encode({"history": [[1], [2, number]]}, 2)
     assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.RULE_RANGE)]
     assert sequence.encode({"history": [[1], [2, -(2**31)]]}, 2)["t"].tolist() == [[1, 0], [2, -(2**31)]]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32"])
+def test_an_identifier_of_more_than_64_bits_signed_is_refused_and_no_failure(build, dtype):
+    """It is the caller's number: no model is blamed for it, unless its tensor holds it."""
+    sequence = build([{"field": "history", "kind": "sequence", "tensor": "t", "dtype": dtype}])
+    if dtype == "uint64":
+        assert sequence.encode({"history": [[1], [2**63]]}, 2)["t"].tolist() == [[1], [2**63]]
+    number = -1 if dtype == "uint64" else 2**63
+    with pytest.raises(InputRefused) as refusal:
+        sequence.encode({"history": [[1], [2, number]]}, 2)
+    assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.RULE_RANGE)]
+
+
+@pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("int64", 1.5), ("uint8", 0.25), ("bool", 0.5), ("bool", 2.0), ("bool", 7)]
+)
+def test_a_raw_number_that_its_tensor_cannot_hold_is_refused(build, dtype, number, column):
+    """1.5 is not cut to 1, and 0.5 is not true."""
+    features = build([{"field": "price", "kind": "raw", "tensor": "t", "dtype": dtype}])
+    with pytest.raises(InputRefused) as refusal:
+        features.encode({"price": column([type(number)(1), number])}, 2)
+    assert [(each.row, each.code) for each in refusal.value.violations] == [(1, RejectionCode.TENSOR_DATA)]
+    assert features.encode({"price": column([0.0, 1.0])}, 2)["t"].tolist() == [0, 1]
+    assert features.encode({"price": column([])}, 0)["t"].shape == (0,)
 
 
 @pytest.mark.parametrize("column", [list, np.array], ids=["named", "v2"])

@@ -135,6 +135,7 @@ def test_errors_carry_the_line(contract):
     ("entry", "column", "says"),
     [
         pytest.param({**PRICE, "scaling": "standard"}, [3.0, 3.0], "one value only", id="B-65-constant-standard"),
+        pytest.param({**PRICE, "scaling": "standard"}, [0.1] * 1000, "one value only", id="B-65-constant-decimal"),
         pytest.param({**PRICE, "scaling": "min_max"}, [3.0, 3.0], "one value only", id="B-65-constant-min-max"),
         pytest.param({**PRICE, "scaling": "standard"}, [0.0, float("inf")], "not finite", id="B-65-inf"),
         pytest.param({**PRICE, "scaling": "standard"}, [None], "no value", id="B-47-all-missing"),

@@ -20,6 +20,7 @@ TEXT_DTYPE = "str"
 """The dtype of a tensor of strings (V2 ``BYTES``); the array itself is of Python objects of type ``str``."""
 
 _MOST = 100  # rows that a refusal names
+_LOSING = {"bool": {int, float}} | {f"{sign}int{bits}": {float} for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float16")}
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -216,7 +217,12 @@ class SequenceInput(_Input, frozen=True, tag="sequence"):
     def _identifiers(self, column: Column) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         items, row_of = flatten(column)
         if self.vocabulary is None:
-            ids = np.array(list(items), dtype=np.int64)
+            numbers, widest = list(items), np.iinfo("uint64" if self.dtype == "uint64" else "int64")
+            try:
+                ids = np.array(numbers, dtype=widest.dtype)
+            except OverflowError:
+                beyond = np.array([not int(widest.min) <= number <= int(widest.max) for number in numbers])
+                refuse_rows(self.field, "range", RejectionCode.RULE_RANGE, np.bincount(row_of[beyond]) > 0)
             if self.dtype != "int64":
                 beyond = _beyond(ids, np.dtype(self.dtype))
                 if beyond.any():
@@ -240,7 +246,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
     def tensor_of(self, column: Column, rows: int, *, batched: bool) -> Array:  # noqa: ARG002 (one signature)
         """Return the tensor, shape ``(rows, *shape)``; the field's own shape when not batched."""
         dtype = object if self.dtype == TEXT_DTYPE else self.dtype
-        if isinstance(column, np.ndarray) and column.dtype.kind not in "OUS":
+        if isinstance(column, np.ndarray) and (column.dtype.kind not in "OUS" or not column.ndim):
             array = np.ascontiguousarray(column) if column.dtype == dtype else self._converted(column)
         else:
             array = self._from_values(column, dtype)
@@ -252,6 +258,8 @@ class RawInput(_Input, frozen=True, tag="raw"):
         missing = [row for row, value in enumerate(column) if value is None]
         if missing:
             refuse_rows(self.field, "missing", RejectionCode.FIELD_NULL, np.bincount(missing) > 0)
+        if len(column) and type(column[0]) in _LOSING.get(self.dtype, ()):
+            return self._converted(np.array(column))
         try:
             largest = _LARGEST.get(self.dtype)
             if largest is None or (len(column) == 1 and type(column[0]) is float and abs(column[0]) <= largest):
@@ -267,7 +275,10 @@ class RawInput(_Input, frozen=True, tag="raw"):
         dtype = np.dtype(self.dtype)
         with np.errstate(all="ignore"):
             array: Array = np.ascontiguousarray(column, dtype=dtype)
-            beyond = _beyond(column, dtype) if dtype.kind in "iu" else np.isfinite(column) & ~np.isfinite(array)
+            if dtype.kind in "iub":
+                beyond = array != column if dtype.kind == "b" else _beyond(column, dtype) | (array != column)
+            else:
+                beyond = np.isfinite(column) & ~np.isfinite(array)
         if beyond.any():
             rows = np.atleast_1d(beyond).reshape(len(np.atleast_1d(beyond)), -1).any(axis=1)
             rule, code = f"{self.field}.tensor", RejectionCode.TENSOR_DATA

@@ -108,7 +108,9 @@ class _Moments:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the population."""
+        """Standard deviation of the population; exactly 0 of one value only, whatever its mean is rounded to."""
+        if self.minimum == self.maximum:
+            return 0.0
         return float(np.sqrt(self.squares / self.count))
 
 

@@ -12,6 +12,11 @@ class Backstage(Protocol):
     Every method raises :class:`~brownfield.errors.Unavailable` while the manager cannot be asked.
     """
 
+    @property
+    def gateways(self) -> int:
+        """How many answer behind one address."""
+        ...
+
     async def metrics(self) -> str:
         """Every metric of all gateways together, as Prometheus text."""
         ...

@@ -207,6 +207,7 @@ class Flights:
         age_s: int,
     ) -> None:
         ask.served.meter.cache_hits += 1
+        ask.served.meter.cached_rows += ask.checked.rows
         decision = decide(ask.served, source="model", version=version.name, reason=reason)
         self._plane.tell(ask, Answer(response, decision, ask.split, age_s, notes), decision)
 

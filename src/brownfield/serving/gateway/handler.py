@@ -29,6 +29,7 @@ from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_err
 from brownfield.serving.gateway.rounds import Verdict
 from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
+from brownfield.serving.gateway.statistics import begin_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -164,6 +165,8 @@ class Handler:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
+        for served in snapshot.integrations.values():
+            begin_statistics(served)
         self.dataplane.snapshot = snapshot
         self._index = index
         self._openings = {}

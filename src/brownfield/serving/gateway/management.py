@@ -14,6 +14,7 @@ from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE
 from brownfield.serving.gateway.pipeline import PipelineStatus
 from brownfield.serving.gateway.statistics import model_statistics
+from brownfield.serving.gateway.summing import states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +76,10 @@ class Management:
         backstage = self._handler.backstage
         try:
             text = await backstage.metrics() if backstage is not None else self._handler.own_metrics()
-        except Unavailable:
-            text = self._handler.own_metrics()  # of this gateway alone, while the manager is being replaced
+        except Unavailable:  # the manager is being replaced
+            text = self._handler.own_metrics()
+            if backstage is not None and backstage.gateways > 1:
+                text = states(text)  # one gateway's counts among the sums of all would be a counter that fell
         return Response(200, [(b"content-type", CONTENT_TYPE.encode())], text.encode())
 
     async def _statistics(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Response:

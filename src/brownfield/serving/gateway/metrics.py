@@ -7,7 +7,7 @@ the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brownfield.serving.gateway.latency import BOUNDS_S, STAGE_NAMES, Histogram, Stage
 from brownfield.serving.gateway.priority import Priority
@@ -29,23 +29,31 @@ class Meter:
         "answers",
         "cache_hits",
         "cache_misses",
+        "cached_rows",
+        "counted_before",
         "duration",
         "failed_ns",
         "failed_stages_ns",
+        "fallback_rows",
         "last_ns",
         "lates",
+        "model_rows",
         "refused",
-        "rows",
         "sheds",
         "stages_ns",
+        "version",
     )
 
     def __init__(self) -> None:
+        self.version = ""  # that the statistics are of
+        self.counted_before: dict[str, Any] = {}  # of them, when it began to answer
         self.answers: dict[tuple[str, str, str, str], int] = {}
         self.refused: dict[str, int] = {}
         self.lates: dict[str, int] = dict.fromkeys(("enqueue", "dequeue", "completion"), 0)
         self.sheds = [0] * len(Priority)
-        self.rows = 0
+        self.model_rows = 0  # of answers by the model, given again or not
+        self.cached_rows = 0  # of these, those that were given again
+        self.fallback_rows = 0
         self.cache_hits = 0
         self.cache_misses = 0
         self.failed_ns = 0  # of the durations, those of answers that the model did not give
@@ -63,19 +71,29 @@ class Meter:
             duration_ns = split.last_ns - split.started_ns
             self.duration.observe(duration_ns)
             if not decision.degraded:
-                self.rows += rows
+                self.model_rows += rows
                 continue
             self.failed_ns += duration_ns
             failed_stages_ns = self.failed_stages_ns
             for stage, part_ns in enumerate(split.parts_ns):
                 failed_stages_ns[stage] += part_ns
             if decision.source != "none":  # a refusal answers no record
-                self.rows += rows
-        self.last_ns = decided[-1][1].started_ns
+                self.fallback_rows += rows
+        self.last_ns = max(self.last_ns, decided[-1][1].started_ns)
         stages_ns = self.stages_ns
         for _, split, _, _ in decided:
             for stage, part_ns in enumerate(split.parts_ns):
                 stages_ns[stage] += part_ns
+
+    @property
+    def rows(self) -> int:
+        """Records answered, by whomever."""
+        return self.model_rows + self.fallback_rows
+
+    @property
+    def computed_rows(self) -> int:
+        """Records that the model answered, without those whose answer was given again."""
+        return self.model_rows - self.cached_rows
 
     def answered_ns(self, *stages: Stage) -> int:
         """Give the time that answers of the model spent in these stages."""
@@ -271,7 +289,7 @@ def _compatible(served: list["Served"]) -> Iterator[str]:
     views = (
         ("nv_inference_request_success", "Answers by the model.", lambda one: ok[one.name]),
         ("nv_inference_request_failure", "Answers not by the model.", lambda one: failed[one.name]),
-        ("nv_inference_count", "Records answered.", lambda one: one.meter.rows),
+        ("nv_inference_count", "Records that the model answered.", lambda one: one.meter.computed_rows),
         ("nv_inference_request_duration_us", "Whole duration.", lambda one: one.meter.duration.sum_ns // 1000),
         (
             "nv_inference_queue_duration_us",

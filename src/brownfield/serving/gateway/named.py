@@ -18,6 +18,7 @@ __all__ = ["decode", "encode", "plain"]
 
 _SHORTEST_BYTES = 3  # of a record, with its comma
 _BRACE = 0x7B
+_TYPES = frozenset({b"", b"application/json"})  # an empty one says no more than none
 _records = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -45,8 +46,8 @@ def decode(served: "Served", headers: "Headers", body: bytes, most_rows: int) ->
     InputRefused
         Another media type than JSON, more records, or anything that the contract does not admit.
     """
-    media_type = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower()
-    if media_type != b"application/json":
+    media_type = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
+    if media_type not in _TYPES:
         raise InputRefused(
             [Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE)],
             next_step="Send Content-Type: application/json.",

@@ -61,6 +61,8 @@ class Version:
         What its calls cost by their rows; bounds the rows of shared calls further. None to go by ``row_cap`` alone.
     retries
         How often calls may be made again, those of the pool included.
+    platform
+        What runs it, as V2 metadata name it.
 
     Attributes
     ----------
@@ -88,8 +90,10 @@ class Version:
         *,
         costs: CostCurve | None = None,
         retries: RetryBudget | None = None,
+        platform: str = "onnx",
     ) -> None:
         self.name = name
+        self.platform = platform
         self.features = features
         self.pool = pool
         self.row_cap = row_cap

@@ -1,11 +1,95 @@
 """Figures of several gateways as if one had answered all: Prometheus texts and statistics added up."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["merged_exposition", "merged_statistics"]
+__all__ = ["Figures", "counters", "merged_exposition", "merged_statistics", "states"]
 
 _LEAST = frozenset({"brownfield_model_ready", "brownfield_ready"})  # ready is what every gateway finds ready
+_COUNTERS = frozenset({"counter", "histogram"})
+_OF = re.compile(r'[{,](?:integration|model|model_name)="([^"]*)"')
+
+
+class Figures:
+    """What gateways told last: those that have gone, or keep silent just now, go on counting with it.
+
+    A sum that falls by a gateway's share is a counter that began anew to whoever computes rates: all that the others
+    ever counted would be an increase.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[Hashable, str] = {}
+        self._gone = ""
+        self._statistics: dict[Hashable, Sequence[Mapping[str, Any]]] = {}
+        self._gone_statistics: list[dict[str, Any]] = []
+
+    def exposition(self, told: Mapping[Any, str], here: Collection[Hashable], further: Iterable[str] = ()) -> str:
+        """Add up expositions.
+
+        Parameters
+        ----------
+        told
+            What gateways tell now.
+        here
+            The gateways that there are.
+        further
+            Lines of what is no gateway's.
+        """
+        for one in [each for each in self._texts if each not in here]:
+            self._gone = merged_exposition([self._gone, counters(self._texts.pop(one))])
+        silent = [counters(text) for one, text in self._texts.items() if one not in told]
+        self._texts |= told
+        texts = [*told.values(), *silent]
+        if told:  # what is served no more is not told of any more
+            served = {name for text in texts for name in _OF.findall(text)}
+            self._gone = "".join(
+                line + "\n" for line in self._gone.splitlines() if served.issuperset(_OF.findall(line.split("} ")[0]))
+            )
+        return merged_exposition([*texts, self._gone, "\n".join(further)])
+
+    def statistics(
+        self, told: Mapping[Any, Sequence[Mapping[str, Any]]], here: Collection[Hashable]
+    ) -> list[dict[str, Any]]:
+        """Add up statistics of models, likewise; of versions that are served."""
+        for one in [each for each in self._statistics if each not in here]:
+            self._gone_statistics = merged_statistics([self._gone_statistics, self._statistics.pop(one)])
+        silent = [each for one, part in self._statistics.items() if one not in told for each in part]
+        self._statistics |= told
+        if told:
+            served = {_model(each) for part in told.values() for each in part}
+            self._gone_statistics = [each for each in self._gone_statistics if _model(each) in served]
+            silent = [each for each in silent if _model(each) in served]
+        return merged_statistics([*told.values(), silent, self._gone_statistics])
+
+
+def counters(text: str) -> str:
+    """Give what only grows of an exposition."""
+    return _of_kinds(text, counting=True)
+
+
+def states(text: str) -> str:
+    """Give all but what only grows of an exposition."""
+    return _of_kinds(text, counting=False)
+
+
+def _of_kinds(text: str, *, counting: bool) -> str:
+    kept, head, keeps = [], "", False
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            head = line
+            continue
+        if line.startswith("# TYPE "):
+            keeps = (line.rpartition(" ")[2] in _COUNTERS) == counting
+            if keeps:
+                kept.append(head)
+        if keeps:
+            kept.append(line)
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _model(statistics: Mapping[str, Any]) -> tuple[str, str]:
+    return statistics["name"], statistics["version"]
 
 
 def merged_exposition(texts: Sequence[str]) -> str:
@@ -64,7 +148,7 @@ def merged_statistics(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for part in parts:
         for model in part:
-            key = (model["name"], model["version"])
+            key = _model(model)
             found[key] = _added(found[key], model) if key in found else dict(model)
     return list(found.values())
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
-from brownfield.contract import parse_json
+from brownfield.contract import parse_json, without_padding
 from brownfield.errors import RejectionCode
 from brownfield.serving.gateway.openings import too_many_rows
 from brownfield.serving.gateway.v2_binary import BinaryReader
@@ -25,6 +25,7 @@ from brownfield.serving.gateway.v2_messages import (
     InferRequest,
     InputTensor,
     decode_typed,
+    flag,
     refuse,
 )
 from brownfield.serving.gateway.v2_plain import PlainReader
@@ -95,7 +96,7 @@ def decode(served: "Served", json_length: bytes | None, body: bytes, most_rows: 
         refuse("", "v2.model_name", RejectionCode.REQUEST_PARAMETER)
     columns = _columns(request, binary, plan.inputs, most_rows)
     rows = _rows(columns, batched=schema.batched)
-    if plan.half or request.outputs:
+    if plan.half or request.outputs or request.parameters:
         _check_outputs(request, plan)
     for name, field in plan.no_tensors:
         if name in columns:
@@ -384,12 +385,7 @@ def _column(field: "Field", array: np.ndarray[Any, Any]) -> list[Any]:
     if field.kind == "list":
         if array.ndim != 2:  # noqa: PLR2004 (rows and items)
             refuse(field.name, "v2.shape", RejectionCode.TENSOR_SHAPE)
-        lists: list[list[Any]] = array.tolist()
-        if field.padding is not None:
-            for values in lists:
-                while values and values[-1] == field.padding:
-                    values.pop()
-        return lists
+        return without_padding(array, field)
     if array.ndim == 1:
         return array.tolist()  # type: ignore[no-any-return]  # a list, as the array has one dimension
     if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004 (rows and one value)
@@ -405,6 +401,8 @@ def _check_outputs(request: InferRequest, plan: Plan) -> None:
         for extension in _NOT_GIVEN:
             if output.parameters and output.parameters.get(extension):
                 refuse("", f"v2.{extension}", RejectionCode.REQUEST_PARAMETER)
+        flag(output.parameters, "binary_data", default=False)
+    flag(request.parameters, "binary_data_output", default=False)
     for name in plan.half:
         if is_wanted(request, name) and not is_binary(request, name):
             refuse("", "v2.fp16_needs_binary", RejectionCode.TENSOR_DATATYPE)
@@ -417,10 +415,10 @@ def is_wanted(request: InferRequest, name: str) -> bool:
 
 def is_binary(request: InferRequest, name: str) -> bool:
     """Whether an output is wanted in binary: its own ``binary_data``, else the request's ``binary_data_output``."""
-    default = bool((request.parameters or {}).get("binary_data_output", False))
+    default = flag(request.parameters, "binary_data_output", default=False)
     for output in request.outputs or ():
         if output.name == name:
-            return bool((output.parameters or {}).get("binary_data", default))
+            return flag(output.parameters, "binary_data", default=default)
     return default
 
 

@@ -144,7 +144,7 @@ def model_metadata(served: "Served") -> dict[str, Any]:
     return {
         "name": served.name,
         "versions": served.versions,
-        "platform": "onnx" if served.champion else "",
+        "platform": served.champion.platform if served.champion else "",
         "inputs": [_described(field, batched=served.request.batched) for field in served.request.fields],
         "outputs": [_described(field, batched=served.response.batched) for field in served.response.fields],
     }

@@ -21,6 +21,7 @@ __all__ = [
     "InputTensor",
     "decode_plain",
     "decode_typed",
+    "flag",
     "packed",
     "refuse",
 ]
@@ -104,9 +105,27 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
         return priority
 
 
-def refuse(field: str, rule: str, code: RejectionCode) -> NoReturn:
+def refuse(field: str, rule: str, code: RejectionCode, next_step: str = "") -> NoReturn:
     """Refuse a request for what the protocol does not admit in it."""
-    raise InputRefused([Violation(field, rule, code)])
+    raise InputRefused([Violation(field, rule, code)], next_step=next_step)
+
+
+def flag(parameters: dict[str, Any] | UnsetType | None, name: str, *, default: bool) -> bool:
+    """Give a parameter that is true or false; the default where it is absent or null.
+
+    Raises
+    ------
+    InputRefused
+        It is anything else.
+    """
+    given = (parameters or {}).get(name)
+    if given is None:
+        return default
+    if not isinstance(given, bool):
+        refuse(
+            "", f"parameters.{name}", RejectionCode.REQUEST_PARAMETER, f"Send true or false as {name}, without quotes."
+        )
+    return given
 
 
 class _PlainTensor(msgspec.Struct, forbid_unknown_fields=True, tag_field="datatype"):
