@@ -253,7 +253,7 @@ def test_f82_a_large_request_that_was_slow_once_does_not_lock_its_like_out(site,
 
 @pytest.mark.parametrize(("row_s", "answered"), [(0.004, 0.9), (ROW_S * 8, 0.0)], ids=["wrong", "right"])
 def test_f82_a_guess_that_locks_large_requests_out_is_tried_rarely(site, row_s, answered):
-    """F-82: one record took long and nobody knows what many take; a guess that is wrong is learned, else nearly unfelt."""
+    """F-82: one record took long, nobody knows what many take: a wrong guess is found out, a right one hardly felt."""
     champion = site.served.champion
     champion.costs = CostCurve({1: 48_000}, deadline_ns=500_000_000, most_rows=8)
     champion.admission = Admission(champion.costs)

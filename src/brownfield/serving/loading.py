@@ -270,6 +270,7 @@ class Loader:
                 extra={"event": "BF-SRV-CONFINED-LESS", "integration": loaded.integration, "reason": warning},
             )
         loaded.probe = report
+        _warn_of_unproven(loaded, bundle, report)
         shared = loaded.shares_batches = _may_share_batches(bundle, report)
 
         def start() -> ModelProcess:
@@ -326,12 +327,18 @@ def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
-    """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak.
+    """Whether requests of different callers may share a batch: the probe saw that its rows do not feel one another.
 
-    Where the probe could not tell, the graph must say itself that its tensors have the same rows.
+    What the graph calls its rows proves nothing, as a mean over them has the same names.
     """
-    isolated = report.hello.batched if report.batch_isolated is None else report.batch_isolated
-    return bundle.features.batched and isolated and not bundle.session.alone
+    return bundle.features.batched and report.batch_isolated is True and not bundle.session.alone
+
+
+def _warn_of_unproven(loaded: Loaded, bundle: Bundle, report: ProbeReport) -> None:
+    """Say that calls are not shared for want of golden records: each caller waits for those before it."""
+    if bundle.features.batched and report.hello.batched and report.batch_isolated is None and not bundle.session.alone:
+        extra = {"event": "BF-SRV-NOT-SHARED", "integration": loaded.integration}
+        _log.warning("callers share no calls: it takes two golden records to see that rows are told apart", extra=extra)
 
 
 def _is_for_now(refused: BrownfieldError) -> bool:
