@@ -29,12 +29,13 @@ from brownfield.serving.workers.keeper import Keeper, WorkerState
 if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec
 
-__all__ = ["BATCH_ROWS", "LoadGate", "Loaded", "Loader", "build_chain"]
+__all__ = ["BATCH_ROWS", "USUAL_MIB", "LoadGate", "Loaded", "Loader", "build_chain"]
 
 _log = logging.getLogger(__name__)
 
 BATCH_ROWS = 512
-_USUAL_MIB = 128  # of a model of which nothing is known yet
+USUAL_MIB = 128
+"""Memory of a model of which nothing is known yet."""
 _LEAST_PATIENCE_S = 10.0
 _FOR_NOW = {"probe-timeout", "probe-memory", "probe-crash"}
 
@@ -87,7 +88,7 @@ class Loaded:
     @property
     def need_mib(self) -> float:
         """Memory that its process is expected to take: measured when it was tried, else declared."""
-        return self.probe.peak_mib if self.probe is not None else float(self.memory_mib or _USUAL_MIB)
+        return self.probe.peak_mib if self.probe is not None else float(self.memory_mib or USUAL_MIB)
 
 
 class LoadGate:

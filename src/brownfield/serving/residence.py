@@ -181,7 +181,6 @@ class Residence:
         WorkerUnavailable, BundleRefused
             It does not start.
         """
-        place = f"{loaded.integration} (beside)"
         if loaded.keeper is None:
             return
         if loaded.need_mib > (room_mib := self._room_mib()):
@@ -192,11 +191,39 @@ class Residence:
                     extra={**extra, "need_mib": round(loaded.need_mib), "room_mib": round(room_mib)},
                 )
             return
+        await self._begin(loaded)
+
+    def has_room(self, need_mib: float) -> bool:
+        """Whether there is memory for so much more."""
+        return need_mib <= self._room_mib()
+
+    async def begin_first(self, loaded: Loaded) -> None:
+        """Start the process of a model of a start, if there is memory for it; else it is left for :meth:`load_left`.
+
+        Raises
+        ------
+        WorkerUnavailable, BundleRefused
+            It does not start.
+        """
+        if self.has_room(loaded.need_mib):
+            await self._begin(loaded)
+
+    async def _begin(self, loaded: Loaded) -> None:
+        """Start the process of a model that is not held yet."""
+        if loaded.keeper is None:
+            return
+        place = f"{loaded.integration} (beside)"
         self._reserved_mib[place] = loaded.need_mib
         try:
             await loaded.keeper.begin()
         finally:
             del self._reserved_mib[place]
+
+    async def load_left(self, name: str) -> None:
+        """Load one that is to be kept loaded and was left; without memory still, it is told and tried again."""
+        one = self.models[name]
+        if one.loaded.keep_loaded and one.is_stopped and not (one.held or one.loaded.reason):
+            await self._load_wanted(one)
 
     async def load(self, name: str) -> None:
         """Load a model by hand.
@@ -291,7 +318,7 @@ class Residence:
             pass  # its reason is told, and so is the thrashing
         except BrownfieldError as error:
             _log.error(
-                "a model that was asked for is not loaded",
+                "a model that was asked for, or is to be kept loaded, is not loaded",
                 extra={"event": "BF-SRV-NOT-LOADED", "integration": one.loaded.integration, "reason": str(error)},
             )
         finally:
