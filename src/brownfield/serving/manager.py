@@ -206,11 +206,12 @@ class Manager:
             refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
             specs = await self._specs(self._spec) if refused else {}
             for name in [name for name in refused if name in specs]:
-                one = await self._loader.load(specs[name])
+                one = await self._loader.load(specs[name], begin=self._residence.begin_first)
                 if held[name].is_up or held[name].held:  # an operator was quicker
                     await end_unused({name: one}, {})
                     continue
                 self._residence.replace({**models_of(self._residence), name: one})
+                await self._residence.load_left(name)
                 await self._publish()
                 if not one.reason:
                     self._tell_in_force()
