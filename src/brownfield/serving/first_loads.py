@@ -53,9 +53,12 @@ class FirstLoads:
         WorkerUnavailable, BundleRefused
             It does not start.
         """
+        name = loaded.integration
+        before_mib = self._before_mib(name)
         async with self._changed:
-            await self._changed.wait_for(lambda: self._is_next(loaded))
-            self._coming_mib.pop(loaded.integration, None)
+            if before_mib and not self._has_room(loaded.need_mib + before_mib):
+                await self._changed.wait_for(lambda: not self._before_mib(name))
+            self._coming_mib.pop(name, None)
             self._changed.notify_all()
         await self._begin(loaded)  # which reserves its memory before it waits for anything
 
@@ -65,7 +68,7 @@ class FirstLoads:
         async with self._changed:
             self._changed.notify_all()
 
-    def _is_next(self, loaded: Loaded) -> bool:
-        before = self._order[: self._order.index(loaded.integration)]
-        before_mib = [self._coming_mib[name] for name in before if name in self._coming_mib]
-        return not before_mib or self._has_room(loaded.need_mib + sum(before_mib))
+    def _before_mib(self, name: str) -> float:
+        """Memory that those declared before it may take still; 0 once all of them were decided."""
+        before = self._order[: self._order.index(name)]
+        return sum(self._coming_mib.get(each, 0.0) for each in before)
