@@ -208,15 +208,22 @@ def model(weight: float = 1.0, then: str = "Identity", outputs: int = 1) -> byte
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
-def write_model(
-    folder: Path, name: str, version: str, data: bytes, weight: float = 1.0, session: dict[str, Any] | None = None
+def write_model(  # noqa: PLR0913 (all but the first four by name)
+    folder: Path,
+    name: str,
+    version: str,
+    data: bytes,
+    weight: float = 1.0,
+    session: dict[str, Any] | None = None,
+    *,
+    rows: int = 2,
 ) -> Path:
-    """Bundle a model with identity features, to be served in the given session."""
+    """Bundle a model with identity features and so many golden records, to be served in the given session."""
     provenance = {"fit": {"session": session}} if session else {}
     contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
     features = identity(contract.schema("request"), contract.schema("response"))
-    x = np.ones((2, 4), np.float32)
-    golden = Golden({"x": x}, {"y": np.full((2, 1), 4 * weight, np.float32)})
+    x = np.ones((rows, 4), np.float32)
+    golden = Golden({"x": x}, {"y": np.full((rows, 1), 4 * weight, np.float32)}) if rows else None
     bundle = folder / "integrations" / "risk" / "bundles" / name
     write_bundle(
         bundle,

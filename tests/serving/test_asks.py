@@ -222,9 +222,11 @@ def test_records_that_cannot_be_put_together_are_asked_for_alone(served, calls):
     assert served.champion.admission.waiting_rows == 0
 
 
-def test_f23_one_request_too_large_for_the_memory_takes_the_model_from_nobody_else(served, pool, calls):
+@pytest.mark.parametrize("row_cap", [8, 512], ids=["more than a shared call", "less than a shared call"])
+def test_f23_one_request_too_large_for_the_memory_takes_the_model_from_nobody_else(served, pool, calls, row_cap):
     """F-23: the fallback answers it however often it comes, the model the others; one record too large is a fault."""
     function = pool.function
+    served.champion.row_cap = row_cap
 
     def small_memory(tensors):
         if len(tensors["x"]) > 8 or tensors["x"].max() > 3:

@@ -142,6 +142,20 @@ def test_the_least_recently_asked_goes_first():
     assert [cache.get(key, 0) is not None for key in (b"a", b"b", b"c")] == [True, False, True]
 
 
+def test_all_answers_together_are_bounded_as_well():
+    """Ten thousand answers of a thousand numbers each would take 320 MiB of each gateway."""
+    cache = Cache(60)
+    for key in range(3000):
+        cache.put(str(key % 2000).encode(), Checked(1, {"y": [[0.5] * 1024]}), 0)
+    assert len(cache) == 1024
+    assert [cache.get(str(key).encode(), 0) is not None for key in (1975, 1976, 999)] == [False, True, True]
+    cache.get(b"999", 61_000_000_000)  # too old
+    cache.put(b"large", Checked(1, {"y": [[0.5] * 1025]}), 0)
+    assert len(cache) == 1023
+    cache.put(b"small", empty_answer(), 0)
+    assert len(cache) == 1024
+
+
 def test_f81_equal_questions_of_one_moment_ask_the_model_once(served, cached):
     """F-81, single flight: 200 callers with one record are one row for the model."""
     answers = ask(served, *[ONE] * 200, together=True)

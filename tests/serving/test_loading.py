@@ -188,10 +188,27 @@ def test_bundles_that_wait_to_be_verified_keep_no_process_from_being_replaced(tm
 
 @pytest.mark.parametrize(
     ("isolated", "named", "shares"),
-    [(True, False, True), (None, True, True), (None, False, False), (False, True, False)],
+    [(True, False, True), (None, True, False), (None, False, False), (False, True, False)],
 )
 def test_callers_share_calls_only_of_models_whose_rows_are_told_apart(isolated, named, shares):
-    """By the probe, or where that could not tell (too few golden records) by the graph, which names its rows."""
+    """As the probe saw it: what a graph calls its rows says nothing of whether they feel one another."""
     bundle = SimpleNamespace(features=SimpleNamespace(batched=True), session=SimpleNamespace(alone=False))
     report = SimpleNamespace(batch_isolated=isolated, hello=SimpleNamespace(batched=named))
     assert loading_module._may_share_batches(bundle, report) is shares
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_model_of_too_few_golden_records_is_asked_alone(loader, spec, risk, tmp_path, caplog, rows):
+    """Nobody has seen that its rows do not feel one another; the log says what to do about that."""
+    shutil.rmtree(tmp_path / "integrations" / "risk" / "bundles" / "one")
+    risk.write_model(tmp_path, "one", "1", risk.model(), rows=rows)
+
+    async def run():
+        loaded = await loader.load(spec)
+        try:
+            return loaded.shares_batches, loaded.reason
+        finally:
+            await loaded.keeper.end()
+
+    assert asyncio.run(run()) == (rows == 2, "")
+    assert len(_events(caplog, "BF-SRV-NOT-SHARED")) == (rows < 2)

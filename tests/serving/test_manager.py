@@ -81,16 +81,17 @@ def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("refusals", "states"),
+    ("refusals", "free_mib", "states"),
     [
-        ([WorkerUnavailable("its process could not be started")], [["ready"]]),
-        ([BundleRefused("no answer within 60 s", rule="probe-timeout")], [["ready"]]),
-        ([BundleRefused("it differs from its record", rule="probe-mismatch")], []),
-        ([WorkerUnavailable("no process"), BundleRefused("it differs", rule="probe-mismatch")], [["failed"]]),
+        ([WorkerUnavailable("its process could not be started")], 1e9, [["ready"]]),
+        ([BundleRefused("no answer within 60 s", rule="probe-timeout")], 1e9, [["ready"]]),
+        ([BundleRefused("it differs from its record", rule="probe-mismatch")], 1e9, []),
+        ([WorkerUnavailable("no process"), BundleRefused("it differs", rule="probe-mismatch")], 1e9, [["failed"]]),
+        ([BundleRefused("no memory", rule="probe-memory")], 1.0, [["failed"], ["failed"]]),
     ],
-    ids=["no process", "no time", "wrong answers", "no process, then wrong answers"],
+    ids=["no process", "no time", "wrong answers", "no process, then wrong answers", "no memory, and none now"],
 )
-def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusals, states):
+def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusals, free_mib, states):
     """The model answers once there is enough, without anybody's reload; one that answers wrongly is left alone."""
     risk.write_model(tmp_path, "one", "1", risk.model())
     lacks, published = [*refusals], []
@@ -101,7 +102,7 @@ def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_pat
     async def run():
         manager._reloads = asyncio.Lock()
         manager._loader = Loader(tmp_path, clerk=manager._clerk)
-        manager._residence = Residence(publish, used_mib=lambda: 0.0)
+        manager._residence = Residence(publish, used_mib=lambda: 0.0, free_mib=lambda: free_mib)
         attempt = manager._loader._load_model
 
         async def load(*args):

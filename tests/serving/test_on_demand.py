@@ -103,6 +103,22 @@ def test_a_small_memory_holds_one_model_at_a_time(shelf, serving):
     assert count(running.url, r"brownfield_model_evictions_total\{[^}]*\}") == 1
 
 
+def test_models_that_are_kept_loaded_start_as_far_as_there_is_memory(shelf, serving):
+    """Those declared first; the index says of the others why not, and the fallback answers for them."""
+    folder = shelf(["a", "b", "c"], f"{{memory_mib: {ROOM_FOR_ONE_MIB + 280}}}", HEAVY)
+    for declared in folder.glob("integrations/*/integration.yaml"):
+        declared.write_text(declared.read_text(encoding="utf-8").replace(", keep_loaded: false", ""), encoding="utf-8")
+    running = serving(folder)
+    assert states(running) == {"a": "READY", "b": "READY", "c": "UNAVAILABLE"}
+    assert [ask(running, name) for name in "abc"] == [("model", ""), ("model", ""), ("constant", "worker")]
+    left = next(row for row in httpx.post(f"{running.url}/v2/repository/index", json={}).json() if row["name"] == "c")
+    assert left["reason"].startswith("it could not be loaded: there is not enough memory: it takes ")
+    assert "BF-SRV-MEMORY-EXCEEDED" not in running.log
+    assert httpx.post(f"{running.url}/v2/repository/models/a/unload", content=b"{}", timeout=60).status_code == 200
+    assert httpx.post(f"{running.url}/v2/repository/models/c/load", timeout=60).status_code == 200
+    assert ask(running, "c") == ("model", "")
+
+
 def test_f07_an_impatient_caller_ends_no_process_that_computes(shelf, serving):
     """F-07: a call of three seconds under a deadline of twenty; who gives up after 50 ms leaves it as it is."""
     slow = HEAVY.replace("import numpy", "import time\nimport numpy").replace(

@@ -251,6 +251,21 @@ def test_f82_a_large_request_that_was_slow_once_does_not_lock_its_like_out(site,
     assert len(model(site.history)) >= 0.8 * len(site.history)
 
 
+@pytest.mark.parametrize(("row_s", "answered"), [(0.004, 0.9), (ROW_S * 8, 0.0)], ids=["wrong", "right"])
+def test_f82_a_guess_that_locks_large_requests_out_is_tried_rarely(site, row_s, answered):
+    """F-82: one record took long, nobody knows what many take: a wrong guess is found out, a right one hardly felt."""
+    champion = site.served.champion
+    champion.costs = CostCurve({1: 48_000}, deadline_ns=500_000_000, most_rows=8)
+    champion.admission = Admission(champion.costs)
+    site.pool.stalls = lambda: (CALL_S + 24 * row_s) / (CALL_S + 24 * ROW_S)
+    site.run(site.load(1, 900, rows=24))
+    late = [one for one in site.history if one.cause == "deadline"]
+    assert len(model(site.history)) >= answered * len(site.history)
+    assert len(late) <= 4
+    assert site.pool.asked_rows <= 24 * (len(late) + len(model(site.history)))
+    assert champion.breaker.closed
+
+
 def test_f83_a_batch_backlog_yields_to_an_interactive_peak_and_resumes(served):
     """F-83: batch has the whole model, gives it up while interactive requests need it, and has it back afterwards."""
     site = Site(served)

@@ -689,3 +689,25 @@ def test_f03_loads_go_side_by_side_unless_memory_is_short():
     most.clear()
     asyncio.run(run(1.0))
     assert most == [1] * 6
+
+
+def test_processes_are_measured_at_a_start_only_where_memory_is_in_doubt(clock):
+    """Each takes a millisecond: two hundred models that all fit are not measured again for each of them."""
+    measured = []
+    made = residence(clock, model("a", keep=True), model("b", keep=True), cap_mib=500.0)
+
+    def used_mib():
+        measured.append(made.held_mib)
+        return made.held_mib + 50.0
+
+    made._used_mib = used_mib
+
+    async def run():
+        for one in made.models.values():
+            await made.begin_first(one.loaded)
+
+    asyncio.run(run())
+    assert up(made) == {"a", "b"}
+    assert len(measured) == 1
+    assert [made.has_room(mib) for mib in (200.0, 251.0, 250.0)] == [True, False, True]
+    assert len(measured) == 2

@@ -48,6 +48,13 @@ def test_s07_any_changed_column_names_the_entry(filled, path, column):
     assert filled.audit.verify().first_bad == 3
 
 
+@pytest.mark.parametrize("detail", ["'" + "[" * 100_000 + "'", "'" + "9" * 5000 + "'", "x'ff'", "7"])
+def test_s07_an_entry_that_cannot_be_read_is_named(filled, path, detail):
+    """S-07: whatever was put in the place of a detail, such as brackets that no reader follows; it ends no look."""
+    tamper(path, f"UPDATE audit SET detail = {detail} WHERE seq = 3")  # noqa: S608 (literals of this test)
+    assert filled.audit.verify().first_bad == 3
+
+
 def test_s07_every_flipped_byte_of_a_row_is_found(filled, path):
     """S-07: whichever byte of an entry's text is flipped, verifying names that entry."""
     [entry] = filled.audit.entries(after=2, limit=1)

@@ -617,6 +617,30 @@ def _write_segment(path, schema, rows):
         writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
+@pytest.mark.parametrize("grows", ["under its name", "and is closed", "not"])
+def test_a_segment_that_is_being_written_is_not_called_torn(journal, folder, monkeypatch, grows):
+    """Who reads while it is served sees half of a block now and then: it is looked at again. A kill's is torn."""
+    opened = journal()
+    for number in range(20):
+        opened.append(decision(number), {"total": 1}, 1)
+        opened.flush()
+    [path] = folder.glob("*.part")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+
+    def write_on(_):
+        if grows != "not":
+            path.write_bytes(whole)
+        if grows == "and is closed":
+            path.rename(path.with_suffix(""))
+
+    monkeypatch.setattr(journal_reading.time, "sleep", write_on)
+    table = read_journal(folder)
+    assert table.num_rows == 20 - (grows == "not")
+    assert json.loads(table.schema.metadata[b"torn"]) == [path.name] * (grows == "not")
+    assert list(json.loads(table.schema.metadata[b"damaged"])) == [path.name] * (grows == "not")
+
+
 def test_segments_of_an_older_version_are_read_and_named(journal, folder):
     """What it did not keep is null; other integrations are read as ever."""
     kept = journal()

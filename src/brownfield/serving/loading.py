@@ -29,12 +29,13 @@ from brownfield.serving.workers.keeper import Keeper, WorkerState
 if TYPE_CHECKING:
     from brownfield.integration import IntegrationSpec
 
-__all__ = ["BATCH_ROWS", "LoadGate", "Loaded", "Loader", "build_chain"]
+__all__ = ["BATCH_ROWS", "USUAL_MIB", "LoadGate", "Loaded", "Loader", "build_chain"]
 
 _log = logging.getLogger(__name__)
 
 BATCH_ROWS = 512
-_USUAL_MIB = 128  # of a model of which nothing is known yet
+USUAL_MIB = 128
+"""Memory of a model of which nothing is known yet."""
 _LEAST_PATIENCE_S = 10.0
 _FOR_NOW = {"probe-timeout", "probe-memory", "probe-crash"}
 
@@ -87,7 +88,7 @@ class Loaded:
     @property
     def need_mib(self) -> float:
         """Memory that its process is expected to take: measured when it was tried, else declared."""
-        return self.probe.peak_mib if self.probe is not None else float(self.memory_mib or _USUAL_MIB)
+        return self.probe.peak_mib if self.probe is not None else float(self.memory_mib or USUAL_MIB)
 
 
 class LoadGate:
@@ -270,6 +271,7 @@ class Loader:
                 extra={"event": "BF-SRV-CONFINED-LESS", "integration": loaded.integration, "reason": warning},
             )
         loaded.probe = report
+        _warn_of_unproven(loaded, bundle, report)
         shared = loaded.shares_batches = _may_share_batches(bundle, report)
 
         def start() -> ModelProcess:
@@ -326,12 +328,18 @@ def _warn_of_threads(loaded: Loaded, pools: dict[str, int]) -> None:
 
 
 def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
-    """Whether requests of different callers may share a batch: it is batched, and neither probe nor fit saw a leak.
+    """Whether requests of different callers may share a batch: the probe saw that its rows do not feel one another.
 
-    Where the probe could not tell, the graph must say itself that its tensors have the same rows.
+    What the graph calls its rows proves nothing, as a mean over them has the same names.
     """
-    isolated = report.hello.batched if report.batch_isolated is None else report.batch_isolated
-    return bundle.features.batched and isolated and not bundle.session.alone
+    return bundle.features.batched and report.batch_isolated is True and not bundle.session.alone
+
+
+def _warn_of_unproven(loaded: Loaded, bundle: Bundle, report: ProbeReport) -> None:
+    """Say that calls are not shared for want of golden records: each caller waits for those before it."""
+    if bundle.features.batched and report.hello.batched and report.batch_isolated is None and not bundle.session.alone:
+        extra = {"event": "BF-SRV-NOT-SHARED", "integration": loaded.integration}
+        _log.warning("callers share no calls: it takes two golden records to see that rows are told apart", extra=extra)
 
 
 def _is_for_now(refused: BrownfieldError) -> bool:

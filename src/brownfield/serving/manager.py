@@ -28,6 +28,7 @@ from brownfield.serving.clock_jumps import ClockJumps
 from brownfield.serving.deaths import Deaths
 from brownfield.serving.declared import Declared, digest_of
 from brownfield.serving.figures import manager_lines
+from brownfield.serving.first_loads import FirstLoads
 from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.gateway import PipelineStatus
 from brownfield.serving.gateway.pipeline import pipeline_lines
@@ -176,13 +177,16 @@ class Manager:
         """Load every model, several at a time; then the workspace is ready."""
         loaded: dict[str, Loaded] = {}
         specs = await self._specs(self._spec)
+        first = FirstLoads(specs, has_room=self._residence.has_room, begin=self._residence.begin_first)
 
         async def load(name: str) -> None:
             who = self._held.get(name)
-            loaded[name] = one = await self._loader.load(specs[name], begin=leave_it if who else None)
+            loaded[name] = one = await self._loader.load(specs[name], begin=leave_it if who else first.begin)
             self._residence.replace({**models_of(self._residence), name: one})
             if who and one.keeper is not None:
                 self._residence.hold(name, who)
+            await first.decided(name)
+            await self._residence.load_left(name)
             self._loading = [each for each in self._loading if each.integration != name]
             await self._publish()
 
@@ -203,11 +207,12 @@ class Manager:
             refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
             specs = await self._specs(self._spec) if refused else {}
             for name in [name for name in refused if name in specs]:
-                one = await self._loader.load(specs[name])
+                one = await self._loader.load(specs[name], begin=self._residence.begin_first)
                 if held[name].is_up or held[name].held:  # an operator was quicker
                     await end_unused({name: one}, {})
                     continue
                 self._residence.replace({**models_of(self._residence), name: one})
+                await self._residence.load_left(name)
                 await self._publish()
                 if not one.reason:
                     self._tell_in_force()

@@ -6,6 +6,7 @@ loading it takes, times how often it is asked for. To evict is to end its proces
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -92,6 +93,7 @@ class Residence:
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._making_room = asyncio.Lock()
         self._reserved_mib: dict[str, float] = {}
+        self._own_mib = math.inf  # of all processes but those of models, when that was last looked at
         self._said_exceeded = False
         self._thrash_at_s: deque[float] = deque(maxlen=_THRASH_COUNT)
 
@@ -181,7 +183,6 @@ class Residence:
         WorkerUnavailable, BundleRefused
             It does not start.
         """
-        place = f"{loaded.integration} (beside)"
         if loaded.keeper is None:
             return
         if loaded.need_mib > (room_mib := self._room_mib()):
@@ -192,11 +193,42 @@ class Residence:
                     extra={**extra, "need_mib": round(loaded.need_mib), "room_mib": round(room_mib)},
                 )
             return
+        await self._begin(loaded)
+
+    def has_room(self, need_mib: float) -> bool:
+        """Whether there is memory for so much more; processes are measured only in doubt: each takes 1 ms."""
+        known_mib = self.held_mib + self._own_mib + sum(self._reserved_mib.values())
+        if self.cap_mib is not None and known_mib + need_mib <= self.cap_mib:
+            return need_mib <= self._free_room_mib()
+        return need_mib <= self._room_mib()
+
+    async def begin_first(self, loaded: Loaded) -> None:
+        """Start the process of a model of a start, if there is memory for it; else it is left for :meth:`load_left`.
+
+        Raises
+        ------
+        WorkerUnavailable, BundleRefused
+            It does not start.
+        """
+        if self.has_room(loaded.need_mib):
+            await self._begin(loaded)
+
+    async def _begin(self, loaded: Loaded) -> None:
+        """Start the process of a model that is not held yet."""
+        if loaded.keeper is None:
+            return
+        place = f"{loaded.integration} (beside)"
         self._reserved_mib[place] = loaded.need_mib
         try:
             await loaded.keeper.begin()
         finally:
             del self._reserved_mib[place]
+
+    async def load_left(self, name: str) -> None:
+        """Load one that is to be kept loaded and was left; without memory still, it is told and tried again."""
+        one = self.models[name]
+        if one.loaded.keep_loaded and one.is_stopped and not (one.held or one.loaded.reason):
+            await self._load_wanted(one)
 
     async def load(self, name: str) -> None:
         """Load a model by hand.
@@ -291,7 +323,7 @@ class Residence:
             pass  # its reason is told, and so is the thrashing
         except BrownfieldError as error:
             _log.error(
-                "a model that was asked for is not loaded",
+                "a model that was asked for, or is to be kept loaded, is not loaded",
                 extra={"event": "BF-SRV-NOT-LOADED", "integration": one.loaded.integration, "reason": str(error)},
             )
         finally:
@@ -403,11 +435,15 @@ class Residence:
         await self._end(one)
 
     def _room_mib(self) -> float:
-        reserved = sum(self._reserved_mib.values())
-        room = self._free_mib() * (1 - _SPARE_SHARE) - reserved
+        room = self._free_room_mib()
         if self.cap_mib is not None:
-            room = min(room, self.cap_mib - self._used_mib() - reserved)
+            used_mib = self._used_mib()
+            self._own_mib = used_mib - self.held_mib
+            room = min(room, self.cap_mib - used_mib - sum(self._reserved_mib.values()))
         return room
+
+    def _free_room_mib(self) -> float:
+        return self._free_mib() * (1 - _SPARE_SHARE) - sum(self._reserved_mib.values())
 
     async def _end(self, one: Resident) -> None:
         """End a process; the gateways stop asking it first."""

@@ -172,6 +172,6 @@ def _problem(row: Mapping[str, Any], head: AuditHead) -> str:
     try:
         detail = json.loads(row["detail"])
         sound = rfc8785.dumps(detail).decode() == row["detail"] and _seal(row) == row["hash"]
-    except (ValueError, TypeError, rfc8785.CanonicalizationError):
+    except (ValueError, TypeError, RecursionError, rfc8785.CanonicalizationError):
         sound = False
     return "" if sound else "its hash does not match its fields"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,9 @@ __all__ = ["read_journal"]
 
 _ALWAYS = frozenset({"at_utc", "integration", "decision"})  # what every version keeps
 _DAMAGE = (pa.ArrowException, OSError, LookupError, MemoryError, NotImplementedError, TypeError, ValueError)
+_BEING_WRITTEN = ".part"
+_LOOKS = 5
+_A_MOMENT_S = 0.05  # in which what is being written is
 _LAST_US = (datetime.max.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
@@ -72,6 +76,34 @@ def _read_all(folder: Path, integration: str | None) -> pa.Table:
 
 
 def _read_segment(path: Path, batches: list[pa.RecordBatch], damaged: dict[str, list[tuple[int, int]]]) -> str:
+    """Add what can be read of a segment to `batches`; say as what, and where it is damaged.
+
+    One that is torn and grows is being written, and of what came last there was half: it is read again.
+    """
+    before = -1
+    for _ in range(_LOOKS):
+        found: list[pa.RecordBatch] = []
+        where: dict[str, list[tuple[int, int]]] = {}
+        size = _size(path)
+        state = _read_once(path, found, where)
+        if state != "torn" or size in {None, before}:
+            break
+        before = size
+        time.sleep(_A_MOMENT_S)
+    batches += found
+    damaged.update(where)
+    return state
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a segment that may be written still; None of any other."""
+    try:
+        return path.stat().st_size if path.suffix == _BEING_WRITTEN else None
+    except OSError:
+        return -1  # it has another name now
+
+
+def _read_once(path: Path, batches: list[pa.RecordBatch], damaged: dict[str, list[tuple[int, int]]]) -> str:
     """Add what can be read of a segment to `batches`; say whether something of it is ``torn``, or all of it ``older``.
 
     Whatever damaged bytes make Arrow raise costs their block alone, and the rest of a segment of a version without

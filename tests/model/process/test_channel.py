@@ -166,7 +166,7 @@ def test_what_is_too_large_to_travel_fails_that_request_alone(start, run) -> Non
             channel.infer({"x": np.zeros(2**26, "f4")})
         with pytest.raises(RunFailed, match="too large") as refusal:
             await too_large
-        assert refusal.value.cause == "output"
+        assert refusal.value.cause == "memory"
         assert (await other)["y"].tolist() == [[9, 9], [9, 9]]
         assert channel.connected
 
@@ -488,7 +488,7 @@ def _answer(*arrays: np.ndarray) -> bytes:
         (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.zeros(1, "f4"), np.zeros(1, "f4")), WorkerUnavailable),
         (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.zeros(1, "f8")), ModelFailed),
         (encode_message(HELLO, 0, HELLO_OF_A_LIAR), _answer(np.array(["a"], dtype=object)), ModelFailed),
-        (encode_message(HELLO, 0, HELLO_OF_A_TALKER), _answer(np.full(2**18 + 1, b"", dtype=object)), ModelFailed),
+        (encode_message(HELLO, 0, HELLO_OF_A_TALKER), _answer(np.full(2**18 + 1, b"", dtype=object)), RunFailed),
         (encode_message(HELLO, 0, {"pid": 1}), b"", WorkerUnavailable),
         (encode_message(ERROR, 0, {}), b"", WorkerUnavailable),
         (b"", b"", WorkerUnavailable),

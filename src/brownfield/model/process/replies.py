@@ -54,8 +54,8 @@ class RunFailed(ModelFailed):
     what
         In words, without a value.
     cause
-        ``run`` the engine raised, ``memory`` the limit was reached, or no frame holds the request, ``output`` it made
-        something that cannot travel, ``frame`` the request's strings are malformed.
+        ``run`` the engine raised, ``memory`` the limit was reached, or request or answer is more than can travel,
+        ``output`` it made something that cannot travel, ``frame`` the request's strings are malformed.
     """
 
     def __init__(self, what: str, *, cause: str) -> None:
@@ -110,4 +110,4 @@ def _check(layout: "Layout", types: Types) -> None:
         if dtype is None:
             texts += math.prod(shape)
     if texts > _MAX_TEXTS:
-        raise ModelFailed(f"the model process answered with more than {_MAX_TEXTS:,} texts")
+        raise RunFailed(f"the model process answered with more than {_MAX_TEXTS:,} texts", cause="memory")

@@ -1,4 +1,4 @@
-"""Answers of one model version that may be given again: bounded in age and number, asked for once at a time.
+"""Answers of one model version that may be given again: bounded in age and memory, asked for once at a time.
 
 A cache belongs to one version, so another bundle (its features are part of it) never sees its entries. The key is the
 contract and the checked values of the key fields, never the bytes of a request or its identifier: the same record has
@@ -26,6 +26,7 @@ __all__ = ["Cache", "Cached", "input_digest"]
 
 _ENTRIES = 10_000
 _KEPT_ELEMENTS = 4096
+_ALL_ELEMENTS = 2**20  # some 8 MiB as arrays, 32 as lists
 _LETTERS = 8  # of a text, which take as much memory as a number
 
 
@@ -40,11 +41,14 @@ class Cached(NamedTuple):
         Monotonic time in nanoseconds at which the model gave it.
     notes
         What lookups said then.
+    elements
+        Values in it.
     """
 
     response: "Checked"
     made_ns: int
     notes: "tuple[LookupNote, ...]" = ()
+    elements: int = 0
 
 
 class Cache:
@@ -57,7 +61,7 @@ class Cache:
     key_fields
         Request fields that make the key; all when empty.
     entries
-        Most answers; the one that was asked for least recently goes first.
+        Most answers; the one that was asked for least recently goes first, also where all together are too large.
 
     Attributes
     ----------
@@ -71,6 +75,7 @@ class Cache:
         self._key_fields = tuple(key_fields)
         self._entries = entries
         self._kept: OrderedDict[bytes, Cached] = OrderedDict()
+        self._elements = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -85,20 +90,23 @@ class Cache:
         if cached is None:
             return None
         if now_ns - cached.made_ns > self._ttl_ns:
-            del self._kept[key]
+            self._elements -= self._kept.pop(key).elements
             return None
         self._kept.move_to_end(key)
         return cached
 
     def put(self, key: bytes, response: "Checked", now_ns: int, notes: "tuple[LookupNote, ...]" = ()) -> None:
         """Keep an answer of the model, with what lookups said."""
-        if sum(map(_elements, response.columns.values())) > _KEPT_ELEMENTS:
-            return  # large answers would make the memory of many entries unbounded
+        elements = sum(map(_elements, response.columns.values()))
+        if elements > _KEPT_ELEMENTS:
+            return  # one large answer would take the place of many
         columns = {name: _owned(values) for name, values in response.columns.items()}
         kept = Checked(response.rows, columns, response.single, response.whole)
-        self._kept[key] = Cached(kept, now_ns, notes)
-        if len(self._kept) > self._entries:
-            self._kept.popitem(last=False)
+        before = self._kept.pop(key, None)
+        self._kept[key] = Cached(kept, now_ns, notes, elements)
+        self._elements += elements - (before.elements if before is not None else 0)
+        while len(self._kept) > self._entries or self._elements > _ALL_ELEMENTS:
+            self._elements -= self._kept.popitem(last=False)[1].elements
 
 
 def input_digest(served: "Served", checked: "Checked", fields: "Sequence[str]" = ()) -> bytes:

@@ -108,6 +108,17 @@ class CostCurve:
         """
         return _time_ns(self._points(stale=rows > self.cap), rows)
 
+    def is_guess(self, rows: int) -> bool:
+        """Whether what so many rows take is only thought to be, from calls of less than half as many.
+
+        Examples
+        --------
+        >>> CostCurve({1: 10, 8: 24}).is_guess(16), CostCurve({1: 10, 8: 24}).is_guess(17)
+        (False, True)
+        """
+        points = self._points(stale=True)
+        return bool(points) and rows > 2 * points[-1][0]
+
     def _points(self, *, stale: bool) -> list[tuple[float, float]]:
         """Rows and nanoseconds of what is known, or of what is known and not stale."""
         sizes = zip(self._sizes, self._stale, strict=True)

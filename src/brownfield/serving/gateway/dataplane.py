@@ -353,7 +353,7 @@ class Dataplane:
                     version.admission.enter(sum(ask.checked.rows for ask in half))
                     self._start(version, half)
                 return
-        large = had_no_memory(error) and asks[0].checked.rows > version.row_cap  # that tells nothing of others' records
+        large = had_no_memory(error) and sum(ask.checked.rows for ask in asks) > 1  # that tells nothing of other calls
         if blames_model(error, fair=fair) and not large:
             version.breaker.failed(self.now_ns())
         else:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "Record", "Served", "Snapshot", "Version", "in_contract"]
 
 _TRY_AFTER: Final = 25  # deadlines
+_TRY_GUESSED_AFTER: Final = 250  # times what it seems to take: others may wait for so long
+_NOT_HUNG_NS: Final = 1e9  # beyond the deadline a process that computes is not taken for hung, or another deadline
 
 Kept = tuple["Decision", "Split", int, "Columns | None"]
 """What is kept of one answer: the decision, its latency split, the number of rows, the checked inputs."""
@@ -144,17 +146,20 @@ class Version:
         """Whether one that nobody is before is asked against the estimate, for nothing would be learned any more.
 
         What calls took beside the engine is no reason then. The engine's own time for a large one is; where it would
-        fit into all that is left, that may have been one slow call, and is tried again now and then.
+        fit into all that is left, that may have been one slow call, and is tried again now and then. Where it would
+        not, but nobody ever asked for nearly as many, it is a guess, and is tried rarely.
         """
         if self.admission.waiting_rows:
             return False
         if rows <= self.call_rows:
             return True
         engine_ns = self.admission.engine_ns(rows)
-        if engine_ns > share_ns and (engine_ns > left_ns or now_ns < self._try_ns):
+        if engine_ns <= share_ns:
+            return True
+        guessed = self.costs is not None and self.costs.is_guess(rows)
+        if now_ns < self._try_ns or engine_ns > left_ns + (max(left_ns, _NOT_HUNG_NS) if guessed else 0.0):
             return False
-        if engine_ns > share_ns:
-            self._try_ns = now_ns + round(_TRY_AFTER * left_ns)
+        self._try_ns = now_ns + round(_TRY_AFTER * left_ns if engine_ns <= left_ns else _TRY_GUESSED_AFTER * engine_ns)
         return True
 
     @property

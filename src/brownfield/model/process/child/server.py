@@ -27,6 +27,7 @@ from ..frames import (  # noqa: TID252
     Decoder,
     Frame,
     FrameError,
+    FrameTooLarge,
     Tensor,
     encode_message,
     encode_tensors,
@@ -254,6 +255,8 @@ class Server:
         stamp = min(waited_us, 0xFFFFFFFF) << 32 | min(run_us, 0xFFFFFFFF)
         try:
             request.connection.buffers += encode_tensors(RESPONSE, request.frame.request_id, stamp, outputs, call_rows)
+        except FrameTooLarge as error:
+            self._refuse(request, "memory", str(error))
         except FrameError as error:
             self._refuse(request, "output", str(error))
         except MemoryError:
