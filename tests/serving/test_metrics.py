@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from brownfield.errors import Unavailable
 from brownfield.serving.gateway import Version
 from brownfield.serving.gateway.cache import Cache
-from brownfield.serving.gateway.metrics import HttpMeter, exposition
+from brownfield.serving.gateway.metrics import HttpMeter, Meter, exposition
 from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.gateway.summing import Figures
 
@@ -123,6 +123,24 @@ def test_inferences_are_the_model_s_own(client, served, pool):
     samples = scrape(client)
     assert samples["nv_inference_count_total", ("model", "till")] == 2
     assert samples["brownfield_rows_total", ("integration", "till")] == 7
+
+
+def test_executions_are_calls_of_the_model(client, served):
+    """Of the protocol: what shared one call counts once; what a process joined with others counts in parts."""
+    served.champion.row_cap = 8
+
+    async def run():
+        await asyncio.gather(*(client.predict({"store_id": 1, "items": ["MILK"]}) for _ in range(5)))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    [told] = model_statistics([served])
+    assert told["inference_count"] == 5
+    assert 1 <= told["execution_count"] < 5
+    meter = Meter()
+    for rows, call_rows in ((4, 8), (4, 8), (1, 2), (1, 0)):  # two that were joined, one with the sentinel, one unknown
+        meter.executed(rows, call_rows)
+    assert meter.executions == 3.0
 
 
 def test_statistics_are_of_the_version_that_answers(client, served, pool):

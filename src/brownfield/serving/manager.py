@@ -102,8 +102,7 @@ class Manager:
         self._clock = clock or SystemClock()
         self._var, self._run = declared.spec.folder / "var", run
         self._clerk = Clerk(self._var / "brownfield.db")
-        self._jumps = ClockJumps(self._clock)
-        self._figures = Figures()
+        self._jumps, self._figures = ClockJumps(self._clock), Figures()
         self._started = self._failed = False
         self._supervisor = os.getppid()
 

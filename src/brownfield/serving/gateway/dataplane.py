@@ -322,6 +322,8 @@ class Dataplane:
             if version.costs is not None:
                 version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
             version.breaker.succeeded(checked_ns)
+            if version is served.champion:
+                served.meter.executed(checked.rows, inference.call_rows)
             at = 0
             for ask in asks:
                 rows = ask.checked.rows

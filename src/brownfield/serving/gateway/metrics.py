@@ -32,6 +32,7 @@ class Meter:
         "cached_rows",
         "counted_before",
         "duration",
+        "executions",
         "failed_ns",
         "failed_stages_ns",
         "fallback_rows",
@@ -54,6 +55,7 @@ class Meter:
         self.model_rows = 0  # of answers by the model, given again or not
         self.cached_rows = 0  # of these, those that were given again
         self.fallback_rows = 0
+        self.executions = 0.0  # of the champion; a call that its process joined with others is a part of one
         self.cache_hits = 0
         self.cache_misses = 0
         self.failed_ns = 0  # of the durations, those of answers that the model did not give
@@ -84,6 +86,10 @@ class Meter:
         for _, split, _, _ in decided:
             for stage, part_ns in enumerate(split.parts_ns):
                 stages_ns[stage] += part_ns
+
+    def executed(self, rows: int, call_rows: int) -> None:
+        """Count a call of the model for ``rows`` records, that one of ours which travels along not among them."""
+        self.executions += rows / call_rows if call_rows > rows + 1 else 1.0
 
     @property
     def rows(self) -> int:

@@ -16,8 +16,8 @@ __all__ = ["begin_statistics", "model_statistics"]
 def model_statistics(integrations: "Iterable[Served]") -> list[dict[str, Any]]:
     """Statistics of every model that is served: one entry for each integration, of the version that answers now.
 
-    ``inference_count`` are records that it answered, without those whose answers were given again; ``success`` are
-    answers of the model (given again ones as well), ``fail`` those of the fallback and refusals; ``memory_usage`` is
+    ``inference_count`` are records that it answered, without those whose answers were given again;
+    ``execution_count`` are the calls that computed them, each for as many requests as shared it; ``success`` are answers of the model (given again ones as well), ``fail`` those of the fallback and refusals; ``memory_usage`` is
     added by the manager, which measures the processes.
     """
     return [_of(served) for served in integrations if served.champion is not None]
@@ -62,7 +62,7 @@ def _counted(served: "Served") -> dict[str, Any]:
 
     return {
         "inference_count": meter.computed_rows,
-        "execution_count": computed,
+        "execution_count": round(meter.executions),
         "inference_stats": {
             "success": {"count": ok, "ns": meter.duration.sum_ns - meter.failed_ns},
             "fail": {"count": failed, "ns": meter.failed_ns},
