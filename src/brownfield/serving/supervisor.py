@@ -6,7 +6,8 @@ declaration that is in force whatever the files say by then; callers who come me
 
 SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
 shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none to
-hear it, it waits for the next. A child whose event loop turns no more is killed, and started again like one that ended.
+hear it, it waits for the next. SIGUSR1 and SIGUSR2, which rotators of logs send, change nothing. A child whose event
+loop turns no more is killed, and started again like one that ended.
 """
 
 import contextlib
@@ -426,6 +427,7 @@ class _Signals(contextlib.AbstractContextManager[int]):
     """Notes the signals that matter, and gives a descriptor that becomes readable with each."""
 
     _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    _IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by all that is started as well; they would end it without a drain
 
     def __init__(self, noted: list[int]) -> None:
         self._noted = noted
@@ -433,7 +435,9 @@ class _Signals(contextlib.AbstractContextManager[int]):
     def __enter__(self) -> int:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before = {number: signal.signal(number, self._note) for number in self._NUMBERS}
+        self._before |= {number: signal.signal(number, signal.SIG_IGN) for number in self._IGNORED}
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._NUMBERS, *self._IGNORED})  # what came since the start counts
         return self._reader
 
     def __exit__(self, *_: object) -> None:
@@ -470,13 +474,14 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # the second of what can be no name of a host
         listener.close()
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise DeclarationError(
             where="brownfield.yaml",
             path="serving",
             expected="a free address and port",
-            got=f"{host}:{port} ({error.strerror})",
+            got=f"{ascii(host)[1:-1]}:{port} ({reason})",
             next_step="Name another port with --port, or end what listens there.",
         ) from error
     listener.setblocking(False)
