@@ -16,6 +16,7 @@ from brownfield.model.probe import probe
 from brownfield.model.process import ModelProcess
 from brownfield.serving import Supervisor
 from harness.ports import free_port
+from harness.processes import MODEL, command_of, descendants
 from harness.python_models import bundle_class
 from harness.waiting import until
 
@@ -31,6 +32,21 @@ class Reader:
     def load(self, folder):
         if os.path.exists("MISSING"):
             raise FileNotFoundError("no file f" + chr(0xDCFC) + "r Kassen")
+
+    def predict(self, inputs):
+        return {"y": inputs["x"].sum(axis=1, keepdims=True)}
+"""
+
+SLOW = """
+import os, time
+
+class Reader:
+    inputs = {"x": ("float32", (None, 4))}
+    outputs = {"y": ("float32", (None, 1))}
+
+    def load(self, folder):
+        if os.path.exists("MARK"):
+            time.sleep(LOAD_S)
 
     def predict(self, inputs):
         return {"y": inputs["x"].sum(axis=1, keepdims=True)}
@@ -181,3 +197,47 @@ def test_what_a_probe_admits_has_the_time_to_be_served():
     """A model that loads in three quarters of a minute passed its probe, was given up after half a one, and so on."""
     allowed = inspect.signature(probe).parameters["timeout_s"].default
     assert inspect.signature(ModelProcess.start).parameters["ready_timeout_s"].default > allowed
+
+
+@pytest.fixture
+def slow(risk, tmp_path):
+    """A workspace whose model loads slowly from now on, for so many seconds, and what ``serve`` of it logs."""
+    folder, marks = tmp_path / "workspace", tmp_path / "marks"
+    started = []
+
+    def start(load_s: int):
+        risk.declare(folder)
+        marks.mkdir()
+        source = tmp_path / "reader.py"
+        source.write_text(SLOW.replace("MARK", str(marks / "slow")).replace("LOAD_S", str(load_s)))
+        bundle_class(folder, "one", source, "Reader")
+        (marks / "slow").touch()
+        command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", str(free_port())]
+        with (tmp_path / "log").open("wb") as errors:
+            started.append(subprocess.Popen(command, stderr=errors))
+        until(lambda: descendants(started[-1].pid, MODEL))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def test_a_reload_asked_for_while_models_are_loaded_is_made_afterwards(slow, tmp_path):
+    """Whoever mends a declaration meanwhile need not look for the moment in which it is heard."""
+    process, log = slow(3), tmp_path / "log"
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "BF-SRV-RELOADED" in log.read_text() or "REFUSED" in log.read_text(), tell=log.read_text)
+    assert "REFUSED" not in log.read_text()
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_a_model_that_loads_slowly_does_not_hold_up_the_end(slow):
+    """F-18: who ends a service that is only starting waits seconds, not as long as a load may take."""
+    process = slow(60)
+    models = descendants(process.pid, MODEL)
+    process.terminate()
+    assert process.wait(15) == 0
+    until(lambda: not any(map(command_of, models)))

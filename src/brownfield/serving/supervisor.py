@@ -5,8 +5,8 @@ forks the gateways and the manager from the declaration in its memory, so a kill
 declaration that is in force whatever the files say by then; callers who come meanwhile wait on the port.
 
 SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
-shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none to
-hear it, it waits for the next. SIGUSR1 and SIGUSR2, which rotators of logs send, change nothing. A child whose event
+shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none, or it
+loads still, that waits. SIGUSR1 and SIGUSR2, which rotators of logs send, change nothing. A child whose event
 loop turns no more is killed, and started again like one that ended.
 """
 
@@ -54,6 +54,7 @@ _PAUSES_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # by quick ends in a 
 _LOOK_EVERY_S = 2.0
 _SILENT_LOOKS = 15  # in a row, in which a child said nothing: half a minute, but not one for which nobody ran at all
 _GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
+_LOADING_GRACE_S = 3.0  # for a manager that loads still: nobody asks any more, and a load may take a minute
 _PR_SET_NAME = 15
 
 
@@ -68,6 +69,7 @@ class _Child:
     quick_ends: int = 0
     start_at_s: float = 0.0
     heard: bool = False
+    ready: bool = False  # of the manager: all is loaded, and reloads are heard
     silent_looks: int = 0
 
     def put_off(self) -> None:
@@ -246,7 +248,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         """Fork a child; where the system has no room for a process, it is tried again later."""
         child.began_s = time.monotonic()
-        child.heard, child.silent_looks = False, 0
+        child.heard, child.ready, child.silent_looks = False, False, 0
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
         try:
             child.pid = os.fork()
@@ -345,6 +347,7 @@ class Supervisor:
             extra = {"event": "BF-SRV-NOT-TAKEN-OVER", "reason": str(error)}
             _log.error("the supervisor could not read again what is in force", extra=extra)
         if message.get("ready"):
+            self._manager.ready = True
             self._say_ready()
             if self._reload_asked_of not in (None, self._manager.pid):
                 self._ask_for_reload()
@@ -378,15 +381,15 @@ class Supervisor:
                 self._end()
 
     def _ask_for_reload(self) -> None:
-        """Have the manager reload; where it does not take that, for it ends or has only begun, the next one does."""
+        """Have the manager reload, once it is ready; where it does not take that, for it ends, the next one does."""
         if self._ending_s:
             return
-        hears = bool(self._manager.pid) and self._manager.heard
+        hears = bool(self._manager.pid) and self._manager.ready
         self._reload_asked_of = self._manager.pid if hears else 0
         if hears:
             _send(self._manager, signal.SIGHUP)
         else:
-            _log.warning("a reload waits until the manager is back", extra={"event": "BF-SRV-RELOAD-WAITS"})
+            _log.warning("a reload waits until the manager is ready", extra={"event": "BF-SRV-RELOAD-WAITS"})
 
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
@@ -404,7 +407,8 @@ class Supervisor:
         if self._children == [self._manager] and not self._told:
             self._told = True
             _send(self._manager, signal.SIGTERM)
-            self._ending_s = time.monotonic() + self._left_s + _GRACE_S
+            grace_s = self._left_s + _GRACE_S if self._manager.ready else _LOADING_GRACE_S
+            self._ending_s = time.monotonic() + grace_s
         if time.monotonic() >= self._ending_s:
             self._kill_all()
 
