@@ -173,6 +173,14 @@ def test_init_deploy_writes_the_unit_and_the_container_file(tmp_path: Path) -> N
     assert "serve" in written
 
 
+def test_an_error_over_a_path_that_is_no_text_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that named a folder in Latin-1 reads what is wrong, not a traceback."""
+    show_error(DeclarationError("there is no such folder", where="k\udcfcche", got="\udcfc"), as_json=True)
+    told = json.loads(capsys.readouterr().err)["error"]
+    assert (told["where"], told["got"]) == ("k\\udcfcche", "\\udcfc")
+    assert told["message"].startswith("k\\udcfcche: ")
+
+
 def test_s20_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """S-20: escape sequences and direction marks in foreign text are printed as replacement characters."""
     show_error(DeclarationError("bad \x1b[31mname\u202e", where="a\x07.yaml"), as_json=False)

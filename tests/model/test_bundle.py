@@ -18,7 +18,16 @@ from onnx import TensorProto
 import brownfield.model
 from brownfield.contract import compile_contract
 from brownfield.errors import BundleRefused
-from brownfield.model import RULES, Golden, bundle_files, open_bundle, reopen_bundle, sample_columns, write_bundle
+from brownfield.model import (
+    RULES,
+    Golden,
+    bundle_files,
+    digest_of_bundle,
+    open_bundle,
+    reopen_bundle,
+    sample_columns,
+    write_bundle,
+)
 from brownfield.model import files as files_module
 
 
@@ -101,6 +110,16 @@ def test_a_bundle_that_was_tampered_with_is_refused(bundle_folder, rule):
     with pytest.raises(BundleRefused) as refusal:
         open_bundle(bundle_folder)
     assert refusal.value.rule == rule
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 2, "hash": "sha256"}'], ids=["empty", "version"])
+def test_b62_what_is_wrong_with_a_manifest_is_said_with_its_place(bundle_folder, content):
+    """B-62: a reload reads the bundles of all integrations: which one is empty after a power failure is to be told."""
+    (bundle_folder / "manifest.json").write_bytes(content)
+    for read in (open_bundle, digest_of_bundle):
+        with pytest.raises(BundleRefused) as refused:
+            read(bundle_folder)
+        assert refused.value.where == str(bundle_folder / "manifest.json")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 
+import msgspec
 import psutil
 import pytest
 
@@ -130,3 +133,14 @@ def test_it_ends_with_whoever_needed_it(clerk, bundle):
     clerk.rest()
     assert clerk.pid == 0
     assert not psutil.pid_exists(pid)
+
+
+def test_f14_one_whose_asker_was_killed_meanwhile_ends_without_a_word(bundle):
+    """F-14: a traceback in the log, for nothing that anybody could mend, is looked into by people."""
+    command = [sys.executable, "-P", "-m", "brownfield.serving.clerk"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        process.stdin.write(msgspec.json.encode({"type": "check", "folder": str(bundle)}) + b"\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -52,10 +52,16 @@ def show_error(error: BrownfieldError, *, as_json: bool) -> None:
     """Print an error on standard error, as text or as one JSON object; control characters never reach the terminal."""
     if as_json:
         parts = {name: value for name, value in vars(error).items() if isinstance(value, str | int | list | dict)}
-        body = {"error": {"code": error.code, "message": str(error), **parts}}
+        texts = {name: _encodable(value) for name, value in parts.items() if isinstance(value, str)}
+        body = {"error": {"code": error.code, "message": _encodable(str(error)), **parts, **texts}}
         typer.echo(msgspec.json.encode(body).decode(), err=True)
     else:
         typer.echo(f"brownfield: {printable(str(error))}", err=True)
+
+
+def _encodable(text: str) -> str:
+    """Write out what is no text: bytes of a file's name, or of an argument, that are in another encoding."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """``brownfield serve``."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def serve(
     ),
 ) -> None:
     """Serve every integration of a workspace until SIGTERM; SIGHUP reloads the declaration whole or not at all."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})  # until they are heard
+
     from brownfield.integration import load_workspace
     from brownfield.logs import configure_logs
     from brownfield.serving import Supervisor

@@ -319,7 +319,7 @@ def open_bundle(folder: Path) -> Bundle:
     BundleRefused
         ``rule`` names the check, see :data:`brownfield.model.RULES`.
     """
-    manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
+    manifest = _read_manifest(folder)
     marks = check_files(folder, manifest)
     features = read_features(folder, manifest)
     listed = {entry.path for entry in manifest.files}
@@ -351,7 +351,17 @@ def digest_of_bundle(folder: Path) -> str:
     BundleRefused
         There is no manifest, or it is in no form.
     """
-    return Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)).digest
+    return _read_manifest(folder).digest
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """Read the manifest; what is wrong with it is said with its place: others are read in the same moment."""
+    text = read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES)
+    try:
+        return Manifest.from_json(text)
+    except BundleRefused as error:
+        error.where = str(folder / MANIFEST)
+        raise
 
 
 def reopen_bundle(
@@ -376,7 +386,7 @@ def reopen_bundle(
     BundleRefused
         It is another one now.
     """
-    manifest = Manifest.from_json(read_plain(folder / MANIFEST, limit_bytes=MAX_TEXT_BYTES))
+    manifest = _read_manifest(folder)
     if manifest.digest != digest:
         raise refused("manifest-digest", where=str(folder), path=MANIFEST)
     features = read_features(folder, manifest)

@@ -292,9 +292,10 @@ def main() -> None:
     configure_logs()
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what anything prints is no answer
-    for line in sys.stdin.buffer:
-        os.write(out, _TAKEN)
-        os.write(out, msgspec.json.encode(_do(line)) + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # who asked was killed meanwhile
+        for line in sys.stdin.buffer:
+            os.write(out, _TAKEN)
+            os.write(out, msgspec.json.encode(_do(line)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ forks the gateways and the manager from the declaration in its memory, so a kill
 declaration that is in force whatever the files say by then; callers who come meanwhile wait on the port.
 
 SIGTERM and SIGINT drain: readiness goes first, requests in flight are finished, the exit status is 0; a second one
-shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none to
-hear it, it waits for the next. A child whose event loop turns no more is killed, and started again like one that ended.
+shortens that. SIGHUP goes to the manager, which reloads the declaration whole or not at all; while there is none, or it
+loads still, that waits. SIGUSR1 and SIGUSR2, which rotators of logs send, change nothing. A child whose event
+loop turns no more is killed, and started again like one that ended.
 """
 
 import contextlib
@@ -53,6 +54,7 @@ _PAUSES_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # by quick ends in a 
 _LOOK_EVERY_S = 2.0
 _SILENT_LOOKS = 15  # in a row, in which a child said nothing: half a minute, but not one for which nobody ran at all
 _GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
+_LOADING_GRACE_S = 3.0  # for a manager that loads still: nobody asks any more, and a load may take a minute
 _PR_SET_NAME = 15
 
 
@@ -67,6 +69,7 @@ class _Child:
     quick_ends: int = 0
     start_at_s: float = 0.0
     heard: bool = False
+    ready: bool = False  # of the manager: all is loaded, and reloads are heard
     silent_looks: int = 0
 
     def put_off(self) -> None:
@@ -246,7 +249,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         """Fork a child; where the system has no room for a process, it is tried again later."""
         child.began_s = time.monotonic()
-        child.heard, child.silent_looks = False, 0
+        child.heard, child.ready, child.silent_looks = False, False, 0
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
         try:
             child.pid = os.fork()
@@ -345,6 +348,7 @@ class Supervisor:
             extra = {"event": "BF-SRV-NOT-TAKEN-OVER", "reason": str(error)}
             _log.error("the supervisor could not read again what is in force", extra=extra)
         if message.get("ready"):
+            self._manager.ready = True
             self._say_ready()
             if self._reload_asked_of not in (None, self._manager.pid):
                 self._ask_for_reload()
@@ -378,15 +382,15 @@ class Supervisor:
                 self._end()
 
     def _ask_for_reload(self) -> None:
-        """Have the manager reload; where it does not take that, for it ends or has only begun, the next one does."""
+        """Have the manager reload, once it is ready; where it does not take that, for it ends, the next one does."""
         if self._ending_s:
             return
-        hears = bool(self._manager.pid) and self._manager.heard
+        hears = bool(self._manager.pid) and self._manager.ready
         self._reload_asked_of = self._manager.pid if hears else 0
         if hears:
             _send(self._manager, signal.SIGHUP)
         else:
-            _log.warning("a reload waits until the manager is back", extra={"event": "BF-SRV-RELOAD-WAITS"})
+            _log.warning("a reload waits until the manager is ready", extra={"event": "BF-SRV-RELOAD-WAITS"})
 
     def _end(self) -> None:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
@@ -404,7 +408,8 @@ class Supervisor:
         if self._children == [self._manager] and not self._told:
             self._told = True
             _send(self._manager, signal.SIGTERM)
-            self._ending_s = time.monotonic() + self._left_s + _GRACE_S
+            grace_s = self._left_s + _GRACE_S if self._manager.ready else _LOADING_GRACE_S
+            self._ending_s = time.monotonic() + grace_s
         if time.monotonic() >= self._ending_s:
             self._kill_all()
 
@@ -427,6 +432,7 @@ class _Signals(contextlib.AbstractContextManager[int]):
     """Notes the signals that matter, and gives a descriptor that becomes readable with each."""
 
     _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    _IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by all that is started as well; they would end it without a drain
 
     def __init__(self, noted: list[int]) -> None:
         self._noted = noted
@@ -434,7 +440,9 @@ class _Signals(contextlib.AbstractContextManager[int]):
     def __enter__(self) -> int:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before = {number: signal.signal(number, self._note) for number in self._NUMBERS}
+        self._before |= {number: signal.signal(number, signal.SIG_IGN) for number in self._IGNORED}
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._NUMBERS, *self._IGNORED})  # what came since the start counts
         return self._reader
 
     def __exit__(self, *_: object) -> None:
@@ -471,13 +479,14 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # the second of what can be no name of a host
         listener.close()
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise DeclarationError(
             where="brownfield.yaml",
             path="serving",
             expected="a free address and port",
-            got=f"{host}:{port} ({error.strerror})",
+            got=f"{ascii(host)[1:-1]}:{port} ({reason})",
             next_step="Name another port with --port, or end what listens there.",
         ) from error
     listener.setblocking(False)

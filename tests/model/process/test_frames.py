@@ -176,3 +176,9 @@ def test_a_message_must_be_an_object() -> None:
     damaged = encode_message(HELLO, 0, {"pid": 1}).replace(b"{", b"[", 1)
     with pytest.raises(FrameError):
         Decoder().feed(damaged)[0].message()
+
+
+def test_f08_half_a_surrogate_pair_is_no_text() -> None:
+    """F-08: what a model says goes on to others, who could not be sent it."""
+    with pytest.raises(FrameError):
+        Decoder().feed(encode_message(ERROR, 1, {"message": "no file f\udcfcr Kassen"}))[0].message()

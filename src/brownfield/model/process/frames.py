@@ -159,6 +159,7 @@ class Frame:
         """Return the JSON object of a ``HELLO`` or ``ERROR`` frame."""
         try:
             document = json.loads(bytes(self._view[_HEADER.size :]))
+            json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair could not be sent on
         except (ValueError, RecursionError) as error:
             raise FrameError("a message that is not JSON") from error
         if not isinstance(document, dict):

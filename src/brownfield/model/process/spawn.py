@@ -199,7 +199,7 @@ class ModelProcess:
         memory_mib: int | None = None,
         max_batch_rows: int = 32,
         sandbox: SandboxPolicy = SandboxPolicy(),  # noqa: B008 (frozen)
-        ready_timeout_s: float = 30.0,
+        ready_timeout_s: float = 120.0,
         zygote: Zygote | None = None,
     ) -> Self:
         """Start the process and wait until the model is loaded.
@@ -225,7 +225,7 @@ class ModelProcess:
         sandbox
             How it is confined.
         ready_timeout_s
-            How long loading may take.
+            How long loading may take: by default twice what a probe allows, for others may be loading as well.
         zygote
             What it is forked from where onnxruntime beside this very Python runs it; by default it is started by
             itself.

@@ -147,6 +147,7 @@ def _as_engine_error(code: str, error: BaseException) -> EngineError:
         return EngineError("memory", "no memory left within the process's limit")
     try:
         text = str(error)[:400] if code == "load" else ""
+        text = text.encode(errors="backslashreplace").decode()  # a file's name may be in another encoding
     except Exception:  # noqa: BLE001 (an exception whose text cannot be made)
         text = ""
     return EngineError(code, f"{kind}: {text}" if text else kind)
