@@ -17,7 +17,8 @@ def model_statistics(integrations: "Iterable[Served]") -> list[dict[str, Any]]:
     """Statistics of every model that is served: one entry for each integration, of the version that answers now.
 
     ``inference_count`` are records that it answered, without those whose answers were given again;
-    ``execution_count`` are the calls that computed them, each for as many requests as shared it; ``success`` are answers of the model (given again ones as well), ``fail`` those of the fallback and refusals; ``memory_usage`` is
+    ``execution_count`` are the calls that computed them, each for as many requests as shared it; ``success`` are
+    answers of the model (given again ones as well), ``fail`` those of the fallback and refusals; ``memory_usage`` is
     added by the manager, which measures the processes.
     """
     return [_of(served) for served in integrations if served.champion is not None]
