@@ -271,6 +271,34 @@ def test_f13_a_thread_bomb_ends_at_the_memory_limit(stack, most) -> None:
     assert 0 < int(done.stdout) < most
 
 
+NATIVE_BOMB = (
+    LOADED
+    + """
+import ctypes, encodings.ascii, mmap, os
+sandbox._TASKS = 300
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sandbox.apply(sandbox.SandboxPolicy(), sandbox.readable_by_default(), 200)
+code = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
+flags = (0x10F00).to_bytes(4, "little")  # clone() with the stack of its own; in the thread, pause() for ever
+code.write(bytes.fromhex("b838000000bf") + flags)
+code.write(bytes.fromhex("31f631d24d31d24d31c00f0585c07401c3b8220000000f05ebf7"))
+start = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+print(next((started for started in range(1000) if start() < 0), 1000), flush=True)
+os._exit(0)
+"""
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or os.uname().machine != "x86_64", reason="becomes another user; machine code")
+def test_f13_threads_without_stacks_end_at_the_limit_of_their_user() -> None:
+    """F-13: native code starts threads that need no memory; they leave the host numbers for other processes."""
+    command = [sys.executable, "-I", "-c", NATIVE_BOMB, sandbox.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert 0 < int(done.stdout) < 300
+
+
 def test_a_sandbox_that_is_switched_off_says_so(tmp_path) -> None:
     """Without the sandbox only the limits are set, and a warning stands in the facts."""
     told = _attack(tmp_path, how="no")

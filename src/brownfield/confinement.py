@@ -76,6 +76,7 @@ _SYSTEM_LIBRARIES: Final = (
 )
 
 _STACK_BYTES: Final = 8 * 2**20
+_TASKS: Final = 16_384  # half of what a host may have where its kernel was told nothing else
 _MAPPED_BYTES: Final = 8 * 2**30  # of addresses beside the memory that it may have: libraries, and what is reserved
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _GIVE = 0x20, 0x54, 0x15, 0x35, 0x06  # of classic BPF
@@ -364,6 +365,7 @@ def _limit(memory_mib: int | None, mapped_bytes: int) -> str:
     files = min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _lower(resource.RLIMIT_NPROC, _TASKS)  # of this user together; a thread of native code need not have a stack
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]  # its memory is counted here and nowhere else
     stack = _STACK_BYTES if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
@@ -372,11 +374,14 @@ def _limit(memory_mib: int | None, mapped_bytes: int) -> str:
     memory_bytes = memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     has = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    addresses = has + memory_bytes + mapped_bytes + _MAPPED_BYTES
-    most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    addresses = addresses if most == resource.RLIM_INFINITY else min(addresses, most)
-    resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+    _lower(resource.RLIMIT_AS, has + memory_bytes + mapped_bytes + _MAPPED_BYTES)
     return f"{files} files, no core dump, {memory_mib} MiB of private memory"
+
+
+def _lower(limit: int, most: int) -> None:
+    """Set a limit, unless it is lower already."""
+    most = min([most, *(each for each in resource.getrlimit(limit) if each != resource.RLIM_INFINITY)])
+    resource.setrlimit(limit, (most, most))
 
 
 def _drop_capabilities() -> str:
