@@ -12,6 +12,7 @@ whatever an older Landlock leaves open: with any version of it the same holds.
 
 import ctypes
 import errno
+import functools
 import mmap
 import os
 import platform
@@ -75,12 +76,15 @@ _SYSTEM_LIBRARIES: Final = (
 )
 
 _STACK_BYTES: Final = 8 * 2**20
+_TASKS: Final = 16_384  # half of what a host may have where its kernel was told nothing else
+_MAPPED_BYTES: Final = 8 * 2**30  # of addresses beside the memory that it may have: libraries, and what is reserved
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _GIVE = 0x20, 0x54, 0x15, 0x35, 0x06  # of classic BPF
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050000
 _X32: Final = 0x40000000
-_CLONE_THREAD: Final = 0x10000
+_CLONE_OF_A_THREAD: Final = 0x10400  # in this process, with its open files: each table of these has a limit of its own
+_UNSHARE: Final = 2
 _SOCKET_TYPE: Final = 0xF
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _SHARED_MEMORY: Final = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
@@ -98,16 +102,13 @@ _FCNTL: Final = {
     "F_SETPIPE_SZ": 1031,
 }
 _IOCTL: Final = {
-    # The same as with fcntl.
-    "FIOASYNC": 0x5452,
-    "FIOSETOWN": 0x8901,
-    "SIOCSPGRP": 0x8902,
-    # Type into a terminal.
-    "TIOCSTI": 0x5412,
-    "TIOCLINUX": 0x541C,
-    # Attributes of any file of this user.
-    "FS_IOC_SETFLAGS": 0x40086602,
-    "FS_IOC_FSSETXATTR": 0x401C5820,
+    # All others are refused: file systems have many that change a file, and take them for one that is only read.
+    "TCGETS": 0x5401,
+    "TIOCGWINSZ": 0x5413,
+    "FIONREAD": 0x541B,
+    "FIONBIO": 0x5421,
+    "FIONCLEX": 0x5450,
+    "FIOCLEX": 0x5451,
 }
 _SOCKET_OPTION: Final = {"SO_SNDBUF": 7, "SO_SNDBUFFORCE": 32}  # as much as a pipe's size, and far larger
 _CALLS: Final = {
@@ -115,6 +116,9 @@ _CALLS: Final = {
     "socket": (41, 198),
     "connect": (42, 203),
     "bind": (49, 200),
+    # They can carry descriptors, which live on in the message: of those that travel a user may have so many at a time.
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
     "fork": (57, -1),
     "vfork": (58, -1),
     "execve": (59, 221),
@@ -139,11 +143,22 @@ _CALLS: Final = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    # Queues, semaphores and memory of this user's other programs: known by a number that can be guessed.
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "shmctl": (31, 195),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    # Of these the whole host has so many, and databases need them.
+    "io_setup": (206, 0),
     "setpriority": (141, 140),
     "ioprio_set": (251, 30),
     "sched_setscheduler": (144, 119),
@@ -153,6 +168,8 @@ _CALLS: Final = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "map_shadow_stack": (453, 453),
+    "vmsplice": (278, 75),
+    "landlock_create_ruleset": (_LANDLOCK_CREATE_RULESET, _LANDLOCK_CREATE_RULESET),
     # Names of what happens in folders that cannot be listed.
     "inotify_init": (253, -1),
     "inotify_init1": (294, 26),
@@ -245,7 +262,7 @@ def _rules() -> list[_Rule]:
     """Judge what only some arguments make harmful, for the calling process."""
     itself = os.getpid()
     return [
-        _Rule("clone", 0, only=(_CLONE_THREAD,), mask=_CLONE_THREAD),
+        _Rule("clone", 0, only=(_CLONE_OF_A_THREAD,), mask=_CLONE_OF_A_THREAD),
         _Rule("kill", 0, only=(itself,)),  # 0 would be its group, which may hold others
         _Rule("tgkill", 0, only=(itself,)),
         _Rule("prlimit64", 0, only=(0, itself)),
@@ -256,9 +273,10 @@ def _rules() -> list[_Rule]:
         _Rule("open", 1, only=(0,), mask=_WRITING),
         _Rule("openat", 2, only=(0,), mask=_WRITING),
         _Rule("fcntl", 1, never=tuple(_FCNTL.values())),
-        _Rule("ioctl", 1, never=tuple(_IOCTL.values())),
+        _Rule("ioctl", 1, only=tuple(_IOCTL.values())),
         _Rule("close", 0, never=(0,)),  # stdin stays: with the parent's end of it this process ends
         _Rule("close_range", 0, never=(0,)),
+        _Rule("close_range", 2, only=(0,), mask=_UNSHARE),
         _Rule("dup2", 1, never=(0,)),
         _Rule("dup3", 1, never=(0,)),
         _Rule("mmap", 3, never=(_SHARED_MEMORY,), mask=_SHARED_MEMORY),
@@ -267,13 +285,16 @@ def _rules() -> list[_Rule]:
     ]
 
 
+@functools.cache
 def _upper_halves_of_the_stack() -> tuple[int, ...]:
     """Upper halves of the addresses that the first thread's stack has or may grow to (other memory lies far away)."""
     start = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[25])
     return tuple(range((start - _STACK_BYTES) >> 32, ((start + _STACK_BYTES) >> 32) + 1))
 
 
-def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int | None) -> dict[str, Any]:
+def apply(
+    policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int | None, *, mapped_bytes: int = 0
+) -> dict[str, Any]:
     """Confine the calling process, for good. To be called while it has one thread.
 
     Parameters
@@ -283,7 +304,10 @@ def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int
     readable
         Files and folders that stay readable; everything else is neither readable nor writable.
     memory_mib
-        Bound on private writable memory (``RLIMIT_DATA``), or None; other kinds are refused.
+        Bound on private writable memory (``RLIMIT_DATA``), or None; other kinds are refused. With it addresses are
+        bounded (``RLIMIT_AS``): memory that was written and cannot be written any more counts in no other way.
+    mapped_bytes
+        Of files that may be mapped into memory, beside libraries.
 
     Returns
     -------
@@ -295,17 +319,18 @@ def apply(policy: SandboxPolicy, readable: Iterable[str | Path], memory_mib: int
     PermissionError
         When the policy is strict and there is a warning.
     """
-    layers: dict[str, str] = {"limits": _limit(memory_mib)}
+    layers: dict[str, str] = {"limits": _limit(memory_mib, mapped_bytes)}
     warnings: list[str] = []
     if not policy.enabled:
         warnings.append("the sandbox is switched off by the declaration")
     else:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _upper_halves_of_the_stack()  # while /proc can be read
         layers["privileges"] = "none to gain"
         for name, layer in (
             ("capabilities", _drop_capabilities),
-            ("seccomp", _filter_calls),  # it looks into /proc, which the next one closes
             ("landlock", lambda: _restrict_files([*readable, *policy.readable])),
+            ("seccomp", _filter_calls),  # it refuses the calls of the one before
         ):
             try:
                 layers[name] = layer()
@@ -335,18 +360,28 @@ def readable_by_default() -> list[str]:
     return [*_SYSTEM_LIBRARIES, sys.prefix, sys.base_prefix, *(entry for entry in sys.path if entry)]
 
 
-def _limit(memory_mib: int | None) -> str:
+def _limit(memory_mib: int | None, mapped_bytes: int) -> str:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     files = min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _lower(resource.RLIMIT_NPROC, _TASKS)  # of this user together; a thread of native code need not have a stack
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]  # its memory is counted here and nowhere else
     stack = _STACK_BYTES if stack == resource.RLIM_INFINITY else min(stack, _STACK_BYTES)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
     if memory_mib is None:
         return f"{files} files, no core dump"
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mib * 2**20, memory_mib * 2**20))
+    memory_bytes = memory_mib * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    has = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    _lower(resource.RLIMIT_AS, has + memory_bytes + mapped_bytes + _MAPPED_BYTES)
     return f"{files} files, no core dump, {memory_mib} MiB of private memory"
+
+
+def _lower(limit: int, most: int) -> None:
+    """Set a limit, unless it is lower already."""
+    most = min([most, *(each for each in resource.getrlimit(limit) if each != resource.RLIM_INFINITY)])
+    resource.setrlimit(limit, (most, most))
 
 
 def _drop_capabilities() -> str:

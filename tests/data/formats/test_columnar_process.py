@@ -210,7 +210,7 @@ def test_b_29_the_child_can_neither_write_nor_connect_nor_start(tmp_path):
         import os, socket, sys
         sys.path.insert(0, sys.argv[1])
         from brownfield.data.formats import columnar_process
-        columnar_process.confine(512)
+        columnar_process.confine(512, mapped_bytes=0)
         for attempt in (lambda: open(sys.argv[2]).read(), lambda: open(sys.argv[2], "w"), socket.socket, os.fork):
             try:
                 attempt()

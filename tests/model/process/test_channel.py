@@ -528,6 +528,48 @@ def test_f08_a_process_that_lies_is_unavailable(greeting, answer, error, tmp_pat
         liar.join()
 
 
+@pytest.mark.parametrize(
+    ("deadline_s", "answers", "stays"), [(5.0, 1, True), (5.0, 2, False), (0.05, 1, True), (0.05, 2, False)]
+)
+def test_f08_who_answers_more_than_was_asked_is_heard_no_more(deadline_s, answers, stays, tmp_path, run) -> None:
+    """F-08: one answer for each request, be it late; with one more the connection ends, or a flood fills the loop."""
+    path = tmp_path / "liar.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        late = threading.Event()
+
+        def lie() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(encode_message(HELLO, 0, HELLO_OF_A_LIAR))
+                connection.recv(4096)
+                late.wait(5)
+                for _ in range(answers):
+                    connection.sendall(_answer(np.zeros(1, "f4")))
+                connection.recv(4096)
+
+        liar = threading.Thread(target=lie)
+        liar.start()
+
+        async def main() -> None:
+            channel = await ModelChannel.connect(path)
+            waiting = channel.infer({"x": np.zeros(1, "f4")}, _soon_ns(deadline_s))
+            if deadline_s > 1:
+                late.set()
+                assert (await waiting)["y"].tolist() == [0.0]
+            else:
+                with pytest.raises(DeadlineExceeded):
+                    await waiting
+                late.set()
+            await asyncio.sleep(0.2)
+            assert channel.connected is stays
+            channel.close()
+
+        run(main())
+        liar.join()
+
+
 def test_as_many_texts_as_a_request_can_need_are_taken(tmp_path) -> None:
     """26 texts for each of 10,000 records are an answer."""
     path = tmp_path / "talker.sock"

@@ -205,7 +205,7 @@ def _given(pipe: IO[bytes] | None) -> IO[bytes]:
 def main() -> None:
     """Read one file in the child, from the number of its descriptor and the task on stdin; ends the process."""
     task = json.loads(sys.stdin.buffer.read())
-    confine(task["memory_mib"])
+    confine(task["memory_mib"], mapped_bytes=os.fstat(int(sys.argv[2])).st_size)
     columnar = importlib.import_module("brownfield.data.formats.columnar")
     try:
         file = pa.py_buffer(mmap.mmap(int(sys.argv[2]), 0, prot=mmap.PROT_READ))
@@ -224,12 +224,12 @@ def main() -> None:
         _give_up({"expected": "an undamaged file", "got": f"one that is refused ({type(error).__name__})"})
 
 
-def confine(memory_mib: int) -> None:
+def confine(memory_mib: int, *, mapped_bytes: int) -> None:
     """Give up, for good, all that reading one open file does not need."""
     from brownfield.confinement import SandboxPolicy, apply, readable_by_default
 
     resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_S, _MAX_CPU_S))
-    apply(SandboxPolicy(), readable_by_default(), memory_mib)
+    apply(SandboxPolicy(), readable_by_default(), memory_mib, mapped_bytes=mapped_bytes)
 
 
 def _give_up(told: dict[str, str | None]) -> None:

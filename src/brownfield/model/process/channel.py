@@ -56,6 +56,7 @@ class ModelChannel(asyncio.Protocol):
         self._following: list[bytes] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._last_id = 0
+        self._late = 0  # answers that may still come although nobody waits for them
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
@@ -218,10 +219,15 @@ class ModelChannel(asyncio.Protocol):
 
     def _take(self, frame: Frame) -> None:
         entry = self._waiting.pop(frame.request_id, None)
-        if entry is not None and not entry[0].done():
-            _resolve(entry[0], frame, self._output_names, self._output_types)
+        if entry is not None:
+            if not entry[0].done():
+                _resolve(entry[0], frame, self._output_names, self._output_types)
         elif not self._greeting.done():
             self._greeting.set_result(parse_hello(frame))
+        elif self._late:
+            self._late -= 1
+        else:
+            raise FrameError("an answer that nobody asked for")
 
     def _sweep_at(self, deadline_ns: int) -> None:
         if self._sweep is not None:
@@ -235,6 +241,7 @@ class ModelChannel(asyncio.Protocol):
         self._sweep = None
         now_ns = time.monotonic_ns()
         late = [key for key, (_, deadline_ns) in self._waiting.items() if 0 < deadline_ns <= now_ns]
+        self._late += len(late)
         for key in late:
             future, _ = self._waiting.pop(key)
             if not future.done():

@@ -86,7 +86,8 @@ def main(argument: str) -> int:
     readable += [options.environment] if options.environment else []
     policy = SandboxPolicy(**{**options.sandbox, "readable": tuple(options.sandbox["readable"])})
     try:
-        facts = apply(policy, readable, options.memory_mib)
+        mapped_bytes = sum(file.stat().st_size for file in Path(options.model).rglob("*") if file.is_file())
+        facts = apply(policy, readable, options.memory_mib, mapped_bytes=mapped_bytes)
     except PermissionError as error:
         return _give_up(ready, "sandbox", str(error))
     if options.environment:

@@ -79,8 +79,8 @@ def _tell(kind: str, *, loading: bool) -> None:
 
 
 def _is_within(event: str, arguments: tuple[object, ...]) -> bool:
-    """Whether a signal goes to this process, or a message to the other end of its own pair."""
-    return (event == "os.kill" and arguments[0] == os.getpid()) or (event == "socket.sendmsg" and arguments[1] is None)
+    """Whether a signal goes to this process."""
+    return event == "os.kill" and arguments[0] == os.getpid()
 
 
 def _of_file(event: str, arguments: tuple[object, ...], roots: tuple[str, ...]) -> str | None:
