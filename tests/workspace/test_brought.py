@@ -10,13 +10,15 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from brownfield.errors import DeclarationError
 from brownfield.serving import serve_workspace
 from brownfield.workspace.brought import environments_of, read_brought
 from brownfield.workspace.check import check
-from brownfield.workspace.init import init_empty
+from brownfield.workspace.init import init_empty, init_from_model
 from brownfield.workspace.make_bundle import make_bundle
 from harness.wheels import downloaded, lock_of
 
@@ -65,9 +67,9 @@ def test_the_page_runs_as_it_stands(tmp_path):
 @pytest.mark.parametrize(
     ("model", "files", "told"),
     [
-        ("nowhere.onnx", (), "nowhere.onnx"),
-        ("nowhere.py:Risk", (), "nowhere.py"),
-        ("{here}:Risk", ("nowhere.npz",), "nowhere.npz"),
+        ("nowhere.onnx", (), "--model: .*nowhere.onnx"),
+        ("nowhere.py:Risk", (), "--model: .*nowhere.py"),
+        ("{here}:Risk", ("nowhere.npz",), "--file: .*nowhere.npz"),
         ("{here}", ("{here}",), "a graph"),
     ],
 )
@@ -89,3 +91,57 @@ def test_a_bundle_is_made_for_an_integration(tmp_path):
         environments_of(tmp_path)
     init_empty(tmp_path / "shop")
     assert environments_of(tmp_path / "shop" / "integrations")
+
+
+def _graph(folder, nodes, given, got, weights):
+    graph = helper.make_graph(nodes, "g", [given], [got], [numpy_helper.from_array(*weight) for weight in weights])
+    model = folder / "any.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
+    return model
+
+
+def _second_version(shop, model):
+    return make_bundle(shop / BUNDLE.with_name("shop-2"), read_brought(str(model)), version="2")
+
+
+def test_a_second_version_keeps_the_records_that_the_first_was_begun_with(tmp_path):
+    """A model that answers real records only is made a second time with those of the first version."""
+    nodes = [helper.make_node("Sub", ["id", "first"], ["row"]), helper.make_node("Gather", ["table", "row"], ["y"])]
+    model = _graph(
+        tmp_path,
+        nodes,
+        helper.make_tensor_value_info("id", TensorProto.INT64, ["n"]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4]),
+        [(np.array([100]), "first"), (np.ones((10, 4), "f4"), "table")],
+    )
+    (tmp_path / "sample.json").write_text('[{"id": 101}, {"id": 105}]')
+    init_from_model(tmp_path / "shop", model, sample=tmp_path / "sample.json")
+    bundle = _second_version(tmp_path / "shop", model)
+    assert bundle.golden.inputs["id"].tolist() == [101, 105]
+
+
+def test_a_second_version_is_tried_with_larger_sizes(tmp_path):
+    """A model that needs images of some size gets invented ones of that size, also in its second version."""
+    model = _graph(
+        tmp_path,
+        [helper.make_node("Conv", ["image", "kernel"], ["y"])],
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2, "h2", "w2"]),
+        [(np.ones((2, 3, 5, 5), "f4"), "kernel")],
+    )
+    init_from_model(tmp_path / "shop", model)
+    shutil.rmtree(tmp_path / "shop" / BUNDLE)  # nothing to take over
+    bundle = _second_version(tmp_path / "shop", model)
+    assert bundle.golden.inputs["image"].shape == (8, 3, 16, 16)
+
+
+def test_what_is_no_new_bundle_is_refused(tmp_path):
+    """A folder that is there, and a module without its class, are refused with the words that mend it."""
+    init_empty(tmp_path / "shop")
+    model = tmp_path / "risk.py"
+    model.write_text("")
+    (tmp_path / "shop" / BUNDLE).mkdir(parents=True)
+    with pytest.raises(DeclarationError, match="a folder of its own"):
+        make_bundle(tmp_path / "shop" / BUNDLE, read_brought(f"{model}:Risk"), version="1")
+    with pytest.raises(DeclarationError, match=r"MODULE\.py:CLASS"):
+        make_bundle(tmp_path / "shop" / BUNDLE.with_name("two"), read_brought(str(model)), version="1")
