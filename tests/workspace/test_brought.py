@@ -145,3 +145,81 @@ def test_what_is_no_new_bundle_is_refused(tmp_path):
         make_bundle(tmp_path / "shop" / BUNDLE, read_brought(f"{model}:Risk"), version="1")
     with pytest.raises(DeclarationError, match=r"MODULE\.py:CLASS"):
         make_bundle(tmp_path / "shop" / BUNDLE.with_name("two"), read_brought(str(model)), version="1")
+
+
+DECLARED = {
+    "contract.odcs.yaml": """\
+apiVersion: v3.2.0
+kind: DataContract
+id: shop
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    customProperties: [{property: batched, value: true, vendor: brownfield}]
+    properties: [{name: product_id, logicalType: integer, required: true}]
+  - name: response
+    logicalType: object
+    customProperties: [{property: batched, value: true, vendor: brownfield}]
+    properties: [{name: score, logicalType: number, required: true}]
+  - name: products
+    logicalType: object
+    properties:
+      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
+      - {name: price, logicalType: number, required: true}
+""",
+    "integration.yaml": """\
+integration: shop
+contract: contract.odcs.yaml
+features: features.yaml
+sources:
+  products:
+    lookup: product_id
+    chain: [{connection: crm, endpoint: {path: '/p/{product_id}'}, format: json}, {constant: {price: 7}}]
+enrich: [{source: products, on: product_id, take: [price]}]
+fallback: {deadline_ms: 100}
+doors: {http: {}}
+""",
+    "features.yaml": """\
+inputs:
+  - {field: product_id, kind: numeric, tensor: x}
+  - {field: price, kind: numeric, tensor: x, scaling: standard, mean: 5, std: 2}
+outputs: [{field: score, kind: scalar, tensor: y}]
+""",
+}
+
+
+def _declared(tmp_path):
+    home = tmp_path / "shop" / BUNDLE.parent.parent
+    home.mkdir(parents=True)
+    (tmp_path / "shop" / "brownfield.yaml").write_text(
+        "workspace: shop\nconnections:\n  crm: {kind: http, base_url: {env: CRM_URL}, network: this_machine, "
+        "tls: {mode: 'off'}, budget: {max_connections: 1, requests_per_s: 10}}\n"
+    )
+    for name, text in DECLARED.items():
+        (home / name).write_text(text)
+    model = _graph(
+        tmp_path,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1]),
+        [(np.ones((2, 1), "f4"), "w")],
+    )
+    return home, model
+
+
+def test_a_first_bundle_takes_the_declared_features(tmp_path):
+    """Where no bundle is there yet, the features file says what the graph is fed, also of a lookup's fields."""
+    _, model = _declared(tmp_path)
+    bundle = make_bundle(tmp_path / "shop" / BUNDLE, read_brought(str(model)), version="1")
+    assert [each.field for each in bundle.features.inputs] == ["product_id", "price"]
+    assert bundle.golden.inputs["x"].shape == (8, 2)
+
+
+def test_features_that_were_not_learned_make_no_bundle(tmp_path):
+    """What the features file leaves open is to be declared or learned, and the refusal says so."""
+    home, model = _declared(tmp_path)
+    (home / "features.yaml").write_text(DECLARED["features.yaml"].replace(", mean: 5, std: 2", ""))
+    with pytest.raises(DeclarationError, match="learn it from rows"):
+        make_bundle(tmp_path / "shop" / BUNDLE, read_brought(str(model)), version="1")

@@ -56,7 +56,7 @@ def build_environment(folder: Path, *, wheels: Path | None = None, online: bool 
 def make_bundle(
     folder: Path, brought: Brought, *, version: str, wheels: Path | None = None, online: bool = False
 ) -> Bundle:
-    """Make a bundle; what the declared bundle reads and fills is taken over, else fields are tensors.
+    """Make a bundle; features of the declared bundle are taken over, else the declared ones, else none.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ def make_bundle(
     BundleRefused
         The model is not admitted, or does not answer records that the contract admits.
     DeclarationError
-        The folder lies in no integration or is there already, or a module comes without its class.
+        The folder lies in no integration or is there already, a module comes without its class, or the
+        declared features leave something to learn.
     """
     if isinstance(brought.model, Path) and brought.model.suffix == ".py":
         raise DeclarationError(
@@ -123,7 +124,7 @@ def _golden(spec: "IntegrationSpec", earlier: Bundle | None, features: "Features
 
     One record alone is not taken over first where many may share a call: it cannot show that they stand alone.
     """
-    request = spec.contract.schema("request")
+    request = spec.features_request
     rows = _GOLDEN_ROWS if request.batched else 1
     open_ended = any(field.kind == "tensor" and None in field.shape for field in request.fields)
     invented = [
@@ -160,8 +161,11 @@ def _declared_bundle(spec: "IntegrationSpec") -> Bundle | None:
 
 
 def _features(spec: "IntegrationSpec", earlier: Bundle | None) -> "Features":
-    from brownfield.data.features import identity
+    from brownfield.data.features import identity, learn, parse_features
 
     if earlier is not None:
         return earlier.features
-    return identity(spec.contract.schema("request"), spec.contract.schema("response"))
+    response = spec.contract.schema("response")
+    if spec.features is None:
+        return identity(spec.contract.schema("request"), response)
+    return learn(parse_features(spec.features.data, spec.features_request, response, spec.features.where))
