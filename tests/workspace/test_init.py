@@ -106,15 +106,21 @@ def test_a_classifier_whose_labels_are_texts(tmp_path):
 
 
 def test_an_output_that_is_fixed_in_the_graph_alone_is_told(tmp_path):
-    """Some converters write one row where the model gives one for each record: who begins with such a graph is told."""
+    """Some converters write one row where the model gives one for each record.
+
+    Who begins with such a graph is told, and the contract takes one record at a time: three at once would be an error
+    of the model's, and open the breaker for everyone.
+    """
     model = _save(
         tmp_path,
         [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0), helper.make_node("Relu", ["x"], ["p"])],
         [_value("x", 1, ["n", 3])],
         [_value("label", TensorProto.INT64, [1]), _value("p", 1, ["n", 3])],
     )
-    begun, _, _ = _begun(tmp_path, model)
+    begun, integration, bundle = _begun(tmp_path, model)
     assert not begun.batched
+    assert integration.contract.schema("request").field("x").shape == (1, 3)
+    assert bundle.golden.inputs["x"].shape == (1, 3)
     [warning] = begun.warnings
     assert "'label' has 1 row" in warning
     assert "dim_param" in warning

@@ -197,8 +197,12 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
         signature = place_model(Path(scratch), brought.model, python=program.python)
         run = partial(compute, Path(scratch), program=program)
         tried = _try(run, signature, sample)
-        warnings = (*tried.warnings, *_fixed_in_vain(run, signature, tried.golden))
-        text = draft_contract(_with_ranks(signature, tried.golden), name, batched=tried.batched)
+        fixed = tuple(_fixed_in_vain(run, signature, tried.golden))
+        warnings = (*tried.warnings, *fixed)
+        drafted = _with_ranks(signature, tried.golden)
+        if fixed and tried.golden and all(len(array) == 1 for array in tried.golden.inputs.values()):
+            drafted = _one_record(drafted)
+        text = draft_contract(drafted, name, batched=tried.batched)
         contract = compile_contract(load_document(text, _CONTRACT_FILE).data)
         _write_declarations(staged, folder, name, _WITH_MODEL, text)
         write_bundle(
@@ -313,9 +317,15 @@ def _fixed_in_vain(run: _Run, signature: Signature, golden: Golden | None) -> It
         if answer[each.name].shape[:1] == (_ROWS,) != (each.shape or ())[:1]:
             yield (
                 f"the graph says that the output {each.name!a} has {(each.shape or (0,))[0]} row, and the model gives "
-                "one for each record: a request of several records gets no answer. Give that dimension a name in the "
-                "graph (dim_param), and begin anew"
+                "one for each record: a request of several records gets no prediction. Give that dimension a name in "
+                "the graph (dim_param), and begin anew"
             )
+
+
+def _one_record(signature: Signature) -> Signature:
+    """Take one record at a time: what would break the graph's word is refused before it reaches the model."""
+    inputs = tuple(TensorSpec(each.name, each.dtype, (1, *(each.shape or ())[1:])) for each in signature.inputs)
+    return Signature(inputs, signature.outputs, signature.opset, signature.nodes, signature.external_files)
 
 
 def _with_ranks(signature: Signature, golden: Golden | None) -> Signature:
