@@ -163,6 +163,21 @@ def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_init_deploy_takes_a_workspace_that_is_there(tmp_path: Path) -> None:
+    """Who began without ``--deploy`` gets the files later; nothing else of the workspace is touched."""
+    brownfield("init", tmp_path / "shop")
+    before = (tmp_path / "shop" / "brownfield.yaml").read_bytes()
+    done = brownfield("init", tmp_path / "shop", "--deploy")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "shop" / "deploy").iterdir()} == {
+        "Containerfile",
+        "brownfield-shop.service",
+    }
+    assert (tmp_path / "shop" / "brownfield.yaml").read_bytes() == before
+    assert brownfield("init", tmp_path / "shop", "--deploy", "--name", "other").returncode == 2
+
+
+@pytest.mark.full
 def test_init_deploy_writes_the_unit_and_the_container_file(tmp_path: Path) -> None:
     """``init --deploy`` writes both files, and they name this workspace's command."""
     done = brownfield("init", tmp_path / "shop", "--deploy")

@@ -196,6 +196,7 @@ def test_a_class_that_does_not_load_makes_no_bundle(write, tmp_path):
     with pytest.raises(BundleRefused, match="ZeroDivisionError") as refusal:
         write(MODULE.replace("self.factor =", "self.factor = 1 / 0 *"))
     assert refusal.value.rule == "probe-load"
+    assert "--file" in refusal.value.next_step
     assert not (tmp_path / "bundle").exists()
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from brownfield.errors import DeclarationError
 from brownfield.serving import serve_workspace
 from brownfield.workspace.brought import environments_of, read_brought
 from brownfield.workspace.check import check
-from brownfield.workspace.init import init_empty
+from brownfield.workspace.init import init_empty, init_from_model
 from brownfield.workspace.make_bundle import make_bundle
 from harness.wheels import downloaded, lock_of
 
@@ -65,9 +67,9 @@ def test_the_page_runs_as_it_stands(tmp_path):
 @pytest.mark.parametrize(
     ("model", "files", "told"),
     [
-        ("nowhere.onnx", (), "nowhere.onnx"),
-        ("nowhere.py:Risk", (), "nowhere.py"),
-        ("{here}:Risk", ("nowhere.npz",), "nowhere.npz"),
+        ("nowhere.onnx", (), "--model: .*nowhere.onnx"),
+        ("nowhere.py:Risk", (), "--model: .*nowhere.py"),
+        ("{here}:Risk", ("nowhere.npz",), "--file: .*nowhere.npz"),
         ("{here}", ("{here}",), "a graph"),
     ],
 )
@@ -89,3 +91,135 @@ def test_a_bundle_is_made_for_an_integration(tmp_path):
         environments_of(tmp_path)
     init_empty(tmp_path / "shop")
     assert environments_of(tmp_path / "shop" / "integrations")
+
+
+def _graph(folder, nodes, given, got, weights):
+    graph = helper.make_graph(nodes, "g", [given], [got], [numpy_helper.from_array(*weight) for weight in weights])
+    model = folder / "any.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
+    return model
+
+
+def _second_version(shop, model):
+    return make_bundle(shop / BUNDLE.with_name("shop-2"), read_brought(str(model)), version="2")
+
+
+def test_a_second_version_keeps_the_records_that_the_first_was_begun_with(tmp_path):
+    """A model that answers real records only is made a second time with those of the first version."""
+    nodes = [helper.make_node("Sub", ["id", "first"], ["row"]), helper.make_node("Gather", ["table", "row"], ["y"])]
+    model = _graph(
+        tmp_path,
+        nodes,
+        helper.make_tensor_value_info("id", TensorProto.INT64, ["n"]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4]),
+        [(np.array([100]), "first"), (np.ones((10, 4), "f4"), "table")],
+    )
+    (tmp_path / "sample.json").write_text('[{"id": 101}, {"id": 105}]')
+    init_from_model(tmp_path / "shop", model, sample=tmp_path / "sample.json")
+    bundle = _second_version(tmp_path / "shop", model)
+    assert bundle.golden.inputs["id"].tolist() == [101, 105]
+
+
+def test_a_second_version_is_tried_with_larger_sizes(tmp_path):
+    """A model that needs images of some size gets invented ones of that size, also in its second version."""
+    model = _graph(
+        tmp_path,
+        [helper.make_node("Conv", ["image", "kernel"], ["y"])],
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2, "h2", "w2"]),
+        [(np.ones((2, 3, 5, 5), "f4"), "kernel")],
+    )
+    init_from_model(tmp_path / "shop", model)
+    shutil.rmtree(tmp_path / "shop" / BUNDLE)  # nothing to take over
+    bundle = _second_version(tmp_path / "shop", model)
+    assert bundle.golden.inputs["image"].shape == (8, 3, 16, 16)
+
+
+def test_what_is_no_new_bundle_is_refused(tmp_path):
+    """A folder that is there, and a module without its class, are refused with the words that mend it."""
+    init_empty(tmp_path / "shop")
+    model = tmp_path / "risk.py"
+    model.write_text("")
+    (tmp_path / "shop" / BUNDLE).mkdir(parents=True)
+    with pytest.raises(DeclarationError, match="a folder of its own"):
+        make_bundle(tmp_path / "shop" / BUNDLE, read_brought(f"{model}:Risk"), version="1")
+    with pytest.raises(DeclarationError, match=r"MODULE\.py:CLASS"):
+        make_bundle(tmp_path / "shop" / BUNDLE.with_name("two"), read_brought(str(model)), version="1")
+
+
+DECLARED = {
+    "contract.odcs.yaml": """\
+apiVersion: v3.2.0
+kind: DataContract
+id: shop
+version: 1.0.0
+status: active
+schema:
+  - name: request
+    logicalType: object
+    customProperties: [{property: batched, value: true, vendor: brownfield}]
+    properties: [{name: product_id, logicalType: integer, required: true}]
+  - name: response
+    logicalType: object
+    customProperties: [{property: batched, value: true, vendor: brownfield}]
+    properties: [{name: score, logicalType: number, required: true}]
+  - name: products
+    logicalType: object
+    properties:
+      - {name: product_id, logicalType: integer, primaryKey: true, required: true}
+      - {name: price, logicalType: number, required: true}
+""",
+    "integration.yaml": """\
+integration: shop
+contract: contract.odcs.yaml
+features: features.yaml
+sources:
+  products:
+    lookup: product_id
+    chain: [{connection: crm, endpoint: {path: '/p/{product_id}'}, format: json}, {constant: {price: 7}}]
+enrich: [{source: products, on: product_id, take: [price]}]
+fallback: {deadline_ms: 100}
+doors: {http: {}}
+""",
+    "features.yaml": """\
+inputs:
+  - {field: product_id, kind: numeric, tensor: x}
+  - {field: price, kind: numeric, tensor: x, scaling: standard, mean: 5, std: 2}
+outputs: [{field: score, kind: scalar, tensor: y}]
+""",
+}
+
+
+def _declared(tmp_path):
+    home = tmp_path / "shop" / BUNDLE.parent.parent
+    home.mkdir(parents=True)
+    (tmp_path / "shop" / "brownfield.yaml").write_text(
+        "workspace: shop\nconnections:\n  crm: {kind: http, base_url: {env: CRM_URL}, network: this_machine, "
+        "tls: {mode: 'off'}, budget: {max_connections: 1, requests_per_s: 10}}\n"
+    )
+    for name, text in DECLARED.items():
+        (home / name).write_text(text)
+    model = _graph(
+        tmp_path,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1]),
+        [(np.ones((2, 1), "f4"), "w")],
+    )
+    return home, model
+
+
+def test_a_first_bundle_takes_the_declared_features(tmp_path):
+    """Where no bundle is there yet, the features file says what the graph is fed, also of a lookup's fields."""
+    _, model = _declared(tmp_path)
+    bundle = make_bundle(tmp_path / "shop" / BUNDLE, read_brought(str(model)), version="1")
+    assert [each.field for each in bundle.features.inputs] == ["product_id", "price"]
+    assert bundle.golden.inputs["x"].shape == (8, 2)
+
+
+def test_features_that_were_not_learned_make_no_bundle(tmp_path):
+    """What the features file leaves open is to be declared or learned, and the refusal says so."""
+    home, model = _declared(tmp_path)
+    (home / "features.yaml").write_text(DECLARED["features.yaml"].replace(", mean: 5, std: 2", ""))
+    with pytest.raises(DeclarationError, match="learn it from rows"):
+        make_bundle(tmp_path / "shop" / BUNDLE, read_brought(str(model)), version="1")

@@ -25,7 +25,8 @@ def _value(name, kind, shape):
 def _save(folder, nodes, inputs, outputs, weights=(), opset=17):
     graph = helper.make_graph(nodes, "g", inputs, outputs, list(weights))
     path = folder / "any.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9), path)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
     return path
 
 
@@ -83,6 +84,72 @@ def test_a_model_that_computes_across_records_is_not_batched(tmp_path, operator)
     begun, _, bundle = _begun(tmp_path, model)
     assert not begun.batched
     _agrees_with_the_engine(model, bundle)
+
+
+def test_a_classifier_whose_labels_are_texts(tmp_path):
+    """A row of texts is compared like any other: classes may be words, as scikit-learn's often are."""
+    model = _save(
+        tmp_path,
+        [
+            helper.make_node("LabelEncoder", ["x"], ["label"], domain="ai.onnx.ml", keys_int64s=[0, 1],
+                             values_strings=["no", "yes"]),
+        ],
+        [_value("x", TensorProto.INT64, ["n"])],
+        [_value("label", TensorProto.STRING, ["n"])],
+    )  # fmt: skip
+    begun, integration, bundle = _begun(tmp_path, model)
+    assert begun.batched
+    assert integration.contract.schema("response").field("label").shape == ()
+    assert set(bundle.golden.outputs["label"]) <= {"no", "yes"}
+    _agrees_with_the_engine(model, bundle)
+    assert probe(bundle).batch_isolated
+
+
+def test_an_output_that_is_fixed_in_the_graph_alone_is_told(tmp_path):
+    """Some converters write one row where the model gives one for each record.
+
+    Who begins with such a graph is told, and the contract takes one record at a time: three at once would be an error
+    of the model's, and open the breaker for everyone.
+    """
+    model = _save(
+        tmp_path,
+        [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0), helper.make_node("Relu", ["x"], ["p"])],
+        [_value("x", 1, ["n", 3])],
+        [_value("label", TensorProto.INT64, [1]), _value("p", 1, ["n", 3])],
+    )
+    begun, integration, bundle = _begun(tmp_path, model)
+    assert not begun.batched
+    assert integration.contract.schema("request").field("x").shape == (1, 3)
+    assert bundle.golden.inputs["x"].shape == (1, 3)
+    [warning] = begun.warnings
+    assert "'label' has 1 row" in warning
+    assert "dim_param" in warning
+
+
+def test_a_graph_without_inputs_is_refused(tmp_path):
+    """A graph that takes nothing has no request to answer, and the refusal says so."""
+    value = numpy_helper.from_array(np.ones(3, dtype=np.float32), "v")
+    model = _save(tmp_path, [helper.make_node("Constant", [], ["y"], value=value)], [], [_value("y", 1, [3])])
+    with pytest.raises(BundleRefused, match="a graph with inputs") as refusal:
+        init_from_model(tmp_path / "w", model)
+    assert refusal.value.rule == "onnx-structure"
+
+
+def test_what_the_engine_says_last_is_told(tmp_path):
+    """B-54: of a long refusal by the engine the end is kept: it says which file version it would take."""
+    model = _save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], [_value("x", 1, [3])], [_value("y", 1, [3])])
+    newer = onnx.load(model)
+    newer.ir_version = onnx.IR_VERSION
+    onnx.save(newer, model)
+    try:
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 (its own class is no public one)
+        last = str(error).split()[-4:]
+    else:
+        pytest.skip("the engine reads the newest file version")
+    with pytest.raises(BundleRefused) as refusal:
+        init_from_model(tmp_path / "w", model)
+    assert " ".join(last) in refusal.value.got
 
 
 def test_dimensions_without_a_common_name_are_tried(tmp_path):

@@ -9,6 +9,8 @@ from brownfield.cli.output import print_json
 
 __all__ = ["register"]
 
+_WORKSPACE_FILE = "brownfield.yaml"
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -42,7 +44,9 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
         [], "--layout", metavar="FILE", exists=True, dir_okay=False, help="Copybook of files behind --from; repeatable."
     ),
     accept: bool = typer.Option(False, "--accept", help="Approve the mapping files of --name, which you have read."),
-    deploy: bool = typer.Option(False, "--deploy", help="Write a systemd unit and a Containerfile too."),
+    deploy: bool = typer.Option(
+        False, "--deploy", help="Write a systemd unit and a Containerfile; alone where DIR is a workspace."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
 ) -> None:
     """Write a starting workspace: a contract and a fallback that serve at once, or one drafted from a model."""
@@ -50,6 +54,9 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
 
     if origin or accept:
         _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
+        return
+    if deploy and model is None and sample is None and name is None and (folder / _WORKSPACE_FILE).is_file():
+        _deploy(folder, as_json=as_json)
         return
     if model is not None:
         from brownfield.workspace.brought import read_brought
@@ -72,6 +79,17 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     typer.echo(f"Began {folder} with the integration {begun.name}.")
     quoted = quote(str(folder))
     typer.echo(f"Next: brownfield check {quoted} && brownfield serve {quoted}")
+
+
+def _deploy(folder: Path, *, as_json: bool) -> None:
+    """Write the deployment files of a workspace that is there."""
+    from brownfield.workspace.deploy import write_deploy_files
+
+    written = [str(path) for path in write_deploy_files(folder)]
+    if as_json:
+        print_json({"written": written})
+    else:
+        typer.echo(f"Wrote {', '.join(written)}.")
 
 
 def _from_silos(

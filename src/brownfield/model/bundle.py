@@ -34,7 +34,7 @@ from brownfield.model.bundle_files import (
 )
 from brownfield.model.compute import as_golden, compute
 from brownfield.model.files import FileMark, mark_of, open_plain, read_plain, sha256_of, write_durably
-from brownfield.model.golden import GOLDEN, Golden
+from brownfield.model.golden import GOLDEN, Golden, Tensors
 from brownfield.model.manifest import MANIFEST, FileEntry, Manifest, PythonEntry, checked_slug, checked_version
 from brownfield.model.onnx_inspect import MAX_MODEL_BYTES, inspect_onnx, inspect_onnx_bytes
 from brownfield.model.process import Environments, Program, locked_packages
@@ -213,6 +213,7 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
     lock: bytes = b"",
     environments: Environments | None = None,
     golden_columns: "Columns | None" = None,
+    golden_inputs: Tensors | None = None,
     golden: Golden | None = None,
     metrics: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -238,6 +239,8 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
         Where that environment was built.
     golden_columns
         Request columns to keep with the answers that the model gives to them, computed here in a child process.
+    golden_inputs
+        The same as tensors of the model.
     golden
         The same, computed before.
     metrics, provenance
@@ -268,10 +271,11 @@ def write_bundle(  # noqa: PLR0913 (the parts of a bundle, each by name)
         signature = place_model(staged, model, python=program.python)
         check_features(features, signature)
         check_contract(features, contract)
-        if golden is None and golden_columns is not None:
+        if golden_inputs is None and golden_columns is not None:
             rows = len(next(iter(golden_columns.values()))) if features.batched else 1
-            inputs = features.encode(golden_columns, rows)
-            golden = as_golden(inputs, compute(staged, [inputs], program=program)[0])
+            golden_inputs = features.encode(golden_columns, rows)
+        if golden is None and golden_inputs is not None:
+            golden = as_golden(golden_inputs, compute(staged, [golden_inputs], program=program)[0])
         write_durably(staged / FEATURES, features.to_json())
         if lock:
             write_durably(staged / LOCK, lock)

@@ -57,6 +57,10 @@ def inspect_onnx_bytes(data: bytes, folder: Path | None = None) -> Signature:
     _check_head(model)
     walk = _Walk(model, folder)
     inputs = _tensors(model.graph.input, "input", {each.name for each in model.graph.initializer})
+    if not inputs:
+        raise refused(
+            "onnx-structure", expected="a graph with inputs", got="one whose answer is the same for every request"
+        )
     outputs = _tensors(model.graph.output, "output", set())
     return Signature(inputs, outputs, walk.opsets.get("", 0), walk.nodes, tuple(sorted(walk.weights.external_files)))
 

@@ -34,6 +34,7 @@ _HEAD_BYTES = 512
 _ARCHIVE = b"PK"
 _NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
 _START_TIMEOUT_S = 120.0
+_BRING = "Files and modules of yours that the class uses come along with --file, packages with the lock."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def place_python_model(folder: Path, model: PythonModel, reserved: Iterable[str]
                 folder, runtime_folder=Path(runtime), program=program, ready_timeout_s=_START_TIMEOUT_S
             )
         except StartFailed as error:
-            raise refused(f"probe-{error.cause}", got=error.what) from error
+            next_step = _BRING if error.cause == "load" else None
+            raise refused(f"probe-{error.cause}", got=error.what, next_step=next_step) from error
         with process:
             return signature_of(process.hello)
 

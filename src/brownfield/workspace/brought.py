@@ -56,9 +56,10 @@ def read_brought(model: str, files: Sequence[Path] = (), lock: Path | None = Non
     """
     module, colon, class_name = model.rpartition(":")
     path = Path(module if colon else model)
-    for given in (path, *files, *([lock] if lock else [])):
-        if not given.is_file():
-            raise DeclarationError(path="--model", expected="a file", got=ascii(str(given)))
+    given = [("--model", path), *(("--file", file) for file in files), *([("--lock", lock)] if lock else [])]
+    for option, file in given:
+        if not file.is_file():
+            raise DeclarationError(path=option, expected="a file", got=ascii(str(file)))
     if not colon and files:
         raise DeclarationError(path="--file", expected="a Python class as the model", got="a graph")
     brought = PythonModel(path, class_name, tuple(files)) if colon else path

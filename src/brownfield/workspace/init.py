@@ -37,7 +37,7 @@ from brownfield.workspace.brought import Brought
 from brownfield.workspace.draft import draft_contract, slug
 from brownfield.workspace.sample_file import read_sample
 
-__all__ = ["Begun", "init_empty", "init_from_model"]
+__all__ = ["SIZES", "Begun", "init_empty", "init_from_model"]
 
 _WORKSPACE = """\
 # A Brownfield workspace: what is declared here and in integrations/*/integration.yaml is all there is.
@@ -96,7 +96,8 @@ schema:
 _CONTRACT_FILE = "contract.odcs.yaml"
 _SEED = 20_260_101
 _ROWS = 3
-_SIZES = (1, 16, 512)
+SIZES = (1, 16, 512)
+"""What open dimensions of invented records are tried with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,6 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
     ------
     SourceRefused
         When no ONNX can be made of a module.
-    SourceRefused
-        When no ONNX can be made of a module.
     BundleRefused
         When the model is not admitted, or cannot answer the sample.
     DeclarationError
@@ -196,8 +195,14 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
             environments.build(brought.lock, wheels=wheels, online=online)
         program = program_for(brought.model, brought.lock, environments)
         signature = place_model(Path(scratch), brought.model, python=program.python)
-        tried = _try(partial(compute, Path(scratch), program=program), signature, sample)
-        text = draft_contract(_with_ranks(signature, tried.golden), name, batched=tried.batched)
+        run = partial(compute, Path(scratch), program=program)
+        tried = _try(run, signature, sample)
+        fixed = tuple(_fixed_in_vain(run, signature, tried.golden))
+        warnings = (*tried.warnings, *fixed)
+        drafted = _with_ranks(signature, tried.golden)
+        if fixed and tried.golden and all(len(array) == 1 for array in tried.golden.inputs.values()):
+            drafted = _one_record(drafted)
+        text = draft_contract(drafted, name, batched=tried.batched)
         contract = compile_contract(load_document(text, _CONTRACT_FILE).data)
         _write_declarations(staged, folder, name, _WITH_MODEL, text)
         write_bundle(
@@ -212,7 +217,7 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
             golden=tried.golden,
             provenance={"drafted_from": drafted_from},
         )
-    return Begun(folder, name, tried.batched, tried.warnings)
+    return Begun(folder, name, tried.batched, warnings)
 
 
 _Run: TypeAlias = Callable[[Sequence[Tensors]], list[Answer]]
@@ -236,7 +241,7 @@ def _try(run: _Run, signature: Signature, sample: Path | None) -> _Tried:
         return _judge(run, read_sample(sample, signature, batched=may_batch), may_batch=may_batch)
     refusal = ""
     open_ended = any(size is None for each in signature.inputs for size in (each.shape or ())[1:])
-    for size in _SIZES if open_ended else _SIZES[:1]:
+    for size in SIZES if open_ended else SIZES[:1]:
         invented = sample_tensors(signature.inputs, _ROWS if may_batch else 1, _SEED, size=size)
         try:
             return _judge(run, invented, may_batch=may_batch)
@@ -288,7 +293,8 @@ def _counts(answer: Answer, rows: int) -> bool:
 def _same(left: Answer, right: Answer, row: int, rows: int) -> bool:
     if isinstance(left, BrownfieldError) or isinstance(right, BrownfieldError):
         return False
-    return _counts(left, rows) and all(_close(array[row], right[name][row]) for name, array in left.items())
+    one = slice(row, row + 1)  # a row alone of texts would be no array
+    return _counts(left, rows) and all(_close(array[one], right[name][one]) for name, array in left.items())
 
 
 def _close(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> bool:
@@ -297,6 +303,29 @@ def _close(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> bool:
     if left.dtype.kind != "f":
         return bool(np.array_equal(left, right))
     return bool(np.allclose(left, right, rtol=1e-4, atol=1e-6, equal_nan=True))
+
+
+def _fixed_in_vain(run: _Run, signature: Signature, golden: Golden | None) -> Iterator[str]:
+    """Warn of outputs that have a row for each record, although the graph fixes their number of rows."""
+    fixed = [each for each in signature.outputs if each.shape and each.shape[0] is not None]
+    if golden is None or not fixed or any((each.shape or (0,))[0] is not None for each in signature.inputs):
+        return
+    [answer] = run([{name: np.repeat(array[:1], _ROWS, axis=0) for name, array in golden.inputs.items()}])
+    if isinstance(answer, BrownfieldError):
+        return
+    for each in fixed:
+        if answer[each.name].shape[:1] == (_ROWS,) != (each.shape or ())[:1]:
+            yield (
+                f"the graph says that the output {each.name!a} has {(each.shape or (0,))[0]} row, and the model gives "
+                "one for each record: a request of several records gets no prediction. Give that dimension a name in "
+                "the graph (dim_param), and begin anew"
+            )
+
+
+def _one_record(signature: Signature) -> Signature:
+    """Take one record at a time: what would break the graph's word is refused before it reaches the model."""
+    inputs = tuple(TensorSpec(each.name, each.dtype, (1, *(each.shape or ())[1:])) for each in signature.inputs)
+    return Signature(inputs, signature.outputs, signature.opset, signature.nodes, signature.external_files)
 
 
 def _with_ranks(signature: Signature, golden: Golden | None) -> Signature:

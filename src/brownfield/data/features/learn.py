@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["learn"]
 
+_DECLARE = "Declare it in the features file, or learn it from rows that have it: `learn` in Python."
 MAX_DISTINCT = 1_000_000
 """Distinct values of one field that learning keeps count of; more is a field that is no category."""
 
@@ -118,7 +119,7 @@ def _scaled(spec: InputSpec, scaling: ScalingSpec, moments: _Moments | None) -> 
     center, scale, fill = scaling.center, scaling.scale, scaling.fill
     if moments is not None:
         if not moments.count:
-            raise spec.place.error(f"{spec.field!r} has no value to learn from")
+            raise spec.place.error(f"{spec.field!r} has no value to learn from", next_step=_DECLARE)
         if scale is None and scaling.kind == "standard":
             center, scale = moments.mean, moments.std
         elif scale is None:
@@ -155,6 +156,6 @@ class _Counts:
         kept = [(-count, label) for label, count in self.counter.items() if count >= wanted.min_count]
         if not kept:
             raise self.spec.place.under("vocabulary").error(
-                f"no value of {self.spec.field!r} occurs {wanted.min_count} times or more"
+                f"no value of {self.spec.field!r} occurs {wanted.min_count} times or more", next_step=_DECLARE
             )
         return Vocabulary(tuple(label for _, label in sorted(kept)[: wanted.top]))

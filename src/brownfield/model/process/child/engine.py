@@ -101,6 +101,7 @@ class OnnxEngine:
         return [*self._session.get_inputs(), *self._session.get_outputs()]
 
 
+_TAIL = 300
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 
 
@@ -121,6 +122,12 @@ def no_memory(error: Exception) -> EngineError | None:
     return None
 
 
+def _shortened(text: str) -> str:
+    """Leave out the middle of a long text: before it stands what was tried, behind it what is wrong."""
+    head, tail = text[:100], text[100:].strip()
+    return head + (tail if len(tail) <= _TAIL else f" ... {tail[-_TAIL:]}")
+
+
 def _as_engine_error(code: str, error: Exception) -> EngineError:
     starved = no_memory(error)
     if starved is not None:
@@ -129,6 +136,6 @@ def _as_engine_error(code: str, error: Exception) -> EngineError:
     found = re.search(r"\[ONNXRuntimeError\] : \d+ : (\w+)", text)
     cause = found[1] if found else type(error).__name__
     if code == "load":
-        return EngineError(code, f"{cause}: {text[:400]}")
+        return EngineError(code, f"{cause}: {_shortened(text)}")
     operator = re.search(r"while running (\w+) node", text)
     return EngineError(code, f"{cause} in operator {operator[1]}" if operator else cause)
