@@ -114,6 +114,15 @@ def test_small_differences_of_the_arithmetic_pass(bundle) -> None:
     assert report.largest_difference == pytest.approx(0.001, abs=1e-5)
 
 
+def test_its_socket_lies_where_it_is_told_to(bundle, tmp_path, monkeypatch) -> None:
+    """A manager's folder is swept when it begins anew; a temporary one of a killed manager would stay for good."""
+    monkeypatch.setattr("tempfile.TemporaryDirectory", None)
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    probe(bundle(BATCHED, None), runtime_folder=runtime)
+    assert list(runtime.iterdir()) == []
+
+
 def test_without_golden_records_only_loading_is_tried(bundle) -> None:
     """A bundle without golden records is loaded, and the report warns that nothing was compared."""
     report = probe(bundle(BATCHED, None))

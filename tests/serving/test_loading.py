@@ -212,3 +212,5 @@ def test_a_model_of_too_few_golden_records_is_asked_alone(loader, spec, risk, tm
 
     assert asyncio.run(run()) == (rows == 2, "")
     assert len(_events(caplog, "BF-SRV-NOT-SHARED")) == (rows < 2)
+    assert len(_events(caplog, "BF-SRV-MODEL-TRIED")) == (rows == 0)
+    assert _events(caplog, "BF-SRV-CONFINED-LESS") == []

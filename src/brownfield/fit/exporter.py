@@ -142,7 +142,7 @@ def _program(file: Path) -> "ModuleType":
 def _called(program: "ModuleType", name: str, file: Path) -> Any:
     function = getattr(program, name, None)
     if not callable(function):
-        raise _Unfit(f"{file.name} has no function {name}()")
+        raise _Unfit(f"{file.name} has no function {name}(); a class that answers is named {file.name}:CLASS")
     return function
 
 

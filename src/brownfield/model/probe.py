@@ -8,7 +8,7 @@ than when the bundle was made. Whatever it does, it does it confined, and the pr
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -133,6 +133,7 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     rtol: float = _RTOL,
     atol: float = _ATOL,
     zygote: Zygote | None = None,
+    runtime_folder: Path | None = None,
 ) -> ProbeReport:
     """Load the model in a process of its own, ask it the golden records, compare, end the process.
 
@@ -157,6 +158,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         order.
     zygote
         What its process is forked from where that can be; see :class:`~brownfield.model.process.ModelProcess`.
+    runtime_folder
+        A private folder for its socket; a temporary one by default, which stays when this process is killed.
 
     Raises
     ------
@@ -166,7 +169,8 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
     began = time.monotonic()
     limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox, "zygote": zygote}
     rtol, atol = _tolerances(bundle, rtol, atol)
-    with _process(bundle.folder, timeout_s, **limits, **bundle.session.started_with) as process:
+    limits |= {"runtime_folder": runtime_folder, **bundle.session.started_with}
+    with _process(bundle.folder, timeout_s, **limits) as process:
         load_s = time.monotonic() - began
         if program.module:
             _check_signature(bundle, process.hello)
@@ -227,9 +231,12 @@ def _tolerances(bundle: _Bundle, rtol: float, atol: float) -> tuple[float, float
 
 
 @contextmanager
-def _process(folder: Path, timeout_s: float, **limits: Any) -> Iterator[ModelProcess]:
-    """Run a process for the length of a ``with`` block; its socket lies in a private temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="brownfield-probe-") as runtime:
+def _process(
+    folder: Path, timeout_s: float, *, runtime_folder: Path | None = None, **limits: Any
+) -> Iterator[ModelProcess]:
+    """Run a process for the length of a ``with`` block; its socket lies in a private folder."""
+    private = nullcontext(runtime_folder) if runtime_folder else tempfile.TemporaryDirectory(prefix="brownfield-probe-")
+    with private as runtime:
         try:
             process = ModelProcess.start(folder, runtime_folder=Path(runtime), ready_timeout_s=timeout_s, **limits)
         except StartFailed as error:

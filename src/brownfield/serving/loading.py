@@ -264,12 +264,9 @@ class Loader:
                 memory_mib=loaded.memory_mib,
                 threads=loaded.threads,
                 zygote=self._zygote,
+                runtime_folder=self._runtime_folder,
             )
-        for warning in report.warnings:
-            _log.warning(
-                "the model's process is less confined",
-                extra={"event": "BF-SRV-CONFINED-LESS", "integration": loaded.integration, "reason": warning},
-            )
+        _warn_of_what_was_seen(loaded, report)
         loaded.probe = report
         _warn_of_unproven(loaded, bundle, report)
         shared = loaded.shares_batches = _may_share_batches(bundle, report)
@@ -333,6 +330,17 @@ def _may_share_batches(bundle: Bundle, report: ProbeReport) -> bool:
     What the graph calls its rows proves nothing, as a mean over them has the same names.
     """
     return bundle.features.batched and report.batch_isolated is True and not bundle.session.alone
+
+
+def _warn_of_what_was_seen(loaded: Loaded, report: ProbeReport) -> None:
+    """Say what trying the model showed, what the host lacks of the sandbox apart."""
+    lacking = report.hello.sandbox["warnings"]
+    for warning in report.warnings:
+        extra = {"event": "BF-SRV-MODEL-TRIED", "integration": loaded.integration, "reason": warning}
+        if warning in lacking:
+            _log.warning("the model's process is less confined", extra=extra | {"event": "BF-SRV-CONFINED-LESS"})
+        else:
+            _log.warning("trying the model showed something", extra=extra)
 
 
 def _warn_of_unproven(loaded: Loaded, bundle: Bundle, report: ProbeReport) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import stat
@@ -204,13 +205,21 @@ def test_an_environment_needs_no_network(tmp_path, wheel):
     assert answer_of(Path(done.stdout.strip())) == "42"
 
 
+def many_hashes():
+    return " ".join(f"--hash=sha256:{number:064x}" for number in range(40))
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("fault", ["hash", "missing", "source", "depends", "nowhere"])
+@pytest.mark.parametrize("fault", ["hash", "hashes", "missing", "source", "depends", "nowhere"])
 def test_a_build_that_fails_leaves_nothing(tmp_path, wheel, fault):
     """Another SHA-256, no such wheel, a source package, a package that is not locked, no place to ask: refused."""
     lock, wheels = lock_of(wheel), wheel.parent
     if fault == "hash":
         make_wheel(wheels, "answer", "1.0", answer="VALUE = 43\n")
+    elif fault == "hashes":  # a package for many platforms has some forty, and is named before them
+        lock = "\n".join(
+            re.sub(r"--hash=sha256:\w+", many_hashes(), each) for each in lock.decode().splitlines()
+        ).encode()
     elif fault == "missing":
         wheel.unlink()
     elif fault == "source":
@@ -224,6 +233,8 @@ def test_a_build_that_fails_leaves_nothing(tmp_path, wheel, fault):
         environments.build(lock, wheels=wheels)
     assert refusal.value.rule == "environment-build"
     assert refusal.value.next_step
+    if fault in {"hash", "hashes"}:
+        assert "answer" in refusal.value.got
     left = [path.name for path in (tmp_path / "environments").glob("*")] if wheels else []
     assert [name for name in left if not name.endswith(".lock")] == []
     with pytest.raises(BundleRefused):

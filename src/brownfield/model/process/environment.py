@@ -41,6 +41,7 @@ _DIGEST_CHARACTERS = 32
 _MARK = "environment.json"
 _NEEDED = frozenset({"numpy", "onnxruntime", "openvino"})
 _BUILD_TIMEOUT_S = 1800.0
+_TOLD = 1200  # characters of what a builder that failed said: its first words name the package, its last ones why
 
 
 def locked_packages(lock: bytes) -> dict[str, str]:
@@ -126,7 +127,7 @@ class Environments:
             raise _refused(
                 "environment-missing",
                 where=str(home),
-                next_step="Build it from a folder of wheels, or from the package index.",
+                next_step="Build it: with --wheels FOLDER from a folder of wheels, or with --online.",
             )
         _check_installed(home, packages)  # one of an earlier version was not looked at when it was built
         return _python(home)
@@ -233,7 +234,7 @@ def _run(command: list[str]) -> None:
         words = " ".join(done.stderr.decode(errors="replace").split())
         raise _refused(
             "environment-build",
-            got=ascii(words[-800:])[1:-1],
+            got=ascii(words if len(words) <= _TOLD else f"{words[: _TOLD // 3]} ... {words[-_TOLD * 2 // 3 :]}")[1:-1],
             next_step="Compare the lock with the wheels: name, version, SHA-256, Python and platform must be the same.",
         )
 
