@@ -191,6 +191,31 @@ def test_a_reload_that_was_refused_late_leaves_gateways_that_know_what_is_the_ca
     assert asked == [("prepare", [True]), ("abort", None), ("plan", [False])]
 
 
+def test_the_index_knows_every_model_that_is_declared(manager, risk, tmp_path):
+    """Also one that is being tried still, and one whose bundle could not be opened, with the reason."""
+
+    async def index():
+        return [
+            (row["name"], row["version"], row["state"], row["reason"]) for row in await manager._asked("index", None)
+        ]
+
+    async def run():
+        manager._residence = Residence(manager._publish, used_mib=lambda: 0.0)
+        manager._loading = [Placement(integration="risk", state="loading")]
+        trying = await index()
+        manager._loading = []
+        manager._residence.replace({"risk": Loaded("risk", reason="there is no manifest")})
+        refused = await index()
+        risk.declare(tmp_path, model_path=None)
+        manager._spec = load_workspace(tmp_path)
+        return trying, refused, await index()
+
+    trying, refused, without_model = asyncio.run(run())
+    assert trying == [("risk", "", "LOADING", "")]
+    assert refused == [("risk", "", "UNAVAILABLE", "there is no manifest")]
+    assert without_model == []
+
+
 @pytest.mark.parametrize("action", ["load", "unload"])
 def test_who_moves_a_model_that_is_being_tried_still_is_told_so(manager, action):
     """Not that there is no such integration: the start has not come to it yet."""

@@ -365,7 +365,8 @@ class Manager:
             case "statistics":
                 return await self._statistics()
             case "index":
-                return [index_row(each) for each in self._plan().placements if each.version]
+                without = {name for name, one in self._spec.integrations.items() if one.model is None}
+                return [index_row(each) for each in self._plan().placements if each.integration not in without]
             case "pipeline":
                 return self._pipelines.status.get(content, PipelineStatus(state="none"))
             case "load" | "unload":
