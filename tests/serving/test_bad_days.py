@@ -14,7 +14,7 @@ from brownfield.errors import DeclarationError
 from brownfield.integration import load_workspace
 from brownfield.model.probe import probe
 from brownfield.model.process import ModelProcess
-from brownfield.serving import Supervisor
+from brownfield.serving import Supervisor, serve_workspace
 from harness.ports import free_port
 from harness.processes import MODEL, command_of, descendants
 from harness.python_models import bundle_class
@@ -134,6 +134,14 @@ def test_signals_of_log_rotators_change_nothing(risk, serving, tmp_path, number)
     assert [running.pid, *map(running.pid_of, kept), *running.model_pids()] == pids
 
 
+def managers(pid):
+    return {each.pid for each in descendants(pid) if each.is_running() and each.name() == "bf-manager"}
+
+
+def socks(folder):
+    return sorted(each.name for each in (folder / "var" / "run").glob("*.sock"))
+
+
 def heard_by_reader(fifo):
     """Give a descriptor of a pipe that somebody reads; nothing while nobody does."""
     try:
@@ -205,17 +213,23 @@ def slow(risk, tmp_path):
     folder, marks = tmp_path / "workspace", tmp_path / "marks"
     started = []
 
-    def start(load_s: int):
+    def start(load_s: int, *, then: bool = False):
         risk.declare(folder)
         marks.mkdir()
         source = tmp_path / "reader.py"
         source.write_text(SLOW.replace("MARK", str(marks / "slow")).replace("LOAD_S", str(load_s)))
         bundle_class(folder, "one", source, "Reader")
-        (marks / "slow").touch()
+        if not then:
+            (marks / "slow").touch()
         command = [sys.executable, "-m", "brownfield", "serve", str(folder), "--port", str(free_port())]
         with (tmp_path / "log").open("wb") as errors:
-            started.append(subprocess.Popen(command, stderr=errors))
+            started.append(subprocess.Popen(command, stderr=errors, start_new_session=True))
         until(lambda: descendants(started[-1].pid, MODEL))
+        if then:
+            until(lambda: "BF-SRV-SERVING" in (tmp_path / "log").read_text())
+            bundle_class(folder, "two", source, "Reader")
+            risk.declare(folder, model_path="bundles/two")
+            (marks / "slow").touch()
         return started[-1]
 
     yield start
@@ -241,3 +255,37 @@ def test_a_model_that_loads_slowly_does_not_hold_up_the_end(slow):
     process.terminate()
     assert process.wait(15) == 0
     until(lambda: not any(map(command_of, models)))
+
+
+def test_a_reload_that_loads_slowly_does_not_hold_up_the_end(slow):
+    """F-18: nobody waits for what is being loaded when the service is ended; it took as long as its process may."""
+    process = slow(60, then=True)
+    before = {each.pid for each in descendants(process.pid, MODEL)}
+    process.send_signal(signal.SIGHUP)
+    until(lambda: {each.pid for each in descendants(process.pid, MODEL)} - before)
+    models = descendants(process.pid, MODEL)
+    process.terminate()
+    assert process.wait(10) == 0
+    until(lambda: not any(map(command_of, models)))
+
+
+def test_who_ends_all_processes_at_once_finds_no_error_in_the_log(slow, tmp_path):
+    """F-18: as service managers do; it is an end like any other."""
+    process = slow(0, then=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert '"level":"error"' not in (tmp_path / "log").read_text()
+
+
+def test_f03_killed_managers_leave_no_sockets(risk, tmp_path):
+    """F-03: each would leave one for every model, until the workspace is served anew; the end leaves none at all."""
+    folder = risk.workspace(tmp_path)
+    with serve_workspace(folder) as background:
+        running = [0]
+        for _ in range(2):
+            running.append(until(lambda: next(iter(managers(background.process.pid) - set(running)), 0)))
+            until(lambda: len(socks(folder)) == 2, tell=lambda: socks(folder))
+            os.kill(running[-1], signal.SIGKILL)
+        until(lambda: managers(background.process.pid) - set(running))
+        until(lambda: len(socks(folder)) == 2, tell=lambda: socks(folder))
+    assert socks(folder) == []

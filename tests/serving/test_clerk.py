@@ -14,6 +14,7 @@ import pytest
 
 from brownfield.errors import BundleRefused, StoreError
 from brownfield.model import open_bundle
+from brownfield.serving import clerk as clerk_module
 from brownfield.serving.clerk import Answering, Clerk
 from brownfield.store import open_store
 
@@ -118,6 +119,23 @@ def test_f14_one_that_was_killed_while_it_had_nothing_to_do_costs_no_errand(cler
     os.kill(before, signal.SIGKILL)
     assert clerk.check(bundle)
     assert clerk.pid != before
+
+
+def test_f13_one_that_hangs_while_it_has_nothing_to_do_is_not_waited_for(clerk, bundle, monkeypatch):
+    """F-13: whoever ends it would hang as well, and with it every errand and every reload from then on."""
+    monkeypatch.setattr(clerk_module, "_GONE_WITHIN_S", 0.1)
+    clerk.check(bundle)
+    hangs = clerk.pid
+    os.kill(hangs, signal.SIGSTOP)
+    resting = threading.Thread(target=clerk.rest, daemon=True)
+    resting.start()
+    resting.join(20)
+    still = resting.is_alive()
+    if still:
+        os.kill(hangs, signal.SIGKILL)
+    assert not still
+    assert clerk.check(bundle) == open_bundle(bundle).digest
+    assert clerk.pid not in {0, hangs}
 
 
 def test_it_ends_with_whoever_needed_it(clerk, bundle):

@@ -126,6 +126,36 @@ def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_pat
     assert published == states
 
 
+def test_a_reload_does_not_wait_for_a_model_that_is_tried_again(manager):
+    """One that hangs in its load would hold it up for a minute; what the reload serves then stays."""
+    trying, tried = asyncio.Event(), asyncio.Event()
+    refused, late = Loaded("risk", reason="no memory", for_now=True), Loaded("risk", reason="no memory", for_now=True)
+    fresh = Loaded("risk", keeper=SimpleNamespace(state=WorkerState.READY, socket="", load_s=0.0, longest_call_s=0.0))
+
+    async def load(*_, **__):
+        trying.set()
+        await tried.wait()
+        return late
+
+    async def publish():
+        pass
+
+    async def run():
+        manager._reloads, manager._loader = asyncio.Lock(), SimpleNamespace(load=load)
+        manager._residence, manager._publish = Residence(publish, used_mib=lambda: 0.0), publish
+        manager._residence.replace({"risk": refused})
+        manager._started = True
+        again = asyncio.create_task(manager._load_refused())
+        await asyncio.wait_for(trying.wait(), 10)
+        assert not manager._reloads.locked()
+        manager._residence.replace({"risk": fresh})
+        tried.set()
+        await again
+        return manager._residence.models["risk"].loaded
+
+    assert asyncio.run(run()) is fresh
+
+
 def test_a_reload_that_was_refused_late_leaves_gateways_that_know_what_is_the_case(manager, risk, tmp_path):
     """One that had prepared already may have been told to have a model loaded that nobody may have loaded now."""
     risk.workspace(tmp_path)
@@ -159,6 +189,31 @@ def test_a_reload_that_was_refused_late_leaves_gateways_that_know_what_is_the_ca
 
     assert not asyncio.run(run())
     assert asked == [("prepare", [True]), ("abort", None), ("plan", [False])]
+
+
+def test_the_index_knows_every_model_that_is_declared(manager, risk, tmp_path):
+    """Also one that is being tried still, and one whose bundle could not be opened, with the reason."""
+
+    async def index():
+        return [
+            (row["name"], row["version"], row["state"], row["reason"]) for row in await manager._asked("index", None)
+        ]
+
+    async def run():
+        manager._residence = Residence(manager._publish, used_mib=lambda: 0.0)
+        manager._loading = [Placement(integration="risk", state="loading")]
+        trying = await index()
+        manager._loading = []
+        manager._residence.replace({"risk": Loaded("risk", reason="there is no manifest")})
+        refused = await index()
+        risk.declare(tmp_path, model_path=None)
+        manager._spec = load_workspace(tmp_path)
+        return trying, refused, await index()
+
+    trying, refused, without_model = asyncio.run(run())
+    assert trying == [("risk", "", "LOADING", "")]
+    assert refused == [("risk", "", "UNAVAILABLE", "there is no manifest")]
+    assert without_model == []
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])

@@ -665,6 +665,48 @@ def test_what_is_known_stays_over_a_reload(clock):
     assert made.models["b"].rate_per_s == 0
 
 
+def test_the_counts_of_an_integration_do_not_fall_when_its_version_changes(clock):
+    """They are told under its name: loads, evictions, recycles, and processes that were replaced after their end."""
+
+    async def run():
+        made = residence(clock, model("a"), model("b"), cap_mib=150.0)
+        await wanted(made, "a")
+        await made.load("b")
+        await made.load("a")
+        resident = made.models["a"]
+        resident.loaded.keeper.restarts, resident.recycles = 3, 2
+        fresh = model("a")
+        await fresh.keeper.begin()
+        made.replace({"a": fresh, "b": made.models["b"].loaded})
+        fresh.keeper.restarts += 1
+        return made.models["a"]
+
+    now = asyncio.run(run())
+    assert (now.loads, now.evictions, now.recycles, now.restarts) == (3, 1, 2, 4)
+
+
+def test_f03_one_that_hangs_in_its_start_does_not_keep_another_from_being_tried_again(clock, monkeypatch):
+    """F-03: of those that are to be kept loaded each comes as soon as it can, whatever another one does."""
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 0.01)
+
+    async def run():
+        hangs, other = model("hangs", keep=True), model("other", keep=True)
+        made = residence(clock, hangs, other)
+        for one in (hangs, other):
+            one.keeper.refuses = WorkerUnavailable("no process just now")
+            await made._load_wanted(made.models[one.integration])
+            one.keeper.refuses = None
+        await eventually(lambda: not any(one.paused for one in made.models.values()))
+        begins = asyncio.Event()
+        hangs.keeper.begin = begins.wait
+        trying = asyncio.create_task(made.load_failed())
+        await eventually(lambda: up(made) == {"other"})
+        begins.set()
+        await trying
+
+    asyncio.run(run())
+
+
 def test_f03_loads_go_side_by_side_unless_memory_is_short():
     """F-03: as many as there are cores; with little memory one after another, and one alone always."""
     most = []

@@ -24,6 +24,7 @@ from brownfield.logs import configure_logs
 
 __all__ = ["Answering", "Clerk"]
 
+_GONE_WITHIN_S = 5.0  # for it to end when it is told that there is no more to do
 _WITHIN_S = 300.0  # for the longest migration of a store, or the largest graph
 _TAKEN = b" "  # said before an errand is begun; white space to the reader of its answer
 
@@ -198,7 +199,11 @@ class Clerk:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        process.wait()
+        try:
+            process.wait(_GONE_WITHIN_S)
+        except subprocess.TimeoutExpired:  # it hangs, or somebody stopped it: the next errand has another
+            process.kill()
+            process.wait()
 
 
 def _line(source: int) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brownfield.model import Bundle
     from brownfield.serving.fallback.base import Fallback
 
-__all__ = ["Declared", "check_folder", "check_readable", "digest_of", "read_declared"]
+__all__ = ["Declared", "check_folder", "check_readable", "digest_of", "lasting", "read_declared"]
 
 
 @dataclass(eq=False)
@@ -107,3 +107,10 @@ def digest_of(spec: "WorkspaceSpec") -> str:
     """Digest of a workspace and all of its integrations, as they were read."""
     parts = [spec.digest, *(f"{name} {one.digest}" for name, one in sorted(spec.integrations.items()))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def lasting(spec: "WorkspaceSpec") -> tuple[object, ...]:
+    """Give what takes a restart to change."""
+    serving = spec.serving
+    where = serving.host, serving.port, serving.health_port, serving.tls is not None
+    return *where, serving.gateways, serving.limits, serving.cpu_wake_us

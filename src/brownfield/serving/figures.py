@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.serving.gateway.metrics import family, labelled
-from brownfield.serving.plan import State
+from brownfield.serving.plan import Placement, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from brownfield.serving.residence import Residence
     from brownfield.serving.resident import Resident
 
-__all__ = ["manager_lines"]
+__all__ = ["index_row", "manager_lines"]
 
+_INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 _STATES: tuple[State, ...] = ("loading", "ready", "restarting", "unloaded", "failed", "quarantined")
 
 
@@ -60,6 +61,16 @@ def manager_lines(residence: "Residence", memory_mib: Mapping[str, float], gatew
     yield from _alone(
         "brownfield_thrashing", "gauge", "1 while models evict each other again and again.", int(residence.thrashing)
     )
+
+
+def index_row(placement: Placement) -> dict[str, str]:
+    """Give what V2's index says of a model."""
+    return {
+        "name": placement.integration,
+        "version": placement.version,
+        "state": _INDEX_STATES.get(placement.state, "UNAVAILABLE"),
+        "reason": placement.reason,
+    }
 
 
 def _alone(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:
@@ -109,7 +120,7 @@ _OF_MODELS: "tuple[tuple[str, str, str, Callable[[Resident], float]], ...]" = (
         "brownfield_model_restarts_total",
         "counter",
         "How often a model's process was replaced after its end.",
-        lambda one: one.loaded.keeper.restarts if one.loaded.keeper else 0,
+        lambda one: one.restarts,
     ),
     (
         "brownfield_model_recycles_total",

@@ -16,7 +16,7 @@ from pathlib import Path
 from brownfield.errors import DeclarationError
 from brownfield.model.process import local_address
 
-__all__ = ["CONTROL", "listen_locally", "run_folder"]
+__all__ = ["CONTROL", "listen_locally", "remove_sockets", "run_folder"]
 
 CONTROL = "control.sock"
 _BACKLOG = 64
@@ -40,8 +40,7 @@ def run_folder(workspace: Path) -> Iterator[Path]:
         if owner != os.geteuid():
             raise _refusal(folder, f"one of user {owner}")
         folder.chmod(0o700)
-        for left in folder.glob("*.sock"):
-            left.unlink(missing_ok=True)
+        remove_sockets(folder)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise _refusal(folder, error.strerror or type(error).__name__) from error
@@ -53,9 +52,15 @@ def run_folder(workspace: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        (folder / CONTROL).unlink(missing_ok=True)
+        remove_sockets(folder)
         if folder != workspace / "var" / "run":
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_sockets(folder: Path) -> None:
+    """Remove what processes that have ended left in the folder."""
+    for left in folder.glob("*.sock"):
+        left.unlink(missing_ok=True)
 
 
 def _temporary() -> Path:

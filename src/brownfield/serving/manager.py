@@ -26,8 +26,8 @@ from brownfield.serving.budget import check_budgets
 from brownfield.serving.clerk import Clerk
 from brownfield.serving.clock_jumps import ClockJumps
 from brownfield.serving.deaths import Deaths
-from brownfield.serving.declared import Declared, digest_of
-from brownfield.serving.figures import manager_lines
+from brownfield.serving.declared import Declared, digest_of, lasting
+from brownfield.serving.figures import index_row, manager_lines
 from brownfield.serving.first_loads import FirstLoads
 from brownfield.serving.fleet import Fleet, Gateway
 from brownfield.serving.gateway import PipelineStatus
@@ -36,7 +36,7 @@ from brownfield.serving.gateway.summing import Figures
 from brownfield.serving.handover import answers, end_unused, leave_it, linger_s, models_of, unused, without_room
 from brownfield.serving.history import enter_clock, enter_history, enter_move
 from brownfield.serving.loading import Loaded, Loader
-from brownfield.serving.local import CONTROL
+from brownfield.serving.local import CONTROL, remove_sockets
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
@@ -56,11 +56,10 @@ _log = logging.getLogger(__name__)
 _MEASURE_EVERY_S = 5.0
 _LOOK_EVERY_S = 0.5
 _CLERK_IDLE_S = 2.0
-_REFUSED_EVERY_S = 30.0
+_FAILED_EVERY_S, _REFUSED_EVERY_S = 2.0, 30.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _UNHEARD_S = 1.0  # for a call that nobody waits for any more
 _ONCE_MORE_S = 1.0  # until what went wrong is tried again
-_INDEX_STATES = {"ready": "READY", "loading": "LOADING", "restarting": "LOADING"}
 
 
 class Manager:
@@ -115,7 +114,9 @@ class Manager:
             Descriptor of a pipe that closes when the supervisor has gone.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._manage(life))
+            status = runner.run(self._manage(life))
+            logging.shutdown()
+            os._exit(status)  # to close it would wait for every thread in which a model is being loaded
 
     async def _manage(self, life: int) -> int:
         loop = asyncio.get_running_loop()
@@ -141,6 +142,7 @@ class Manager:
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        remove_sockets(self._run)  # those of models whose manager was killed
         await self._fleet.listen(self._run / CONTROL)
         try:
             self._soon(keep_telling(self._alive))
@@ -148,6 +150,7 @@ class Manager:
             self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
             self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
             self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
+            self._soon(self._keep_on(self._residence.load_failed, _FAILED_EVERY_S))
             self._soon(self._keep_on(self._load_refused, _REFUSED_EVERY_S))
             starting = self._soon(self._start_or_end())
             await self._ended.wait()
@@ -159,8 +162,8 @@ class Manager:
             await self._pipelines.end(self._drain_s)
             await asyncio.to_thread(self._lookups.end)
             await self._end_all()
-            self._loader.close()
-            await asyncio.to_thread(self._clerk.rest)
+            await self._end_helper(self._loader.close)
+            await self._end_helper(self._clerk.rest)
         return int(self._failed)
 
     async def _start_or_end(self) -> None:
@@ -199,23 +202,23 @@ class Manager:
         self._tell_supervisor({"ready": True})
 
     async def _load_refused(self) -> None:
-        """Try models again that could not be loaded for what the host lacked just then."""
-        async with self._reloads:
-            await self._residence.load_failed()
-            held = self._residence.models if self._started else {}
-            refused = [name for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)]
-            specs = await self._specs(self._spec) if refused else {}
-            for name in [name for name in refused if name in specs]:
-                one = await self._loader.load(specs[name], begin=self._residence.begin_first)
-                if held[name].is_up or held[name].held:  # an operator was quicker
-                    await end_unused({name: one}, {})
+        """Try models again that were refused for what the host lacked just then; a reload does not wait for that."""
+        held = self._residence.models if self._started else {}
+        refused = {name: one.loaded for name, one in held.items() if one.loaded.for_now and not (one.is_up or one.held)}
+        specs = await self._specs(self._spec) if refused else {}
+        for name in [name for name in refused if name in specs]:
+            one = await self._loader.load(specs[name], begin=self._residence.begin_first)
+            async with self._reloads:
+                now = self._residence.models.get(name)
+                if now is None or now.loaded is not refused[name] or now.is_up or now.held:
+                    await end_unused({name: one}, {})  # an operator or a reload was quicker
                     continue
                 self._residence.replace({**models_of(self._residence), name: one})
-                await self._residence.load_left(name)
-                await self._publish()
-                if not one.reason:
-                    self._tell_in_force()
-                    await self._enter_history("workspace.served")
+            await self._residence.load_left(name)
+            await self._publish()
+            if not one.reason:
+                self._tell_in_force()
+                await self._enter_history("workspace.served")
 
     def _asked_to_reload(self) -> None:
         self._tell_supervisor({"reloading": True})
@@ -244,7 +247,7 @@ class Manager:
                 await end_unused(fresh, before)
                 self._residence.beside = []
                 return False
-            if _listener(spec) != _listener(self._spec):
+            if lasting(spec) != lasting(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
             await self._swap(spec, plan, fresh, before)
             return True
@@ -362,7 +365,8 @@ class Manager:
             case "statistics":
                 return await self._statistics()
             case "index":
-                return [self._index_row(each) for each in self._plan().placements if each.version]
+                without = {name for name, one in self._spec.integrations.items() if one.model is None}
+                return [index_row(each) for each in self._plan().placements if each.integration not in without]
             case "pipeline":
                 return self._pipelines.status.get(content, PipelineStatus(state="none"))
             case "load" | "unload":
@@ -394,16 +398,6 @@ class Manager:
             if resident is not None and resident.is_up:
                 each["memory_usage"] = [{"type": "CPU", "id": 0, "byte_size": round(resident.pss_mib * 2**20)}]
         return told
-
-    @staticmethod
-    def _index_row(placement: Placement) -> dict[str, str]:
-        state = _INDEX_STATES.get(placement.state, "UNAVAILABLE")
-        return {
-            "name": placement.integration,
-            "version": placement.version,
-            "state": state,
-            "reason": placement.reason,
-        }
 
     def _memory(self) -> dict[str, float]:
         """Proportional memory of each kind of process but those of models, in MiB."""
@@ -473,8 +467,18 @@ class Manager:
         self._tell_supervisor({"held": {name: one.held for name, one in self._residence.models.items() if one.held}})
 
     async def _end_all(self) -> None:
-        """End every model's process: at once where the gateways, and so all who asked, have gone."""
-        await end_unused(models_of(self._residence), {}, grace_s=None if self._fleet.gateways else _UNHEARD_S)
+        """End every model's process: at once where the gateways, and so all who asked, have gone.
+
+        Those that are being started are not waited for: they end when this process does.
+        """
+        held = {name: one for name, one in models_of(self._residence).items() if one.keeper and not one.keeper.starting}
+        await end_unused(held, {}, grace_s=None if self._fleet.gateways else _UNHEARD_S)
+
+    async def _end_helper(self, end: "Callable[[], None]") -> None:
+        """End a process that others are started or verified by; one that is at it ends when this one does."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_UNHEARD_S):
+                await asyncio.to_thread(end)
 
     def _orphaned(self) -> None:
         """End at once: the supervisor has gone; the model processes end when this one does."""
@@ -491,10 +495,3 @@ def _replace(gateway: Gateway) -> None:
     """Kill a gateway: the supervisor starts it again."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(gateway.pid, signal.SIGKILL)
-
-
-def _listener(spec: WorkspaceSpec) -> tuple[object, ...]:
-    """Give what takes a restart to change."""
-    serving = spec.serving
-    where = serving.host, serving.port, serving.health_port, serving.tls is not None
-    return *where, serving.gateways, serving.limits, serving.cpu_wake_us

@@ -127,8 +127,10 @@ class Residence:
                 self.models[name] = old
             else:
                 self.models[name] = Resident(one, reason="" if one.keep_loaded else "nobody has asked for it yet")
+                if old is not None:
+                    self.models[name].follow(old)
                 if self.models[name].is_up:
-                    self.models[name].loads, self.models[name].loaded_at_s = 1, self._now_s()
+                    self.models[name].loads, self.models[name].loaded_at_s = self.models[name].loads + 1, self._now_s()
 
     def preview(self, loaded: Mapping[str, Loaded]) -> tuple[Placement, ...]:
         """Give what the gateways would be told if these models were held."""
@@ -156,7 +158,11 @@ class Residence:
         """Load a model because a request asks for it; what was unloaded by hand stays so."""
         one = self.models.get(name)
         if one is not None and not (one.held or one.paused or one.is_up) and one.loading is None:
-            one.loading = asyncio.get_running_loop().create_task(self._load_wanted(one))
+            self._begin_load(one)
+
+    def _begin_load(self, one: Resident) -> "asyncio.Task[None]":
+        one.loading = task = asyncio.get_running_loop().create_task(self._load_wanted(one))
+        return task
 
     async def load_kept(self) -> None:
         """Load what is to be kept loaded and is not; a reload brings back what was unloaded by hand."""
@@ -169,9 +175,8 @@ class Residence:
 
     async def load_failed(self) -> None:
         """Try those again that are to be kept loaded and could not be loaded: no request asks for them."""
-        for one in tuple(self.models.values()):
-            if one.loaded.keep_loaded and one.failures and one.is_stopped and not (one.held or one.paused):
-                await self._load_wanted(one)
+        failed = (one for one in self.models.values() if one.loaded.keep_loaded and one.failures and one.is_stopped)
+        await asyncio.gather(*(self._begin_load(one) for one in failed if not (one.held or one.paused or one.loading)))
 
     async def begin_beside(self, loaded: Loaded) -> None:
         """Start the process of a model that is not held yet, if there is memory for it beside all others.

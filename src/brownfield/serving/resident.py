@@ -57,6 +57,8 @@ class Resident:
         What counts of it against its declared bound, and what that was when it was first measured.
     recycles
         How often its process was replaced because it kept taking memory.
+    restarts_before
+        How often those of the versions before were replaced after their end.
     """
 
     loaded: Loaded
@@ -71,6 +73,7 @@ class Resident:
     data_mib: float = 0.0
     first_data_mib: float = 0.0
     recycles: int = 0
+    restarts_before: int = 0
     loaded_at_s: float = -math.inf
     evicted_at_s: float = -math.inf
     counted_at_s: float = 0.0
@@ -94,6 +97,16 @@ class Resident:
     def may_go(self) -> bool:
         """Whether it may be evicted at all; not while it is loaded, renewed or ended."""
         return self.is_up and not (self.loaded.keep_loaded or self.loading is not None or self.turn.locked())
+
+    def follow(self, old: "Resident") -> None:
+        """Go on with the counts of the version before: what is told of an integration does not fall."""
+        self.loads, self.evictions, self.recycles = old.loads, old.evictions, old.recycles
+        self.restarts_before = old.restarts
+
+    @property
+    def restarts(self) -> int:
+        """How often its process was replaced after its end, those of the versions before included."""
+        return self.restarts_before + (self.loaded.keeper.restarts if self.loaded.keeper else 0)
 
     def demand_per_s(self, now_s: float) -> float:
         """Give the requests a second as they count now."""

@@ -73,6 +73,8 @@ class Keeper:
         Seconds until it was ready when it was last started; before that, what is known otherwise.
     restarts
         How often it was replaced.
+    starting
+        Whether a process is being started, in a thread that ends no sooner than that.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Keeper:
         self.load_s = 0.0
         self.restarts = 0
         self.longest_call_s = 0.0
+        self.starting = False
         self._start = start
         self._label = label
         self._on_change = on_change
@@ -209,6 +212,7 @@ class Keeper:
     async def _started(self) -> ModelProcess:
         """Start a process in a thread; when nobody waits for it any more it is ended as soon as it is there."""
         starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        self.starting = True
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -219,6 +223,8 @@ class Keeper:
             raise
         except Exception as error:  # what the host has too little of just now is no reason to give the model up
             raise WorkerUnavailable(f"its process could not be started: {error or type(error).__name__}") from error
+        finally:
+            self.starting = False
 
     async def _keep(self) -> None:
         """Replace the process each time it ends, until there are too many quick deaths."""
