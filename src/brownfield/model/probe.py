@@ -167,7 +167,13 @@ def probe(  # noqa: PLR0913 (the limits of one trial; all but the first are keyw
         By a rule of :data:`PROBE_RULES`; when a signal ended the process, the message names it.
     """
     began = time.monotonic()
-    limits = {"program": program, "memory_mib": memory_mib, "threads": threads, "sandbox": sandbox, "zygote": zygote}
+    limits: dict[str, Any] = {
+        "program": program,
+        "memory_mib": memory_mib,
+        "threads": threads,
+        "sandbox": sandbox,
+        "zygote": zygote,
+    }
     rtol, atol = _tolerances(bundle, rtol, atol)
     limits |= {"runtime_folder": runtime_folder, **bundle.session.started_with}
     with _process(bundle.folder, timeout_s, **limits) as process:
