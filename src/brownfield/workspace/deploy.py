@@ -16,6 +16,8 @@ _UNIT = """\
 # Put the workspace under /srv/brownfield/{name}, Brownfield under /opt/brownfield, then:
 #   useradd --system --no-create-home brownfield
 #   install -d -o brownfield -g brownfield -m 0700 /srv/brownfield/{name}/var
+# Where a bundle has a requirements.lock: its environment, once, in /srv/brownfield/{name} and from a folder of wheels:
+#   runuser -u brownfield -- /opt/brownfield/bin/brownfield bundle BUNDLE --build-environment --wheels WHEELS
 #   install -m 0644 deploy/brownfield-{name}.service /etc/systemd/system/ && systemctl enable --now brownfield-{name}
 [Unit]
 Description=Brownfield workspace {name}
@@ -75,6 +77,9 @@ _CONTAINERFILE = """\
 # Beyond loopback a token is required: declare access.tokens in brownfield.yaml and mount or pass what they name, e.g.
 #   podman run --read-only -p {port}:{port} -v brownfield-{name}-var:/srv/brownfield/{name}/var \\
 #     --secret till_token,uid=10001,mode=0400 brownfield-{name}
+# A bundle with a requirements.lock has its environment built once, in the volume that is served, from wheels:
+#   podman run --rm -v brownfield-{name}-var:/srv/brownfield/{name}/var -v ./wheels:/wheels:ro \\
+#     --entrypoint brownfield brownfield-{name} bundle BUNDLE --build-environment --wheels /wheels
 # Mount the folders and files of the legacy system read-only where the connections look for them.
 FROM python:3.11-slim
 RUN pip install --no-cache-dir brownfield=={version} \\
