@@ -23,11 +23,13 @@ test-fast: .venv/dev
 
 # A wheel for this Python and machine in var/dist, its request path compiled, and that wheel unpacked in var/compiled.
 # The wheel is built from a source distribution, so nothing compiled is left in src.
+# What is hidden may be inlined, and is not called by way of a table: 5 % of the gateway's own time.
+HIDDEN := -fvisibility=hidden -fno-semantic-interposition -fno-plt
 compiled: var/compiled/.made
 
 var/compiled/.made: .venv/dev $(shell find src -type f -not -path '*/__pycache__/*')
 	rm -rf var/dist var/compiled
-	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/uv build --quiet --python $(BIN)/python --out-dir var/dist
+	CFLAGS="$(HIDDEN) $(CFLAGS)" HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/uv build --quiet --python $(BIN)/python --out-dir var/dist
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/compiled var/dist/*.whl
 	touch $@
 

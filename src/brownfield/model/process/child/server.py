@@ -168,7 +168,10 @@ class Server:
             frames = connection.decoder.feed(data)
         except (FrameError, MemoryError):
             frames, data = [], b""
-        if not data or [frame for frame in frames if frame.kind != REQUEST]:
+        for frame in frames:
+            if frame.kind != REQUEST:
+                data = b""
+        if not data:
             self._close(connection)
             return
         now_ns = time.monotonic_ns()
@@ -186,16 +189,19 @@ class Server:
         key = next(iter(self._waiting))
         waiting = self._waiting.pop(key)
         batch = [waiting.popleft()]
-        rows = batch[0].frame.layout.rows
+        layout = batch[0].frame.layout
+        rows, taken_bytes = layout.rows, layout.frame_bytes
         while waiting and rows >= 0 and self._max_batch_rows > 1:
-            rows += waiting[0].frame.layout.rows
+            layout = waiting[0].frame.layout
+            rows += layout.rows
             if rows > self._max_batch_rows:
                 break
+            taken_bytes += layout.frame_bytes
             batch.append(waiting.popleft())
         if waiting:
             self._waiting[key] = waiting
         self._waiting_count -= len(batch)
-        self._waiting_bytes -= sum([request.frame.layout.frame_bytes for request in batch])
+        self._waiting_bytes -= taken_bytes
         return batch
 
     def _answer(self, batch: list[_Request]) -> None:
@@ -217,6 +223,9 @@ class Server:
                 self._waiting[id(request)] = deque([request])  # a kind of its own: each takes its turn
                 self._waiting_bytes += request.frame.layout.frame_bytes
             self._waiting_count += len(live)
+        if len(batch) == 1:
+            self._send(batch[0].connection)
+            return
         for connection in {id(request.connection): request.connection for request in batch}.values():
             self._send(connection)
 
