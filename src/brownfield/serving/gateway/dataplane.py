@@ -319,11 +319,7 @@ class Dataplane:
             self._leave(version, call, inference if loaded else None)
             if version.poison.watching or version.poison.late_calls:
                 suspect(version, call, None, checked_ns)
-            if version.costs is not None:
-                version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
             version.breaker.succeeded(checked_ns)
-            if version is served.champion:
-                served.meter.executed(checked.rows, inference.call_rows)
             at = 0
             for ask in asks:
                 rows = ask.checked.rows
@@ -341,6 +337,10 @@ class Dataplane:
                 reason = Reason.STALE if ask.notes and is_degraded(ask.notes) else _STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
                 self.tell(ask, Answer(own, decision, split, None, ask.notes), decision)
+            if version.costs is not None:
+                version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
+            if version is served.champion:
+                served.meter.executed(checked.rows, inference.call_rows)
 
     def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
