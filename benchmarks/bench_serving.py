@@ -9,8 +9,8 @@ LitServe takes a fifth of a core, which would be missing to the others. Load gen
 ``interpreted`` the same from its source, where those are two.
 
 ``closed``: wrk, 16 connections and 1, for M1 and M2, 16 for M3 (see ``serving_models.py``); median requests per second,
-p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left; for M3 also
-the rows per second of ONNX Runtime alone, in calls of 32 rows.
+p50, p99, CPU of the whole process tree per request, ratios to ours, and the share of the bare door that is left; for M3
+also the rows per second of ONNX Runtime alone, in calls of 32 rows.
 ``rows``: 100 rows a request, JSON and binary, beside ONNX Runtime in process (``many_rows.py``).
 ``overload``: an open loop measured from the intended moment (``openloop.py``) at 0.5, 1, 2 and 10 times of what wrk
 reached, ours and the peers, over 1,000 connections: with fewer than are due within a deadline requests wait for one at
@@ -22,6 +22,9 @@ no more is offered to anybody. The bare door's own curve stands beside ours: wha
 ``--cpus awake``, the default, keeps idle CPUs from sleeping during the whole run, for every server alike, as ours does
 by ``serving.cpu_wake_us: 0`` while it is asked; ``--cpus host`` leaves them as the host has them. On a virtual machine
 where a CPU takes tens of microseconds to wake, that is most of what one caller waits for, with any server.
+
+The environments of the peers are made with the Python that runs this script. Builds of one version differ by a fifth,
+and it says which one it is: ``make bench-serving PYTHON=/usr/bin/python3.11`` takes that of the distribution.
 
 Every run is one entry of the JSON file of ``--json``; what stands there is not measured again, so the whole may be made
 in pieces.
@@ -206,6 +209,7 @@ def main() -> None:
         options.rounds, options.seconds, options.overload_seconds = 1, 1, 3
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     results = Results(options.json)
+    print(f"Python {sys.version}, for every server alike")
     with _cpus(options.cpus):
         _measure(options, results)
 
@@ -438,7 +442,7 @@ def _fallbacks(server: Server) -> float:
 def _alone(model: Model, options: argparse.Namespace) -> dict[str, float]:
     """Measure the engine without a server, in calls of 32 rows."""
     rate = engine_rate(model, _ENGINE_ROWS, options.seconds)
-    return {"rps": rate, "p99_ms": math.nan, "cpu_us": math.nan}
+    return {"rps": rate, "p50_ms": math.nan, "p99_ms": math.nan, "cpu_us": math.nan}
 
 
 def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[str, str]) -> None:
@@ -446,11 +450,11 @@ def _table(model: Model, runs: dict[str, list[dict[str, float]]], absent: dict[s
         name: {key: statistics.median(each[key] for each in those) for key in those[0]} for name, those in runs.items()
     }
     ours = medians.get(OURS)
-    print(f"{'':12}{'requests/s':>12}{'p99 ms':>9}{'CPU us':>9}{'ours is':>9}{'goal':>7}")
+    print(f"{'':12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'ours is':>9}{'goal':>7}")
     for name, figures in medians.items():
         ratio = f"{ours['rps'] / figures['rps']:.2f}x" if ours else ""
         goal = f"{GOALS[name]:g}x" if name in GOALS and model.name == "m1" else ""
-        line = f"{figures['rps']:>12,.0f}{figures['p99_ms']:>9.2f}{figures['cpu_us']:>9.1f}"
+        line = f"{figures['rps']:>12,.0f}{figures['p50_ms']:>9.3f}{figures['p99_ms']:>9.2f}{figures['cpu_us']:>9.1f}"
         print(f"{name:12}{line}{ratio:>9}{goal:>7}")
     for name, reason in absent.items():
         print(f"{name:12} was not measured: {reason}")

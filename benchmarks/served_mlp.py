@@ -56,8 +56,8 @@ DONE = """
 function done(summary, latency)
   local errors = summary.errors
   local wrong = errors.connect + errors.read + errors.write + errors.timeout + errors.status
-  local p99 = latency:percentile(99)
-  io.write(string.format("RESULT %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p99))
+  local p50, p99 = latency:percentile(50), latency:percentile(99)
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration, wrong, p50, p99))
 end
 """
 SCRIPT = _HEAD + DONE
@@ -139,17 +139,18 @@ def cpu_s(pid: int) -> float:
 
 
 def load(url: str, script: Path, pid: int, connections: int, seconds: int) -> dict[str, float]:
-    """One run of wrk: requests per second, p99 and CPU per request."""
+    """One run of wrk: requests per second, p50, p99 and CPU per request."""
     before = cpu_s(pid)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", said)
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", said)
     assert found, said
-    requests, duration_us, wrong, p99_us = map(int, found.groups())
+    requests, duration_us, wrong, p50_us, p99_us = map(int, found.groups())
     assert requests
     assert not wrong, f"{wrong} of {requests} requests failed"
     return {
         "rps": requests / duration_us * 1e6,
+        "p50_ms": p50_us / 1000,
         "p99_ms": p99_us / 1000,
         "cpu_us": (cpu_s(pid) - before) / requests * 1e6,
     }
