@@ -244,6 +244,48 @@ def test_f15_a_model_cannot_outlive_its_parent() -> None:
         assert process.wait(10) == -signal.SIGKILL
 
 
+MARTYR = (
+    LOADED
+    + """
+import ctypes, os, resource, signal, struct, threading
+libc = ctypes.CDLL(None, use_errno=True)
+sandbox.apply(sandbox.SandboxPolicy(), sandbox.readable_by_default(), None)
+def called(*arguments):
+    if libc.syscall(*arguments) < 0:
+        raise OSError
+def timed():
+    kind, timer = struct.pack("Qii48x", 0, signal.SIGKILL, 0), ctypes.c_int()
+    called(222, 1, kind, ctypes.byref(timer))
+    called(223, timer, 0, struct.pack("qqqq", 0, 0, 0, 1), None)
+    threading.Event().wait(1)
+refused = 0
+for attempt in (
+    lambda: os.kill(os.getpid(), signal.SIGKILL),
+    lambda: signal.raise_signal(signal.SIGKILL),
+    lambda: signal.pthread_kill(threading.get_ident(), signal.SIGKILL),
+    lambda: called(200, threading.get_native_id(), signal.SIGKILL),
+    lambda: resource.setrlimit(resource.RLIMIT_CPU, (0, 0)),
+    lambda: called(160, 0, struct.pack("QQ", 0, 0)),
+    timed,
+):
+    try:
+        attempt()
+    except (OSError, ValueError):  # setrlimit() says EPERM so
+        refused += 1
+print(refused, flush=True)
+os.abort()
+"""
+)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls")
+def test_f15_a_model_does_not_kill_itself() -> None:
+    """F-15: SIGKILL comes from others alone, so who ends by it is started again; a crash is told apart."""
+    command = [sys.executable, "-I", "-c", MARTYR, sandbox.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.returncode) == ("7\n", -signal.SIGABRT)
+
+
 BOMB = (
     LOADED
     + """
@@ -385,9 +427,16 @@ JUDGED = [
     ("dup3", (0, 3), 0),
     ("dup3", (3, 0), errno.EPERM),
     ("kill", (os.getpid(),), 0),
+    ("kill", (os.getpid(), 15), 0),
+    ("kill", (os.getpid(), 9), errno.EPERM),
     ("kill", (0,), errno.EPERM),
-    ("prlimit64", (0,), 0),
-    ("prlimit64", (1,), errno.EPERM),
+    ("tgkill", (os.getpid(), 1, 15), 0),
+    ("tgkill", (os.getpid(), 1, 9 | UPPER), errno.EPERM),
+    ("prlimit64", (0, 2), 0),
+    ("prlimit64", (0, 0), errno.EPERM),
+    ("prlimit64", (1, 2), errno.EPERM),
+    ("setrlimit", (2,), 0),
+    ("setrlimit", (0,), errno.EPERM),
     ("clone", (0x3D0F00,), 0),
     ("clone", (0x3D0B00,), errno.EPERM),
     ("clone", (17,), errno.EPERM),

@@ -17,6 +17,7 @@ import mmap
 import os
 import platform
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -132,6 +133,7 @@ _CALLS: Final = {
     "pidfd_send_signal": (424, 424),
     "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438),
+    "timer_create": (222, 107),  # which signal, SIGKILL perhaps, lies in memory
     "io_uring_setup": (425, 425),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -221,6 +223,7 @@ _BY_ARGUMENT: Final = {
     "kill": (62, 129),
     "tgkill": (234, 131),
     "prlimit64": (302, 261),
+    "setrlimit": (160, 164),
     "sched_setaffinity": (203, 122),
     "socketpair": (53, 199),
     "setsockopt": (54, 208),
@@ -266,6 +269,11 @@ def _rules() -> list[_Rule]:
         _Rule("kill", 0, only=(itself,)),  # 0 would be its group, which may hold others
         _Rule("tgkill", 0, only=(itself,)),
         _Rule("prlimit64", 0, only=(0, itself)),
+        # No SIGKILL of its own making: a process that ends by that was killed by others, and is started again.
+        _Rule("kill", 1, never=(signal.SIGKILL,)),
+        _Rule("tgkill", 2, never=(signal.SIGKILL,)),
+        _Rule("prlimit64", 1, never=(resource.RLIMIT_CPU,)),
+        _Rule("setrlimit", 0, never=(resource.RLIMIT_CPU,)),
         _Rule("sched_setaffinity", 0, only=(0, itself)),
         _Rule("socketpair", 0, only=(socket.AF_UNIX,)),
         _Rule("socketpair", 1, only=(socket.SOCK_STREAM,), mask=_SOCKET_TYPE),  # datagrams could go to any socket
