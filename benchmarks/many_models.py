@@ -190,7 +190,7 @@ def beside_peers(folder: Path, options: argparse.Namespace) -> None:
             pids.append(started.pid)
         time.sleep(SETTLED_S)
         theirs, theirs_own = tree_pss_mib(*pids), anonymous_mib(*pids)
-    print(f"five models: {ours:.0f} MiB PSS, five FastAPI servers {theirs:.0f} MiB: {ours / theirs:.2f} of 0.5")
+    print(f"five models: {ours:.0f} MiB PSS, five FastAPI servers {theirs:.0f} MiB: {ours / theirs:.3f} of 0.5")
     print(f"  without pages of files {ours_own:.0f} and {theirs_own:.0f} MiB: {ours_own / theirs_own:.2f}")
     print(f"  ours: {parts}")
 

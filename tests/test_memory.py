@@ -37,6 +37,16 @@ blocks = [bytearray(b"x" * 5_000_000) for _ in range(20)]
 del blocks[:-1]
 assert psutil.Process().memory_info().rss - before < 10_000_000
 """
+FREED = """
+import psutil
+from brownfield.memory import give_back_freed
+process = psutil.Process()
+blocks = [b"x" * 50_000 for _ in range(1000)]
+del blocks[:-1]
+before = process.memory_info().rss
+give_back_freed()
+assert before - process.memory_info().rss > 30_000_000
+"""
 
 
 def run(program):
@@ -57,3 +67,8 @@ def test_large_blocks_go_back_although_one_behind_them_is_kept():
 def test_small_pages_are_for_the_process_that_asks():
     """Nobody else of the workspace has them."""
     run(PAGES)
+
+
+def test_freed_blocks_go_back_although_one_behind_them_is_kept():
+    """What starting took is not held by every process that is forked later."""
+    run(FREED)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["give_back_libraries", "keep_large_blocks_apart", "keep_small_pages"]
+__all__ = ["give_back_freed", "give_back_libraries", "keep_large_blocks_apart", "keep_small_pages"]
 
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[x-]p [0-9a-f]+ \S+ ([1-9]\d*) ")
 _MADV_DONTNEED = 4
@@ -45,6 +45,16 @@ def give_back_libraries() -> float:
         if not libc.madvise(begin, end - begin, _MADV_DONTNEED):
             given_kib += resident_kib
     return given_kib / 1024
+
+
+def give_back_freed() -> None:
+    """Give back what the allocator of glibc keeps of freed blocks, where that is the allocator.
+
+    Before a fork, as each child would hold its own copy (measured: 2 of 138 MiB of a workspace with five models).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def keep_large_blocks_apart() -> None:

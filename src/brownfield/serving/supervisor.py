@@ -32,7 +32,7 @@ from brownfield.endings import how_it_ended
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
 from brownfield.integration import WorkspaceSpec
-from brownfield.memory import give_back_libraries, keep_large_blocks_apart, keep_small_pages
+from brownfield.memory import give_back_freed, give_back_libraries, keep_large_blocks_apart, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder, check_readable, read_declared
@@ -173,6 +173,7 @@ class Supervisor:
         self._ending_s, self._told = 0.0, False
         _log.info("listening", extra={"event": "BF-SRV-LISTENING", "address": self._url()})
         gc.collect()
+        give_back_freed()
         gc.freeze()  # pages that the collector does not write are shared with every child
         with _Signals(self._signals) as woken:
             try:
