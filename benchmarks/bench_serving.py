@@ -23,8 +23,8 @@ no more is offered to anybody. The bare door's own curve stands beside ours: wha
 by ``serving.cpu_wake_us: 0`` while it is asked; ``--cpus host`` leaves them as the host has them. On a virtual machine
 where a CPU takes tens of microseconds to wake, that is most of what one caller waits for, with any server.
 
-The environments of the peers are made with the Python that runs this script. Builds of one version differ by a fifth,
-and it says which one it is: ``make bench-serving PYTHON=/usr/bin/python3.11`` takes that of the distribution.
+The environments of the peers are made with the Python that runs this script, and anew for another one. Builds of one
+version differ by a fifth, so it says which one it is: that of ``.venv`` (``make PYTHON=...``).
 
 Every run is one entry of the JSON file of ``--json``; what stands there is not measured again, so the whole may be made
 in pieces.
@@ -46,7 +46,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +61,7 @@ from http_door import BARE
 from many_rows import engine_rate, rows
 from openloop import Load, own_limit
 from openloop import run as open_loop
-from served_mlp import SCRIPT, free_port, load
+from served_mlp import SCRIPT, environment_with, free_port, load
 from serving_models import MODELS, Model, lay_out
 
 HERE = Path(__file__).resolve().parent
@@ -292,7 +291,7 @@ def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Pat
     environment = {**os.environ, "MODEL": str(folder / "model.onnx"), "PORT": str(port)}
     body, path, start_s, place = model.body(), f"/v2/models/{model.name}/infer", 60.0, folder
     if peer is not None:
-        python = environment_of(name, peer, cache)
+        python = environment_with(cache / name, peer.packages)
         command = [str(python), *(part.format(port=port) for part in peer.command)]
         threads = model.threads if peer.workers == 1 else 1
         environment |= {
@@ -330,17 +329,6 @@ def _started(name: str, model: Model, folder: Path, deadline_ms: int, cache: Pat
         print((folder / f"{name}.log").read_text(errors="replace")[-600:])
         raise
     return server
-
-
-def environment_of(name: str, peer: Peer, cache: Path) -> Path:
-    """Make the environment of a peer, unless it is there; its Python."""
-    python, done = cache / name / "bin" / "python", cache / name / ".done"
-    if not done.exists():
-        print(f"installing {name}: {' '.join(peer.packages)}", flush=True)
-        venv.create(cache / name, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *peer.packages], check=True)
-        done.touch()
-    return python
 
 
 def _until_it_answers(server: Server, model: Model, longest_s: float) -> None:

@@ -18,10 +18,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-from served_mlp import SCRIPT, free_port, lay_out, load, mlp, wait_for
+from served_mlp import SCRIPT, environment_with, free_port, lay_out, load, mlp, wait_for
 
 ASGI = """
 import asyncio, sys
@@ -134,12 +133,7 @@ async def infer(request: Request) -> Answer:
 
 def peers(folder: Path) -> Path:
     """Make the environment of the peers, unless it is there; its Python."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        wanted = ["fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy"]
-        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
-    return python
+    return environment_with(folder, ["fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy"])
 
 
 def commands(folder: Path, python: Path, ports: dict[str, int]) -> dict[str, list[str]]:

@@ -5,9 +5,12 @@ import itertools
 import re
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+import venv
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -108,6 +111,18 @@ def lay_out(folder: Path) -> None:
     )
 
 
+def environment_with(folder: Path, packages: Sequence[str]) -> Path:
+    """Make an environment of this very Python with these packages, unless it is there; its Python."""
+    python, made = folder / "bin" / "python", folder / ".made-with"
+    wanted = "\n".join([sys.version, *packages])
+    if not made.exists() or made.read_text(encoding="utf-8") != wanted:
+        print(f"installing {' '.join(packages)}", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        made.write_text(wanted, encoding="utf-8")
+    return python
+
+
 def free_port() -> int:
     """Find a port that nobody listens on."""
     with socket.socket() as probe:
@@ -132,10 +147,10 @@ def wait_for(port: int) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system seconds of a process and its children."""
+    """User and system seconds of a process and its children, those that have ended among them."""
     process = psutil.Process(pid)
     times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
 def load(url: str, script: Path, pid: int, connections: int, seconds: int) -> dict[str, float]:

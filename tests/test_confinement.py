@@ -244,7 +244,7 @@ def test_f15_a_model_cannot_outlive_its_parent() -> None:
         assert process.wait(10) == -signal.SIGKILL
 
 
-MARTYR = (
+KILLS_ITSELF = (
     LOADED
     + """
 import ctypes, os, resource, signal, struct, threading
@@ -279,9 +279,9 @@ os.abort()
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls")
-def test_f15_a_model_does_not_kill_itself() -> None:
-    """F-15: SIGKILL comes from others alone, so who ends by it is started again; a crash is told apart."""
-    command = [sys.executable, "-I", "-c", MARTYR, sandbox.__file__]
+def test_f04_a_model_does_not_kill_itself() -> None:
+    """F-04: SIGKILL comes from others alone, so who ends by it is started again; a crash is told apart."""
+    command = [sys.executable, "-I", "-c", KILLS_ITSELF, sandbox.__file__]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.returncode) == ("7\n", -signal.SIGABRT)
 

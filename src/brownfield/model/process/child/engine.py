@@ -82,7 +82,7 @@ class OnnxEngine:
         self.threads: int = self._session.get_session_options().intra_op_num_threads
         self.inputs = [_describe(node) for node in self._session.get_inputs()]
         self.outputs = [_describe(node) for node in self._session.get_outputs()]
-        self._options = onnxruntime.RunOptions()  # else each call makes its own: a tenth of a small model
+        self._options = onnxruntime.RunOptions()  # else each call makes its own: a tenth of what a small model takes
         self._input_names = [node["name"] for node in self.inputs]
         self._output_names = [node["name"] for node in self.outputs]
         firsts = {node.shape[0] if node.shape else None for node in self._nodes()}
