@@ -183,6 +183,43 @@ def test_pipelined_requests_are_answered_in_order(running, pool, served):
     assert [json.loads(each.body)["prediction"]["items"] for each in answers] == [[f"N{n}"] for n in range(500)]
 
 
+def test_an_answer_goes_out_before_the_turn_of_the_loop_ends(running):
+    """A turn may last: whoever is answered first in it reads the answer while the others are still looked at."""
+    with running.connect() as client:
+        until(lambda: running.door.connections == 1)
+        read = []
+
+        def ask():
+            [connection] = running.door._connections
+            connection.data_received(LIVE)
+            read.append(client.recv(4096))
+
+        running.call(ask)
+        assert read[0].startswith(b"HTTP/1.1 200 OK")
+
+
+def test_newcomers_do_not_wait_for_a_turn_of_a_busy_loop_each(running):
+    """A hundred connect while each turn takes 10 ms: the event loop by itself accepts one in a turn."""
+    turns = []
+
+    def busy():
+        turns.append(len(turns))
+        time.sleep(0.01)
+        if not ended:
+            running.loop.call_soon(busy)
+
+    ended = []
+    running.call(busy)
+    with contextlib.ExitStack() as stack:
+        began = len(turns)
+        for _ in range(100):
+            stack.enter_context(running.connect())
+        until(lambda: running.door.connections == 100)
+        took = len(turns) - began
+        ended.append(True)
+    assert took < 30
+
+
 def test_one_caller_with_many_requests_lets_others_in(make_handler, served):
     """Thousands that need no waiting, sent at once, do not hold the loop until the last is answered."""
     from brownfield.serving.gateway.http_connection import Connection

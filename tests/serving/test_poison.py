@@ -27,6 +27,9 @@ class MortalPool:
         self.together: list[int] = []
         self.ready = self.loaded = True
 
+    def look(self) -> None:
+        """Have nothing that has come sooner."""
+
     async def infer(self, tensors, rows, deadline_ns) -> Inference:  # noqa: ARG002 (as pools are asked)
         """Answer in the next turns of the loop, unless somebody kills."""
         future = asyncio.get_running_loop().create_future()

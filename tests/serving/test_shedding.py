@@ -55,7 +55,7 @@ def ask(client, path, body):
 @pytest.fixture(autouse=True)
 def loose(handler):
     """Without slots, so that the verdict can be set."""
-    handler.pressure = SimpleNamespace(judge=handler.pressure.judge)
+    handler.pressure = SimpleNamespace(judge=handler.pressure.judge, began_ns=2**63)
 
 
 @pytest.mark.parametrize("form", PATHS)
@@ -116,7 +116,7 @@ def test_a_shed_request_is_held_to_its_contract_still(client, kept, under):
 def test_who_was_let_in_does_not_wait_for_the_refusals_after_it(client, pool):
     """The model is asked when the first request of a turn is refused, not when all of them are."""
     verdicts, asked = iter([Verdict.ASK, Verdict.REFUSE]), []
-    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts))
+    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts), began_ns=2**63)
     answer = pool.function
     pool.function = lambda tensors: (asked.append(1), answer(tensors))[1]
 
@@ -134,7 +134,7 @@ def test_who_was_let_in_does_not_wait_for_the_refusals_after_it(client, pool):
 def test_an_answer_does_not_wait_for_the_refusals_after_it(client, served, monkeypatch):
     """The model's answer is taken in while others are refused, told once, and the next in the queue is asked for."""
     verdicts = iter([Verdict.ASK] * 2 + [Verdict.REFUSE] * 2)
-    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts))
+    client.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts), began_ns=2**63)
     served.champion.pool = pool = _Slow()
     monkeypatch.setattr(Admission, "window", lambda *_: 1)
     headers, told = {b"content-length": b"33"}, []
@@ -197,7 +197,7 @@ def test_callers_are_known_to_it(make_client, served):
         return Verdict.ASK
 
     client = make_client(served, authorize=lambda *_, **__: SimpleNamespace(name="till 7", priority="interactive"))
-    client.handler.pressure = SimpleNamespace(judge=judge)
+    client.handler.pressure = SimpleNamespace(judge=judge, began_ns=2**63)
     assert ask(client, "/v1/till/predict", GOOD)[0] == 200
     assert names == ["till 7"]
 

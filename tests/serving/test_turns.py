@@ -18,6 +18,7 @@ from brownfield.serving.workers.base import Inference
 pytestmark = pytest.mark.inside
 
 DECLARED_US = 0  # no patience of the caller's own
+_NEVER_NS = 2**63  # as the begin of a turn: so that who is let in does not look for answers
 
 
 class Pool:
@@ -89,7 +90,7 @@ class Site:
         ]
         self.verdict = Verdict.ASK
         self.handler = Handler(Dataplane(Snapshot({each.name: each for each in self.served})))
-        self.handler.pressure = SimpleNamespace(judge=lambda *_: self.verdict)
+        self.handler.pressure = SimpleNamespace(judge=lambda *_: self.verdict, began_ns=_NEVER_NS)
         self._door = Door(self.handler)
         self.wires = []
         self.faults = []
@@ -341,7 +342,7 @@ def test_f77_answers_between_refusals_do_not_nest(site, monkeypatch):
             for _ in range(3):
                 ask()
         verdicts = iter([Verdict.REFUSE, Verdict.ASK] * 10_000)
-        one.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts))
+        one.handler.pressure = SimpleNamespace(judge=lambda *_: next(verdicts), began_ns=_NEVER_NS)
         one.caller()[0]()
 
         def is_over():
@@ -352,6 +353,45 @@ def test_f77_answers_between_refusals_do_not_nest(site, monkeypatch):
         await turns()
         assert (one.faults, one.left) == ([], [])
         assert max(depths) - min(depths) < 60
+
+    asyncio.run(main())
+
+
+def test_answers_between_requests_that_are_let_in_do_not_wait_for_the_end_of_the_turn(site):
+    """Sixty requests of a turn that has lasted for long: most are answered in it, and who asks last by its end."""
+
+    async def main():
+        pool = Pool()
+        one = site(pools={"till": pool})
+        pool.come = set(range(10_000))
+        one.handler.pressure.began_ns = 0
+        asking = [one.caller() for _ in range(60)]
+        for ask, _ in asking:
+            ask()
+        given = sum(len(answered) for _, answered in asking)
+        await until(lambda: pool.look() or all(answered == [200] for _, answered in asking))
+        await turns()
+        assert (one.faults, one.left) == ([], [])
+        assert given > 40
+
+    asyncio.run(main())
+
+
+def test_in_a_short_turn_nobody_looks_for_answers(site):
+    """Requests of one turn that has just begun share a call."""
+
+    async def main():
+        pool = Pool()
+        one = site(pools={"till": pool}, row_cap=64)
+        one.handler.pressure.began_ns = one.handler.now_ns() + 10**12
+        asking = [one.caller() for _ in range(16)]
+        for ask, _ in asking:
+            ask()
+        assert (pool.asked, pool.looks) == ([], 0)
+        await turns()
+        assert pool.rows == [16]
+        pool.come = {0}
+        await until(lambda: pool.look() or all(answered == [200] for _, answered in asking))
 
     asyncio.run(main())
 

@@ -125,6 +125,8 @@ class Dataplane:
             for each in self.snapshot.integrations.values():
                 if each.champion is not None and each.champion.calls:
                     self._take_in(each.champion)
+            if self._decided:
+                self._keep()
 
     def _take_in(self, version: Version) -> None:
         """Give the answers that have come, and ask for who is next."""

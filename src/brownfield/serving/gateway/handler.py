@@ -58,7 +58,7 @@ _V2: Final = b"/v2"
 _ASK: Final = Verdict.ASK
 _REFUSE: Final = Verdict.REFUSE
 _MOST_OPENINGS: Final = 1024
-_LOOK_EVERY_NS: Final = 500_000  # in a turn in which much is refused: for answers of the model
+_LOOK_EVERY_NS: Final = 500_000  # in a long turn: for answers of the model
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
 _SERIALIZE: Final = int(Stage.SERIALIZE)
@@ -256,6 +256,10 @@ class Handler:
         else:
             if response is not None:
                 self._reply(call, response)
+        served = call.opening.bound.served
+        if served is not None and now_ns - max(self._looked_ns, self.pressure.began_ns) > _LOOK_EVERY_NS:
+            self._looked_ns = now_ns
+            self.dataplane.hurry(served, look=True)
 
     def cancel(self, call: Call) -> None:
         """Forget a call that was not answered yet: its caller has left; what a coroutine does for it goes on."""

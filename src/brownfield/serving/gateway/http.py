@@ -18,9 +18,9 @@ from pathlib import Path
 
 from brownfield.errors import Unavailable
 from brownfield.serving.gateway.http_connection import Connection
-from brownfield.serving.gateway.http_handshakes import Handshakes
 from brownfield.serving.gateway.http_heads import Heads
 from brownfield.serving.gateway.http_limits import HttpLimits
+from brownfield.serving.gateway.http_newcomers import Newcomers
 from brownfield.serving.gateway.last_calls import begin_no_connection
 from brownfield.serving.gateway.messages import DoorHandler
 
@@ -100,9 +100,7 @@ class Door:
         self._most, self._slack = limits.connections, _MOST_SLACK
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._handshakes: Handshakes | None = None
-        if tls is not None:
-            self._handshakes = Handshakes(lambda: Connection(self), tls, limits.header_s, self._room)
+        self._newcomers = Newcomers(lambda: Connection(self), tls, limits.header_s, self._room)
 
     @property
     def connections(self) -> int:
@@ -117,10 +115,7 @@ class Door:
         self._most = max(1, min(self.limits.connections, free - self._slack))
         self._tick()
         self._listener = listener
-        if self._handshakes is not None:
-            self._handshakes.start(listener, _BACKLOG)
-        else:
-            self._server = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=_BACKLOG)
+        await self._newcomers.start(listener, _BACKLOG)
 
     async def drain(self, longest_s: float) -> None:
         """Accept no more, answer what is under way, and end; what takes longer than ``longest_s`` is cut off."""
@@ -128,11 +123,8 @@ class Door:
             begin_no_connection(self._listener)
         if self.handler.draining:  # each answer ends its connection
             await self._take_last_requests(longest_s)
-        await self._accept_waiting(longest_s)
-        if self._handshakes is None:
-            self._server.close()
-        else:
-            self._handshakes.close()
+        await self._newcomers.settle(min(_LAST_REQUESTS_S, longest_s))  # closing the listener would reset them
+        self._newcomers.close()
         self.draining = True
         for connection in tuple(self._connections):
             connection.drain()
@@ -140,8 +132,7 @@ class Door:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), longest_s)
         self.abort()
-        if self._handshakes is not None:
-            await self._handshakes.abort()
+        await self._newcomers.abort()
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.sleep(0)
@@ -157,22 +148,6 @@ class Door:
     def _has_newcomers(self) -> bool:
         return any(each.came_within(_FIRST_REQUEST_S) for each in self._connections)
 
-    async def _accept_waiting(self, longest_s: float) -> None:
-        """Take in those who are connected already: closing the listener would reset them."""
-        accepted = []
-        with contextlib.suppress(OSError):
-            while True:
-                accepted.append(self._listener.accept()[0])
-        for each in accepted:
-            if self._handshakes is not None:
-                self._handshakes.take(each)
-                continue
-            each.setblocking(False)
-            with contextlib.suppress(OSError):
-                await self._loop.connect_accepted_socket(lambda: Connection(self), each)
-        if self._handshakes is not None:
-            await self._handshakes.settle(min(_LAST_REQUESTS_S, longest_s))
-
     def abort(self) -> None:
         """Cut off what is still under way."""
         for connection in tuple(self._connections):
@@ -187,6 +162,7 @@ class Door:
         if many >= 0 or self.draining:
             busy = Unavailable("there are too many connections", next_step="Try again in a moment.")
             connection.refuse(self.handler.refuse(busy), linger=many < self._slack)
+        self._newcomers.look()
 
     def _room(self) -> int:
         """How many more connections may begin, those included that are let in to be refused."""
