@@ -256,8 +256,13 @@ class Handler:
         else:
             if response is not None:
                 self._reply(call, response)
+        if now_ns - self.pressure.began_ns > _LOOK_EVERY_NS and now_ns - self._looked_ns > _LOOK_EVERY_NS:
+            self._look(call, now_ns)
+
+    def _look(self, call: Call, now_ns: int) -> None:
+        """Give what the models have answered meanwhile: this turn of the loop is a long one."""
         served = call.opening.bound.served
-        if served is not None and now_ns - max(self._looked_ns, self.pressure.began_ns) > _LOOK_EVERY_NS:
+        if served is not None:
             self._looked_ns = now_ns
             self.dataplane.hurry(served, look=True)
 
