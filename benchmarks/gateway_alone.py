@@ -55,6 +55,7 @@ class StandIn:
         self._channel, self._decoder, self._loop = channel, Decoder(), asyncio.get_running_loop()
         self._known: dict[int, np.ndarray] = {}
         self._ends = socket.socketpair()  # nothing ever comes over it
+        self._ends[0].setblocking(False)
 
     def write(self, data: bytes) -> None:
         """Answer in the next turn of the loop."""

@@ -26,6 +26,7 @@ from brownfield.serving.fallback.constant import Constant
 from brownfield.serving.gateway import Dataplane, Handler, Response, Served, Snapshot, Version
 from brownfield.serving.workers.inline import InlinePool
 from harness.processes import MODEL, descendants
+from harness.virtual_time import VirtualClock
 
 
 def contract(request: list[dict[str, Any]], response: list[dict[str, Any]], *, batched: bool = True) -> Contract:
@@ -159,6 +160,19 @@ class Client:
 @pytest.fixture
 def client(handler: Handler) -> Client:
     return Client(handler)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    virtual = VirtualClock()
+    virtual.now_s = time.monotonic()  # by which an InlinePool goes
+    return virtual
+
+
+@pytest.fixture
+def timeless_client(served: Served, clock: VirtualClock) -> Client:
+    """For ``run_virtually``: no turn of the loop is a long one, in which the first are asked before the last came."""
+    return Client(Handler(Dataplane(Snapshot({served.name: served}), clock), clock=clock))
 
 
 @pytest.fixture

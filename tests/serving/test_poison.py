@@ -12,6 +12,7 @@ from brownfield.serving.gateway import Dataplane, Snapshot, Split
 from brownfield.serving.gateway.cache import input_digest
 from brownfield.serving.workers.base import Inference
 from brownfield.serving.workers.poison import Poison
+from harness.virtual_time import run_virtually
 from harness.waiting import eventually
 
 DEADLY = 3
@@ -81,9 +82,10 @@ def test_f05_a_request_that_killed_twice_alone_is_blocked(client, mortal):
     asyncio.run(callers())
 
 
-def test_f05_those_who_were_there_are_asked_alone_and_cleared(client, served, mortal):
+def test_f05_those_who_were_there_are_asked_alone_and_cleared(timeless_client, clock, served, mortal):
     """F-05: batch-mates are lost with the culprit once; asked one by one they succeed, and only it is blocked."""
     served.champion.row_cap = 16
+    client = timeless_client
 
     async def callers():
         first = await asyncio.gather(*(decision_of(client, 1, store) for store in range(1, 8)), decision_of(client, 3))
@@ -99,7 +101,7 @@ def test_f05_those_who_were_there_are_asked_alone_and_cleared(client, served, mo
         final = await asyncio.gather(*(decision_of(client, 1, store) for store in range(1, 8)))
         assert set(final) == {("model", "")}
 
-    asyncio.run(callers())
+    run_virtually(callers(), clock)
 
 
 def test_a_suspect_that_waits_for_its_turn_is_answered_by_its_deadline(client, served, mortal):
