@@ -21,6 +21,7 @@ from brownfield.serving.gateway.v2_messages import (
     decode_plain,
     packed,
 )
+from brownfield.serving.gateway.v2_numbers import UNREAD_NUMBERS, NumbersTensor, decode_numbers
 
 if TYPE_CHECKING:
     from brownfield.contract import RowChecker, Schema
@@ -33,8 +34,8 @@ class _Input:
 
     Attributes
     ----------
-    kind
-        Class of what it is decoded to.
+    datatype, kind
+        Its own, and the class of what it is decoded to where its numbers are few.
     shape, count
         Of all its rows.
     pack
@@ -45,10 +46,11 @@ class _Input:
         Bound on what is surely exact; 0 for whole numbers.
     """
 
-    __slots__ = ("below", "code", "count", "dtype", "kind", "pack", "shape")
+    __slots__ = ("below", "code", "count", "datatype", "dtype", "kind", "pack", "shape")
 
     def __init__(self, datatype: str, inner: list[int], rows: int) -> None:
         quick = QUICK[datatype]
+        self.datatype = datatype
         self.kind: Any = PLAIN[datatype]
         self.shape = [rows, *inner]
         self.count = math.prod(self.shape)
@@ -56,7 +58,33 @@ class _Input:
         self.code, self.dtype = quick.code, quick.dtype
         self.below = _EXACT.get(datatype, 0.0)
 
+    def array(self, tensor: Any) -> np.ndarray[Any, Any] | None:
+        """Give a tensor of this shape as an array, or None when it is not in the one form."""
+        if type(tensor) is NumbersTensor:
+            return self._of_numbers(tensor)
+        if type(tensor) is not self.kind or len(tensor.data) != self.count:
+            return None
+        data, pack = tensor.data, self.pack
+        try:
+            raw = packed(self.code, data) if pack is None else pack(*data)
+        except struct.error:  # out of the type's range
+            return None
+        array = np.ndarray(self.shape, self.dtype, raw)
+        return array if not self.below or _are_exact(data, array, self.below) else None
 
+    def _of_numbers(self, tensor: NumbersTensor) -> np.ndarray[Any, Any] | None:
+        numbers = tensor.numbers
+        if tensor.datatype != self.datatype or numbers.size != self.count:
+            return None
+        if self.below and not _are_below(numbers, self.below):
+            return None
+        array = numbers.astype(self.dtype, copy=False)
+        if not self.below and array is not numbers and not np.array_equal(array, numbers):  # out of the type's range
+            return None
+        return array.reshape(self.shape)
+
+
+_UNREAD: Final = (*UNREAD, *UNREAD_NUMBERS)
 _NOTHING_BESIDES: Final = InferRequest(inputs=[])
 _EXACT: Final = {"FP32": 2.0**24, "FP64": 2.0**53}
 """Whole numbers below are themselves in the type; all were read as floating-point ones."""
@@ -98,8 +126,8 @@ class PlainReader:
             With the codes of the contract.
         """
         try:
-            request = decode_plain(body)
-        except UNREAD:
+            request = decode_numbers(body) if _FEW_BYTES < len(body) <= _MOST_BYTES else decode_plain(body)
+        except _UNREAD:
             return None
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
         if _colons(body) != self._colons + (request.id is not UNSET) or _BACKSLASH in body:
@@ -127,17 +155,10 @@ class PlainReader:
         columns: dict[str, Any] = {}
         for tensor in tensors:
             wanted = inputs.get(tensor.name)
-            if wanted is None or type(tensor) is not wanted.kind or tensor.shape != wanted.shape:
+            if wanted is None or tensor.shape != wanted.shape:
                 return None
-            data, pack = tensor.data, wanted.pack
-            if len(data) != wanted.count:
-                return None
-            try:
-                raw = packed(wanted.code, data) if pack is None else pack(*data)
-            except struct.error:  # out of the type's range
-                return None
-            array = np.ndarray(wanted.shape, wanted.dtype, raw)
-            if wanted.below and not _are_exact(data, array, wanted.below):
+            array = wanted.array(tensor)
+            if array is None:
                 return None
             columns[tensor.name] = array
         return columns if len(columns) == len(inputs) else None
@@ -157,13 +178,17 @@ def _colons(body: bytes) -> int:
 
 def _are_exact(data: tuple[float, ...], array: np.ndarray[Any, Any], below: float) -> bool:
     """Whether all values are finite and smaller than ``below``: mostly their norm says so, which is no smaller."""
-    if math.hypot(*data) < below if len(data) <= _FEW else np.vdot(array, array) < below * below:
-        return True
-    return bool(np.abs(array).max() < below)
+    return (len(data) <= _FEW and math.hypot(*data) < below) or _are_below(array, below)
+
+
+def _are_below(array: np.ndarray[Any, Any], below: float) -> bool:
+    return bool(np.vdot(array, array) < below * below or np.abs(array).max() < below)
 
 
 _FEW: Final = 64  # up to which NumPy costs more than a look at each
 _MOST_KNOWN: Final = 1024
 _SHORT_BYTES: Final = 8192  # likewise
+_FEW_BYTES: Final = 512  # up to which simdjson is no quicker
+_MOST_BYTES: Final = 2**20  # of a body: what simdjson keeps for longer ones would be too much
 _COLON: Final = 0x3A
 _BACKSLASH: Final = 0x5C
