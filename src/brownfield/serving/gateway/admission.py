@@ -7,6 +7,7 @@ __all__ = ["Admission"]
 _WEIGHT = 1 / 16  # of one call in the smoothed times
 _WEIGHT_LATER, _WEIGHT_SOONER = 1 / 4, 1 / 256  # of one answer in what is left for those that come later
 _FEWEST_CALLS, _MOST_CALLS = 2, 4
+_BESIDE_SHARE = 1 / 16  # of a call in the engine: what may pass between two
 _GATEWAY_NS = 20_000  # that a request costs the gateway, about
 
 
@@ -89,12 +90,13 @@ class Admission:
         """Give how many calls keep the model busy while an answer is on its way.
 
         A model that needs less for a record than the gateway itself is not what callers wait for: what comes while it
-        computes makes its next call larger, and each call costs the gateway as much as several requests. That ends
-        where what waits fills a call (``full``).
+        computes makes its next call larger, and each call costs the gateway as much as several requests. A model whose
+        calls take many times what lies beside them loses next to nothing between two calls, and more by small ones.
+        Both end where what waits fills a call (``full``).
         """
-        if 0 < self.row_ns < _GATEWAY_NS and not full:
-            return 1
         engine_ns = self.full_ns(cap)
+        if not full and (0 < self.row_ns < _GATEWAY_NS or self.call_ns < _BESIDE_SHARE * engine_ns):
+            return 1
         if not engine_ns:
             return _FEWEST_CALLS
         return min(_MOST_CALLS, max(_FEWEST_CALLS, 1 + round(self.call_ns / engine_ns)))
