@@ -163,3 +163,5 @@ class Admission:
         engine_ns = self.engine_ns(rows)
         if waited_ns - engine_ns > self.call_ns:
             self.call_ns += _WEIGHT * (waited_ns - engine_ns - self.call_ns)
+            if self.costs is not None:
+                self.costs.observe(rows, waited_ns)
