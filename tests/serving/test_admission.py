@@ -59,6 +59,17 @@ def test_calls_that_are_given_up_raise_the_estimate():
     assert gate.waiting_rows == 0
 
 
+def test_a_call_that_was_given_up_tells_what_calls_of_its_size_cost():
+    """Else a model that became ten times slower would be asked for as many rows as before, and never in time."""
+    gate = Admission(CostCurve({1: 1000, 8: 8000}, deadline_ns=50_000_000, most_rows=8))
+    for at in range(10**10, 10**10 + 20 * 10**8, 10**8):
+        gate.enter(8)
+        gate.give_up(8, sent_ns=at, now_ns=at + 50_000_000)
+    assert gate.engine_ns(8) > 20_000_000
+    assert gate.costs.cap < 8
+    assert gate.waiting_rows == 0
+
+
 def test_the_cost_curve_tells_what_shared_calls_take():
     """A request that comes alone is estimated by the call that it will share."""
     gate = Admission(CostCurve({1: 1000, 8: 2000}))

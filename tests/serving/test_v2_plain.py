@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from brownfield.errors import InputRefused
-from brownfield.serving.gateway import Served, v2
+from brownfield.serving.gateway import Served, v2, v2_numbers
 
 pytestmark = pytest.mark.full
 
@@ -41,7 +41,7 @@ def verdict(served, body, *, plain):
 
 def spread(body):
     """The same in a text that is long enough to be read by simdjson."""
-    return body + b" " * 600
+    return body + b" " * 2600
 
 
 def fields_of(served):
@@ -72,6 +72,22 @@ def test_row_counts_that_nobody_sends_numbers_for_leave_nothing(served):
             body = {"inputs": [X | {"shape": [rows, 3], "data": [0.5] * (3 * rows)}]}
             assert plain.read(json.dumps(body).encode(), 10_000)[1].rows == rows
         assert 0 < len(plain._by_rows) <= 1024
+
+
+def test_a_long_request_is_read_though_the_parser_is_taken_or_would_keep_too_much(served):
+    """What another thread reads at this moment, or a text of over a mebibyte, changes no verdict."""
+    if len(served.request.fields) > 1:
+        return
+    rows = 40_000
+    long = json.dumps({"inputs": [X | {"shape": [rows, 3], "data": [0.5, -1.5, 2.25] * rows}]}).encode()
+    assert len(long) > 2**20
+    served.v2 = None
+    assert v2.decode(served, None, long, rows)[1].columns["x"].tolist() == [[0.5, -1.5, 2.25]] * rows
+    text = spread(json.dumps({"inputs": fields_of(served)}).encode())
+    expected = verdict(served, text, plain=True)
+    document = v2_numbers._parser.parse(b"[1]")
+    assert verdict(served, text, plain=True) == expected
+    del document
 
 
 NUMBERS = st.one_of(

@@ -21,7 +21,7 @@ from brownfield.serving.gateway.v2_messages import (
     decode_plain,
     packed,
 )
-from brownfield.serving.gateway.v2_numbers import UNREAD_NUMBERS, NumbersTensor, decode_numbers
+from brownfield.serving.gateway.v2_numbers import UNREAD_NUMBERS, NumbersTensor, count_of, decode_numbers
 
 if TYPE_CHECKING:
     from brownfield.contract import RowChecker, Schema
@@ -130,7 +130,7 @@ class PlainReader:
         except _UNREAD:
             return None
         # One key brings one colon: with data in all inputs there are no further keys, and none stands twice.
-        if _colons(body) != self._colons + (request.id is not UNSET) or _BACKSLASH in body:
+        if count_of(body, _COLON) != self._colons + (request.id is not UNSET) or _BACKSLASH in body:
             return None
         shape = request.inputs[0].shape if request.inputs else []
         rows = shape[0] if shape else 0
@@ -170,12 +170,6 @@ class PlainReader:
         self._by_rows[rows] = inputs
 
 
-def _colons(body: bytes) -> int:
-    if len(body) <= _SHORT_BYTES:
-        return body.count(b":")
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _COLON))
-
-
 def _are_exact(data: tuple[float, ...], array: np.ndarray[Any, Any], below: float) -> bool:
     """Whether all values are finite and smaller than ``below``: mostly their norm says so, which is no smaller."""
     return (len(data) <= _FEW and math.hypot(*data) < below) or _are_below(array, below)
@@ -187,8 +181,7 @@ def _are_below(array: np.ndarray[Any, Any], below: float) -> bool:
 
 _FEW: Final = 64  # up to which NumPy costs more than a look at each
 _MOST_KNOWN: Final = 1024
-_SHORT_BYTES: Final = 8192  # likewise
-_FEW_BYTES: Final = 512  # up to which simdjson is no quicker
+_FEW_BYTES: Final = 2560  # up to which simdjson is no quicker (benchmarks/many_numbers.py)
 _MOST_BYTES: Final = 2**20  # of a body: what simdjson keeps for longer ones would be too much
-_COLON: Final = 0x3A
+_COLON: Final = b":"
 _BACKSLASH: Final = 0x5C
