@@ -78,7 +78,7 @@ def test_a_long_request_is_read_though_the_parser_is_taken_or_would_keep_too_muc
     """What another thread reads at this moment, or a text of over a mebibyte, changes no verdict."""
     if len(served.request.fields) > 1:
         return
-    rows = 40_000
+    rows = 80_000
     long = json.dumps({"inputs": [X | {"shape": [rows, 3], "data": [0.5, -1.5, 2.25] * rows}]}).encode()
     assert len(long) > 2**20
     served.v2 = None
