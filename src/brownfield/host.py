@@ -4,6 +4,7 @@ Comes in: nothing but the kernel's own files. Goes out: frozen facts. Whatever m
 in a child of its own. What the machine does not tell is None or 0, never an error.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 __all__ = ["HostFacts", "available_mib", "data_mib", "give_way", "oom_kills", "pss_mib", "read_host", "readable_within"]
 
+_GIVEN_WAY = 10  # niceness
 _MIB = 2**20
 _FLAGS = frozenset(
     {
@@ -93,8 +95,15 @@ class HostFacts:
 
 
 def give_way() -> None:
-    """Let everybody else on this host go first, from now on: for what can wait, such as reading feeds."""
-    os.nice(10)
+    """Let everybody else on this host go first, from now on: for what can wait, such as reading feeds.
+
+    Where the kernel shares cores among sessions (autogroups, see ``sched(7)``) a niceness counts within one alone, so a
+    process that leads its session says the same of that.
+    """
+    os.nice(_GIVEN_WAY)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # there are no autogroups here
+            Path("/proc/self/autogroup").write_text(str(_GIVEN_WAY), encoding="ascii")
 
 
 def read_host(root: Path = Path("/")) -> HostFacts:

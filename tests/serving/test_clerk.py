@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -71,6 +72,18 @@ def test_what_answers_is_entered_once_for_each_bundle(clerk, tmp_path):
         entries = store.audit.entries(after=0, limit=10)
         assert [each.action for each in entries] == ["workspace.served"] * 3 + ["model.loaded"]
         assert store.audit.verify().sound
+
+
+def test_requests_go_before_what_is_entered(clerk, bundle, tmp_path):
+    """A bundle is verified before it is served, at full speed; what is served already is entered as there is time."""
+    clerk.check(bundle)
+    assert os.getpriority(os.PRIO_PROCESS, clerk.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    for _ in range(2):
+        clerk.append(actor="a", action="model.loaded", subject="till", detail={})
+        assert os.getpriority(os.PRIO_PROCESS, clerk.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+    group = Path(f"/proc/{clerk.pid}/autogroup")
+    assert not group.exists() or group.read_text(encoding="ascii").endswith(" nice 10\n")
+    assert os.getsid(clerk.pid) == clerk.pid  # its group is its own
 
 
 def test_f63_a_store_that_cannot_be_written_is_a_refusal(tmp_path):

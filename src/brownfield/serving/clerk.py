@@ -6,6 +6,7 @@ when its stdin does.
 """
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import msgspec
 
 from brownfield import errors
 from brownfield.errors import BrownfieldError, BundleRefused, StoreError, WorkerUnavailable
-from brownfield.host import readable_within
+from brownfield.host import give_way, readable_within
 from brownfield.logs import configure_logs
 
 __all__ = ["Answering", "Clerk"]
@@ -187,7 +188,10 @@ class Clerk:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-            [sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # else its niceness would count among us alone; see give_way
         )
         return self._process
 
@@ -250,6 +254,7 @@ def _admitted(errand: _Admitted) -> list[str]:
 
 
 def _append(errand: _Append) -> None:
+    _let_requests_go_first()
     from brownfield.store import open_store
 
     with open_store(Path(errand.store)) as store:
@@ -257,6 +262,7 @@ def _append(errand: _Append) -> None:
 
 
 def _serve(errand: _Serve) -> None:
+    _let_requests_go_first()
     from brownfield.store import open_store
 
     with open_store(Path(errand.store)) as store:
@@ -272,6 +278,12 @@ def _serve(errand: _Serve) -> None:
                 subject=one.integration,
                 detail={"declaration": one.declaration, "contract": one.contract, "bundle": one.digest},
             )
+
+
+@functools.cache
+def _let_requests_go_first() -> None:
+    """Give way, once: what is entered here is served already, and opening a store takes a second of one core."""
+    give_way()
 
 
 _DO: dict[type, Callable[[Any], Any]] = {_Check: _check, _Admitted: _admitted, _Append: _append, _Serve: _serve}
