@@ -52,6 +52,23 @@ while time.perf_counter() - began < float(sys.argv[4]):
     calls += 1
 print(calls * rows / (time.perf_counter() - began))
 """
+OPENVINO = """
+import sys, time, numpy, openvino
+kinds = {"f32": "f4", "i64": "i8"}
+graph = openvino.Core().read_model(sys.argv[1])
+inputs = [
+    numpy.ones((int(sys.argv[3]), port.partial_shape[1].get_length()), kinds[port.element_type.to_string()])
+    for port in graph.inputs
+]
+settings = {"INFERENCE_NUM_THREADS": int(sys.argv[2]), "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": sys.argv[5]}
+request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+request.infer(inputs)
+began, calls = time.perf_counter(), 0
+while time.perf_counter() - began < float(sys.argv[4]):
+    request.infer(inputs)
+    calls += 1
+print(calls * int(sys.argv[3]) / (time.perf_counter() - began))
+"""
 
 
 def rows(model: Model, _: Any, options: Any, results: Any) -> None:
@@ -128,9 +145,11 @@ def _asked(served: Background, model: Model, script: Path, connections: int, sec
 
 
 def engine_rate(model: Model, rows: int, seconds: float) -> float:
-    """Measure rows a second of ONNX Runtime alone, one call after another, with the threads that are declared."""
+    """Measure rows a second of the model's engine alone, one call after another, with the threads that are declared."""
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(model.onnx)
         file.flush()
-        command = [sys.executable, "-c", ENGINE, file.name, str(model.threads), str(rows), str(seconds)]
+        code = OPENVINO if model.session.get("engine") == "openvino" else ENGINE
+        command = [sys.executable, "-c", code, file.name, str(model.threads), str(rows), str(seconds)]
+        command.append(model.session.get("precision", ""))
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -84,6 +84,21 @@ class Site:
             ask.caller, ask.priority = caller, priority
             self.plane.ask(ask)
 
+    async def insist(self, seconds, *, round_trip_s):
+        """Ask again as soon as there is an answer, whoever gave it."""
+        checked = self.served.request.rows.check([{"store_id": 1, "items": ["MILK"]}])
+        until_s = self.clock.now_s + seconds
+        while self.clock.now_s < until_s:
+            at_s, answered = self.clock.now_s, asyncio.get_running_loop().create_future()
+
+            def told(ask, answer, answered=answered):
+                self.told(ask, answer)
+                answered.set_result(None)
+
+            self.plane.ask(Ask(self.served, checked, Split(self.clock.monotonic_ns()), 0, told, at_s))
+            await answered
+            await asyncio.sleep(round_trip_s)
+
     def told(self, ask, answer):
         """Note an answer."""
         sent = Sent(
@@ -145,6 +160,16 @@ def test_f77_beyond_capacity_the_fallback_answers_at_once_and_the_model_never_re
     champion = site.served.champion
     assert site.pool.asked_rows <= 1.1 * site.goodput()  # hardly any work for callers who have gone
     assert (champion.admission.waiting_rows, champion.waiting.rows, len(champion.calls)) == (0, 0, 0)
+
+
+def test_f77_who_comes_back_at_once_with_every_fallback_is_answered_in_beats(site):
+    """F-77: callers that never pause get 200 fallbacks a second each, not 2,000, and wait 5 ms for one at most."""
+    callers = 100
+    site.run(*(site.insist(10, round_trip_s=0.0005) for _ in range(callers)))
+    shed = [one for one in site.history if one.cause == "overload"]
+    assert 1000 < len(shed) / 10 < 220 * callers / 2
+    assert max(one.took_s for one in shed) <= 0.0051
+    assert site.goodput() / 10 >= 0.95 * CAPACITY
 
 
 def test_f77_calls_that_take_longer_now_and_then_leave_the_fallback_its_time(site):

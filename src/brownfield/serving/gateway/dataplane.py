@@ -186,12 +186,23 @@ class Dataplane:
                 ask.served.meter.late("enqueue")
             elif cause == "overload":
                 ask.served.meter.shed(ask.priority)
+                if champion.pacing.holds(ask, now_ns, champion.row_ns, self._release):
+                    return
             self.fall_back(ask, cause)
             return
         ask.split.mark(_ADMISSION, now_ns)
         champion.queue(ask, now_ns)
         if not champion.sending:
             self._send_soon(champion)
+
+    def _release(self, held: list[Ask]) -> None:
+        """Answer for those who were turned away and are many."""
+        self._telling = True
+        try:
+            for ask in held:
+                self.fall_back(ask, "overload")
+        finally:
+            self._telling = False
 
     def _send_soon(self, version: Version, *, after_answers: bool = False) -> None:
         """Look at who waits, at the end of this turn of the loop; of the next, where who was told may ask again."""

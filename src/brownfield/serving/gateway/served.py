@@ -11,6 +11,7 @@ from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
+from brownfield.serving.gateway.pacing import Pacing
 from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.gateway.waiting import Waiting
 from brownfield.serving.workers.budget import RetryBudget
@@ -68,6 +69,8 @@ class Version:
 
     Attributes
     ----------
+    pacing
+        Who was turned away and is answered in a moment.
     poison
         Requests that ended workers.
     apart
@@ -104,6 +107,7 @@ class Version:
         self.retries = retries if retries is not None else RetryBudget()
         self.breaker = Breaker()
         self.admission = Admission(costs)
+        self.pacing = Pacing()
         self.poison = Poison(name)
         self.apart: deque[Ask] = deque()
         self.waiting = Waiting()
@@ -117,6 +121,12 @@ class Version:
     def call_rows(self) -> int:
         """Rows that a shared call may have now."""
         return self.row_cap if self.costs is None else min(self.row_cap, self.costs.cap)
+
+    @property
+    def row_ns(self) -> float:
+        """Nanoseconds that the model needs for a record of a full call; 0 while that is not known."""
+        cap = self.call_rows
+        return self.admission.full_ns(cap) / cap
 
     @property
     def window(self) -> int:
