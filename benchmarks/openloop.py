@@ -80,8 +80,8 @@ def run(load: Load) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``offered`` and ``rates`` (by kind) per second; ``p50_ms``, ``p99_ms`` and ``max_ms`` by kind; ``late_p99_ms``;
-        ``by_second``: model answers in each second.
+        ``offered`` and ``rates`` (by kind) per second; by kind ``count``, ``p50_ms``, ``p99_ms`` and ``max_ms``;
+        ``late_p99_ms``; ``by_second``: model answers in each second.
     """
     parts = urlsplit(load.url)
     draw = np.random.default_rng(load.seed)
@@ -108,6 +108,7 @@ def _summed_up(load: Load, outcomes: np.ndarray) -> dict[str, Any]:
         if len(own_ms):
             p50, p99 = np.percentile(own_ms, (50, 99))
             figures[kind] = {
+                "count": len(own_ms),
                 "p50_ms": round(float(p50), 3),
                 "p99_ms": round(float(p99), 3),
                 "max_ms": round(float(own_ms.max()), 3),

@@ -84,6 +84,11 @@ class Site:
             ask.caller, ask.priority = caller, priority
             self.plane.ask(ask)
 
+    def ask(self):
+        """Ask once, now."""
+        checked = self.served.request.rows.check([{"store_id": 1, "items": ["MILK"]}])
+        self.plane.ask(Ask(self.served, checked, Split(self.clock.monotonic_ns()), 0, self.told, self.clock.now_s))
+
     async def insist(self, seconds, *, round_trip_s):
         """Ask again as soon as there is an answer, whoever gave it."""
         checked = self.served.request.rows.check([{"store_id": 1, "items": ["MILK"]}])
@@ -170,6 +175,25 @@ def test_f77_who_comes_back_at_once_with_every_fallback_is_answered_in_beats(sit
     assert 1000 < len(shed) / 10 < 220 * callers / 2
     assert max(one.took_s for one in shed) <= 0.0051
     assert site.goodput() / 10 >= 0.95 * CAPACITY
+
+
+def test_f77_what_is_computed_of_a_running_call_is_no_wait_for_who_comes_now(site):
+    """F-77: behind as many as may wait one more is refused at once, and admitted when half of a call is done."""
+
+    async def main():
+        await site.load(CAPACITY / 2, 20)  # so that it knows its model
+        await asyncio.sleep(1)
+        while not site.history[-1].cause:  # admitted are told later, the first refused at once
+            site.ask()
+        begun = len(site.history)
+        site.ask()
+        assert len(site.history) == begun + 1
+        await asyncio.sleep((CALL_S + 8 * ROW_S) / 2)
+        site.ask()
+        assert len(site.history) == begun + 1
+
+    site.run(main())
+    assert site.history[-1].cause == ""
 
 
 def test_f77_calls_that_take_longer_now_and_then_leave_the_fallback_its_time(site):

@@ -36,6 +36,8 @@ class Admission:
         Smoothed nanoseconds in the engine per record, and beside it per call.
     margin_ns
         Nanoseconds by which answers come later than was estimated, but for few.
+    last_answer_ns
+        When the model answered last, on the monotonic clock; 0 before.
 
     Examples
     --------
@@ -50,7 +52,7 @@ class Admission:
     1300000.0
     """
 
-    __slots__ = ("_last_answer_ns", "call_ns", "costs", "margin_ns", "row_ns", "waiting_rows")
+    __slots__ = ("call_ns", "costs", "last_answer_ns", "margin_ns", "row_ns", "waiting_rows")
 
     def __init__(self, costs: CostCurve | None = None) -> None:
         self.costs = costs
@@ -58,7 +60,7 @@ class Admission:
         self.row_ns = 0.0
         self.call_ns = 0.0
         self.margin_ns = 0.0
-        self._last_answer_ns = 0
+        self.last_answer_ns = 0
 
     def wait_ns(self, rows: int, cap: int, calls: int = 0, sent_rows: int = 0) -> float:
         """Estimate the time until so many queued records are answered, as far as is known.
@@ -132,9 +134,9 @@ class Admission:
         """
         row_ns = run_ns / (call_rows or rows)
         self.waiting_rows -= rows
-        busy = self._last_answer_ns >= sent_ns
-        beside_ns = max(0, now_ns - (self._last_answer_ns if busy else sent_ns) - run_ns)
-        self._last_answer_ns = now_ns
+        busy = self.last_answer_ns >= sent_ns
+        beside_ns = max(0, now_ns - (self.last_answer_ns if busy else sent_ns) - run_ns)
+        self.last_answer_ns = now_ns
         if not self.row_ns:
             self.row_ns, self.call_ns = row_ns, float(beside_ns)
             return
@@ -159,7 +161,7 @@ class Admission:
     def give_up(self, rows: int, *, sent_ns: int, now_ns: int) -> None:
         """Count the records of a call as gone that was waited for in vain, and learn that it takes longer than that."""
         self.waiting_rows -= rows
-        waited_ns = now_ns - max(self._last_answer_ns, sent_ns)
+        waited_ns = now_ns - max(self.last_answer_ns, sent_ns)
         engine_ns = self.engine_ns(rows)
         if waited_ns - engine_ns > self.call_ns:
             self.call_ns += _WEIGHT * (waited_ns - engine_ns - self.call_ns)

@@ -45,6 +45,10 @@ Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision; called with the parts of :data:`Kept`."""
 
 
+def _sent_ns(call: "ModelCall") -> int:
+    return call.sent_ns
+
+
 class Version:
     """One model version that can be asked.
 
@@ -186,10 +190,18 @@ class Version:
         calls, sent_rows = len(self.calls), admission.waiting_rows - waiting.rows
         wait_ns = admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows)  # even behind everybody
         if wait_ns > left_ns:
-            wait_ns = admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows)
+            wait_ns = admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows) - self._done_ns(now_ns)
         if wait_ns and self.pool.loaded:
             ask.expected_ns = now_ns + wait_ns
         return wait_ns <= left_ns
+
+    def _done_ns(self, now_ns: int) -> float:
+        """How much of the first call that is with the workers they have computed, about."""
+        if not self.calls:
+            return 0.0
+        first = min(self.calls, key=_sent_ns)
+        since_ns = now_ns - max(first.sent_ns, self.admission.last_answer_ns)
+        return min(float(since_ns), self.admission.engine_ns(first.rows))
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
