@@ -167,7 +167,7 @@ static size_t answer_size(char *data, size_t size, int *closes) {
 static void receive(connection *one) {
     static char room[ROOM + 1];
     int closes = 0;
-    memcpy(room, one->begun, one->begun_size);
+    if (one->begun_size) memcpy(room, one->begun, one->begun_size);
     ssize_t got = recv(one->socket, room + one->begun_size, ROOM - one->begun_size, MSG_DONTWAIT);
     if (got <= 0 || one->due_s == NOTHING) { /* closed, or told something that it did not ask */
         broken(one, ERROR);
