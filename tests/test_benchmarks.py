@@ -99,7 +99,7 @@ def test_the_open_load_tells_what_became_of_each_request() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             command = [sys.executable, str(BENCHMARKS / "openloop.py"), f"http://127.0.0.1:{port}/", "--rate", "200"]
-            command += ["--seconds", "1.8", "--connections", "100", "--timeout-s", "1"]
+            command += ["--seconds", "1.8", "--connections", "100", "--timeout-s", "2"]
             loading = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
             told, _ = await loading.communicate()
             await asyncio.sleep(0.1)  # until the last connection is found to be closed
@@ -109,5 +109,5 @@ def test_the_open_load_tells_what_became_of_each_request() -> None:
     each = 200 * 1.8 / len(kinds)
     counted = {kind: told[kind]["count"] for kind in ("model", "fallback", "refused", "error", "timeout")}
     assert counted == {"model": 3 * each, "fallback": each, "refused": 2 * each, "error": 2 * each, "timeout": each}
-    assert told["timeout"]["p50_ms"] > 1000
-    assert 300 < told["model"]["max_ms"] < 1000
+    assert told["timeout"]["p50_ms"] > 2000
+    assert 300 < told["model"]["max_ms"] < 2000

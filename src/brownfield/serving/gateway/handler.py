@@ -256,15 +256,10 @@ class Handler:
         else:
             if response is not None:
                 self._reply(call, response)
-        if now_ns - self.pressure.began_ns > _LOOK_EVERY_NS and now_ns - self._looked_ns > _LOOK_EVERY_NS:
-            self._look(call, now_ns)
-
-    def _look(self, call: Call, now_ns: int) -> None:
-        """Give what the models have answered meanwhile: this turn of the loop is a long one."""
-        served = call.opening.bound.served
-        if served is not None:
+        long = now_ns - self.pressure.began_ns > _LOOK_EVERY_NS and now_ns - self._looked_ns > _LOOK_EVERY_NS
+        if long and call.served is not None:  # a long turn of the loop: give what the models have answered meanwhile
             self._looked_ns = now_ns
-            self.dataplane.hurry(served, look=True)
+            self.dataplane.hurry(call.served, look=True)
 
     def cancel(self, call: Call) -> None:
         """Forget a call that was not answered yet: its caller has left; what a coroutine does for it goes on."""

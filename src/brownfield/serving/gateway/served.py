@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, OutputRefused
@@ -43,10 +44,6 @@ _log = logging.getLogger(__name__)
 
 Record = Callable[["Decision", "Split", int, "Columns | None"], None]
 """Keeps one decision; called with the parts of :data:`Kept`."""
-
-
-def _sent_ns(call: "ModelCall") -> int:
-    return call.sent_ns
 
 
 class Version:
@@ -199,9 +196,9 @@ class Version:
         """How much of the first call that is with the workers they have computed, about."""
         if not self.calls:
             return 0.0
-        first = min(self.calls, key=_sent_ns)
+        first = min(self.calls, key=attrgetter("sent_ns"))
         since_ns = now_ns - max(first.sent_ns, self.admission.last_answer_ns)
-        return min(float(since_ns), self.admission.engine_ns(first.rows))
+        return min(float(since_ns), self.row_ns * first.rows)  # no more than the estimate has for it
 
     def queue(self, ask: "Ask", now_ns: int) -> None:
         """Let an admitted ask wait."""
