@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from brownfield.errors import DeadlineExceeded
+from brownfield.model.process import AnswerLate, Reply
 from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split, Version
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.asks import Ask
@@ -40,10 +40,19 @@ class SlowPool:
         run_s = (CALL_S + rows * ROW_S) * self.slower * self.stalls()
         self.free_at_s = max(self.free_at_s, self.clock.now_s) + run_s
         if self.free_at_s * 1e9 > deadline_ns:
+            loop = asyncio.get_running_loop()
+            later = loop.create_future()
+            loop.call_later(self.free_at_s - self.clock.now_s, self._answer_late, later, rows, run_s)
             await asyncio.sleep(deadline_ns / 1e9 - self.clock.now_s)
-            raise DeadlineExceeded("late")
+            raise AnswerLate(later)
         await asyncio.sleep(self.free_at_s - self.clock.now_s)
         return Inference({"y": np.full((rows, 1), 0.5, np.float32)}, round(run_s * 1e9))
+
+    def _answer_late(self, later, rows, run_s):
+        if not later.done():
+            reply = Reply()
+            reply.queue_us, reply.run_us, reply.call_rows = 0, round(run_s * 1e6), rows
+            later.set_result(reply)
 
 
 class Sent(NamedTuple):
@@ -58,16 +67,16 @@ class Sent(NamedTuple):
 
 
 class Site:
-    """The till behind a slow model, and a history of what was asked of it."""
+    """The till behind a slow model, and a history of what was asked of it; ``measured_us`` is its known cost curve."""
 
-    def __init__(self, served, deadline_ms=500, clock=None):
+    def __init__(self, served, deadline_ms=500, clock=None, measured_us=None):
         self.clock = clock or VirtualClock()
         self.served = served
         self.pool = SlowPool(self.clock)
         self.history = []
         champion = served.champion
         champion.pool, champion.row_cap = self.pool, 8
-        champion.costs = CostCurve(deadline_ns=deadline_ms * 1_000_000, most_rows=8)
+        champion.costs = CostCurve(measured_us, deadline_ns=deadline_ms * 1_000_000, most_rows=8)
         champion.admission = Admission(champion.costs)
         served.deadline_ns = deadline_ms * 1_000_000
         self.plane = Dataplane(Snapshot({served.name: served}), self.clock)
@@ -177,6 +186,19 @@ def test_f77_who_comes_back_at_once_with_every_fallback_is_answered_in_beats(sit
     assert site.goodput() / 10 >= 0.95 * CAPACITY
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("slower", [2.0, 4.0])
+def test_f77_a_crowd_at_a_model_that_is_slower_than_measured_is_no_reason_to_leave_it_alone(served, slower, seed):
+    """F-77, F-78: what comes too late is learned, calls get smaller, and the model goes on with its breaker closed."""
+    measured_us = {rows: (CALL_S + rows * ROW_S) * 1e6 for rows in (1, 2, 4, 8)}
+    site = Site(served, deadline_ms=150, measured_us=measured_us)
+    draw = np.random.default_rng(seed)
+    site.pool.stalls = lambda: slower * draw.uniform(0.7, 1.3)
+    site.run(*(site.insist(4, round_trip_s=0.0005) for _ in range(32)))
+    assert site.served.champion.breaker.openings == 0
+    assert site.goodput() / 4 >= 0.7 / (slower * (CALL_S + ROW_S))
+
+
 def test_f77_what_is_computed_of_a_running_call_is_no_wait_for_who_comes_now(site):
     """F-77: behind as many as may wait one more is refused at once, and admitted when half of a call is done."""
 
@@ -194,6 +216,16 @@ def test_f77_what_is_computed_of_a_running_call_is_no_wait_for_who_comes_now(sit
 
     site.run(main())
     assert site.history[-1].cause == ""
+
+
+def test_f07_who_comes_back_at_once_while_the_breaker_is_open_is_answered_in_beats(site):
+    """F-07, F-77: other models, and the trial of this one, need the cores."""
+    site.pool.slower = 100.0
+    site.run(*(site.insist(30, round_trip_s=0.0005) for _ in range(10)))
+    blocked = [one for one in site.history if one.cause == "breaker"]
+    assert site.served.champion.breaker.openings >= 1
+    assert 1000 < len(blocked) / 30 < 220 * 10
+    assert max(one.took_s for one in blocked) <= 0.0051
 
 
 def test_f77_calls_that_take_longer_now_and_then_leave_the_fallback_its_time(site):

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from brownfield.errors import DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
-from brownfield.model.process import Caller, ModelChannel, ModelProcess, RunFailed, call
+from brownfield.model.process import AnswerLate, Caller, ModelChannel, ModelProcess, RunFailed, call
 from brownfield.model.process.frames import ERROR, HELLO, REQUEST, RESPONSE, Decoder, encode_message, encode_tensors
 
 
@@ -341,6 +341,35 @@ def test_r04_a_stopped_process_costs_no_more_than_the_deadline(start, run) -> No
             assert limit <= seconds + 0.001
         os.kill(process.pid, signal.SIGCONT)
         assert (await channel.infer({"x": np.zeros((1, 2), "f4")}, _soon_ns(60)))["y"].tolist() == [[1.0, 1.0]]
+
+    run(main())
+
+
+def test_f06_what_comes_after_its_deadline_still_tells_how_long_it_took(start, run) -> None:
+    """F-06: of an answer the times alone; nothing of a refusal, nor where the process ends first."""
+    process = start("slow")
+
+    async def later(asked, then=lambda: None):
+        with pytest.raises(AnswerLate) as raised:
+            await asked
+        then()
+        return await asyncio.wait_for(raised.value.later, 60)
+
+    async def main() -> None:
+        channel = await ModelChannel.connect(process.socket_path)
+        run_us = (await channel.infer({"times": np.array([2_000_000])})).run_us
+        soon_s = run_us / 10e6
+        refused = []
+
+        def ask_another():
+            refused.append(asyncio.ensure_future(later(channel.infer({"times": np.array([3])}, _soon_ns(0.001)))))
+
+        answered = await later(channel.infer({"times": np.array([2_000_000])}, _soon_ns(soon_s)), ask_another)
+        assert answered == {}
+        assert answered.run_us > 1e6 * soon_s
+        assert await refused[0] is None
+        lost = channel.infer({"times": np.array([10**12])}, _soon_ns(0.05))
+        assert await later(lost, then=lambda: os.kill(process.pid, signal.SIGKILL)) is None
 
     run(main())
 

@@ -6,7 +6,7 @@
 from brownfield.confinement import SandboxPolicy
 from brownfield.model.process.address import local_address
 from brownfield.model.process.caller import Caller, call
-from brownfield.model.process.channel import ModelChannel, WorkerDied
+from brownfield.model.process.channel import AnswerLate, ModelChannel, WorkerDied
 from brownfield.model.process.environment import ENVIRONMENT_RULES, Environments, locked_packages
 from brownfield.model.process.replies import Reply, RunFailed
 from brownfield.model.process.spawn import Hello, ModelProcess, ModelTensor, Program, StartFailed
@@ -14,6 +14,7 @@ from brownfield.model.process.zygote import Zygote
 
 __all__ = [
     "ENVIRONMENT_RULES",
+    "AnswerLate",
     "Caller",
     "Environments",
     "Hello",

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from brownfield.errors import BrownfieldError, DeadlineExceeded, ModelFailed, Overloaded, WorkerUnavailable
 from brownfield.model.process.address import local_address
 from brownfield.model.process.frames import REQUEST, Decoder, Frame, FrameError, FrameTooLarge, encode_tensors
-from brownfield.model.process.replies import Reply, RunFailed, Types, announced, reply_of
+from brownfield.model.process.replies import Reply, RunFailed, Types, announced, reply_of, times_of
 from brownfield.model.process.spawn import parse_hello
 
 if TYPE_CHECKING:
     from brownfield.model.process.spawn import Hello
 
-__all__ = ["ModelChannel", "WorkerDied"]
+__all__ = ["AnswerLate", "ModelChannel", "WorkerDied"]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 _HIGH_WATER_BYTES = 16 * 2**20
@@ -33,6 +33,20 @@ _LOOK_BYTES = 256 * 1024
 
 class WorkerDied(WorkerUnavailable):
     """The model's process ended while it held the request: the request may be why."""
+
+
+class AnswerLate(DeadlineExceeded):
+    """The deadline passed while the model's process held the request.
+
+    Parameters
+    ----------
+    later
+        Tells how long it took, without the tensors, when the answer comes after all; None when there is none.
+    """
+
+    def __init__(self, later: "asyncio.Future[Reply | None]") -> None:
+        super().__init__("the model did not answer before the deadline")
+        self.later = later
 
 
 class ModelChannel(asyncio.Protocol):
@@ -56,7 +70,7 @@ class ModelChannel(asyncio.Protocol):
         self._following: list[bytes] | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._last_id = 0
-        self._late = 0  # answers that may still come although nobody waits for them
+        self._late: dict[int, asyncio.Future[Reply | None]] = {}  # that may still come, after their deadlines
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
@@ -124,12 +138,13 @@ class ModelChannel(asyncio.Protocol):
         Returns
         -------
         asyncio.Future
-            Resolves to a :class:`Reply`. Cancelling it costs nothing; the late answer is dropped.
+            Resolves to a :class:`Reply`. Cancelling it costs nothing; the answer is dropped.
 
         Raises
         ------
         WorkerUnavailable, Overloaded, ModelFailed
-            At once, when it cannot be sent. Later, from the future, also DeadlineExceeded.
+            At once, when it cannot be sent. Later, from the future, also DeadlineExceeded: as :class:`AnswerLate`,
+            or because the process did not come to it in time.
         """
         if self._lost:
             raise WorkerUnavailable(f"the model process is gone: {self._lost}")
@@ -224,8 +239,10 @@ class ModelChannel(asyncio.Protocol):
                 _resolve(entry[0], frame, self._output_names, self._output_types)
         elif not self._greeting.done():
             self._greeting.set_result(parse_hello(frame))
-        elif self._late:
-            self._late -= 1
+        elif frame.request_id in self._late:
+            later = self._late.pop(frame.request_id)
+            if not later.done():
+                later.set_result(times_of(frame))
         else:
             raise FrameError("an answer that nobody asked for")
 
@@ -241,11 +258,11 @@ class ModelChannel(asyncio.Protocol):
         self._sweep = None
         now_ns = time.monotonic_ns()
         late = [key for key, (_, deadline_ns) in self._waiting.items() if 0 < deadline_ns <= now_ns]
-        self._late += len(late)
         for key in late:
             future, _ = self._waiting.pop(key)
+            later = self._late[key] = self._loop.create_future()
             if not future.done():
-                future.set_exception(DeadlineExceeded("the model did not answer before the deadline"))
+                future.set_exception(AnswerLate(later))
         following = min((deadline_ns for _, deadline_ns in self._waiting.values() if deadline_ns), default=0)
         if following:
             self._sweep_at(following)
@@ -262,6 +279,10 @@ class ModelChannel(asyncio.Protocol):
         for future, _ in waiting.values():
             if not future.done():
                 future.set_exception(kind(f"the model process is gone: {reason}"))
+        late, self._late = self._late, {}
+        for later in late.values():
+            if not later.done():
+                later.set_result(None)
         if first and self._on_lost is not None:
             self._on_lost()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from brownfield.model.process.frames import Layout
     from brownfield.model.process.spawn import Hello
 
-__all__ = ["Reply", "RunFailed", "Types", "announced", "reply_of"]
+__all__ = ["Reply", "RunFailed", "Types", "announced", "reply_of", "times_of"]
 
 Types: TypeAlias = tuple[np.dtype[Any] | None, ...]
 """Of the tensors that an answer is to hold, as a :class:`Layout` has them."""
@@ -91,7 +91,15 @@ def reply_of(frame: Frame, names: tuple[str, ...], types: Types) -> Reply:
         layout.is_known = True
     if frame.kind != RESPONSE:
         raise ModelFailed(_OTHER_TENSORS)
-    reply = Reply(zip(names, frame.tensors(), strict=True))
+    return _timed(Reply(zip(names, frame.tensors(), strict=True)), frame)
+
+
+def times_of(frame: Frame) -> Reply | None:
+    """Give what an answer says of its times, without its tensors; None for a refusal."""
+    return _timed(Reply(), frame) if frame.kind == RESPONSE else None
+
+
+def _timed(reply: Reply, frame: Frame) -> Reply:
     reply.queue_us, reply.run_us, reply.call_rows = frame.stamp >> 32, frame.stamp & 0xFFFFFFFF, frame.call_rows
     return reply
 

@@ -166,4 +166,4 @@ class Admission:
         if waited_ns - engine_ns > self.call_ns:
             self.call_ns += _WEIGHT * (waited_ns - engine_ns - self.call_ns)
             if self.costs is not None:
-                self.costs.observe(rows, waited_ns)
+                self.costs.late(rows, waited_ns)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.latency import Split
     from brownfield.serving.gateway.served import Served, Version
 
-__all__ = ["SAME_DEADLINE_NS", "Ask", "Done", "ModelCall", "halved", "merged", "own_rows", "resolve"]
+__all__ = ["SAME_DEADLINE_NS", "Ask", "Done", "ModelCall", "halved", "merged", "own_rows", "report", "resolve"]
 
 Done = Callable[["Ask", "Answer | BrownfieldError"], None]
 """Told the answer, or the refusal, of an ask."""
@@ -255,6 +255,12 @@ def resolve(ask: Ask, result: "Answer | BrownfieldError") -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def report(error: Exception) -> None:
+    """Hand to the loop what went wrong with giving an answer: others are still to get theirs."""
+    message = {"message": "an answer could not be given", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(message)
 
 
 def _joined(parts: list[Any]) -> Any:

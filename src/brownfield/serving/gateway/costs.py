@@ -12,6 +12,7 @@ __all__ = ["CostCurve", "curve_of"]
 _SIZES = 10  # calls of 1, 2 to 3, 4 to 7, ... rows are remembered together; the last holds all that are larger
 _TRIED = (*range(1, 16), *(16 * 2**n + 4 * 2**n * step for n in range(6) for step in range(4)))
 _WEIGHT = 1 / 16  # of one call in the smoothed time of its size
+_WEIGHT_LATE = 1 / 4  # of one that ended after its deadline
 _FIRST_CALLS = 3  # of a size: engines plan and take memory in them (47 ms for two rows that take 13 afterwards)
 _RELEARN_CALLS = 16
 _STALE_CALLS = 128  # without one of its size: what is known of it may have been a stall, or another machine's
@@ -97,6 +98,15 @@ class CostCurve:
             self._calls = 0
             self._grow_stale()
             self._choose()
+
+    def late(self, rows: int, run_ns: int) -> None:
+        """Learn at once from a call that ended after its deadline, or will take so long at least."""
+        self.observe(rows, run_ns)
+        known = self._sizes[_size(rows)]
+        if known is not None and run_ns / rows > known[1] / known[0]:
+            known[0] += _WEIGHT_LATE * (rows - known[0])
+            known[1] += _WEIGHT_LATE * (run_ns - known[1])
+        self._choose()
 
     def time_ns(self, rows: int) -> float:
         """Nanoseconds that a call of ``rows`` rows takes; 0 when nothing was ever measured.

@@ -18,20 +18,24 @@ from brownfield.errors import (
     ModelFailed,
     OutputRefused,
 )
+from brownfield.model.process import AnswerLate
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.answer import Answer
-from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows, resolve
+from brownfield.serving.gateway.asks import Ask, ModelCall, halved, merged, own_rows, report, resolve
 from brownfield.serving.gateway.causes import Unanswered, as_ours, blames_model, cause_of, had_no_memory, is_callers
 from brownfield.serving.gateway.deciding import decide
 from brownfield.serving.gateway.enrich import is_degraded
 from brownfield.serving.gateway.flights import Flights
 from brownfield.serving.gateway.latency import Split, Stage
+from brownfield.serving.gateway.lateness import late_answer
 from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
 from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
 from brownfield.serving.gateway.waiting import NEVER_NS
 from brownfield.types import Decision, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brownfield.serving.gateway.enrich import Enrichment
     from brownfield.serving.gateway.served import Kept
     from brownfield.serving.workers.base import Inference
@@ -106,7 +110,7 @@ class Dataplane:
         if not 0 < ask.deadline_ns < declared_ns:
             ask.deadline_ns = declared_ns
         champion = served.champion
-        if served.enrichment is not None and (champion is not None or _may_ask_previous(served)):
+        if served.enrichment is not None and (champion is not None or served.may_ask_previous):
             ask.model_call = ModelCall([ask])
             ask.model_call.begin(self._enrich(ask, served.enrichment, champion))
         elif champion is None:
@@ -136,7 +140,7 @@ class Dataplane:
             for call in tuple(version.calls):
                 call.go_on()
         except Exception as error:  # noqa: BLE001 (it is none of the request's that is being refused)
-            _report(error)
+            report(error)
         finally:
             self._telling = False
         if version.sending:
@@ -182,12 +186,13 @@ class Dataplane:
             return
         cause = champion.refuses(ask, now_ns)
         if cause:
+            if cause == "overload":
+                ask.served.meter.shed(ask.priority)
             if cause == "deadline":
                 ask.served.meter.late("enqueue")
-            elif cause == "overload":
-                ask.served.meter.shed(ask.priority)
-                if champion.pacing.holds(ask, now_ns, champion.row_ns, self._release):
-                    return
+            elif champion.pacing.holds(ask, now_ns, champion.row_ns, self._release):
+                ask.cause = cause
+                return
             self.fall_back(ask, cause)
             return
         ask.split.mark(_ADMISSION, now_ns)
@@ -200,7 +205,7 @@ class Dataplane:
         self._telling = True
         try:
             for ask in held:
-                self.fall_back(ask, "overload")
+                self.fall_back(ask, ask.cause)
         finally:
             self._telling = False
 
@@ -307,8 +312,7 @@ class Dataplane:
 
     async def _call(self, version: Version, call: ModelCall, asks: list[Ask]) -> None:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
-        now_ns = self.now_ns
-        served = asks[0].served
+        served, now_ns = asks[0].served, self.now_ns
         loaded = version.pool.loaded  # else the time until it is tells nothing of calls
         try:
             checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
@@ -319,10 +323,7 @@ class Dataplane:
             answered_ns = now_ns()
             response = in_contract(version, served, checked, inference.outputs)
         except Exception as error:  # noqa: BLE001 (what is none of ours is logged and counts as the model's failure)
-            self._leave(version, call, late=loaded and isinstance(error, DeadlineExceeded))
-            suspect(version, call, error, now_ns())
-            fair = loaded and 2 * (call.deadline_ns - call.sent_ns) >= served.deadline_ns
-            self._failed(version, asks, as_ours(error, served), fair=fair)
+            await self._went_wrong(version, call, error, loaded=loaded)
         except BaseException:
             self._leave(version, call)
             version.breaker.abandoned()  # every caller has left
@@ -355,7 +356,21 @@ class Dataplane:
             if version is served.champion:
                 served.meter.executed(checked.rows, inference.call_rows)
 
-    def _failed(self, version: Version, asks: list[Ask], error: BrownfieldError, *, fair: bool) -> None:
+    async def _went_wrong(self, version: Version, call: ModelCall, error: Exception, *, loaded: bool) -> None:
+        """Answer otherwise, and take the call off the workers: at once, or when they have come to its end."""
+        served, now_ns = call.asks[0].served, self.now_ns()
+        began_ns = max(call.sent_ns, version.admission.last_answer_ns)  # the model was at another one until then
+        fair = loaded and 2 * (call.deadline_ns - began_ns) >= served.deadline_ns
+        suspect(version, call, error, now_ns)
+        if loaded and isinstance(error, AnswerLate):
+            self._failed(version, call.asks, error, fair=fair)
+            inference = await late_answer(version, call, error)
+            self._leave(version, call, inference, late=inference is None)
+            return
+        self._leave(version, call, late=loaded and isinstance(error, DeadlineExceeded))
+        self._failed(version, call.asks, as_ours(error, served), fair=fair)
+
+    def _failed(self, version: Version, asks: "Sequence[Ask]", error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""
         if len(asks) > 1 and isinstance(error, InputRefused | ModelFailed | OutputRefused):
             if had_no_memory(error):
@@ -464,7 +479,7 @@ class Dataplane:
         try:
             ask.done(ask, result)
         except Exception as error:  # noqa: BLE001 (those who shared its call wait for their answers)
-            _report(error)
+            report(error)
         if decision is not None and ask.counted:
             checked = ask.checked
             self.keep(ask.served, (decision, ask.split, checked.rows, checked.columns))
@@ -483,13 +498,3 @@ class Dataplane:
             if served.record is not None:
                 for each in kept:
                     served.record(*each)
-
-
-def _may_ask_previous(served: Served) -> bool:
-    return any(isinstance(fallback, PreviousVersion) and fallback.ready for fallback in served.fallbacks)
-
-
-def _report(error: Exception) -> None:
-    """Hand to the loop what went wrong with giving an answer: others are still to get theirs."""
-    message = {"message": "an answer could not be given", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(message)

@@ -2,8 +2,8 @@
 
 Who waits for each answer before asking again asks as fast as it is answered, and what the fallbacks answer takes next
 to no time. A few such callers ask tens of thousands of times a second; that slows the model down, so that it cannot
-take them, although it could if they waited for it. In such a flood, which is many times more than an overload, most
-of those who are turned away wait for the end of a beat.
+take them, although it could if they waited for it, and its neighbours, where it is broken. In such a flood, which is
+many times more than an overload, most of those who are turned away wait for the end of a beat.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ _BEAT_SHARE: Final = 1 / 32  # of the deadline
 _SHORTEST_BEAT_NS: Final = 1_000_000  # of models so quick that the gateway is what there is too little of, see pressure
 _LONGEST_BEAT_NS: Final = 5_000_000
 _FLOOD_TIMES: Final = 32  # as many as the model could answer in a beat
-_FEW_TIMES: Final = 2  # of them are answered at once while a flood lasts
+_FLOOD_LEAST: Final = 8  # in a beat, however slow the model is, or broken
+_FEW_TIMES: Final = 2  # as many are answered at once while a flood lasts
+_FEW_LEAST: Final = 1
 _LASTS_BEATS: Final = 32  # after each sign of it
-_ALWAYS: Final = 1  # of a beat, however slow the model is
 
 
 class Pacing:
@@ -56,10 +57,13 @@ class Pacing:
         if now_ns - self._began_ns >= beat_ns and not self._held:
             self._began_ns, self._count = now_ns, 0
         self._count += 1
-        times = _FEW_TIMES if now_ns < self._flood_ns else _FLOOD_TIMES
-        if self._count <= max(_ALWAYS, times * beat_ns / row_ns):
+        rows = beat_ns / row_ns
+        if now_ns < self._flood_ns:
+            if self._count <= max(_FEW_LEAST, _FEW_TIMES * rows):
+                return False
+        elif self._count <= max(_FLOOD_LEAST, _FLOOD_TIMES * rows):
             return False
-        if times == _FLOOD_TIMES:
+        else:
             self._flood_ns = now_ns + _LASTS_BEATS * beat_ns
         if not self._held:
             delay_s = max(0, self._began_ns + beat_ns - now_ns) / 1e9

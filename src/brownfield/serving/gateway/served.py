@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from brownfield.errors import BrownfieldError, InputRefused, NotFound, OutputRefused
 from brownfield.serving.fallback.breaker import Breaker
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.metrics import Meter
@@ -299,6 +300,11 @@ class Served:
     def versions(self) -> list[str]:
         """The versions that can be named in a V2 path."""
         return [self.champion.name] if self.champion else []
+
+    @property
+    def may_ask_previous(self) -> bool:
+        """Whether the version before this one is in the chain, and there."""
+        return any(isinstance(fallback, PreviousVersion) and fallback.ready for fallback in self.fallbacks)
 
     @property
     def model_ready(self) -> bool:
