@@ -268,6 +268,7 @@ class LoadsOnce:
     """A pool whose first call has the model loaded, which takes its time; ``fault`` is what comes of that call."""
 
     ready = True
+    workers = 1
 
     def __init__(self, load_s, fault=None):
         self.loaded = False

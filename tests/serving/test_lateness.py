@@ -1,6 +1,7 @@
 """What becomes of a call whose callers have all given up."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -22,7 +23,8 @@ class LatePool:
 
     def __init__(self, clock):
         self.clock = clock
-        self.late_by_s = []
+        self.workers = 1
+        self.late_by_s = []  # of each call; None for one that is refused at that moment
         self.asked_s = []
 
     def look(self):
@@ -35,9 +37,10 @@ class LatePool:
         await asyncio.sleep(deadline_ns / 1e9 - self.clock.now_s)
         later = loop.create_future()
         if number < len(self.late_by_s):
-            reply = Reply()
-            reply.queue_us, reply.run_us, reply.call_rows = 0, 80_000, rows
-            loop.call_later(self.late_by_s[number], lambda: later.done() or later.set_result(reply))
+            late_s, reply = self.late_by_s[number], Reply()
+            refused = late_s is None
+            reply.queue_us, reply.run_us, reply.call_rows = 0, 0 if refused else 80_000, 0 if refused else rows
+            loop.call_later(late_s or 0, lambda: later.done() or later.set_result(reply))
         raise AnswerLate(later)
 
 
@@ -88,6 +91,36 @@ def test_f06_a_process_that_says_nothing_for_half_a_deadline_is_not_waited_for(l
     told, asked_s = late([0, 0.08])
     assert told == [(0.1, "deadline"), (0.18, "deadline")]
     assert asked_s == [0, 0.15]
+
+
+def test_f06_beside_others_a_process_that_is_silent_keeps_nothing_from_them(late, served):
+    """F-06: with two workers the next call is made at the deadline, for the other one is free."""
+    served.champion.pool.workers = 2
+    _, asked_s = late([0, 0.05], late_by_s=[0.03])
+    assert asked_s == [0, 0.1]
+
+
+def test_f07_what_the_process_refused_for_it_came_to_it_too_late_teaches_nothing(late, served):
+    """F-07: it was at others meanwhile."""
+    _, asked_s = late([0, 0.05], late_by_s=[None, None])
+    assert asked_s == [0, 0.1]
+    assert served.champion.costs.time_ns(1) == 1e6
+
+
+def test_no_cycle_is_left_for_the_garbage_collector(late):
+    """Of calls that were answered late, refused and never answered."""
+    gc.collect()
+    gc.disable()
+    try:
+        late([0, 0.3, 0.6], late_by_s=[0.03, None])
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [each for each in gc.garbage if isinstance(each, Reply | asyncio.Future)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
 
 
 def test_f07_what_came_too_late_is_learned_at_once(late, served):

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from brownfield.model.process import AnswerLate, Reply
+from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway import Dataplane, Served, Snapshot, Split, Version
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.asks import Ask
 from brownfield.serving.gateway.costs import CostCurve
 from brownfield.serving.gateway.priority import Priority
 from brownfield.serving.workers.base import Inference
+from brownfield.serving.workers.poison import Poison
 from harness.virtual_time import VirtualClock, run_virtually
 
 pytestmark = pytest.mark.full
@@ -26,6 +29,7 @@ class SlowPool:
     """One worker that answers one call after another, each after its time."""
 
     ready = loaded = True
+    workers = 1
 
     def __init__(self, clock):
         self.clock = clock
@@ -226,6 +230,37 @@ def test_f07_who_comes_back_at_once_while_the_breaker_is_open_is_answered_in_bea
     assert site.served.champion.breaker.openings >= 1
     assert 1000 < len(blocked) / 30 < 220 * 10
     assert max(one.took_s for one in blocked) <= 0.0051
+
+
+def test_f07_whom_the_version_before_can_answer_is_not_made_to_wait(site):
+    """F-07: it is asked at once while the breaker is open, however many come."""
+    previous = PreviousVersion()
+    previous.version = SimpleNamespace(may_be_asked=True, poison=Poison("1"), refuses=lambda *_: "worker")
+    site.served.fallbacks = (previous, *site.served.fallbacks)
+    site.pool.slower = 100.0
+    site.run(*(site.insist(10, round_trip_s=0.0005) for _ in range(10)))
+    blocked = [one for one in site.history if one.cause == "breaker"]
+    assert len(blocked) > 1000
+    assert max(one.took_s for one in blocked) == 0
+
+
+def test_f77_who_has_no_time_for_a_beat_is_answered_at_once(site):
+    """F-77: each caller's own deadline goes before the pace."""
+    late = []
+
+    def told(ask, _):
+        late.append(site.clock.now_s - ask.context)
+
+    async def main():
+        await site.load(CAPACITY, 5)  # so that it knows its model
+        checked = site.served.request.rows.check([{"store_id": 1, "items": ["MILK"]}])
+        for _ in range(400):
+            now_ns = site.clock.monotonic_ns()
+            site.plane.ask(Ask(site.served, checked, Split(now_ns), now_ns + 1_000_000, told, site.clock.now_s))
+
+    site.run(main())
+    assert len(late) == 400
+    assert max(late) <= 0.001
 
 
 def test_f77_calls_that_take_longer_now_and_then_leave_the_fallback_its_time(site):

@@ -27,6 +27,7 @@ class MortalPool:
         self.held: list[asyncio.Future] = []
         self.together: list[int] = []
         self.ready = self.loaded = True
+        self.workers = 1
 
     def look(self) -> None:
         """Have nothing that has come sooner."""

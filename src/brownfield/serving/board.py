@@ -184,8 +184,7 @@ class Board:
         earlier = self._asked.get(placement.integration)
         spec = self.declared.spec.integrations[base_of(placement.integration)]
         if earlier is not None and earlier.fingerprint == placement.fingerprint:
-            if earlier.version.costs is not None:
-                earlier.version.costs.keep_within(_deadline_ns(spec))
+            earlier.version.keep_within(_deadline_ns(spec))
             return earlier
         bundles = self.declared.bundles
         try:
@@ -279,12 +278,14 @@ def _made(
     """Make what the prediction path asks of a bundle."""
     row_cap = _row_cap(bundle, placement)
     curve = placement.cost_curve_us or curve_of(bundle.provenance)  # as it is on this machine, else where it was fitted
-    costs = CostCurve(curve, deadline_ns=_deadline_ns(spec), most_rows=row_cap)
+    costs = CostCurve(curve, most_rows=row_cap)
     platform = "python" if bundle.python else "openvino" if bundle.session.engine == "openvino" else "onnx"
     cache = _cache(spec)
-    return Version(
+    made = Version(
         bundle.version, bundle.features, pool, row_cap, cache, costs=costs, retries=retries, platform=platform
     )
+    made.keep_within(_deadline_ns(spec))
+    return made
 
 
 def _deadline_ns(spec: "IntegrationSpec") -> int:

@@ -41,7 +41,8 @@ class AnswerLate(DeadlineExceeded):
     Parameters
     ----------
     later
-        Tells how long it took, without the tensors, when the answer comes after all; None when there is none.
+        Tells how long it took, without the tensors, when the answer comes after all (0 when it was refused); None when
+        there is none.
     """
 
     def __init__(self, later: "asyncio.Future[Reply | None]") -> None:

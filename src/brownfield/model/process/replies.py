@@ -94,9 +94,13 @@ def reply_of(frame: Frame, names: tuple[str, ...], types: Types) -> Reply:
     return _timed(Reply(zip(names, frame.tensors(), strict=True)), frame)
 
 
-def times_of(frame: Frame) -> Reply | None:
-    """Give what an answer says of its times, without its tensors; None for a refusal."""
-    return _timed(Reply(), frame) if frame.kind == RESPONSE else None
+def times_of(frame: Frame) -> Reply:
+    """Give what an answer says of its times, without its tensors; they are 0 for a refusal."""
+    if frame.kind == RESPONSE:
+        return _timed(Reply(), frame)
+    reply = Reply()
+    reply.queue_us = reply.run_us = reply.call_rows = 0
+    return reply
 
 
 def _timed(reply: Reply, frame: Frame) -> Reply:

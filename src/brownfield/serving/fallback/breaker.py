@@ -24,7 +24,7 @@ class Breaker:
     minimum_calls
         Fewest calls to judge by.
     within_s
-        Age in seconds beyond which a call no longer counts.
+        Age in seconds beyond which a call no longer counts; see :meth:`keep_up_with`.
     sustained_s
         Shortest time in seconds from the first of these failures to the one that opens it.
     open_s, longest_open_s
@@ -44,6 +44,7 @@ class Breaker:
 
     __slots__ = (
         "_calls",
+        "_least_within_ns",
         "_longest_open_ns",
         "_minimum_calls",
         "_open_ns",
@@ -68,7 +69,7 @@ class Breaker:
     ) -> None:
         self._calls: deque[tuple[int, bool]] = deque(maxlen=window)
         self._minimum_calls = minimum_calls
-        self._within_ns = round(within_s * _SECOND_NS)
+        self._within_ns = self._least_within_ns = round(within_s * _SECOND_NS)
         self._sustained_ns = round(sustained_s * _SECOND_NS)
         self._open_ns = round(open_s * _SECOND_NS)
         self._longest_open_ns = round(longest_open_s * _SECOND_NS)
@@ -82,6 +83,20 @@ class Breaker:
     def closed(self) -> bool:
         """Whether calls pass freely."""
         return self._opened_for_ns == 0
+
+    def keep_up_with(self, call_ns: int) -> None:
+        """Count calls for longer where one may take so long that the fewest to judge by would be too old.
+
+        Examples
+        --------
+        >>> breaker = Breaker()
+        >>> breaker.keep_up_with(30_000_000_000)
+        >>> for at_s in range(30, 151, 30):
+        ...     breaker.failed(at_s * 1_000_000_000)
+        >>> breaker.closed
+        False
+        """
+        self._within_ns = max(self._least_within_ns, self._minimum_calls * call_ns)
 
     def allows(self, now_ns: int) -> bool:
         """Whether a call may be made now; while open, True once per trial, whose outcome must be reported."""

@@ -13,7 +13,7 @@ from brownfield.errors import (
     Unavailable,
     WorkerUnavailable,
 )
-from brownfield.model.process import RunFailed, WorkerDied
+from brownfield.model.process import AnswerLate, RunFailed, WorkerDied
 from brownfield.serving.gateway.enrich import LookupUnanswered
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def as_ours(error: Exception, served: "Served") -> BrownfieldError:
 
 
 CAUSES: dict[type[BrownfieldError], str] = {
+    AnswerLate: "deadline",
     DeadlineExceeded: "deadline",
     LookupUnanswered: "lookup",
     ModelFailed: "model",

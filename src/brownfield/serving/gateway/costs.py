@@ -100,7 +100,7 @@ class CostCurve:
             self._choose()
 
     def late(self, rows: int, run_ns: int) -> None:
-        """Learn at once from a call that ended after its deadline, or will take so long at least."""
+        """Learn at once from a call that was answered after its deadline, or that a model is silent about so long."""
         self.observe(rows, run_ns)
         known = self._sizes[_size(rows)]
         if known is not None and run_ns / rows > known[1] / known[0]:

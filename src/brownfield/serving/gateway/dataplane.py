@@ -147,10 +147,6 @@ class Dataplane:
             self._send(version)
             version.pool.look()
 
-    def shed(self, ask: Ask) -> None:
-        """Tell ``ask.done`` the answer of the fallbacks: the model is not asked, for there is too much to do."""
-        self.fall_back(ask, "overload")
-
     async def _enrich(self, ask: Ask, enrichment: "Enrichment", champion: Version | None) -> None:
         """Ask with what lookups add; where they lack what must be there, the fallbacks answer."""
         try:
@@ -186,12 +182,11 @@ class Dataplane:
             return
         cause = champion.refuses(ask, now_ns)
         if cause:
-            if cause == "overload":
-                ask.served.meter.shed(ask.priority)
             if cause == "deadline":
                 ask.served.meter.late("enqueue")
-            elif champion.pacing.holds(ask, now_ns, champion.row_ns, self._release):
-                ask.cause = cause
+            elif cause == "overload":
+                ask.served.meter.shed(ask.priority)
+            if cause != "deadline" and champion.pacing.holds(ask, cause, now_ns, champion.row_ns, self._release):
                 return
             self.fall_back(ask, cause)
             return
@@ -358,17 +353,21 @@ class Dataplane:
 
     async def _went_wrong(self, version: Version, call: ModelCall, error: Exception, *, loaded: bool) -> None:
         """Answer otherwise, and take the call off the workers: at once, or when they have come to its end."""
-        served, now_ns = call.asks[0].served, self.now_ns()
-        began_ns = max(call.sent_ns, version.admission.last_answer_ns)  # the model was at another one until then
+        served, alone = call.asks[0].served, version.pool.workers == 1
+        began_ns = max(call.sent_ns, version.admission.last_answer_ns if alone else 0)  # it was at another one before
         fair = loaded and 2 * (call.deadline_ns - began_ns) >= served.deadline_ns
-        suspect(version, call, error, now_ns)
-        if loaded and isinstance(error, AnswerLate):
-            self._failed(version, call.asks, error, fair=fair)
-            inference = await late_answer(version, call, error)
-            self._leave(version, call, inference, late=inference is None)
+        suspect(version, call, error, self.now_ns())
+        late = error if loaded and isinstance(error, AnswerLate) else None
+        if late is None or not alone:
+            self._leave(version, call, late=late is not None)
+            self._failed(version, call.asks, as_ours(error, served), fair=fair)
             return
-        self._leave(version, call, late=loaded and isinstance(error, DeadlineExceeded))
-        self._failed(version, call.asks, as_ours(error, served), fair=fair)
+        inference, silent = None, False
+        try:
+            self._failed(version, call.asks, late, fair=fair)
+            inference, silent = await late_answer(version, call, late)
+        finally:
+            self._leave(version, call, inference, late=silent)
 
     def _failed(self, version: Version, asks: "Sequence[Ask]", error: BrownfieldError, *, fair: bool) -> None:
         """Blame who is to blame and fall back; several asks are asked for by halves, for one alone may be at fault."""

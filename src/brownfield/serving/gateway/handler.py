@@ -398,7 +398,7 @@ class Handler:
         if opening.has_wishes or timeout_ns or priority:
             wishes.apply(ask, opening.headers, timeout_ns, priority)
         if call.shed:
-            self.dataplane.shed(ask)
+            self.dataplane.fall_back(ask, "overload")  # the model is not asked: there is too much to do
         else:
             self.dataplane.ask(ask)
 

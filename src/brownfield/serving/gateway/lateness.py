@@ -11,22 +11,35 @@ from brownfield.serving.gateway.suspects import suspect
 from brownfield.serving.workers.base import Inference
 
 if TYPE_CHECKING:
-    from brownfield.model.process import AnswerLate
+    from brownfield.model.process import AnswerLate, Reply
+    from brownfield.serving.gateway.admission import Admission
     from brownfield.serving.gateway.asks import ModelCall
     from brownfield.serving.gateway.served import Version
 
-__all__ = ["late_answer"]
+__all__ = ["grace_ns", "late_answer"]
 
-_GRACE_SHARE: Final = 0.5  # of the deadline, in which nothing comes from the model
+_GRACE_SHARE: Final = 0.5  # of the deadline
+_LONGEST_GRACE_NS: Final = 500_000_000
 
 
-async def late_answer(version: "Version", call: "ModelCall", error: "AnswerLate") -> "Inference | None":
-    """Wait for the answer that nobody wants any more, as long as the model answers anything; None without one.
+def grace_ns(deadline_ns: int) -> int:
+    """Give how long a model may say nothing behind a deadline until it is asked for others again.
+
+    Examples
+    --------
+    >>> grace_ns(150_000_000), grace_ns(60_000_000_000)
+    (75000000, 500000000)
+    """
+    return min(round(_GRACE_SHARE * deadline_ns), _LONGEST_GRACE_NS)
+
+
+async def late_answer(version: "Version", call: "ModelCall", error: "AnswerLate") -> "tuple[Inference | None, bool]":
+    """Wait for the answer that nobody wants any more, as long as the model goes on giving answers.
 
     Parameters
     ----------
     version
-        That was asked; its costs learn what the call took.
+        That was asked, of one worker; its costs learn what the call took.
     call
         Whose deadline has passed.
     error
@@ -35,26 +48,36 @@ async def late_answer(version: "Version", call: "ModelCall", error: "AnswerLate"
     Returns
     -------
     Inference or None
-        Without tensors.
+        Without tensors; None when it was not computed.
+    bool
+        Whether nothing was heard of it.
     """
-    later, admission, loop = error.later, version.admission, asyncio.get_running_loop()
-    grace_s = _GRACE_SHARE * call.asks[0].served.deadline_ns / 1e9
-
-    def look(answered_ns: int) -> None:
-        if later.done():
-            return
-        if admission.last_answer_ns > answered_ns:
-            loop.call_later(grace_s, look, admission.last_answer_ns)
-        else:
-            later.set_result(None)
-
-    loop.call_later(grace_s, look, admission.last_answer_ns)
+    later, poison = error.later, version.poison
+    _give_up_later(later, version.admission, grace_ns(call.asks[0].served.deadline_ns))
     reply = await later
     if reply is None:
-        return None
-    inference = Inference(reply, reply.run_us * 1000, reply.call_rows)
-    if version.poison.watching or version.poison.late_calls:
+        return None, True
+    if not reply.run_us:  # refused, for the process came to it too late
+        poison.late_calls.clear()
+        return None, False
+    if poison.watching or poison.late_calls:
         suspect(version, call, None, 0)
+    inference = Inference(reply, reply.run_us * 1000, reply.call_rows)
     if version.costs is not None:
         version.costs.late(reply.call_rows or call.rows, inference.infer_ns)
-    return inference
+    return inference, False
+
+
+def _give_up_later(later: "asyncio.Future[Reply | None]", admission: "Admission", after_ns: int) -> None:
+    timer = asyncio.get_running_loop().call_later(
+        after_ns / 1e9, _give_up, later, admission, after_ns, admission.last_answer_ns
+    )
+    later.add_done_callback(lambda _: timer.cancel())
+
+
+def _give_up(later: "asyncio.Future[Reply | None]", admission: "Admission", after_ns: int, answered_ns: int) -> None:
+    """Wait no longer, unless the model has given answers meanwhile."""
+    if admission.last_answer_ns > answered_ns:
+        _give_up_later(later, admission, after_ns)
+    elif not later.done():
+        later.set_result(None)

@@ -12,6 +12,7 @@ from brownfield.serving.fallback.breaker import Breaker
 from brownfield.serving.fallback.previous_version import PreviousVersion
 from brownfield.serving.gateway.admission import Admission
 from brownfield.serving.gateway.costs import CostCurve
+from brownfield.serving.gateway.lateness import grace_ns
 from brownfield.serving.gateway.metrics import Meter
 from brownfield.serving.gateway.pacing import Pacing
 from brownfield.serving.gateway.priority import Priority
@@ -206,6 +207,12 @@ class Version:
         ask.entered_ns = now_ns
         ask.queued = self
         self.admission.waiting_rows += self.waiting.put(ask, self.call_rows)
+
+    def keep_within(self, deadline_ns: int) -> None:
+        """Go by this deadline from now on; what was learned stays."""
+        if self.costs is not None:
+            self.costs.keep_within(deadline_ns)
+        self.breaker.keep_up_with(deadline_ns + grace_ns(deadline_ns))
 
     def share_less(self, rows: int) -> None:
         """Put together half as many rows from now on: a shared call of so many was too large for the memory."""

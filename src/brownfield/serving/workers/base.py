@@ -42,6 +42,11 @@ class Pool(Protocol):
         """Whether one is there, so that none has to be loaded first."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        ...
+
     def look(self) -> None:
         """Send what was asked and take in what has come, without waiting for this turn of the loop to end."""
         ...

@@ -50,6 +50,11 @@ class InlinePool:
         """Whether it is there: always."""
         return True
 
+    @property
+    def workers(self) -> int:
+        """How many there are: one."""
+        return 1
+
     def look(self) -> None:
         """Do nothing: answers are there when the loop comes to them."""
 

@@ -100,6 +100,11 @@ class WorkerPool:
         """Whether a worker is connected."""
         return bool(self._members)
 
+    @property
+    def workers(self) -> int:
+        """How many are connected."""
+        return len(self._members)
+
     def join(self, channel: Channel, on_silent: Callable[[], None] = lambda: None) -> None:
         """Ask this worker too, from now on; ``on_silent`` is called when it keeps silent until a deadline."""
         self._members.append(_Member(channel, on_silent))
