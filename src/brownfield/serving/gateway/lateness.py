@@ -57,7 +57,7 @@ async def late_answer(version: "Version", call: "ModelCall", error: "AnswerLate"
     reply = await later
     if reply is None:
         return None, True
-    if not reply.run_us:  # refused, for the process came to it too late
+    if not reply.run_us:  # an error, or a refusal because the process came to it too late: nothing was timed
         poison.late_calls.clear()
         return None, False
     if poison.watching or poison.late_calls:
