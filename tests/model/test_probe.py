@@ -247,6 +247,18 @@ def test_rows_of_another_name_that_keep_to_themselves_are_found_so(bundle) -> No
     assert probe(bundle(graph, {"x": x}, {"y": x * 10}, batched=False)).batch_isolated is None
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_records_that_are_all_alike_prove_nothing(bundle, rows) -> None:
+    """A mean over them is the answer of each: whether the model tells its rows apart is not known, so none shares."""
+    graph = (
+        "g (float[n,1] x) => (float[n,1] y) { m = ReduceMean<axes = [0], keepdims = 1>(x) z = Sub(x, x) y = Add(m, z) }"
+    )
+    x = np.full((rows, 1), 2.0, "f4")
+    assert probe(bundle(graph, {"x": x}, {"y": x})).batch_isolated is None
+    x = np.array([[2.0], [2.0], [5.0]], "f4")
+    assert probe(bundle(graph, {"x": x}, {"y": np.full((3, 1), 3.0, "f4")})).batch_isolated is False
+
+
 def test_a_model_of_so_many_rows_and_no_other_number_shares_no_call(bundle) -> None:
     """It is no fault of the bundle: its records are asked for as they were recorded."""
     graph = "g (float[3,2] x) => (float[3,2] y) <float ten = {10.0}> { y = Mul(x, ten) }"

@@ -236,8 +236,8 @@ def write_model(  # noqa: PLR0913 (all but the first four by name)
     provenance = {"fit": {"session": session}} if session else {}
     contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
     features = identity(contract.schema("request"), contract.schema("response"))
-    x = np.ones((rows, 4), np.float32)
-    golden = Golden({"x": x}, {"y": np.full((rows, 1), 4 * weight, np.float32)}) if rows else None
+    x = np.repeat(np.arange(1, rows + 1, dtype=np.float32)[:, None], 4, axis=1)  # no two alike
+    golden = Golden({"x": x}, {"y": weight * x.sum(1, keepdims=True)}) if rows else None
     bundle = folder / "integrations" / "risk" / "bundles" / name
     write_bundle(
         bundle,

@@ -187,6 +187,14 @@ def test_an_address_in_another_encoding_is_refused(risk, tmp_path):
     assert "expected a free address and port, got s\\udcfcd:8080 (no name of a host)" in refused.stderr
 
 
+def test_no_address_is_not_every_address(risk, tmp_path):
+    """``--host ""``, as an unset variable gives it: the kernel would listen everywhere."""
+    command = [sys.executable, "-m", "brownfield", "serve", str(risk.workspace(tmp_path)), "--host", ""]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--host: expected an address or a name, got nothing" in refused.stderr
+
+
 def test_a_model_whose_complaint_is_no_text_costs_the_others_nothing(risk, serving, tmp_path):
     """F-08: a class misses a file whose name is in another encoding; the workspace gets ready and says so."""
     risk.declare(tmp_path)

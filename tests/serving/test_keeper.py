@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from brownfield.errors import WorkerUnavailable
+from brownfield.model.process import StartFailed
 from brownfield.serving.workers import keeper as keeper_module
 from brownfield.serving.workers.keeper import Keeper, WorkerState
 from harness.waiting import eventually
@@ -167,6 +168,40 @@ def test_failing_starts_count_as_quick_deaths(channels):
 
     asyncio.run(run())
     assert len(starts) == 1 + keeper_module.MAX_QUICK_DEATHS
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WorkerUnavailable("it does not load"), {}),
+        (
+            StartFailed("it ended: a line of its own", cause="memory", ended="SIGKILL"),
+            {"cause": "memory", "ended": "SIGKILL"},
+        ),
+    ],
+)
+def test_a_start_that_fails_says_why_without_the_words_of_the_model(channels, caplog, error, told):
+    """F-04: a closed list of causes and how the process ended; what a model prints may hold values of records."""
+    starts = []
+
+    def start():
+        starts.append(True)
+        if len(starts) == 2:
+            raise error
+        return Process()
+
+    async def run():
+        keeper = Keeper(start, label="till 1")
+        await keeper.begin()
+        channels[0].lose()
+        await eventually(lambda: len(channels) == 2)
+        await keeper.end()
+
+    asyncio.run(run())
+    [record] = [each for each in caplog.records if getattr(each, "event", "") == "BF-WRK-NOT-STARTED"]
+    assert {name: getattr(record, name) for name in ("cause", "ended") if hasattr(record, name)} == told
+    assert record.reason == error.code
+    assert "a line of its own" not in str(vars(record))
 
 
 def test_a_first_start_that_fails_is_told(channels):

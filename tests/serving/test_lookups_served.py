@@ -73,7 +73,7 @@ def lay_out(folder, risk, chain, connection):
         Numeric(field=name, tensor="x", dtype="float32", fill=-1000.0, mask=True) for name in ("product_id", "price")
     )
     features = Features(inputs=inputs, outputs=(RawOutput(field="y", tensor="y"),))
-    golden = Golden({"x": np.ones((2, 4), np.float32)}, {"y": np.full((2, 1), 4, np.float32)})
+    golden = Golden({"x": np.repeat([[1.0], [2.0]], 4, 1).astype("f4")}, {"y": np.array([[4.0], [8.0]], "f4")})
     contract = compile_contract(load_document(CONTRACT, "contract.odcs.yaml").data)
     write_bundle(
         home / "bundles/one", name="risk", version="1", model=risk.model(), features=features, contract=contract,

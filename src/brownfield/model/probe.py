@@ -103,7 +103,7 @@ class ProbeReport:
     batch_isolated
         Whether records answered alone and in a batch agree: False means that requests must never share a batch
         (start it with ``max_batch_rows=1``). None when neither the model nor its features say that it takes batches, or
-        with fewer than two golden records.
+        where no two golden records differ.
     cost_curve_us
         Microseconds in the engine by the records of a call: of 1, 2, 4, ... as far as a quarter of a second went;
         none of a model whose call alone takes longer.
@@ -300,10 +300,13 @@ def _scale(recorded: Tensors) -> float:
 def _isolated(
     process: ModelProcess, inputs: Tensors, together: Tensors, timeout_s: float, tolerance: tuple[float, float]
 ) -> bool | None:
-    """Whether the first records get the same answers alone as in the whole batch, whatever the graph calls its rows."""
+    """Whether the first records get the same answers alone as in the whole batch, whatever the graph calls its rows.
+
+    Records that are all alike prove nothing: the mean of their answers is the answer of each.
+    """
     lengths = {len(array) if array.ndim else 0 for array in inputs.values()}
     rows = lengths.pop() if len(lengths) == 1 else 0
-    if rows < 2:  # noqa: PLR2004 (a batch is at least two)
+    if rows == 0 or all(np.array_equal(array, np.broadcast_to(array[:1], array.shape)) for array in inputs.values()):
         return None
     for row in range(min(rows, _ROWS_ALONE)):
         try:

@@ -347,7 +347,9 @@ def _warn_of_unproven(loaded: Loaded, bundle: Bundle, report: ProbeReport) -> No
     """Say that calls are not shared for want of golden records: each caller waits for those before it."""
     if bundle.features.batched and report.hello.batched and report.batch_isolated is None and not bundle.session.alone:
         extra = {"event": "BF-SRV-NOT-SHARED", "integration": loaded.integration}
-        _log.warning("callers share no calls: it takes two golden records to see that rows are told apart", extra=extra)
+        _log.warning(
+            "callers share no calls: only golden records that differ show that rows are told apart", extra=extra
+        )
 
 
 def _is_for_now(refused: BrownfieldError) -> bool:

@@ -112,7 +112,7 @@ class Supervisor:
         clock: Clock | None = None,
     ) -> None:
         self._spec = spec
-        self._host = host or spec.serving.host
+        self._host = spec.serving.host if host is None else host
         self._port = spec.serving.port if port is None else port
         self._drain_s = drain_s
         self._on_ready = on_ready
@@ -135,6 +135,8 @@ class Supervisor:
         """
         spec = self._spec
         check_folder(spec.folder)
+        if not self._host:  # the kernel would take it for every address
+            raise DeclarationError(where="--host", expected="an address or a name", got="nothing")
         principals(spec, self._host, self._clock)
         self._tls = server_context(spec.serving.tls, spec.folder)
         check_budgets(spec, read_host())

@@ -283,11 +283,3 @@ def test_f11_memory_comes_back_with_the_process(start) -> None:
     assert process.resident_mib > small
     process.stop()
     assert process.resident_mib == 0
-
-
-def test_complaints_keep_the_end_only(start) -> None:
-    """What a process writes to stderr is kept up to 16 KiB."""
-    process = start("batched")
-    for _ in range(3):
-        process._complaints._kept = (process._complaints._kept + b"x" * 10000)[-16 * 1024 :]
-    assert len(process.complaints) == 16 * 1024

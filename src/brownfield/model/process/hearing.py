@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import threading
+import time
 from typing import Final
 
 from brownfield.model.process.frames import Decoder, Frame, FrameError
@@ -19,6 +20,8 @@ __all__ = ["ATTEMPTS", "Attempts", "Complaints"]
 _log = logging.getLogger(__name__)
 
 _STDERR_BYTES = 16 * 1024
+_PIPE_BYTES = 64 * 1024
+_PAUSE_S = 0.005  # between two looks: who writes without end waits for its reader, and takes no core from the server
 _MAX_ATTEMPT_BYTES = 64 * 1024
 
 ATTEMPTS: Final = {
@@ -54,8 +57,11 @@ class Complaints:
         if self._stream is None:  # pragma: no cover (it is a pipe)
             return
         with self._stream:
-            while data := os.read(self._stream.fileno(), 4096):
-                self._kept = (self._kept + data)[-_STDERR_BYTES:]
+            while data := os.read(self._stream.fileno(), _PIPE_BYTES):
+                self._kept = (
+                    (self._kept + data)[-_STDERR_BYTES:] if len(data) < _STDERR_BYTES else data[-_STDERR_BYTES:]
+                )
+                time.sleep(_PAUSE_S)
 
 
 class Attempts:

@@ -6,6 +6,7 @@ Refused at load: unknown columns, no key, no answer, cells of another type, a ke
 """
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ __all__ = ["Table"]
 
 _KEY_KINDS = frozenset({"string", "integer", "boolean"})
 _BOOLEANS = {"true": True, "false": False}
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 class Table:
@@ -139,6 +141,8 @@ def _parsed(text: str, field: "Field") -> Any:
             raise ValueError(text)
         return int(text)
     if field.kind == "number":
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(text)
         return float(text)
     if field.kind == "boolean":
         return _BOOLEANS[text]

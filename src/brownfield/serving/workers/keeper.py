@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from brownfield.clock import Clock, SystemClock
 from brownfield.errors import BrownfieldError, WorkerUnavailable
 from brownfield.host import oom_kills
-from brownfield.model.process import ModelChannel, ModelProcess
+from brownfield.model.process import ModelChannel, ModelProcess, StartFailed
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -249,6 +249,8 @@ class Keeper:
                 await self._bring_up()
             except BrownfieldError as error:
                 extra = {"event": "BF-WRK-NOT-STARTED", "worker": self._label, "reason": error.code}
+                if isinstance(error, StartFailed):  # its words may be the model's own, which are never logged
+                    extra |= {"cause": error.cause, "ended": error.ended}
                 _log.error("a model process did not start", extra=extra)
         self.state = WorkerState.QUARANTINED
         self._on_change()
