@@ -9,7 +9,8 @@ Compare two trees by turns: ``PYTHONPATH=one/src python benchmarks/gateway_alone
 blocks hardly moves, also on a busy machine. With ``--megabytes`` the caches are filled with other things between turns,
 as they are where gateway, model and caller share cores.
 
-With ``--refused`` every request is refused unread, as most are under overload.
+With ``--refused`` every request is refused unread, as most are under overload. That takes another rule than the
+gateway's own, which compiled code does not allow: give it a tree that is not compiled.
 
     python benchmarks/gateway_alone.py [--callers 16] [--seconds 3] [--megabytes 0] [--refused]
 """
@@ -24,7 +25,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ from brownfield.model.process.frames import RESPONSE, Decoder, encode_tensors
 from brownfield.security import Principals, authorize
 from brownfield.serving.gateway import Dataplane, Door, Handler, Origins, Served, Snapshot, Version
 from brownfield.serving.gateway.http_connection import Connection
-from brownfield.serving.gateway.pressure import Verdict
+from brownfield.serving.gateway.pressure import Pressure
+from brownfield.serving.gateway.rounds import Verdict
 from brownfield.serving.journals import Journals
 from brownfield.serving.workers.pool import WorkerPool
 from served_mlp import CONTRACT
@@ -192,6 +194,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=0)
     parser.add_argument("--refused", action="store_true")
     options = parser.parse_args()
+    if options.refused and not isinstance(Pressure.judge, FunctionType):
+        parser.error("--refused takes a tree that is not compiled (PYTHONPATH=src)")
     with tempfile.TemporaryDirectory() as folder:
         blocks = uvloop.run(measure(Path(folder), options))
     print(f"{min(blocks):.2f} us per request at least, {statistics.median(blocks):.2f} in the middle")

@@ -8,7 +8,7 @@ import pytest
 
 from brownfield.errors import Forbidden, Unauthenticated
 from brownfield.serving.gateway import ROUTES
-from brownfield.serving.gateway.handler import Call
+from brownfield.serving.gateway.calls import Call
 
 TOKEN = b"Bearer good"
 

@@ -7,7 +7,7 @@ import pytest
 
 from brownfield.errors import Unauthenticated
 from brownfield.serving.gateway import Response, Snapshot
-from brownfield.serving.gateway.handler import Call
+from brownfield.serving.gateway.calls import Call
 from brownfield.serving.gateway.priority import Priority
 
 PATH = b"/v1/till/predict"

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from brownfield.serving.gateway.handler import Call, Handler
+from brownfield.serving.gateway.calls import Call
+from brownfield.serving.gateway.handler import Handler
 from brownfield.serving.gateway.http_limits import joined
 from brownfield.serving.gateway.messages import Response
 

@@ -6,7 +6,7 @@ Everything is denied that the table does not name: first who asks, then what for
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from brownfield.errors import BrownfieldError, InputRefused, NotFound
 from brownfield.serving.gateway import enrich, named, pages, v2, v2_answers, wishes
 from brownfield.serving.gateway.answer import Answer
 from brownfield.serving.gateway.asks import Ask
+from brownfield.serving.gateway.calls import Call, Reply
 from brownfield.serving.gateway.dataplane import Dataplane
 from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.management import Management
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from brownfield.serving.gateway.served import Served, Snapshot
     from brownfield.serving.gateway.wishes import Caller
 
-__all__ = ["Authorize", "Call", "Handler"]
+__all__ = ["Authorize", "Handler"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,40 +63,6 @@ _LOOK_EVERY_NS: Final = 500_000  # in a long turn: for answers of the model
 _NETWORK_IN: Final = int(Stage.NETWORK_IN)
 _VALIDATE: Final = int(Stage.VALIDATE)
 _SERIALIZE: Final = int(Stage.SERIALIZE)
-
-
-class Call:
-    """One opened request: what its head means, for which integration, its latency split, who is told the answer.
-
-    Attributes
-    ----------
-    shed
-        Whether the fallbacks are to answer, because the gateway has too much to do.
-    """
-
-    __slots__ = ("ask", "caller", "opening", "reply", "request", "served", "shed", "split")
-
-    def __init__(self, opening: Opening, split: Split, caller: "Caller | None") -> None:
-        self.caller = caller
-        self.opening = opening
-        self.served = opening.bound.served
-        self.split = split
-        self.reply: Reply
-        self.request: v2.InferRequest | None = None
-        self.ask: Ask | None = None
-        self.shed = False
-
-    def cancel(self) -> bool:
-        """Give up: nobody is told, and the model is not asked when it has not been; whether that ends the call."""
-        self.reply = _nobody
-        ask, self.ask = self.ask, None
-        if ask is not None:
-            ask.cancel()
-        return ask is not None
-
-
-Reply = Callable[[Response], None]
-"""Told the answer of a call."""
 
 
 class Handler:
@@ -474,10 +441,6 @@ def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:
         headers[0] = _BINARY
         headers.append((JSON_LENGTH_HEADER, b"%d" % json_length))
     return Response(200, headers, payload)
-
-
-def _nobody(_: Response) -> None:
-    pass
 
 
 def _served(call: Call) -> "Served":

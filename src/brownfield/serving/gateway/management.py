@@ -19,7 +19,8 @@ from brownfield.serving.gateway.summing import states
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from brownfield.serving.gateway.handler import Call, Handler
+    from brownfield.serving.gateway.calls import Call
+    from brownfield.serving.gateway.handler import Handler
     from brownfield.serving.gateway.served import Served
 
 __all__ = ["Management"]
