@@ -157,10 +157,10 @@ def test_a_connection_that_a_living_process_closes_is_made_again(run, named, tmp
         async with Worker(tmp_path / "one.sock") as worker:
             pool = await take("one.sock")
             for connections in (1, 2, 3):
-                await until(lambda wanted=connections: pool.loaded and len(worker.connections) == wanted)
+                await until(lambda wanted=connections: pool.workers and len(worker.connections) == wanted)
                 worker.lose()
-                await until(lambda: not pool.loaded)
-            await until(lambda: pool.loaded)
+                await until(lambda: not pool.workers)
+            await until(lambda: pool.workers)
             await until(lambda: not others())
 
     run(main())
@@ -176,9 +176,9 @@ def test_a_process_that_does_not_greet_at_first_is_asked_when_it_does(run, named
         async with Worker(tmp_path / "one.sock") as worker:
             worker.greets, worker.hangs_up = trait != "silent", trait == "hangs up"
             pool = await take("one.sock")
-            assert not pool.loaded
+            assert not pool.workers
             worker.greets, worker.hangs_up = True, False
-            await until(lambda: pool.loaded)
+            await until(lambda: pool.workers)
             assert len(worker.connections) == 2
 
     run(main())
@@ -199,7 +199,7 @@ def test_tries_end_with_the_plan_that_names_the_process(run, named, tmp_path):
             assert len(worker.connections) == 2
             assert await take("two.sock") is pool
             await until(lambda: not others())
-            assert pool.loaded
+            assert pool.workers
             assert len(worker.connections) == 2
 
     run(main())
@@ -213,14 +213,14 @@ def test_a_process_that_has_ended_is_not_tried_for_long(run, named, tmp_path, ca
         async with Worker(tmp_path / "one.sock") as worker, Worker(tmp_path / "two.sock"):
             pool = await take("one.sock")
             worker.end()
-            await until(lambda: not pool.loaded)
+            await until(lambda: not pool.workers)
             await asyncio.sleep(0.15)  # the first try is over
             worker.path.unlink(missing_ok=True)
             async with Worker(worker.path) as stranger:
                 await asyncio.sleep(0.5)
                 assert not stranger.connections
             assert await take("two.sock") is pool
-            assert pool.loaded
+            assert pool.workers
 
     run(main())
     assert not caplog.records

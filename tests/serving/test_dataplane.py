@@ -268,10 +268,9 @@ class LoadsOnce:
     """A pool whose first call has the model loaded, which takes its time; ``fault`` is what comes of that call."""
 
     ready = True
-    workers = 1
 
     def __init__(self, load_s, fault=None):
-        self.loaded = False
+        self.workers = 0
         self.load_s = load_s
         self.fault = fault
 
@@ -281,8 +280,8 @@ class LoadsOnce:
     async def infer(self, tensors, rows, deadline_ns):  # noqa: ARG002 (as pools are asked)
         """Answer, after a millisecond where it is loaded."""
         fault, self.fault = self.fault, None
-        await asyncio.sleep(0.001 if self.loaded else self.load_s)
-        self.loaded = True
+        await asyncio.sleep(0.001 if self.workers else self.load_s)
+        self.workers = 1
         if fault is not None:
             raise fault
         return Inference({"y": 1 / (1 + tensors["x"])}, 100_000)

@@ -28,7 +28,7 @@ CAPACITY = 8 / (CALL_S + 8 * ROW_S)
 class SlowPool:
     """One worker that answers one call after another, each after its time."""
 
-    ready = loaded = True
+    ready = True
     workers = 1
 
     def __init__(self, clock):

@@ -26,7 +26,7 @@ class MortalPool:
         self.deaths = 0
         self.held: list[asyncio.Future] = []
         self.together: list[int] = []
-        self.ready = self.loaded = True
+        self.ready = True
         self.workers = 1
 
     def look(self) -> None:

@@ -163,7 +163,8 @@ def test_an_answer_does_not_wait_for_the_refusals_after_it(client, served, monke
 class _Slow:
     """A pool whose answers are there when ``come`` is set, and taken in when somebody looks; only the first comes."""
 
-    ready = loaded = True
+    ready = True
+    workers = 1
 
     def __init__(self):
         self.waiting = []

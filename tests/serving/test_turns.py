@@ -24,7 +24,8 @@ _NEVER_NS = 2**63  # as the begin of a turn: so that who is let in does not look
 class Pool:
     """Answers calls when somebody looks, those whose number is in ``come``; each takes so many futures, one by one."""
 
-    ready = loaded = True
+    ready = True
+    workers = 1
 
     def __init__(self, futures=1):
         self.asked = []

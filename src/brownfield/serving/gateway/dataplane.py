@@ -308,7 +308,7 @@ class Dataplane:
     async def _call(self, version: Version, call: ModelCall, asks: list[Ask]) -> None:
         """Ask a model version once for all of a group; every way in which it fails has a cause and a way out."""
         served, now_ns = asks[0].served, self.now_ns
-        loaded = version.pool.loaded  # else the time until it is tells nothing of calls
+        loaded = version.pool.workers > 0  # else the time until it is tells nothing of calls
         try:
             checked = asks[0].known if len(asks) == 1 else merged(asks, call.rows)
             call.sent_ns = now_ns()

@@ -190,7 +190,7 @@ class Version:
         wait_ns = admission.wait_ns(rows + waiting.rows, cap, calls, sent_rows)  # even behind everybody
         if wait_ns > left_ns:
             wait_ns = admission.wait_ns(rows + waiting.ahead(ask, cap), cap, calls, sent_rows) - self._done_ns(now_ns)
-        if wait_ns and self.pool.loaded:
+        if wait_ns and self.pool.workers:
             ask.expected_ns = now_ns + wait_ns
         return wait_ns <= left_ns
 

@@ -38,13 +38,8 @@ class Pool(Protocol):
         ...
 
     @property
-    def loaded(self) -> bool:
-        """Whether one is there, so that none has to be loaded first."""
-        ...
-
-    @property
     def workers(self) -> int:
-        """How many there are."""
+        """How many there are; where there is none, one has to be loaded first."""
         ...
 
     def look(self) -> None:

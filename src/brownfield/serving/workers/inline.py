@@ -46,11 +46,6 @@ class InlinePool:
         return self.alive
 
     @property
-    def loaded(self) -> bool:
-        """Whether it is there: always."""
-        return True
-
-    @property
     def workers(self) -> int:
         """How many there are: one."""
         return 1

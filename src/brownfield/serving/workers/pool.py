@@ -96,11 +96,6 @@ class WorkerPool:
         return not self.suspended and (bool(self._members) or self.on_demand is not None)
 
     @property
-    def loaded(self) -> bool:
-        """Whether a worker is connected."""
-        return bool(self._members)
-
-    @property
     def workers(self) -> int:
         """How many are connected."""
         return len(self._members)
