@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from brownfield.serving import serve_workspace
+from harness.processes import MODEL, descendants
+
 REPOSITORY = Path(__file__).parents[2]
 TUTORIAL = REPOSITORY / "docs" / "tutorial" / "first-integration.md"
 
@@ -69,3 +72,17 @@ def test_the_layout_prints_what_the_tutorial_shows(blocks, zoo, example, tmp_pat
     """``zoo.py`` prints the rows of each silo as the page shows them."""
     ran = run(tmp_path, str(example / "zoo.py"), "my-chain")
     assert ran.stdout == printed_after(blocks, "zoo.py my-chain"), ran.stderr
+
+
+@pytest.mark.full
+def test_the_process_that_the_tutorial_kills_is_the_models(blocks, example, tmp_path):
+    """The words that the page looks for are in the command of the model's process, and of no other."""
+    shutil.copytree(example, tmp_path / "my-chain", ignore=shutil.ignore_patterns("__pycache__"))
+    (kill,) = (content for language, content in blocks if language == "sh" and "kill -9" in content)
+    words = re.search(r"pgrep -f (\S+)\)", kill)[1]
+    with serve_workspace(tmp_path / "my-chain") as served:
+        found = subprocess.run(["pgrep", "-f", str(tmp_path / words)], capture_output=True, text=True, check=False)
+        assert [int(pid) for pid in found.stdout.split()] == [
+            each.pid for each in descendants(served.process.pid, MODEL)
+        ]
+    assert found.stdout.count("\n") == 1

@@ -1,6 +1,7 @@
 """What is forked from a zygote; that it is what a process started by itself is, the other tests of this folder hold."""
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -48,13 +49,6 @@ def test_it_can_be_forked_and_holds_what_the_engine_sets_up(fork):
     maps = Path(f"/proc/{fork.zygote.pid}/maps").read_text()
     assert "onnxruntime_pybind11_state" in maps
     assert ".onnx" not in maps
-
-
-def test_it_is_listed_as_the_program_that_it_is(fork):
-    """Who looks at the list of processes sees models as before, and the zygote as what it is."""
-    process = fork()
-    assert "child/__main__.py" in " ".join(psutil.Process(process.pid).cmdline())
-    assert "child/__warm__.py" in " ".join(psutil.Process(fork.zygote.pid).cmdline())
 
 
 def test_confined_before_the_model_is_opened_and_the_zygote_is_not(fork):
@@ -117,3 +111,17 @@ def _descriptors(pid):
     folder = f"/proc/{pid}/fd"
     found = {os.readlink(f"{folder}/{each}") for each in os.listdir(folder)}  # noqa: PTH115, PTH208 (as above)
     return {each for each in found if each.startswith(("pipe", "socket"))}
+
+
+@pytest.mark.parametrize("length", [10, 400], ids=["short", "longer than there is room"])
+def test_the_list_of_processes_says_which_model_is_served(model_folder, tmp_path, length):
+    """The command of what was forked ends with the folder of its model, or with the end of a path that is longer."""
+    deep = tmp_path.joinpath(*["d" * 100] * (length // 100), "model")
+    shutil.copytree(model_folder("batched"), deep)
+    with Zygote() as zygote, ModelProcess.start(deep, runtime_folder=tmp_path / "run", zygote=zygote) as process:
+        command = psutil.Process(process.pid).cmdline()
+        waits = psutil.Process(zygote.pid).cmdline()
+    assert command[-1].rstrip() == str(deep)[-255:]
+    assert (command[-3].rpartition("/")[2], waits[-3].rpartition("/")[2]) == ("__main__.py", "__warm__.py")
+    assert command[-2] == waits[-2]
+    assert not waits[-1].strip()

@@ -20,6 +20,7 @@ from brownfield.host import readable_within
 __all__ = ["Forked", "Zygote", "process_environment"]
 
 _WARM = Path(__file__).parent / "child" / "__warm__.py"
+_ROOM = " " * 255  # in the list of processes, for the folder of the model that a forked one serves
 _FIRST_S = 30.0  # for the imports of a zygote that was just started
 _STATUS_S = 5.0  # for the zygote to tell how a child ended that has ended
 
@@ -176,7 +177,7 @@ class Zygote:
         with theirs:
             ours.settimeout(_FIRST_S)
             self._process = subprocess.Popen(  # noqa: S603 (our own program, no shell)
-                [sys.executable, "-I", "-X", "faulthandler", str(_WARM), str(theirs.fileno())],
+                [sys.executable, "-I", "-X", "faulthandler", str(_WARM), str(theirs.fileno()), _ROOM],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

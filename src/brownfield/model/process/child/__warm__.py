@@ -11,6 +11,7 @@ import ctypes
 import gc
 import importlib
 import importlib.machinery
+import json
 import os
 import select
 import signal
@@ -51,6 +52,7 @@ def main(control: socket.socket) -> int:
         pid = os.fork()
         if not pid:
             _become(descriptors, [control.detach(), reader, writer, *ended.values()])
+            _rename(json.loads(options)["model"])
             return int(start.main(options.decode()))
         *streams, ended[pid] = descriptors
         pidfd = os.pidfd_open(pid)
@@ -96,7 +98,7 @@ def _tell(ended: dict[int, int]) -> None:
 
 
 def _become(descriptors: list[int], foreign: list[int]) -> None:
-    """Leave behind what is the zygote's: its session, streams, descriptors, signals and name."""
+    """Leave behind what is the zygote's: its session, streams, descriptors and signals."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -104,16 +106,17 @@ def _become(descriptors: list[int], foreign: list[int]) -> None:
         os.dup2(descriptor, stream)
     for each in (*descriptors, *foreign):
         os.close(each)
-    _rename()
 
 
-def _rename() -> None:
-    """Stand in the list of processes as the program that this is now; the names are of the same length."""
+def _rename(model: str) -> None:
+    """Stand in the list of processes as the program that this is now, with its model, or the end of so long a path."""
     command = Path("/proc/self/cmdline").read_bytes()
-    at = command.find(b"/__warm__.py\0")
+    at, end = command.find(b"/__warm__.py\0"), len(command) - 1
+    room = command.rfind(b"\0", 0, end) + 1  # the last argument, of blanks
     begin = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[45])  # arg_start
     if at >= 0 and begin:
         ctypes.memmove(begin + at, b"/__main__.py", len(b"/__main__.py"))
+        ctypes.memmove(begin + room, os.fsencode(model)[room - end :].ljust(end - room), end - room)
 
 
 if __name__ == "__main__":
