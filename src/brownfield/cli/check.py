@@ -46,6 +46,6 @@ def _check(
         for delivery in report.deliveries:
             typer.echo(printable(str(delivery)))
         verdict = "passes" if report.passed else "has errors"
-        counts = f"{len(report.integrations)} integrations, {len(report.findings)} findings"
+        counts = f"integrations: {len(report.integrations)}, findings: {len(report.findings)}"
         typer.echo(f"{report.folder}: {verdict} ({counts})")
     sys.exit(0 if report.passed else EXIT_DECLARATION)
