@@ -364,7 +364,7 @@ def test_a_bundle_that_does_not_answer_as_recorded_is_not_served(risk, serving, 
 
 def test_a_model_that_answers_nan_is_answered_for(risk, serving, tmp_path):
     """F-09: the logarithm of a negative number never reaches a caller."""
-    risk.write_model(tmp_path, "one", "1", risk.model(0.25, then="Log"), weight=0.0)
+    risk.write_model(tmp_path, "one", "1", risk.model(0.25, then="Log"), weight=0.0, rows=1)
     risk.declare(tmp_path)
     running = serving(tmp_path)
     assert by_model(running.predict([1, 1, 1, 1]))

@@ -12,6 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
+from brownfield.data.tls import client_context
 from brownfield.errors import BrownfieldError
 
 __all__ = [
@@ -123,13 +124,7 @@ class BrokerAddress:
 
     def context(self) -> ssl.SSLContext | None:
         """Make what encrypts the way; None where it is in clear."""
-        if self.tls == "off":
-            return None
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.tls == "encrypt":
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        return client_context(self.tls, self.ca_file)
 
     def open_socket(self) -> socket.socket:
         """Connect to the first of the addresses that answers, encrypted as declared.

@@ -18,6 +18,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from brownfield.data.sources.budget import Budget, BudgetSpent
+from brownfield.data.tls import client_context
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import check_address, check_url
 
@@ -304,7 +305,7 @@ def _reach(site: Site, until: float) -> socket.socket:
             failed = error
             continue
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock if site.tls == "off" else _encrypted(sock, site, host)
+        return _encrypted(sock, site, host)
     raise failed or OSError("the host has no address")
 
 
@@ -325,12 +326,9 @@ def _check_class(address: str, network: Network) -> None:
 
 
 def _encrypted(sock: socket.socket, site: Site, host: str) -> socket.socket:
-    context = ssl.create_default_context(cafile=site.ca_file)
-    if site.tls == "encrypt":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     try:
-        return context.wrap_socket(sock, server_hostname=host)
+        context = client_context(site.tls, site.ca_file)
+        return sock if context is None else context.wrap_socket(sock, server_hostname=host)
     except BaseException:
         sock.close()
         raise

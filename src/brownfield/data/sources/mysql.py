@@ -2,7 +2,6 @@
 
 import math
 import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brownfield.data.farewell import farewell
 from brownfield.data.sources.base import UNKNOWN
 from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
+from brownfield.data.tls import client_context
 from brownfield.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Mysql:
             read_timeout=address.statement_timeout_s + _CONNECT_TIMEOUT_S,
             write_timeout=_CONNECT_TIMEOUT_S,
             connect_timeout=_CONNECT_TIMEOUT_S,
-            ssl=_tls(address),
+            ssl=client_context(address.tls, address.ca_file),
             ssl_disabled=address.tls == "off",
             local_infile=False,
             defer_connect=True,
@@ -155,7 +155,7 @@ def pymysql_parameters(address: Address) -> dict[str, Any]:
         "database": address.database,
         "user": address.user,
         "password": address.password,
-        "ssl": _tls(address),
+        "ssl": client_context(address.tls, address.ca_file),
         "ssl_disabled": address.tls == "off",
         "connect_timeout": _CONNECT_TIMEOUT_S,
     }
@@ -183,16 +183,6 @@ def _reached(address: Address) -> socket.socket:
             reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return reached
     raise failed or OSError("the host has no address")
-
-
-def _tls(address: Address) -> ssl.SSLContext | None:
-    if address.tls == "off":
-        return None
-    context = ssl.create_default_context(cafile=address.ca_file)
-    if address.tls == "encrypt":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _column(row: Row) -> Column:

@@ -4,7 +4,6 @@ Every transaction begins with SET TRANSACTION READ ONLY. An empty text is null t
 their own are not read, for the driver's thin mode loses the zone.
 """
 
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -22,6 +21,7 @@ from brownfield.data.sources.dialect import (
     only_reading,
     with_marks,
 )
+from brownfield.data.tls import client_context
 from brownfield.errors import DeclarationError
 
 __all__ = ["Oracle"]
@@ -72,7 +72,7 @@ class Oracle:
                     port=address.port,
                     service_name=address.database,
                     protocol="tcp" if address.tls == "off" else "tcps",
-                    ssl_context=_tls(address),
+                    ssl_context=client_context(address.tls, address.ca_file),
                     tcp_connect_timeout=_CONNECT_TIMEOUT_S,
                 )
             except oracledb.Error as error:
@@ -124,16 +124,6 @@ def _driver() -> Any:
             "the driver of Oracle is not installed", next_step="Run `pip install 'brownfield[oracle]'`."
         ) from error
     return oracledb
-
-
-def _tls(address: Address) -> ssl.SSLContext | None:
-    if address.tls == "off":
-        return None
-    context = ssl.create_default_context(cafile=address.ca_file)
-    if address.tls == "encrypt":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _code(error: Any) -> int:
