@@ -418,7 +418,7 @@ def test_kept_models_that_take_more_than_they_may_are_said_once(clock, caplog):
     async def run():
         made.models["a"].loaded.keeper.state = made.models["b"].loaded.keeper.state = WorkerState.READY
         for cap_mib in (150.0, 150.0, 250.0, 150.0):
-            made.cap_mib = cap_mib
+            made.room.cap_mib = cap_mib
             await made.keep_within()
 
     asyncio.run(run())
@@ -441,7 +441,7 @@ def test_models_that_grew_or_may_take_less_now_make_room(clock):
         await made.keep_within()
         assert up(made) == {"kept", "b"}
         assert made.models["a"].placement.reason == "it was evicted for all together took more than serving.memory_mib"
-        made.cap_mib = 200.0
+        made.room.cap_mib = 200.0
         await made.keep_within()
         assert up(made) == {"kept"}
         await made.keep_within()
@@ -559,10 +559,10 @@ def test_what_answers_is_replaced_by_what_is_loaded_already(clock, free_mib, beg
 
     async def run():
         made = residence(clock, model("a"), cap_mib=None)
-        made._free_mib = lambda: free_mib
+        made.room._free_mib = lambda: free_mib
         fresh = model("a")
         await made.begin_beside(fresh)
-        assert made._reserved_mib == {}
+        assert made.room.reserved_mib == {}
         return fresh.keeper.begun
 
     assert asyncio.run(run()) == begun
@@ -596,7 +596,7 @@ def test_a_load_by_hand_ends_the_pause_after_loads_that_failed(clock):
 
     async def run():
         made = residence(clock, model("a", refuses=StartFailed("no such operator", cause="load")), model("b"))
-        made.cap_mib = 150.0
+        made.room.cap_mib = 150.0
         await wanted(made, "a")
         made.models["a"].loaded.keeper.refuses = None
         await made.load("a")
@@ -627,7 +627,7 @@ def test_what_a_reload_took_the_place_of_is_not_begun(clock):
         go_on.set()
         with pytest.raises(Unavailable, match="reload"):
             await loading
-        return old.loaded.keeper.begun, made._reserved_mib
+        return old.loaded.keeper.begun, made.room.reserved_mib
 
     assert asyncio.run(run()) == (0, {})
 
@@ -742,7 +742,7 @@ def test_processes_are_measured_at_a_start_only_where_memory_is_in_doubt(clock):
         measured.append(made.held_mib)
         return made.held_mib + 50.0
 
-    made._used_mib = used_mib
+    made.room._used_mib = used_mib
 
     async def run():
         for one in made.models.values():
@@ -751,5 +751,5 @@ def test_processes_are_measured_at_a_start_only_where_memory_is_in_doubt(clock):
     asyncio.run(run())
     assert up(made) == {"a", "b"}
     assert len(measured) == 1
-    assert [made.has_room(mib) for mib in (200.0, 251.0, 250.0)] == [True, False, True]
+    assert [made.room.has(mib) for mib in (200.0, 251.0, 250.0)] == [True, False, True]
     assert len(measured) == 2

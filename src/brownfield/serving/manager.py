@@ -137,7 +137,7 @@ class Manager:
             clock=self._clock,
         )
         self._residence = Residence(self._publish, used_mib=self._used_mib, clock=self._clock)
-        self._residence.cap_mib = self._spec.serving.memory_mib
+        self._residence.room.cap_mib = self._spec.serving.memory_mib
         self._loading = [Placement(integration=name, state="loading") for name in self._spec.integrations]
         loop.add_reader(life, self._orphaned)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
@@ -179,7 +179,7 @@ class Manager:
         """Load every model, several at a time; then the workspace is ready."""
         loaded: dict[str, Loaded] = {}
         specs = await self._specs(self._spec)
-        first = FirstLoads(specs, has_room=self._residence.has_room, begin=self._residence.begin_first)
+        first = FirstLoads(specs, has_room=self._residence.room.has, begin=self._residence.begin_first)
 
         async def load(name: str) -> None:
             who = self._held.get(name)
@@ -283,7 +283,7 @@ class Manager:
         """Let all gateways swap; then what runs beside them follows."""
         loads = [one.loading for one in self._residence.models.values() if one.loading is not None]
         self._spec = spec
-        self._residence.cap_mib = spec.serving.memory_mib
+        self._residence.room.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
         self._residence.beside = unused(before, fresh)
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))

@@ -6,8 +6,6 @@ loading it takes, times how often it is asked for. To evict is to end its proces
 
 import asyncio
 import logging
-import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
 from brownfield.clock import Clock, SystemClock
@@ -16,19 +14,18 @@ from brownfield.host import available_mib, data_mib, pss_mib
 from brownfield.serving.loading import Loaded
 from brownfield.serving.plan import Placement
 from brownfield.serving.resident import DEMAND_FADES_S, Resident
+from brownfield.serving.room import Room
+from brownfield.serving.thrash import WITHIN_S, Thrash
 from brownfield.serving.workers.keeper import WorkerState
 
 __all__ = ["Residence"]
 
 _log = logging.getLogger(__name__)
 
-_THRASH_S = 60.0
-_THRASH_COUNT = 3
 _FIRST_PAUSE_S = 5.0  # after a load that failed, before the next request may have it tried again
 _LONGEST_PAUSE_S = 300.0
 _SHORTEST_STAY_S = 1.0
-_LONG_WAIT_S = _THRASH_S / _THRASH_COUNT  # for memory: as bad as to be evicted again and again
-_SPARE_SHARE = 0.05  # of what is free stays free
+_WELL_WITHIN_SHARE = 0.05  # of what all may take is free again: to take too much would be news
 
 
 class _NoRoom(Unavailable):
@@ -68,6 +65,8 @@ class Residence:
 
     Attributes
     ----------
+    room
+        Memory that models may still take.
     reloads
         How often a model was loaded soon after it was evicted.
     beside
@@ -84,23 +83,19 @@ class Residence:
         clock: Clock | None = None,
     ) -> None:
         self.models: dict[str, Resident] = {}
-        self.cap_mib = cap_mib
+        self.room = Room(lambda: self.held_mib, used_mib, free_mib, cap_mib=cap_mib)
         self.reloads = 0
         self.beside: list[Loaded] = []
         self._publish = publish
-        self._used_mib = used_mib
-        self._free_mib = free_mib
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._making_room = asyncio.Lock()
-        self._reserved_mib: dict[str, float] = {}
-        self._own_mib = math.inf  # of all processes but those of models, when that was last looked at
         self._said_exceeded = False
-        self._thrash_at_s: deque[float] = deque(maxlen=_THRASH_COUNT)
+        self._thrash = Thrash()
 
     @property
     def thrashing(self) -> bool:
         """Whether several models came back soon after they were evicted, or had to wait, within the last minute."""
-        return len(self._thrash_at_s) == _THRASH_COUNT and self._now_s() - self._thrash_at_s[0] <= _THRASH_S
+        return self._thrash.is_so(self._now_s())
 
     @property
     def held_mib(self) -> float:
@@ -113,7 +108,7 @@ class Residence:
 
     def _is_loading(self, name: str, one: Resident) -> bool:
         keeper = one.loaded.keeper
-        return name in self._reserved_mib and keeper is not None and keeper.state is WorkerState.STARTING
+        return name in self.room.reserved_mib and keeper is not None and keeper.state is WorkerState.STARTING
 
     def replace(self, loaded: Mapping[str, Loaded]) -> None:
         """Hold other models from now on; what is known of those that stay is kept."""
@@ -190,7 +185,7 @@ class Residence:
         """
         if loaded.keeper is None:
             return
-        if loaded.need_mib > (room_mib := self._room_mib()):
+        if loaded.need_mib > (room_mib := self.room.left_mib()):
             if loaded.keep_loaded:
                 extra = {"event": "BF-SRV-NOT-BESIDE", "integration": loaded.integration}
                 _log.warning(
@@ -200,13 +195,6 @@ class Residence:
             return
         await self._begin(loaded)
 
-    def has_room(self, need_mib: float) -> bool:
-        """Whether there is memory for so much more; processes are measured only in doubt: each takes 1 ms."""
-        known_mib = self.held_mib + self._own_mib + sum(self._reserved_mib.values())
-        if self.cap_mib is not None and known_mib + need_mib <= self.cap_mib:
-            return need_mib <= self._free_room_mib()
-        return need_mib <= self._room_mib()
-
     async def begin_first(self, loaded: Loaded) -> None:
         """Start the process of a model of a start, if there is memory for it; else it is left for :meth:`load_left`.
 
@@ -215,7 +203,7 @@ class Residence:
         WorkerUnavailable, BundleRefused
             It does not start.
         """
-        if self.has_room(loaded.need_mib):
+        if self.room.has(loaded.need_mib):
             await self._begin(loaded)
 
     async def _begin(self, loaded: Loaded) -> None:
@@ -223,11 +211,11 @@ class Residence:
         if loaded.keeper is None:
             return
         place = f"{loaded.integration} (beside)"
-        self._reserved_mib[place] = loaded.need_mib
+        self.room.reserve(place, loaded.need_mib)
         try:
             await loaded.keeper.begin()
         finally:
-            del self._reserved_mib[place]
+            self.room.release(place)
 
     async def load_left(self, name: str) -> None:
         """Load one that is to be kept loaded and was left; without memory still, it is told and tried again."""
@@ -305,9 +293,9 @@ class Residence:
         """Whether another process took the place of a model's, which takes memory for both for a while."""
         keeper, name, need_mib = one.loaded.keeper, one.loaded.integration, one.loaded.need_mib
         async with one.turn:
-            if keeper is None or need_mib > self._room_mib():
+            if keeper is None or need_mib > self.room.left_mib():
                 return False
-            self._reserved_mib[name] = need_mib
+            self.room.reserve(name, need_mib)
             try:
                 await keeper.renew(self._publish)
             except BrownfieldError as error:
@@ -317,7 +305,7 @@ class Residence:
                 )
                 return False
             finally:
-                self._reserved_mib.pop(name, None)
+                self.room.release(name)
             await asyncio.to_thread(self.measure)
         return True
 
@@ -348,10 +336,10 @@ class Residence:
                     await self._make_room(one, at_once=at_once)
                     if self.models.get(name) is not one:
                         raise Unavailable("a reload took its place meanwhile", next_step="Ask once more.")
-                    self._reserved_mib[name] = one.need_mib
+                    self.room.reserve(name, one.need_mib)
                 await keeper.begin()
             except _NotYet as error:
-                self._note_thrash(one, times=_THRASH_COUNT if error.wait_s >= _LONG_WAIT_S else 1)
+                self._note_thrash(one, waits_s=error.wait_s)
                 await self._put_off(one, error, error.wait_s)
                 raise
             except BrownfieldError as error:
@@ -360,12 +348,12 @@ class Residence:
                 await self._put_off(one, error, pause_s)
                 raise Unavailable(one.reason) from error
             finally:
-                self._reserved_mib.pop(name, None)
+                self.room.release(name)
             _end_pause(one)
             one.reason, one.failures = "", 0
             one.loaded.reason, one.loaded.for_now = "", False
             one.loads, one.loaded_at_s = one.loads + 1, self._now_s()
-            if one.loaded_at_s - one.evicted_at_s <= _THRASH_S:
+            if one.loaded_at_s - one.evicted_at_s <= WITHIN_S:
                 self.reloads += 1
                 self._note_thrash(one)
             await asyncio.to_thread(self.measure)
@@ -388,7 +376,7 @@ class Residence:
 
     async def _make_room(self, wanted: Resident, *, at_once: bool) -> None:
         """Evict what is worth least until there is memory; what was loaded only just now stays, unless it is urgent."""
-        while (missing_mib := wanted.need_mib - self._room_mib()) > 0:
+        while (missing_mib := wanted.need_mib - self.room.left_mib()) > 0:
             now_s = self._now_s()
             stay_s = {one: 0.0 if at_once else one.stays_s(wanted, now_s) for one in self.models.values() if one.may_go}
             idle = [one for one, for_s in stay_s.items() if not for_s]
@@ -407,8 +395,8 @@ class Residence:
     async def keep_within(self) -> None:
         """Evict what is worth least while all together take more than they may: they grew, or may take less now."""
         async with self._making_room:
-            while self.cap_mib is not None:
-                over_mib = self._used_mib() + sum(self._reserved_mib.values()) - self.cap_mib
+            while self.room.cap_mib is not None:
+                over_mib = self.room.over_mib()
                 idle = [one for one in self.models.values() if one.may_go]
                 if over_mib <= 0 or not idle:
                     self._say_exceeded(over_mib)
@@ -419,16 +407,17 @@ class Residence:
 
     def _say_exceeded(self, over_mib: float) -> None:
         """Say once that what stays takes more than all together may: nobody is ended for it."""
-        if self.cap_mib is None or any(one.is_up and not one.loaded.keep_loaded for one in self.models.values()):
+        cap_mib = self.room.cap_mib
+        if cap_mib is None or any(one.is_up and not one.loaded.keep_loaded for one in self.models.values()):
             return
         if over_mib > 0 and not self._said_exceeded:
             self._said_exceeded = True
-            extra = {"event": "BF-SRV-MEMORY-EXCEEDED", "used_mib": round(self.cap_mib + over_mib)}
+            extra = {"event": "BF-SRV-MEMORY-EXCEEDED", "used_mib": round(cap_mib + over_mib)}
             _log.error(
                 "models that are kept loaded take more than serving.memory_mib, and nothing can be evicted for them",
-                extra={**extra, "memory_mib": self.cap_mib},
+                extra={**extra, "memory_mib": cap_mib},
             )
-        elif over_mib < -_SPARE_SHARE * self.cap_mib:
+        elif over_mib < -_WELL_WITHIN_SHARE * cap_mib:
             self._said_exceeded = False
 
     async def _evict(self, one: Resident, why: str, **extra: object) -> None:
@@ -438,17 +427,6 @@ class Residence:
         said = {"event": "BF-SRV-EVICTED", "integration": one.loaded.integration, **extra}
         _log.info("a model is evicted", extra=said)
         await self._end(one)
-
-    def _room_mib(self) -> float:
-        room = self._free_room_mib()
-        if self.cap_mib is not None:
-            used_mib = self._used_mib()
-            self._own_mib = used_mib - self.held_mib
-            room = min(room, self.cap_mib - used_mib - sum(self._reserved_mib.values()))
-        return room
-
-    def _free_room_mib(self) -> float:
-        return self._free_mib() * (1 - _SPARE_SHARE) - sum(self._reserved_mib.values())
 
     async def _end(self, one: Resident) -> None:
         """End a process; the gateways stop asking it first."""
@@ -463,10 +441,8 @@ class Residence:
             if begun_again:
                 await self._publish()
 
-    def _note_thrash(self, one: Resident, times: int = 1) -> None:
-        was_thrashing = self.thrashing
-        self._thrash_at_s.extend([self._now_s()] * times)
-        if self.thrashing and not was_thrashing:
+    def _note_thrash(self, one: Resident, waits_s: float = 0.0) -> None:
+        if self._thrash.note(self._now_s(), waits_s=waits_s):
             _log.error(
                 "models evict each other: they need more memory than there is",
                 extra={"event": "BF-SRV-THRASH", "integration": one.loaded.integration, "reloads": self.reloads},
