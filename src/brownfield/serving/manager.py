@@ -245,7 +245,6 @@ class Manager:
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
                 await end_unused(fresh, before)
-                self._residence.beside = []
                 return False
             if lasting(spec) != lasting(self._spec):
                 _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
@@ -261,7 +260,6 @@ class Manager:
             earlier = earlier_of(specs[name], before)
             begin = self._residence.begin_beside
             fresh[name] = one = await self._loader.load(specs[name], earlier, strict=strict, begin=begin)
-            self._residence.beside.append(one)
             if strict and answers(earlier) and not (one.keep_loaded or answers(one)):
                 await self._residence.begin_beside(one)
 
@@ -285,7 +283,7 @@ class Manager:
         self._spec = spec
         self._residence.room.cap_mib = spec.serving.memory_mib
         self._residence.replace(fresh)
-        self._residence.beside = unused(before, fresh)
+        self._residence.count_beside(*unused(before, fresh))
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
         self._tell_in_force()
         await self._publish()
@@ -300,7 +298,6 @@ class Manager:
         await asyncio.sleep(linger_s(before, fresh))
         await asyncio.gather(*loads)  # a process that is being started is ended after its start
         await end_unused(before, fresh)
-        self._residence.beside = []
         await self._residence.try_again()
 
     async def _commit(self, gateway: Gateway, plan: Plan) -> None:

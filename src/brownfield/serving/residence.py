@@ -69,8 +69,6 @@ class Residence:
         Memory that models may still take.
     reloads
         How often a model was loaded soon after it was evicted.
-    beside
-        Those of a reload whose processes run beside these: loaded before they are held, or not ended yet.
     """
 
     def __init__(
@@ -85,12 +83,12 @@ class Residence:
         self.models: dict[str, Resident] = {}
         self.room = Room(lambda: self.held_mib, used_mib, free_mib, cap_mib=cap_mib)
         self.reloads = 0
-        self.beside: list[Loaded] = []
         self._publish = publish
         self._now_ns = (clock or SystemClock()).monotonic_ns
         self._making_room = asyncio.Lock()
         self._said_exceeded = False
         self._thrash = Thrash()
+        self._beside: list[Loaded] = []  # whose processes run and are not held: not yet, or not any more
 
     @property
     def thrashing(self) -> bool:
@@ -103,7 +101,7 @@ class Residence:
         up = {name: one for name, one in self.models.items() if one.is_up}
         held_mib = sum(one.need_mib for name, one in up.items() if not self._is_loading(name, one))
         counted = {id(one.loaded.keeper) for one in up.values()}
-        others = {id(one.keeper): one for one in (*(each.loaded for each in self.models.values()), *self.beside)}
+        others = {id(one.keeper): one for one in (*(each.loaded for each in self.models.values()), *self._beside)}
         return held_mib + sum(_lingering_mib(one) for number, one in others.items() if number not in counted)
 
     def _is_loading(self, name: str, one: Resident) -> bool:
@@ -214,8 +212,14 @@ class Residence:
         self.room.reserve(place, loaded.need_mib)
         try:
             await loaded.keeper.begin()
+            self.count_beside(loaded)
         finally:
             self.room.release(place)
+
+    def count_beside(self, *others: Loaded) -> None:
+        """Count processes that run and are not held, until they end: a reload holds others, or they come to be held."""
+        known = (*self._beside, *others)
+        self._beside = [one for one in known if one.keeper is not None and one.keeper.process is not None]
 
     async def load_left(self, name: str) -> None:
         """Load one that is to be kept loaded and was left; without memory still, it is told and tried again."""
