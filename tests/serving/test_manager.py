@@ -9,6 +9,7 @@ import pytest
 from brownfield.errors import BundleRefused, NotFound, Unavailable, WorkerUnavailable
 from brownfield.integration import load_workspace
 from brownfield.serving import manager as manager_module
+from brownfield.serving import residence as residence_module
 from brownfield.serving.declared import read_declared
 from brownfield.serving.handover import linger_s as linger_for
 from brownfield.serving.loading import Loaded, Loader
@@ -91,8 +92,11 @@ def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatc
     ],
     ids=["no process", "no time", "wrong answers", "no process, then wrong answers", "no memory, and none now"],
 )
-def test_what_the_host_lacked_for_a_moment_is_tried_again(manager, risk, tmp_path, refusals, free_mib, states):
+def test_what_the_host_lacked_for_a_moment_is_tried_again(
+    manager, risk, tmp_path, monkeypatch, refusals, free_mib, states
+):
     """The model answers once there is enough, without anybody's reload; one that answers wrongly is left alone."""
+    monkeypatch.setattr(residence_module, "_FIRST_PAUSE_S", 600.0)  # its end is published too
     risk.write_model(tmp_path, "one", "1", risk.model())
     lacks, published = [*refusals], []
 
