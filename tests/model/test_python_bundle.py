@@ -134,13 +134,19 @@ def test_a_module_without_the_class_is_refused_without_running(write, module, cl
     assert refusal.value.rule == "python-class"
 
 
-@pytest.mark.parametrize("form", ["B-52-pickle", "B-52-old-pickle", "B-52-torch"])
+@pytest.mark.parametrize("form", ["B-52-pickle", "B-52-old-pickle", "B-52-torch", "B-52-npz", "B-52-npy", "B-52-field"])
 def test_b52_pickles_are_refused_by_content(write, tmp_path, form):
-    """B-52: a pickle under any name, and an archive that holds one as PyTorch's do, never become part of a bundle."""
+    """B-52: a pickle under any name, in an archive as PyTorch's or in an array of objects, never enters a bundle."""
     path = tmp_path / "factor.txt2"
     if form == "B-52-torch":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", b"")
+    elif form == "B-52-npz":
+        with path.open("wb") as file:
+            np.savez_compressed(file, plain=np.ones(3), objects=np.array([{}], dtype=object))
+    elif form in {"B-52-npy", "B-52-field"}:
+        with path.open("wb") as file:
+            np.save(file, np.array([(None,)], dtype=object if form == "B-52-npy" else [("a", object)]))
     else:
         path.write_bytes(b"\x80\x04\x95" if form == "B-52-pickle" else b"cos\nsystem\n(S'id'\ntR.")
     with pytest.raises(BundleRefused) as refusal:
@@ -173,12 +179,13 @@ def test_every_file_of_a_class_is_on_the_disk_before_its_bundle(write, monkeypat
 
 
 def test_plain_arrays_are_no_pickle(write, tmp_path):
-    """NumPy's own archive of plain arrays is welcome."""
-    np.savez(tmp_path / "weights.npz", a=np.ones(3))
+    """NumPy's own files of plain arrays are welcome."""
+    np.savez(tmp_path / "weights.npz", a=np.ones(3), b=np.array(["a", "bc"]), c=np.zeros(2, dtype=[("d", "f4")]))
+    np.save(tmp_path / "more.npy", np.array(["2026-01-01"], dtype="datetime64[D]"))
     (tmp_path / "factor.txt").write_text("2")
-    assert "weights.npz" in {
-        entry.path for entry in write(files=(tmp_path / "factor.txt", tmp_path / "weights.npz")).manifest.files
-    }
+    files = ("factor.txt", "weights.npz", "more.npy")
+    written = write(files=tuple(tmp_path / name for name in files)).manifest.files
+    assert set(files) <= {entry.path for entry in written}
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "features.json", "golden.json", "requirements.lock", "doubler.py"])

@@ -6,15 +6,20 @@ Any framework may stand behind the class; what it needs stands in the bundle's l
 """
 
 import ast
+import lzma
 import os
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+
+from numpy.lib import format as npy
 
 from brownfield.model.files import checked_name, open_plain, read_plain
 from brownfield.model.formats import A_PICKLE, looks_like
@@ -32,7 +37,12 @@ MAX_MODULE_BYTES = 4 << 20
 _METHODS = {"load", "predict"}
 _HEAD_BYTES = 512
 _ARCHIVE = b"PK"
-_NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError, OSError, struct.error)
+_LONGEST_HEADER = 1 << 20  # of an array; numpy itself takes any where pickles are allowed
+_NO_ARCHIVE = (
+    zipfile.BadZipFile, RuntimeError, ValueError, OverflowError, EOFError, OSError, struct.error,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
+_NO_HEADER = (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _START_TIMEOUT_S = 120.0
 _BRING = "Files and modules of yours that the class uses come along with --file, packages with the lock."
 
@@ -115,7 +125,7 @@ def check_python_files(folder: Path, entry: PythonEntry, others: Iterable[str]) 
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise refused("python-class", path=entry.module, got=type(error).__name__) from error
+        raise refused("python-class", path=entry.module, got=_told(error)) from error
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found = classes.get(entry.class_name)
     if found is None:
@@ -130,6 +140,12 @@ def check_python_files(folder: Path, entry: PythonEntry, others: Iterable[str]) 
             raise refused(
                 "python-pickle", path=name, next_step="Save weights as safetensors, ONNX or plain NumPy arrays."
             )
+
+
+def _told(error: Exception) -> str:
+    """Name what makes a module no Python text, and its line where that is known."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    return type(error).__name__ + (f" in line {line}" if line else "")
 
 
 def program_of(entry: PythonEntry, python: Path | None) -> Program:
@@ -154,12 +170,31 @@ def _is_pickle(path: Path) -> bool:
     """Whether a file is a pickle, or an archive that holds one (PyTorch's own format, for example)."""
     with open_plain(path) as file:
         head = file.read(_HEAD_BYTES)
-        if looks_like(head) == A_PICKLE:
+        if looks_like(head) == A_PICKLE or (head.startswith(npy.MAGIC_PREFIX) and _holds_objects(file)):
             return True
         if not zipfile.is_zipfile(file):
             return False
         try:
             with zipfile.ZipFile(file) as archive:
-                return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
+                return any(
+                    name.endswith((".pkl", ".pickle")) or _is_of_objects(archive, name) for name in archive.namelist()
+                )
         except _NO_ARCHIVE:  # numbers that happen to end like one, or one that is begun and that nobody can look into
             return head.startswith(_ARCHIVE)
+
+
+def _is_of_objects(archive: zipfile.ZipFile, name: str) -> bool:
+    """Whether a member (of an ``.npz``, say) is an array of Python objects."""
+    with archive.open(name) as member:
+        return member.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX and _holds_objects(member)
+
+
+def _holds_objects(file: IO[bytes]) -> bool:
+    """Whether an array's header says Python objects, which lie there as a pickle; also where it cannot be read."""
+    file.seek(0)
+    try:
+        read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+        _, _, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    except _NO_HEADER:
+        return True
+    return bool(dtype.hasobject)
