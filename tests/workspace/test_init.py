@@ -356,6 +356,18 @@ def test_a_workspace_without_a_model(tmp_path):
     integration.contract.schema("request").rows.decode(b'{"store_id": 1, "amount": 9.5, "items": ["tea"]}')
 
 
+@pytest.mark.parametrize("name", ["2024", "007", "1e5", "0x1f", "2024-01-01", "true", "null", "no"])
+def test_a_name_that_yaml_reads_as_something_else(tmp_path, name):
+    """A folder may be called as a number, a date or a truth value is written: the names in the files stay texts."""
+    model = _save(
+        tmp_path, [helper.make_node("Neg", ["x"], ["y"])], [_value("x", 1, ["n", 2])], [_value("y", 1, ["n", 2])]
+    )
+    for folder in (init_empty(tmp_path / "empty" / name).folder, init_from_model(tmp_path / name, model).folder):
+        workspace = load_workspace(folder)
+        integration = workspace.integrations[name]
+        assert (workspace.name, integration.name, integration.contract.id) == (name, name, name)
+
+
 @pytest.mark.parametrize("present", ["brownfield.yaml", "integrations"])
 def test_a_workspace_is_never_written_over(tmp_path, present):
     """A folder that holds a workspace already is refused and stays as it was; one with other files is not."""

@@ -11,14 +11,15 @@ import unicodedata
 from brownfield.errors import DeclarationError
 from brownfield.model import Signature, TensorSpec
 
-__all__ = ["draft_contract", "slug"]
+__all__ = ["as_text", "draft_contract", "slug"]
 
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])")
 _MAX_SLUG = 63
+_MISREAD = {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
 
 _HEAD = """\
-# Drafted from the graph of the model: every name, type and shape is the graph's own.
-# Say here what the graph cannot say: descriptions, units, ranges, what may be missing.
+# Drafted from the model: every name, type and shape is its own.
+# Say here what a model cannot say: descriptions, units, ranges, what may be missing.
 apiVersion: v3.2.0
 kind: DataContract
 id: {name}
@@ -73,7 +74,7 @@ def draft_contract(signature: Signature, name: str, *, batched: bool | None = No
     """
     if batched is None:
         batched = signature.batched
-    return _HEAD.format(name=name) + "".join(
+    return _HEAD.format(name=as_text(name)) + "".join(
         _OBJECT.format(name=side, batched=str(batched).lower())
         + "".join(_property(tensor, batched=batched) for tensor in tensors)
         for side, tensors in (("request", signature.inputs), ("response", signature.outputs))
@@ -91,6 +92,17 @@ def slug(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     made = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_MAX_SLUG].strip("-") or "model"
     return f"{made}-model" if _DEVICES.fullmatch(made) else made
+
+
+def as_text(name: str) -> str:
+    """Write a slug as YAML: in quotes where a reader may take it for a number, a date or a truth value.
+
+    Examples
+    --------
+    >>> as_text("claims-2024"), as_text("2024"), as_text("no")
+    ('claims-2024', '"2024"', '"no"')
+    """
+    return name if name[:1].isalpha() and name not in _MISREAD else f'"{name}"'
 
 
 def _property(tensor: TensorSpec, *, batched: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brownfield.data.formats import contract_from_copybook
+from brownfield.workspace.draft import as_text
 from brownfield.workspace.matching import Candidate
 from brownfield.workspace.profile import Profile
 from brownfield.workspace.silos import Silo, identifier
@@ -53,7 +54,7 @@ def draft_integration(
 ) -> str:
     """Draft ``integration.yaml``; joins stand in it as comments, the best first."""
     sources = "".join(_source(silo, profiles[silo.source]) for silo in silos)
-    return _INTEGRATION.format(name=name, sources=sources, joins=_joins(joins))
+    return _INTEGRATION.format(name=as_text(name), sources=sources, joins=_joins(joins))
 
 
 def _source(silo: Silo, profiles: Sequence[Profile]) -> str:
@@ -83,7 +84,7 @@ def _joins(joins: Sequence[Candidate]) -> str:
 
 def draft_contract_of(name: str, silos: Sequence[Silo], profiles: Mapping[str, Sequence[Profile]]) -> str:
     """Draft ``contract.odcs.yaml``: a schema for each silo."""
-    text = _CONTRACT.format(name=name)
+    text = _CONTRACT.format(name=as_text(name))
     for silo in silos:
         text += f"  - name: {silo.source}\n    logicalType: object\n    properties:\n"
         known = _of_copybook(silo)

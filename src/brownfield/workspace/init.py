@@ -34,7 +34,7 @@ from brownfield.model import (
     write_bundle,
 )
 from brownfield.workspace.brought import Brought
-from brownfield.workspace.draft import draft_contract, slug
+from brownfield.workspace.draft import as_text, draft_contract, slug
 from brownfield.workspace.sample_file import read_sample
 
 __all__ = ["SIZES", "Begun", "init_empty", "init_from_model"]
@@ -47,7 +47,7 @@ serving: {{host: 127.0.0.1, port: 8080}}
 
 _WITH_MODEL = """\
 # {name} answers with the model in bundles/{name}.
-integration: {name}
+integration: {text}
 purpose: Answer with the model that was brought.
 contract: contract.odcs.yaml
 model: {{path: bundles/{name}}}
@@ -59,7 +59,7 @@ doors: {{http: {{}}}}
 
 _WITHOUT_MODEL = """\
 # {name} answers with its fallback until a model is declared (model: {{path: bundles/NAME}}).
-integration: {name}
+integration: {text}
 purpose: Score a purchase.
 contract: contract.odcs.yaml
 fallback:
@@ -139,7 +139,7 @@ def init_empty(folder: Path, name: str | None = None) -> Begun:
     """
     name = slug(name or folder.resolve().name)
     with _staged(folder) as staged:
-        _write_declarations(staged, folder, name, _WITHOUT_MODEL, _CONTRACT.format(name=name))
+        _write_declarations(staged, folder, name, _WITHOUT_MODEL, _CONTRACT.format(name=as_text(name)))
     return Begun(folder, name, batched=True)
 
 
@@ -342,9 +342,10 @@ def _with_ranks(signature: Signature, golden: Golden | None) -> Signature:
 def _write_declarations(staged: Path, folder: Path, name: str, integration: str, contract: str) -> None:
     home = staged / "integrations" / name
     home.mkdir(parents=True)
-    (home / "integration.yaml").write_text(integration.format(name=name), encoding="utf-8")
+    (home / "integration.yaml").write_text(integration.format(name=name, text=as_text(name)), encoding="utf-8")
     (home / _CONTRACT_FILE).write_text(contract, encoding="utf-8")
-    (staged / "brownfield.yaml").write_text(_WORKSPACE.format(name=slug(folder.resolve().name)), encoding="utf-8")
+    workspace = as_text(slug(folder.resolve().name))
+    (staged / "brownfield.yaml").write_text(_WORKSPACE.format(name=workspace), encoding="utf-8")
 
 
 @contextmanager
