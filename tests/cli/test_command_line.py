@@ -163,6 +163,29 @@ def test_audit_without_a_store_is_told_plainly(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--file", "here"], "give --model too"),
+        (["--lock", "here"], "give --model too"),
+        (["--weights", "here"], "give --model too"),
+        (["--online"], "give --lock too"),
+        (["--model", "here.onnx", "--weights", "here"], "--model FILE.py"),
+        (["--model", "here.py:Class", "--wheels", "."], "give --lock too"),
+    ],
+)
+def test_init_ignores_no_option(tmp_path: Path, options: list[str], told: str) -> None:
+    """A model that was forgotten is told: files or a lock without one would be left out of a workspace that begins."""
+    for name in ("here", "here.onnx", "here.py"):
+        (tmp_path / name).touch()
+    given = [str(tmp_path / each) if each.startswith(("here", ".")) else each for each in options]
+    begun = brownfield("init", tmp_path / "shop", *given)
+    assert begun.returncode == 2
+    assert told in " ".join(begun.stderr.replace("│", "").split())
+    assert not (tmp_path / "shop").exists()
+
+
+@pytest.mark.full
 def test_init_deploy_takes_a_workspace_that_is_there(tmp_path: Path) -> None:
     """Who began without ``--deploy`` gets the files later; nothing else of the workspace is touched."""
     brownfield("init", tmp_path / "shop")

@@ -70,7 +70,7 @@ def test_the_page_runs_as_it_stands(tmp_path):
         ("nowhere.onnx", (), "--model: .*nowhere.onnx"),
         ("nowhere.py:Risk", (), "--model: .*nowhere.py"),
         ("{here}:Risk", ("nowhere.npz",), "--file: .*nowhere.npz"),
-        ("{here}", ("{here}",), "a graph"),
+        ("{here}", ("{here}",), r"--file: .*MODULE\.py:CLASS, got .*risk\.py"),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path, model, files, told):

@@ -137,6 +137,13 @@ def test_s37_backup_and_restored_files_are_private(workspace, saved, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_backup_goes_where_nothing_was(saved, tmp_path):
+    """Nothing was replaced in a new folder, so no place is named where it lies."""
+    done = restore(tmp_path / "new", saved)
+    assert (done.replaced, "before lies" in str(done)) == ("", False)
+    assert (tmp_path / "new" / "brownfield.yaml").is_file()
+
+
 def test_a_served_workspace_is_not_replaced(workspace, saved):
     """A server holds the workspace: restoring under it would answer with half of each."""
     with workspace_lock(workspace), pytest.raises(StoreError, match="served already"):

@@ -58,13 +58,12 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     if deploy and model is None and sample is None and name is None and (folder / _WORKSPACE_FILE).is_file():
         _deploy(folder, as_json=as_json)
         return
+    _check_beside(model, alone=[sample, *file, weights, lock], weights=weights, built=lock, build=wheels or online)
     if model is not None:
         from brownfield.workspace.brought import read_brought
 
         brought = read_brought(model, file, lock)
         begun = init_from_model(folder, brought, name, sample, wheels=wheels, online=online, weights=weights)
-    elif sample is not None:
-        raise typer.BadParameter("a sample is for the golden records of a model: give --model too")
     else:
         begun = init_empty(folder, name)
     if deploy:
@@ -79,6 +78,18 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     typer.echo(f"Began {folder} with the integration {begun.name}.")
     quoted = quote(str(folder))
     typer.echo(f"Next: brownfield check {quoted} && brownfield serve {quoted}")
+
+
+def _check_beside(
+    model: str | None, *, alone: list[Path | None], weights: Path | None, built: Path | None, build: object
+) -> None:
+    """Refuse what would not be looked at: options whose model, lock or module is not there."""
+    if model is None and any(each is not None for each in alone):
+        raise typer.BadParameter("a sample, files, weights and a lock belong to a model: give --model too")
+    if weights is not None and not str(model).endswith(".py"):
+        raise typer.BadParameter("weights belong to a PyTorch module, --model FILE.py; what a class loads is a --file")
+    if build and built is None:
+        raise typer.BadParameter("wheels and the package index are for the packages of a lock: give --lock too")
 
 
 def _deploy(folder: Path, *, as_json: bool) -> None:

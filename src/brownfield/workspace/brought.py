@@ -61,7 +61,7 @@ def read_brought(model: str, files: Sequence[Path] = (), lock: Path | None = Non
         if not file.is_file():
             raise DeclarationError(path=option, expected="a file", got=ascii(str(file)))
     if not colon and files:
-        raise DeclarationError(path="--file", expected="a Python class as the model", got="a graph")
+        raise DeclarationError(path="--file", expected="a Python class as --model, MODULE.py:CLASS", got=ascii(model))
     brought = PythonModel(path, class_name, tuple(files)) if colon else path
     return Brought(brought, lock.read_bytes() if lock else b"")
 

@@ -124,6 +124,8 @@ class Restore:
 
 def _shown(host: HostFacts, name: str) -> str:
     value = getattr(host, name)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
     return " ".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
 
@@ -328,7 +330,8 @@ def _finish(workspace: Path, clock: Clock) -> str:
     aside = private_folder(workspace / "var" / "replaced") / clock.now_utc().strftime("%Y%m%dT%H%M%S.%fZ")
     staged.rename(aside)
     sync_folder(workspace)
-    return str(aside / "old")
+    kept = aside / "old"
+    return str(kept) if any(path.is_file() for path in kept.rglob("*")) else ""
 
 
 def _disk_refused(path: Path, error: OSError) -> StoreError:
