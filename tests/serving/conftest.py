@@ -115,7 +115,7 @@ def served(retail: Contract, pool: InlinePool) -> Served:
         name="till",
         contract=retail,
         deadline_ms=1000,
-        champion=Version("3", RetailFeatures(), pool),
+        champion=Version("3", RetailFeatures(), pool, integration="till"),
         fallbacks=(Constant({"items": ["BREAD"]}, retail.schema("response")),),
         purpose="Suggest the next items at the till.",
     )

@@ -72,6 +72,24 @@ def test_a_failing_model_gives_the_fallback(served, pool, model, cause):
     assert (decision.cause, decision.version) == (cause, "")
 
 
+def test_the_log_says_once_how_a_model_goes_wrong(served, pool, caplog):
+    """Callers learn the cause alone, so the reason stands in the log: each once, and no more than eight."""
+    pool.function = breaks(ModelFailed("the model answered with an error: KeyError"))
+    ask(served)
+    pool.function = lambda tensors: {"y": tensors["x"] * np.nan}
+    for _ in range(2):
+        ask(served)
+    for number in range(20):
+        served.champion.breaker.retry_now()
+        pool.function = breaks(ModelFailed(f"{number}" * 1000))
+        ask(served)
+    told = [each for each in caplog.records if getattr(each, "event", "") == "BF-GTW-MODEL-FAILED"]
+    assert [each.version for each in told] == ["till 3"] * 8
+    assert told[0].reason == "the model answered with an error: KeyError"
+    assert "scores" in told[1].reason
+    assert max(len(each.reason) for each in told) == 300
+
+
 def test_a_model_that_answers_nothing_in_time_gives_the_fallback_by_the_deadline(served, pool):
     """The deadline is the caller's, not the model's."""
     pool.delay_s = 5

@@ -103,6 +103,8 @@ def test_s10_a_hostile_class_gets_nowhere_and_is_seen(harmful_workspace, serving
     assert psutil.pid_exists(running.pid)
     assert by_model(running.predict([1, 2, 3, 4]))
     told = {event["attempt"] for event in events(running, "BF-WRK-ATTEMPT")}
+    [failed] = events(running, "BF-GTW-MODEL-FAILED")
+    assert (failed["version"], failed["reason"]) == ("risk one", "the model answered with an error: PermissionError")
     assert told == {f"{kind} while answering" for kind in ("network", "process", "read", "signal", "trace", "write")}
     assert "4711" not in running.log
 
@@ -190,7 +192,7 @@ def test_f05_a_poison_request_is_blocked_and_others_keep_their_model(harmful_wor
             break
         wait_until_back(running, callers)
     assert causes[-1] == "poison", causes
-    assert len(events(running, "BF-WRK-POISON")) == 1
+    assert [event["worker"] for event in events(running, "BF-WRK-POISON")] == ["risk one"]
     wait_until_back(running, callers)
     deaths = len(events(running, "BF-WRK-ENDED"))
     assert deaths <= 3

@@ -282,7 +282,15 @@ def _made(
     platform = "python" if bundle.python else "openvino" if bundle.session.engine == "openvino" else "onnx"
     cache = _cache(spec)
     made = Version(
-        bundle.version, bundle.features, pool, row_cap, cache, costs=costs, retries=retries, platform=platform
+        bundle.version,
+        bundle.features,
+        pool,
+        row_cap,
+        cache,
+        costs=costs,
+        retries=retries,
+        platform=platform,
+        integration=placement.integration,
     )
     made.keep_within(_deadline_ns(spec))
     return made

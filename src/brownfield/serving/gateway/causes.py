@@ -17,12 +17,15 @@ from brownfield.model.process import AnswerLate, RunFailed, WorkerDied
 from brownfield.serving.gateway.enrich import LookupUnanswered
 
 if TYPE_CHECKING:
-    from brownfield.serving.gateway.served import Served
+    from brownfield.serving.gateway.served import Served, Version
     from brownfield.types import Decision
 
 __all__ = ["CAUSES", "Unanswered", "as_ours", "blames_model", "cause_of", "had_no_memory", "is_callers"]
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_REASON = 300  # characters: a process of a model has written them
+_MOST_TOLD = 8
 
 
 class Unanswered(Unavailable):
@@ -47,9 +50,11 @@ class Unanswered(Unavailable):
         self.decision = decision
 
 
-def as_ours(error: Exception, served: "Served") -> BrownfieldError:
-    """Give a failure as one that the callers are told of."""
+def as_ours(error: Exception, served: "Served", version: "Version | None" = None) -> BrownfieldError:
+    """Give a failure as one that the callers are told of; of a version's model, the log is told too."""
     if isinstance(error, BrownfieldError):
+        if version is not None and isinstance(error, ModelFailed | OutputRefused):
+            _tell_once(error, version)
         return error
     _log.error(
         "the prediction path failed",
@@ -57,6 +62,16 @@ def as_ours(error: Exception, served: "Served") -> BrownfieldError:
         extra={"event": "BF-GTW-PATH-FAILED", "integration": served.name},
     )
     return ModelFailed("features or model failed unexpectedly")
+
+
+def _tell_once(error: BrownfieldError, version: "Version") -> None:
+    """Say in the log how a model goes wrong, each way once: callers learn the cause alone, and every one may fail."""
+    reason = str(error)[:_LONGEST_REASON]
+    if reason in version.told or len(version.told) >= _MOST_TOLD:
+        return
+    version.told.add(reason)
+    extra = {"event": "BF-GTW-MODEL-FAILED", "version": version.label, "reason": reason}
+    _log.warning("a model's answer cannot be given: the fallback answers", extra=extra)
 
 
 CAUSES: dict[type[BrownfieldError], str] = {

@@ -360,7 +360,7 @@ class Dataplane:
         late = error if loaded and isinstance(error, AnswerLate) else None
         if late is None or not alone:
             self._leave(version, call, late=late is not None)
-            self._failed(version, call.asks, as_ours(error, served), fair=fair)
+            self._failed(version, call.asks, as_ours(error, served, version), fair=fair)
             return
         inference, silent = None, False
         try:

@@ -69,9 +69,15 @@ class Version:
         How often calls may be made again, those of the pool included.
     platform
         What runs it, as V2 metadata name it.
+    integration
+        Whose version it is, for the log.
 
     Attributes
     ----------
+    label
+        What the log calls it.
+    told
+        How its model went wrong, as the log was told.
     pacing
         Who was turned away and is answered in a moment.
     poison
@@ -99,8 +105,11 @@ class Version:
         costs: CostCurve | None = None,
         retries: RetryBudget | None = None,
         platform: str = "onnx",
+        integration: str = "",
     ) -> None:
         self.name = name
+        self.label = f"{integration} {name}".lstrip()
+        self.told: set[str] = set()
         self.platform = platform
         self.features = features
         self.pool = pool
@@ -111,7 +120,7 @@ class Version:
         self.breaker = Breaker()
         self.admission = Admission(costs)
         self.pacing = Pacing()
-        self.poison = Poison(name)
+        self.poison = Poison(self.label)
         self.apart: deque[Ask] = deque()
         self.waiting = Waiting()
         self.calls: set[ModelCall] = set()
@@ -219,7 +228,7 @@ class Version:
         smaller = max(1, rows // 2)
         if smaller < self.row_cap:
             self.row_cap = smaller
-            extra = {"event": "BF-GTW-CALLS-HALVED", "version": self.name, "rows": smaller}
+            extra = {"event": "BF-GTW-CALLS-HALVED", "version": self.label, "rows": smaller}
             _log.warning("a shared call was too large for the model's memory: further ones are smaller", extra=extra)
 
     def worker_joined(self, now_ns: int = 0) -> None:
