@@ -27,14 +27,14 @@ test-fast: .venv/dev
 HIDDEN := -fvisibility=hidden -fno-semantic-interposition -fno-plt
 compiled: var/compiled/.made
 
-var/compiled/.made: .venv/dev $(shell find src -type f -not -path '*/__pycache__/*')
+var/compiled/.made: .venv/core $(shell find src -type f -not -path '*/__pycache__/*')
 	rm -rf var/dist var/compiled
 	CFLAGS="$(HIDDEN) $(CFLAGS)" HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/uv build --quiet --python $(BIN)/python --out-dir var/dist
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/compiled var/dist/*.whl
 	touch $@
 
 # The tests of the request path against the compiled one, but for those that put stand-ins into it.
-test-compiled: compiled
+test-compiled: .venv/dev compiled
 	BROWNFIELD_REQUEST_PATH=compiled PYTHONPATH=var/compiled $(BIN)/python -m pytest -n 2 -m "not (full or inside)" \
 		tests/serving tests/model/process tests/store/test_journal.py tests/security/test_principals.py \
 		tests/workspace/test_capabilities.py $(ARGS)
@@ -66,7 +66,7 @@ bench-fit: .venv/dev
 	$(BIN)/python benchmarks/bench_fit.py --peers var/bench-fit/peers $(ARGS)
 
 # The prediction path beside other servers, which get environments of their own; an hour, in pieces that can be resumed.
-bench-serving: compiled
+bench-serving: .venv/dev compiled
 	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/python benchmarks/bench_serving.py --json var/bench_serving.json $(ARGS)
 
 # Real servers and foreign tools that some tests use where they are installed (Debian, as root).

@@ -107,6 +107,7 @@ def test_types_without_a_word_in_the_protocol_are_refused(tmp_path, model_of, ki
     refusal = _refusal(tmp_path, model_of(**{f"{side}s": [_value(kind, name)]}))
     assert refusal.rule == f"onnx-{side}-type"
     assert refusal.path == f"'{name}'"
+    assert ("Cast it" in refusal.next_step) == (kind in FOREIGN)
 
 
 def _nested(depth):
@@ -172,7 +173,10 @@ LOCAL = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
 )
 def test_hostile_graphs_are_refused(tmp_path, model_of, changes, rule):
     """B-54: what the engine should never meet is refused by its own rule."""
-    assert _refusal(tmp_path, model_of(**changes)).rule == rule
+    refusal = _refusal(tmp_path, model_of(**changes))
+    assert refusal.rule == rule
+    if rule == "onnx-opset" and refusal.got != "none":
+        assert "Export the model for" in refusal.next_step
 
 
 def test_too_many_nodes_are_refused(tmp_path, model_of, monkeypatch):

@@ -28,6 +28,9 @@ MAX_NODES = 200_000
 MAX_NESTING = 16
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that the engine brings itself."""
+_CAST = "Cast it in the graph to one of these, for example to float32."
+_OLDER = "Export the model for an operator set and a file version that are known here."
+_PLAIN = "Export the model with plain tensors (for scikit-learn pipelines: `zipmap=False`)."
 
 
 def inspect_onnx(path: Path) -> Signature:
@@ -92,7 +95,8 @@ def _check_head(model: "onnx.ModelProto") -> None:
     if model.training_info:
         raise refused("onnx-structure", expected="a model for inference", got="one that carries its training")
     if not 1 <= model.ir_version <= onnx.IR_VERSION:
-        raise refused("onnx-opset", expected=f"file version 1 to {onnx.IR_VERSION}", got=str(model.ir_version))
+        versions = f"file version 1 to {onnx.IR_VERSION}"
+        raise refused("onnx-opset", expected=versions, got=str(model.ir_version), next_step=_OLDER)
 
 
 def _tensors(values: "Iterable[onnx.ValueInfoProto]", side: str, defaults: set[str]) -> tuple[TensorSpec, ...]:
@@ -112,7 +116,7 @@ def _tensor(value: "onnx.ValueInfoProto", side: str) -> TensorSpec:
             path=ascii(value.name),
             expected="a tensor of booleans, integers, float16, float32, float64 or texts",
             got=_type_name(value.type, kind),
-            next_step="Export the model with plain tensors (for scikit-learn pipelines: `zipmap=False`).",
+            next_step=_CAST if kind == "tensor_type" else _PLAIN,
         )
     if not value.type.tensor_type.HasField("shape"):
         if side == "input":
@@ -214,9 +218,8 @@ def _opsets(imports: "Iterable[onnx.OperatorSetIdProto]") -> dict[str, int]:
     opsets = {("" if each.domain == "ai.onnx" else text(each.domain)): each.version for each in imports}
     for domain, version in opsets.items():
         if version < 1 or version > newest.get(domain, version):
-            raise refused(
-                "onnx-opset", path=domain or "ai.onnx", expected=f"1 to {newest.get(domain)}", got=str(version)
-            )
+            known = f"1 to {newest.get(domain)}"
+            raise refused("onnx-opset", path=domain or "ai.onnx", expected=known, got=str(version), next_step=_OLDER)
     return opsets
 
 
