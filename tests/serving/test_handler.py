@@ -136,6 +136,29 @@ def test_an_unknown_version_names_the_served_ones(client):
     assert json.loads(body) == {"error": "this version is not served. Served now: 3."}
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/till", "nothing at this path"),
+        ("/v1/till/predict/", "nothing at this path"),
+        ("/v2/models/till/", "nothing at this path"),
+        ("/v2/models/till/versions/3/infer/", "nothing at this path"),
+        ("/v2/models/till/versions/9", "this version is not served"),
+        ("/v1/other/predict", "no integration of that name"),
+        ("/v2/models/other", "no integration of that name"),
+        ("/v2/repository/models/other/load", "no integration of that name"),
+        ("/v2/models/", "nothing at this path"),
+        ("/v1", "nothing at this path"),
+    ],
+)
+def test_a_404_says_what_there_is_not(client, path, told):
+    """A slash too many is no missing integration, and a missing integration is told on every path that names one."""
+    status, _, body = ask(client, "GET", path)
+    answer = json.loads(body)
+    assert status == 404
+    assert told in answer.get("error", answer.get("detail", ""))
+
+
 def test_head_is_a_get(client):
     """Same status and fields; the front leaves the body out."""
     assert ask(client, "HEAD", "/v2")[0] == ask(client, "GET", "/v2")[0] == 200

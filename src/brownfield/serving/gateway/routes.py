@@ -59,6 +59,8 @@ ROUTES: tuple[Route, ...] = (
 HEALTH = tuple(route for route in ROUTES if route.permission is None)
 """What a listener for health alone answers."""
 
+_NAMING = (b"/v1/", b"/v2/models/", b"/v2/repository/models/")
+
 
 def paths_of(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | None]]":
     """Every concrete path of a template: exact paths leave nothing to be tricked by."""
@@ -73,14 +75,21 @@ def paths_of(template: str, snapshot: "Snapshot") -> "list[tuple[str, Served | N
 
 
 def not_found(path: bytes, snapshot: "Snapshot") -> NotFound:
-    """Say what is served when an integration or a version was named that is not."""
-    parts = path.split(b"/")
-    if parts[1:3] == [b"v2", b"models"] and len(parts) > 5 and parts[4] == b"versions":  # noqa: PLR2004
-        served = snapshot.integrations.get(parts[3].decode("latin-1"))
-        if served is not None:
-            return NotFound(
-                "this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}."
-            )
-    if parts[1:3] == [b"v2", b"models"] or parts[1:2] == [b"v1"]:
+    """Say what of a path there is not: the integration, the version of one, or the path itself."""
+    kind, name, rest = _named(path)
+    served = snapshot.integrations.get(name)
+    if name and served is None:
         return NotFound("there is no integration of that name", next_step="The page /docs lists what is served.")
+    asked = rest[1] if kind == b"/v2/models/" and rest[:1] == ["versions"] and rest[1:] else ""
+    if served is not None and asked and asked not in served.versions:
+        return NotFound("this version is not served", next_step=f"Served now: {', '.join(served.versions) or 'none'}.")
     return NotFound("there is nothing at this path", next_step="The page /docs lists what is served.")
+
+
+def _named(path: bytes) -> tuple[bytes, str, list[str]]:
+    """Give the kind of a path that names an integration, its name, and what comes behind; in others nothing."""
+    for kind in _NAMING:
+        if path.startswith(kind):
+            name, *rest = path[len(kind) :].decode("latin-1").split("/")
+            return kind, name, rest
+    return b"", "", []
