@@ -71,7 +71,7 @@ def _tell_once(error: BrownfieldError, version: "Version") -> None:
         return
     version.told.add(reason)
     extra = {"event": "BF-GTW-MODEL-FAILED", "version": version.label, "reason": reason}
-    _log.warning("a model's answer cannot be given: the fallback answers", extra=extra)
+    _log.warning("a model gave no answer that can be used", extra=extra)
 
 
 CAUSES: dict[type[BrownfieldError], str] = {
