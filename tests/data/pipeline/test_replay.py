@@ -206,6 +206,34 @@ def test_records_of_a_csv_file_are_decoded_again_with_its_header(shop):
     assert [row["line_id"] for row in lines(shop)] == [1, 2, 3, 5]
 
 
+MAPPING = """
+approved: true
+fields:
+  price: {from: PREIS, number: {decimal: ","}}
+"""
+
+
+def test_records_that_came_through_a_mapping_file_are_decoded_again(shop):
+    """What the mapping, a rule or the decoding refused keeps the header of its file, and is read with it."""
+    sold = ["1,1,'2,5'", "2,1,'50'", "3,7,'1'", "4,1,'dear'", "5,'1,1"]
+    content = "line_id,product_id,PREIS,sold_at\n" + "".join(f"{line},{AT}\n" for line in sold)
+    (shop / "integrations/reco/sales.yaml").write_text(MAPPING)
+    as_file(
+        shop,
+        "connection: drop, path: sales.txt, format: csv, quote: \"'\", mapping: sales.yaml",
+        content.encode(),
+    )
+    run(shop)
+    mend(shop)
+    done = replay(shop)
+    assert (done.selected, done.accepted, done.still_bad, done.unreadable) == (4, 2, 2, 0)
+    assert done.by_rule == {"decode": 1, "price.map": 1}
+    (shop / "integrations/reco/sales.yaml").write_text(MAPPING.replace("number:", "sentinels: {dear: unknown}, number:"))
+    assert replay(shop, rule="price.map").by_rule == {"price.required": 1}
+    assert replay(shop, apply=True).accepted == 2
+    assert [(row["line_id"], row["price"]) for row in lines(shop)] == [(1, 2.5), (2, 50.0), (3, 1.0)]
+
+
 COPYBOOK = """       01  S.
            05  LINE-ID     PIC 9(3).
            05  PRODUCT-ID  PIC 9(3).

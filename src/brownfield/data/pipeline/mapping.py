@@ -211,7 +211,7 @@ class Mapper:
         )
         if not refused:
             self._count(outcomes, None)
-            return Decoded(mapped, decoded.position, decoded.raw, decoded.rejects)
+            return replace(decoded, batch=mapped)
         good = np.ones(batch.num_rows, dtype=bool)
         good[list(refused)] = False
         rows = np.flatnonzero(good)
@@ -220,11 +220,12 @@ class Mapper:
             Reject(decoded.position(row), code, name, decoded.raw(row), stage="map")
             for row, (name, code) in sorted(refused.items())
         )
-        return Decoded(
-            mapped.take(pa.array(rows)),
-            lambda row: decoded.position(int(rows[row])),
-            lambda row: decoded.raw(int(rows[row])),
-            (*decoded.rejects, *rejects),
+        return replace(
+            decoded,
+            batch=mapped.take(pa.array(rows)),
+            position=lambda row: decoded.position(int(rows[row])),
+            raw=lambda row: decoded.raw(int(rows[row])),
+            rejects=(*decoded.rejects, *rejects),
         )
 
     def outcome(self) -> MappingReport:

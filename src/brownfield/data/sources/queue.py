@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
@@ -23,7 +24,7 @@ from brownfield.data.sources.budget import Budget
 from brownfield.errors import BrownfieldError, DeclarationError, FormatError, RejectionCode, SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pyarrow as pa
 
@@ -166,8 +167,8 @@ class QueueSource:
             taken, most, is_cut = self._admit(incoming, most, recognise=after is not None)
             if taken:
                 size += sum(len(each.incoming.body or b"") for each in taken)
-                decoded = self._decoded(taken, wanted)
-                yield Pulled(self._queue, decoded, {"messages": before + len(self._taken)})
+                for decoded in self._decoded(taken, wanted):
+                    yield Pulled(self._queue, decoded, {"messages": before + len(self._taken)})
             if is_cut or len(incoming) < page:
                 break
         if not self._taken:
@@ -233,31 +234,11 @@ class QueueSource:
         digest = hashlib.sha256(name.encode()).hexdigest()
         return _Message(incoming, name if _NAME.fullmatch(name) else f"sha256:{digest}", digest, code)
 
-    def _decoded(self, messages: Sequence[_Message], wanted: "pa.Schema") -> Decoded:
-        """Decode messages one by one, and give their records as one batch."""
-        import pyarrow as pa
-
-        parts: list[Decoded] = []
-        rows: list[tuple[str, Decoded, int]] = []
-        rejects: list[Reject] = []
-        for message in messages:
-            found = self._of_body(message, wanted)
-            if isinstance(found, RejectionCode):
-                rejects.append(Reject(f"message {message.name}", found, "", message.incoming.body or b""))
-                continue
-            for each in found:
-                parts.append(each)
-                rows += [(message.name, each, row) for row in range(each.batch.num_rows)]
-                rejects += [replace(bad, position=f"message {message.name}, {bad.position}") for bad in each.rejects]
-        batches = [each.batch for each in parts] or [pa.RecordBatch.from_pylist([], wanted)]
-        table = pa.Table.from_batches(batches).combine_chunks()
-        whole = table.to_batches()
-        return Decoded(
-            whole[0] if whole else batches[0],
-            lambda row: f"message {rows[row][0]}, {rows[row][1].position(rows[row][2])}",
-            lambda row: rows[row][1].raw(rows[row][2]),
-            tuple(rejects),
-        )
+    def _decoded(self, messages: Sequence[_Message], wanted: "pa.Schema") -> Iterator[Decoded]:
+        """Decode messages one by one, and give their records as one batch for each stretch that has one head."""
+        bodies = [(message, self._of_body(message, wanted)) for message in messages]
+        for head, stretch in groupby(bodies, lambda each: _head(each[1])):
+            yield _together(stretch, head, wanted)
 
     def _of_body(self, message: _Message, wanted: "pa.Schema") -> "list[Decoded] | RejectionCode":
         """Decode one message, or say why it is refused as a whole."""
@@ -284,3 +265,37 @@ class QueueSource:
             raise DeclarationError(
                 where=f"queue {self._queue}", expected=error.expected, got=error.got, next_step=error.next_step
             ) from error
+
+
+def _head(body: "list[Decoded] | RejectionCode") -> bytes:
+    """What a record of a message needs before it to be decoded alone: the header line that this message had."""
+    return b"" if isinstance(body, RejectionCode) else body[0].head
+
+
+def _together(
+    bodies: "Iterable[tuple[_Message, list[Decoded] | RejectionCode]]", head: bytes, wanted: "pa.Schema"
+) -> Decoded:
+    """Give the records of messages as one batch, each named by its message."""
+    import pyarrow as pa
+
+    parts: list[Decoded] = []
+    rows: list[tuple[str, Decoded, int]] = []
+    rejects: list[Reject] = []
+    for message, found in bodies:
+        if isinstance(found, RejectionCode):
+            rejects.append(Reject(f"message {message.name}", found, "", message.incoming.body or b""))
+            continue
+        for each in found:
+            parts.append(each)
+            rows += [(message.name, each, row) for row in range(each.batch.num_rows)]
+            rejects += [replace(bad, position=f"message {message.name}, {bad.position}") for bad in each.rejects]
+    batches = [each.batch for each in parts] or [pa.RecordBatch.from_pylist([], wanted)]
+    table = pa.Table.from_batches(batches).combine_chunks()
+    whole = table.to_batches()
+    return Decoded(
+        whole[0] if whole else batches[0],
+        lambda row: f"message {rows[row][0]}, {rows[row][1].position(rows[row][2])}",
+        lambda row: rows[row][1].raw(rows[row][2]),
+        tuple(rejects),
+        head,
+    )

@@ -10,6 +10,7 @@ import pytest
 from brownfield.data.brokers import Unreachable
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.store import open_store
+from brownfield.workspace.replay import replay
 from harness.brokers import HERE
 from harness.queue_shop import LEGACY, sale
 from harness.queues import left
@@ -61,6 +62,20 @@ def test_refused_messages_keep_their_bytes_and_their_reason(shop, legacy):
         "message b2": ("BF-MSG-003", b""),
         "message b3": ("BF-MSG-002", bodies["b3"]),
     }
+
+
+def test_refused_records_of_csv_messages_are_replayed_with_the_header_of_their_message(shop, legacy):
+    """Each message may have columns of its own; a record is read with those that it came with."""
+    declared = shop.folder / "integrations/reco/integration.yaml"
+    declared.write_text(declared.read_text().replace("messages:", "format: csv\n    messages:"))
+    bodies = [b"line_id,quantity\n1,0\n2,2\n", b"line_id,quantity\n3,-1\n", b"quantity,x,line_id\n0,7,4\nx,7,5\n"]
+    legacy.send([(f"c{number}", body) for number, body in enumerate(bodies)])
+    assert shop.run().quarantined == 4
+    contract = shop.folder / "integrations/reco/contract.odcs.yaml"
+    contract.write_text(contract.read_text().replace(", logicalTypeOptions: {exclusiveMinimum: 0}", ""))
+    done = replay(shop.folder, source="sales", apply=True)
+    assert (done.selected, done.accepted, done.still_bad, done.unreadable) == (4, 3, 1, 0)
+    assert shop.lines() == [1, 2, 3, 4]
 
 
 def test_f_54_f_57_poison_is_quarantined_and_the_rest_flows(shop, legacy, monkeypatch):
