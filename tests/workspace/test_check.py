@@ -300,7 +300,20 @@ def test_i11_classified_records_ask_for_a_key(workspace: Path) -> None:
     report = change(workspace, "workspace: shop", declared, "brownfield.yaml")
     found_at = {(finding.level, finding.path) for finding in report.findings}
     assert ("warning", "security.encryption_key") in found_at
-    assert ("warning", "sources.stock") not in found_at
+    assert not any("classified" in each.message for each in report.findings if each.path == "sources.stock")
+
+
+def test_a_feed_whose_records_are_kept_nowhere(workspace: Path) -> None:
+    """A feed without a table of its own is a warning; a queue, which forgets what it gave, is an error."""
+    lookup = "stock: {lookup: store_id, connection: pos, table: stock}"
+    feed = "stock: {feed: true, connection: pos, table: stock, cursor: {column: store_id, key: store_id}}"
+    about = {each.path: each for each in change(workspace, lookup, feed).findings}
+    assert about["sources.stock"].level == "warning"
+    assert "kept nowhere" in about["sources.stock"].message
+    change(workspace, "  pos:", "  bus: {kind: nats, host: {env: TEST_BUS_HOST}}\n  pos:", "brownfield.yaml")
+    [error] = change(workspace, feed, "stock: {feed: true, connection: bus, queue: stock}").findings
+    assert (error.level, error.path) == ("error", "sources.stock")
+    assert "a unified table that is made from this queue, got none" in error.message
 
 
 HTTP = """\
@@ -327,6 +340,9 @@ def test_references_of_http_and_brokers_are_read_like_those_of_servers(
     for name, value in (("URL", "https://crm.example"), ("CA", "ca.pem")):
         monkeypatch.setenv(f"TEST_CRM_{name}", value)
     monkeypatch.setenv("TEST_BUS_HOST", "bus.example")
+    [missing] = [each for each in check(workspace).findings if "ca_file" in each.path]
+    assert (missing.level, missing.message) == ("warning", "there is no such file")
+    (workspace / "ca.pem").touch()
     secret = workspace / "secrets" / "crm"
     secret.parent.mkdir()
     secret.write_text("Bearer a")
@@ -342,6 +358,8 @@ def test_references_of_http_and_brokers_are_read_like_those_of_servers(
         assert "4711" not in str(finding)
     report = change(workspace, "tls: {ca_file: {env: TEST_CRM_CA}}", "tls: {mode: encrypt}", "brownfield.yaml")
     assert ("warning", "connections.crm.tls.mode") in {(each.level, each.path) for each in report.findings}
+    report = change(workspace, "{env: TEST_BUS_HOST}", "{env: TEST_BUS_HOST}, tls: {mode: off}", "brownfield.yaml")
+    assert ("warning", "connections.bus.tls.mode") in {(each.level, each.path) for each in report.findings}
 
 
 LOOKUPS = """\

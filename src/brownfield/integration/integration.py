@@ -69,6 +69,7 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
     def contradictions(self) -> Iterator[Contradiction]:
         """Refuse what keys of different parts make impossible together."""
         yield from self._name_contradictions()
+        yield from self._queue_contradictions()
         yield from self._time_contradictions()
         yield from _enrich_contradictions(self.enrich, self.sources)
         if self.rollout is not None and self.model is None:
@@ -114,6 +115,17 @@ class IntegrationDeclaration(Spec, frozen=True, kw_only=True):
                     yield Contradiction((*path, "join", index, "source"), _one_of(self.sources), join.source)
                 elif self.sources[join.source].feed:
                     yield Contradiction((*path, "join", index, "source"), "a lookup", f"the feed {join.source}")
+
+    def _queue_contradictions(self) -> Iterator[Contradiction]:
+        made_from = {table.from_ for table in self.unified.values()}
+        for name, source in self.sources.items():
+            if name not in made_from and any(place.queue is not None for place in source.chain):
+                yield Contradiction(
+                    ("sources", name),
+                    "a unified table that is made from this queue",
+                    "none",
+                    "Declare one under unified: a broker forgets what it was told is safe.",
+                )
 
 
 def _enrich_contradictions(

@@ -6,9 +6,8 @@ a *notice* says what this release does not act on yet. Mistakes in a declaration
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,65 +17,27 @@ from brownfield.host import read_host
 from brownfield.integration import (
     DEFAULT,
     INTEGRATION_FILE,
-    DatabaseConnection,
     Delivery,
-    Document,
-    HttpConnection,
     IntegrationSpec,
-    KeyPath,
-    OdbcConnection,
-    Reference,
     Registry,
-    TlsSpec,
     WorkspaceSpec,
-    check_host,
     deliveries,
-    dotted,
     each_error,
-    key_names,
     load_workspace,
-    read_reference,
 )
 from brownfield.model import Environments, open_bundle
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder
 from brownfield.serving.fallback.table import Table
+from brownfield.workspace.check_servers import secret_findings, server_findings
+from brownfield.workspace.findings import At, Finding, Level, from_error
+
+if TYPE_CHECKING:
+    from brownfield.integration import KeyPath
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
 
-Level: TypeAlias = Literal["error", "warning", "notice"]
-
 _LEVELS: tuple[Level, ...] = ("error", "warning", "notice")
-_OTHERS = 0o077
-_SECRETS = frozenset({"password", "private_key", "passphrase"})
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to know about a workspace.
-
-    Parameters
-    ----------
-    level
-        ``error``, ``warning`` or ``notice``.
-    where
-        ``file:line``.
-    path
-        Of the key, such as ``fallback.chain[0].table``; empty for a file as a whole.
-    message
-        What is the case.
-    next_step
-        What to do about it; may be empty.
-    """
-
-    level: Level
-    where: str
-    path: str
-    message: str
-    next_step: str
-
-    def __str__(self) -> str:
-        parts = ": ".join(part for part in (self.where, self.level, self.path, self.message) if part)
-        return f"{parts.rstrip('.')}. {self.next_step}".rstrip() if self.next_step else parts
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +90,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
         check_folder(folder)
         workspace = load_workspace(folder, registry)
     except DeclarationError as error:
-        findings = tuple(_from_error(each) for each in each_error(error))
+        findings = tuple(from_error(each) for each in each_error(error))
         shown = os.fsencode(folder).decode(errors="backslashreplace")  # the path may be no text: that is a finding too
         return CheckReport(folder=shown, integrations=(), findings=findings)
     found = [*_workspace_findings(workspace), *_budget_findings(workspace)]
@@ -148,39 +109,8 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
     )
 
 
-def _from_error(error: BrownfieldError, level: Level = "error") -> Finding:
-    """Turn an error into a finding, keeping its parts."""
-    return Finding(
-        level=level,
-        where=error.where or "",
-        path=error.path or "",
-        message=str(DeclarationError(error.what, expected=error.expected, got=error.got)),
-        next_step=error.next_step or "",
-    )
-
-
-class _At:
-    """Makes findings about the keys of one document."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-
-    def __call__(self, level: Level, path: KeyPath, message: str, next_step: str = "") -> Finding:
-        return Finding(
-            level=level, where=self._document.where(path), path=dotted(path), message=message, next_step=next_step
-        )
-
-    def error(self, level: Level, path: KeyPath, error: BrownfieldError) -> Finding:
-        """Report an error about what a key names; an error that knows its own place keeps it."""
-        found = _from_error(error, level)
-        if error.where is not None:
-            return msgspec.structs.replace(found, path=error.path or dotted(path))
-        inner = path if error.path is None else (*path, error.path)
-        return msgspec.structs.replace(found, where=self._document.where(inner), path=dotted(inner))
-
-
 def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
-    at = _At(workspace.document)
+    at = At(workspace.document)
     if not workspace.integrations:
         yield at("warning", (), "no integration is declared", "Add integrations/NAME/integration.yaml.")
     for home in sorted((workspace.folder / "integrations").glob("*/")):
@@ -195,11 +125,11 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
         )
     yield from _key_findings(workspace, at)
     for index, token in enumerate(workspace.access.tokens):
-        yield from _secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
+        yield from secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
         if not hasattr(connection.options, "path"):
-            yield from _server_findings(connection.options, path, workspace.folder, at)
+            yield from server_findings(connection.options, path, workspace.folder, at)
             continue
         try:
             if not connection.location(workspace.folder).exists():
@@ -213,89 +143,20 @@ def _budget_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
     try:
         check_budgets(workspace, read_host())
     except DeclarationError as error:
-        yield _from_error(error)
+        yield from_error(error)
 
 
-def _key_findings(workspace: WorkspaceSpec, at: _At) -> Iterator[Finding]:
+def _key_findings(workspace: WorkspaceSpec, at: At) -> Iterator[Finding]:
     """Report encryption keys that cannot be read here, or that others can read too."""
     declared = workspace.security
     if declared.encryption_key is not None:
-        yield from _secret_findings(declared.encryption_key, ("security", "encryption_key"), workspace.folder, at)
+        yield from secret_findings(declared.encryption_key, ("security", "encryption_key"), workspace.folder, at)
     for index, reference in enumerate(declared.old_encryption_keys):
-        yield from _secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
-
-
-def _server_findings(options: Any, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report what will keep us from a server, or should: references without a value, secrets for all."""
-    if isinstance(options, OdbcConnection):
-        yield from _odbc_findings(options, path, folder, at)
-        return
-    for key in key_names(type(options)):
-        reference = getattr(options, key)
-        if isinstance(reference, Reference) and key in _SECRETS:
-            yield from _secret_findings(reference, (*path, key), folder, at)
-        elif isinstance(reference, Reference):
-            yield from _reference_findings(reference, (*path, key), folder, at)
-    tls = getattr(options, "tls", None)
-    if isinstance(tls, TlsSpec) and isinstance(tls.ca_file, Reference):
-        yield from _reference_findings(tls.ca_file, (*path, "tls", "ca_file"), folder, at)
-    if isinstance(options, HttpConnection):
-        yield from _http_findings(options, path, folder, at)
-    at_home = isinstance(options, HttpConnection) and options.network == "this_machine"
-    if isinstance(options, DatabaseConnection | HttpConnection) and options.tls.mode != "verify" and not at_home:
-        risk = "the server's certificate is not checked" if options.tls.mode == "encrypt" else "nothing is encrypted"
-        yield at("warning", (*path, "tls", "mode"), f"{risk} on the way to it", "Declare tls: {mode: verify}.")
-
-
-def _http_findings(options: HttpConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report a base URL that would be refused when it is asked, and a credential that cannot be used."""
-    from brownfield.data.sources import Site  # brings Arrow with it
-
-    with suppress(DeclarationError):  # one that cannot be read is reported as every reference is
-        base_url = read_reference(options.base_url, folder)
-        try:
-            Site(base_url, options.network, tls=options.tls.mode).check()
-        except DeclarationError as error:
-            yield at.error("warning", (*path, "base_url"), error)
-    if options.auth is not None:
-        yield from _secret_findings(options.auth.value, (*path, "auth", "value"), folder, at)
-
-
-def _reference_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report a reference without a value, and a host that is refused."""
-    try:
-        value = read_reference(reference, folder)
-        if path[-1] == "host":
-            check_host(value)
-    except DeclarationError as error:
-        yield at.error("warning", path, error)
-
-
-def _odbc_findings(options: OdbcConnection, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report a connection string that cannot be read or is none, and secrets for all."""
-    from brownfield.data.sources import connection_parts  # brings Arrow with it
-
-    try:
-        connection_parts(read_reference(options.connection_string, folder))
-    except DeclarationError as error:
-        yield at.error("warning", (*path, "connection_string"), error)
-    if options.password is not None:
-        yield from _secret_findings(options.password, (*path, "password"), folder, at)
-
-
-def _secret_findings(reference: Reference, path: KeyPath, folder: Path, at: _At) -> Iterator[Finding]:
-    """Report a secret that cannot be read here, or that others can read too."""
-    try:
-        read_reference(reference, folder)
-    except DeclarationError as error:
-        yield at.error("warning", path, error)
-        return
-    if reference.file and (folder / reference.file).stat().st_mode & _OTHERS:
-        yield at("warning", path, "other users of this machine can read the file", f"chmod 600 {reference.file}")
+        yield from secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
 
 
 def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
-    at = _At(spec.document)
+    at = At(spec.document)
     if spec.owner is None:
         yield at("warning", (), "no owner is declared", "Say who is asked when it fails.")
     if spec.purpose is None:
@@ -307,6 +168,7 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
             "nobody answers when the model must not",
             "End fallback.chain with a constant: without it callers get a refusal.",
         )
+    yield from _feed_findings(spec, at)
     yield from _format_findings(spec, at)
     yield from _mapping_findings(spec, at)
     yield from _table_findings(spec, at)
@@ -319,7 +181,7 @@ def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
 
 def _write_back_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterator[Finding]:
     """Report connections that are written here and read by another integration (S-17)."""
-    at = _At(spec.document)
+    at = At(spec.document)
     for name, written in spec.write_back.items():
         for other in workspace.integrations.values():
             places = [place for source in other.sources.values() for place in source.chain]
@@ -337,7 +199,7 @@ def _lookup_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterato
     from brownfield.data.pipeline import is_classified  # brings Arrow with it
     from brownfield.data.served_status import hides_values
 
-    at = _At(spec.document)
+    at = At(spec.document)
     has_key = workspace.security.encryption_key is not None
     for name, source in spec.sources.items():
         copies = [index for index, place in enumerate(source.chain) if place.snapshot is not None]
@@ -374,7 +236,20 @@ def _lookup_findings(spec: IntegrationSpec, workspace: WorkspaceSpec) -> Iterato
             )
 
 
-def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _feed_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
+    """Report feeds whose records are checked and then kept nowhere."""
+    made_from = {table.from_ for table in spec.unified.values()}
+    for name, source in spec.sources.items():
+        if source.feed and name not in made_from:
+            yield at(
+                "warning",
+                ("sources", name),
+                "no unified table is made from this feed: its records are checked, counted and kept nowhere",
+                "Declare one under unified before the first run.",
+            )
+
+
+def _format_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     """Open each format as it is opened to read: character set, copybook, layout."""
     for name, source in spec.sources.items():
         for index, place in enumerate(source.chain):
@@ -393,7 +268,7 @@ def _format_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
                 yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
 
 
-def _mapping_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _mapping_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     """Prepare each mapping file as it is prepared to read: what each column of the silo is read as."""
     for name, source in spec.sources.items():
         for index, place in enumerate(source.chain):
@@ -407,7 +282,7 @@ def _mapping_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
                 yield at.error("error", ("sources", name, "chain", index, "mapping"), error)
 
 
-def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _table_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     """Read the fallback's tables as they are read to serve: every cell, every answer."""
     request, response = spec.contract.schema("request"), spec.contract.schema("response")
     for index, step in enumerate(spec.fallback.chain):
@@ -419,7 +294,7 @@ def _table_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
             yield at.error("error", ("fallback", "chain", index, "table"), error)
 
 
-def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _features_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     if spec.features is None:
         return
     request, response = spec.features_request, spec.contract.schema("response")
@@ -429,7 +304,7 @@ def _features_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
         yield at.error("error", ("features",), error)
 
 
-def _model_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _model_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     if spec.model is None:
         yield at("notice", (), "no model is declared: the fallback gives every answer")
         return
@@ -466,7 +341,7 @@ def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Findi
         return
     from brownfield.data.pipeline import clear_positions, is_classified  # brings Arrow with it
 
-    at = _At(spec.document)
+    at = At(spec.document)
     for name in spec.sources:
         for field in clear_positions(spec, name):
             yield at(
@@ -485,7 +360,7 @@ def _custody_findings(spec: IntegrationSpec, *, has_key: bool) -> Iterator[Findi
             )
 
 
-def _later_findings(spec: IntegrationSpec, at: _At) -> Iterator[Finding]:
+def _later_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
     """Name the declared parts that are read and checked, and not acted on by this release."""
     model: KeyPath = ("model", "uri") if isinstance(spec.document.data.get("model"), dict) else ("model",)
     declared: tuple[tuple[KeyPath, bool], ...] = (

@@ -268,7 +268,7 @@ class QueueSource:
 
 
 def _head(body: "list[Decoded] | RejectionCode") -> bytes:
-    """What a record of a message needs before it to be decoded alone: the header line that this message had."""
+    """Give what a record needs before it to be decoded alone: the header line that its message had."""
     return b"" if isinstance(body, RejectionCode) else body[0].head
 
 
