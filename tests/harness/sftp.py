@@ -25,7 +25,7 @@ SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-serve
 class SftpServer:
     """A server that serves this machine's files to this user, by key; ``drop`` is the folder that is meant."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, subsystem: str | None = None) -> None:
         self.home = home
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.sshd = shutil.which("sshd", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
@@ -33,7 +33,7 @@ class SftpServer:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
         shutil.copy(home / "client.pub", home / "authorized_keys")
         self.port = free_port()
-        subsystem = next((path for path in SFTP_SERVERS if Path(path).exists()), "internal-sftp")
+        subsystem = subsystem or next((path for path in SFTP_SERVERS if Path(path).exists()), "internal-sftp")
         settings = {
             "ListenAddress": f"{HERE}:{self.port}",
             "HostKey": home / "host",

@@ -220,7 +220,7 @@ def test_records_that_came_through_a_mapping_file_are_decoded_again(shop):
     (shop / "integrations/reco/sales.yaml").write_text(MAPPING)
     as_file(
         shop,
-        "connection: drop, path: sales.txt, format: csv, quote: \"'\", mapping: sales.yaml",
+        'connection: drop, path: sales.txt, format: csv, quote: "\'", mapping: sales.yaml',
         content.encode(),
     )
     run(shop)
@@ -228,7 +228,9 @@ def test_records_that_came_through_a_mapping_file_are_decoded_again(shop):
     done = replay(shop)
     assert (done.selected, done.accepted, done.still_bad, done.unreadable) == (4, 2, 2, 0)
     assert done.by_rule == {"decode": 1, "price.map": 1}
-    (shop / "integrations/reco/sales.yaml").write_text(MAPPING.replace("number:", "sentinels: {dear: unknown}, number:"))
+    (shop / "integrations/reco/sales.yaml").write_text(
+        MAPPING.replace("number:", "sentinels: {dear: unknown}, number:")
+    )
     assert replay(shop, rule="price.map").by_rule == {"price.required": 1}
     assert replay(shop, apply=True).accepted == 2
     assert [(row["line_id"], row["price"]) for row in lines(shop)] == [(1, 2.5), (2, 50.0), (3, 1.0)]

@@ -5,6 +5,7 @@ import pytest
 from brownfield.data.pipeline.servers import bind_table, resolve_address
 from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import BudgetSpec, MysqlConnection, PostgresConnection, QuietHours, Reference, TlsSpec
+from harness.certificates import make_certificate
 
 
 def declared(**others):
@@ -35,6 +36,8 @@ def test_every_part_may_come_by_reference(tmp_path):
     """Port, database, user and certificates too; a file counts from the workspace."""
     for name, value in (("port", "6543"), ("db", "till"), ("user", "me"), ("ca", "certs/ca.pem")):
         (tmp_path / name).write_text(value + "\n")
+    (tmp_path / "certs").mkdir()
+    make_certificate(tmp_path / "certs").rename(tmp_path / "certs/ca.pem")
     options = declared(
         port=Reference(file="port"),
         database=Reference(file="db"),
@@ -50,6 +53,19 @@ def test_every_part_may_come_by_reference(tmp_path):
     (tmp_path / "port").write_text("0x50")
     with pytest.raises(DeclarationError, match="a port from 1 to 65535"):
         resolve_address(options, tmp_path)
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file or directory"), ("no", "no certificates in PEM")])
+def test_certificates_that_cannot_be_read_are_an_outage_that_says_so(tmp_path, content, why):
+    """A lookup goes on to its next place and a sink keeps its rows; a person reads which key to correct."""
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    kinds = [declared(tls=TlsSpec(ca_file="ca.pem")), declared(tls=TlsSpec(ca_file=Reference(file="named")))]
+    (tmp_path / "named").write_text("ca.pem")
+    for options, where in zip(kinds, ("ca.pem", "file named"), strict=True):
+        with pytest.raises(SourceUnavailable, match=rf"^{where}: .*{why}.*Correct tls.ca_file") as outage:
+            resolve_address(options, tmp_path)
+        assert outage.value.next_step == "Correct tls.ca_file."
 
 
 REFUSED = [

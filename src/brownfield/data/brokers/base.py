@@ -16,6 +16,7 @@ from brownfield.data.tls import client_context
 from brownfield.errors import BrownfieldError
 
 __all__ = [
+    "ACCOUNT",
     "RECORD_ID",
     "Allowance",
     "Broker",
@@ -31,6 +32,9 @@ RECORD_ID = "bf-record-id"
 """Header that names a message of ours wherever a broker has no place of its own for an identifier."""
 
 _CONNECT_TIMEOUT_S = 10.0
+_DEEPEST = 8
+ACCOUNT = "Look at user and password of the connection, and ask the owner of the broker."
+"""What to do about an account that is not admitted."""
 
 
 class Unreachable(Exception):
@@ -150,15 +154,43 @@ class BrokerAddress:
                 return context.wrap_socket(plain, server_hostname=self.host)
             except ssl.SSLCertVerificationError as error:
                 plain.close()
-                raise BrokerRefused(
-                    f"a certificate for {self.host} that is vouched for",
-                    f"one that is not ({error.verify_message})",
-                    "Name the file of its issuer's certificates: tls: {ca_file: ...}.",
-                ) from error
+                raise self._not_vouched_for(error) from error
             except BaseException:
                 plain.close()
                 raise
         raise failed
+
+    def failed(self, error: BaseException) -> "Unreachable | BrokerRefused":
+        """Say of a driver's error where it was and what the system below had to say; never what the broker did."""
+        found = _innermost(error)
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return self._not_vouched_for(found)
+        why = type(found).__name__
+        if isinstance(found, ssl.SSLError):
+            why = "it does not answer encrypted; if that is so, declare tls: {mode: off}"
+        elif isinstance(found, TimeoutError):
+            why = "it did not answer in time"
+        elif isinstance(found, OSError) and found.strerror:
+            why = found.strerror
+        return Unreachable(f"{self.host}:{self.port}: {why}")
+
+    def _not_vouched_for(self, error: ssl.SSLCertVerificationError) -> "BrokerRefused":
+        return BrokerRefused(
+            f"a certificate for {self.host} that is vouched for",
+            f"one that is not ({error.verify_message})",
+            "Name the file of its issuer's certificates: tls: {ca_file: ...}.",
+        )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Find the error of the system in what a driver made of it; the driver's own where there is none."""
+    found: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if found is None or isinstance(found, OSError):
+            break
+        inner = [each for each in (*found.args, getattr(found, "exception", None)) if isinstance(each, BaseException)]
+        found = found.__cause__ or found.__context__ or (inner[0] if inner else None)
+    return found or error
 
 
 class Allowance(Protocol):

@@ -176,7 +176,7 @@ class Mqtt:
     def _check(self, answer: tuple[str, int]) -> None:
         what, code = answer
         if code in _ACCESS:
-            raise BrokerRefused(what, f"reason code {code} of the broker")
+            raise BrokerRefused(what, f"reason code {code} of the broker", "Ask the owner of the broker.")
         if code >= _FAILED:
             raise Unreachable(f"reason code {code} of the broker")
 
@@ -206,4 +206,4 @@ class Mqtt:
             raise
         except (OSError, ValueError) as error:
             self.close()
-            raise Unreachable(type(error).__name__) from error
+            raise self._address.failed(error) from error

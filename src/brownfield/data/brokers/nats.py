@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from brownfield.data.brokers.base import (
+    ACCOUNT,
     RECORD_ID,
     BrokerAddress,
     BrokerRefused,
     Incoming,
     Outgoing,
-    Unreachable,
     driver,
 )
 
@@ -204,16 +204,16 @@ class Nats:
             raise BrokerRefused(
                 f"a stream {self._name} with a durable consumer {self._consumer}",
                 "none of this name",
-                "Its owner runs: nats consumer add, with --pull --ack explicit.",
+                f"Its owner runs: nats consumer add {self._name} {self._consumer} --pull --ack explicit.",
             ) from error
         except stream.NoStreamResponseError as error:
             raise BrokerRefused("a stream that takes the subject", "none") from error
         except wrong.AuthorizationError as error:
             self.close()
-            raise BrokerRefused("an account that the server admits", "one that it does not") from error
+            raise BrokerRefused("an account that the server admits", "one that it does not", ACCOUNT) from error
         except (TimeoutError, wrong.Error, OSError) as error:
             self.close()
-            raise Unreachable(type(error).__name__) from error
+            raise self._address.failed(error) from error
 
 
 async def _quiet(_error: Exception) -> None:

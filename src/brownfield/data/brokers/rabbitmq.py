@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from brownfield.data.brokers.base import (
+    ACCOUNT,
     RECORD_ID,
     BrokerAddress,
     BrokerRefused,
@@ -18,6 +19,7 @@ __all__ = ["Rabbitmq"]
 
 _HEARTBEAT_S = 600
 _PERSISTENT = 2
+_NOT_FOUND = 404
 
 
 class Rabbitmq:
@@ -129,12 +131,15 @@ class Rabbitmq:
             raise BrokerRefused("the queue", "none of this name", "Its owner creates it.") from error
         except wrong.ChannelClosedByBroker as error:
             self.close()
+            if error.reply_code == _NOT_FOUND:
+                made = f"Its owner runs: rabbitmqadmin declare queue name={self._queue} durable=true."
+                raise BrokerRefused(f"a queue {self._queue}", "none of this name", made) from error
             raise BrokerRefused("the queue, and leave to use it", f"reply {error.reply_code} of the broker") from error
         except (wrong.ProbableAuthenticationError, wrong.ProbableAccessDeniedError) as error:
             self.close()
-            raise BrokerRefused("an account that the broker admits", "one that it does not") from error
+            raise BrokerRefused("an account that the broker admits", "one that it does not", ACCOUNT) from error
         except wrong.NackError as error:
             raise Unreachable("it did not take the messages") from error
         except (wrong.AMQPError, OSError) as error:
             self.close()
-            raise Unreachable(type(error).__name__) from error
+            raise self._address.failed(error) from error

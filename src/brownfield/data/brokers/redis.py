@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from brownfield.data.brokers.base import (
+    ACCOUNT,
     RECORD_ID,
     BrokerAddress,
     BrokerRefused,
@@ -166,7 +167,7 @@ class Redis:
         return BrokerRefused(
             f"a stream {self._stream} with a consumer group {self._group}",
             "none of this name",
-            f"Its owner runs: XGROUP CREATE {self._stream} {self._group} 0.",
+            f"Its owner runs: XGROUP CREATE {self._stream} {self._group} 0 MKSTREAM.",
         )
 
     @contextmanager
@@ -176,12 +177,12 @@ class Redis:
             yield
         except wrong.AuthenticationError as error:
             self.close()
-            raise BrokerRefused("an account that the server admits", "one that it does not") from error
+            raise BrokerRefused("an account that the server admits", "one that it does not", ACCOUNT) from error
         except wrong.NoPermissionError as error:
             raise BrokerRefused("leave to use the stream", "none") from error
         except (wrong.ConnectionError, wrong.TimeoutError, OSError) as error:
             self.close()
-            raise Unreachable(type(error).__name__) from error
+            raise self._address.failed(error) from error
         except wrong.ResponseError as error:
             if str(error).startswith("NOGROUP") or "no such key" in str(error):
                 raise self._no_group() from error

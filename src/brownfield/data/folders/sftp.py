@@ -139,6 +139,10 @@ def _told() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise TimeoutError("it did not answer in time") from error
+    except paramiko.SFTPError as error:
+        raise ConnectionError(
+            "the server does not speak SFTP with this account: ask its owner whether it may, or its shell prints"
+        ) from error
     except (paramiko.SSHException, EOFError) as error:
         raise ConnectionError(f"the connection broke ({type(error).__name__})") from error
 
@@ -431,5 +435,8 @@ def _private_key(address: SftpAddress) -> "paramiko.PKey":
         with suppress(paramiko.SSHException, ValueError):
             return kind.from_private_key(StringIO(address.private_key + "\n"), address.passphrase or None)
     raise DeclarationError(
-        path="private_key", expected="a private key of OpenSSH (ed25519, ecdsa or rsa)", got="another text"
+        path="private_key",
+        expected="a private key of OpenSSH (ed25519, ecdsa or rsa)",
+        got="another text",
+        next_step="Where a passphrase protects it, declare passphrase beside it.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brownfield.data.brokers import Broker, BrokerAddress, Mqtt, Nats, Rabbitmq, Redis
-from brownfield.data.pipeline.servers import reach, value_of
+from brownfield.data.pipeline.servers import ca_file_of, reach, value_of
 from brownfield.data.sources import Budget, QueueSource, Quiet, Taking
 from brownfield.errors import DeclarationError
 from brownfield.integration import (
@@ -125,7 +125,6 @@ def broker_address(options: BrokerConnection, workspace: Path) -> BrokerAddress:
         space = options.virtual_host
     elif isinstance(options, RedisConnection):
         space = str(options.database)
-    ca_file = options.tls.ca_file
     return BrokerAddress(
         host=host,
         port=port,
@@ -133,6 +132,6 @@ def broker_address(options: BrokerConnection, workspace: Path) -> BrokerAddress:
         user="" if options.user is None else value_of(options.user, workspace),
         password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
         tls=options.tls.mode,
-        ca_file=None if ca_file is None else str(workspace / value_of(ca_file, workspace)),
+        ca_file=ca_file_of(options.tls, workspace),
         space=space,
     )

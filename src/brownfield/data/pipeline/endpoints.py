@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from brownfield.contract import parse_json
 from brownfield.data.formats import Format, Json, Xml
+from brownfield.data.pipeline.servers import ca_file_of
 from brownfield.data.sources import Ask, Budget, HttpClient, Position, Probe, Pulled, Quiet, Reply, Site
 from brownfield.errors import FormatError, InputRefused, SourceUnavailable
 from brownfield.integration import read_reference
@@ -52,11 +53,8 @@ def open_client(name: str, options: "HttpConnection", workspace: Path) -> HttpCl
         headers = {}
         if options.auth is not None:
             headers[options.auth.header] = resolve_secret(options.auth.value, workspace).reveal()
-        ca_file = options.tls.ca_file
-        if ca_file is not None:
-            ca_file = str(workspace / (ca_file if isinstance(ca_file, str) else read_reference(ca_file, workspace)))
         base_url = read_reference(options.base_url, workspace)
-        return Site(base_url, options.network, headers, options.tls.mode, ca_file)
+        return Site(base_url, options.network, headers, options.tls.mode, ca_file_of(options.tls, workspace))
 
     declared = options.budget
     quiet = declared.quiet_hours

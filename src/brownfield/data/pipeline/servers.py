@@ -5,6 +5,7 @@ name is resolved once for each, every address is held against the rule for decla
 """
 
 import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from brownfield.integration import (
     OracleConnection,
     PostgresConnection,
     Reference,
+    TlsSpec,
     check_host,
     read_reference,
 )
@@ -24,7 +26,7 @@ from brownfield.security import resolve_secret
 if TYPE_CHECKING:
     from brownfield.data.sources import Dialect
 
-__all__ = ["bind_table", "make_budget", "reach", "resolve_address", "value_of"]
+__all__ = ["bind_table", "ca_file_of", "make_budget", "reach", "resolve_address", "value_of"]
 
 _LAST_PORT = 65_535
 
@@ -73,7 +75,6 @@ def make_budget(declared: BudgetSpec, workspace: Path, system: str) -> Budget:
 def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
     """Read where a server is now; raises as :func:`bind_table`."""
     host, port, addresses = reach(options.host, options.port, workspace)
-    ca_file = options.tls.ca_file
     return Address(
         host=host,
         port=port,
@@ -82,7 +83,7 @@ def resolve_address(options: DatabaseConnection, workspace: Path) -> Address:
         user=value_of(options.user, workspace),
         password="" if options.password is None else resolve_secret(options.password, workspace).reveal(),
         tls=options.tls.mode,
-        ca_file=None if ca_file is None else str(workspace / value_of(ca_file, workspace)),
+        ca_file=ca_file_of(options.tls, workspace),
         schema=options.schema if isinstance(options, PostgresConnection | OracleConnection) else "",
         statement_timeout_s=options.budget.statement_timeout_s,
     )
@@ -117,6 +118,29 @@ def _check(reference: Reference, *hosts: str) -> None:
 def value_of(declared: str | Reference, workspace: Path) -> str:
     """Give a value that is written out, or read the one that is named."""
     return read_reference(declared, workspace) if isinstance(declared, Reference) else declared
+
+
+def ca_file_of(tls: TlsSpec, workspace: Path) -> str | None:
+    """Find the certificates that vouch for a server; None for the system's own.
+
+    Raises
+    ------
+    SourceUnavailable
+        When they cannot be read.
+    """
+    if tls.ca_file is None:
+        return None
+    path = workspace / value_of(tls.ca_file, workspace)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        why = "they are no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SourceUnavailable(
+            f"the certificates that vouch for the server cannot be read ({why})",
+            where=str(tls.ca_file),
+            next_step="Correct tls.ca_file.",
+        ) from error
+    return str(path)
 
 
 def _port(port: int | Reference, workspace: Path) -> int:

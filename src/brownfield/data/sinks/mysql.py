@@ -171,7 +171,8 @@ class MysqlTableSink(TableSink["Connection[Any]"]):
                 **{**limits, **self._parameters}, charset="utf8mb4", autocommit=True, local_infile=False
             )
         except pymysql.MySQLError as error:
-            raise SinkUnavailable("the server does not let us in", where=self._where) from error
+            said = error.args[-1] if error.args else type(error).__name__
+            raise SinkUnavailable(f"the server does not let us in ({said})", where=self._where) from error
         try:
             with connection.cursor() as cursor:
                 server = connection.get_server_info()  # type: ignore[no-untyped-call]  # a gap of the stubs

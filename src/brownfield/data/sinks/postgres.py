@@ -157,7 +157,8 @@ class PostgresTableSink(TableSink["psycopg.Connection[Any]"]):
         try:
             connection = psycopg.connect(**{"connect_timeout": 10, **self._parameters}, autocommit=True)
         except psycopg.Error as error:
-            raise SinkUnavailable("the server does not let us in", where=self._where) from error
+            said = " ".join(str(error).split())
+            raise SinkUnavailable(f"the server does not let us in ({said})", where=self._where) from error
         try:
             for name, value in {**_SESSION, **self._limits}.items():
                 connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))

@@ -146,7 +146,8 @@ def no_ledger(where: str, dialect: str) -> DeclarationError:
         where=where,
         expected=f"the tables {EFFECTS} and {STREAMS}",
         got="none of these names",
-        next_step=f"Have the owner of the database run what ledger_ddl({dialect!r}) gives.",
+        next_step="Have the owner of the database run what brownfield score --pull --dry-run prints "
+        f"(in Python: ledger_ddl({dialect!r})).",
     )
 
 

@@ -157,9 +157,7 @@ class Line:
                     ) from lost
             except Refused as refused:
                 self.close()
-                raise SourceUnavailable(
-                    str(refused), where=self.where, next_step="Ask the owner of the server."
-                ) from refused
+                raise SourceUnavailable(str(refused), where=self.where, next_step=refused.next_step) from refused
         raise AssertionError("a try returns or raises")
 
     def _connected(self) -> Session:

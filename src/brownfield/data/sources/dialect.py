@@ -24,6 +24,7 @@ __all__ = [
     "Row",
     "Session",
     "only_reading",
+    "unanswered",
     "with_marks",
 ]
 
@@ -110,7 +111,30 @@ class ConnectionLost(Exception):
 
 
 class Refused(Exception):
-    """The server does not let us in or does not do what was asked; asking again is of no use."""
+    """The server does not let us in or does not do what was asked; asking again is of no use.
+
+    Parameters
+    ----------
+    said
+        What it said, or what keeps us from it.
+    next_step
+        What a person can do.
+    """
+
+    def __init__(self, said: str, next_step: str = "Ask the owner of the server.") -> None:
+        super().__init__(said)
+        self.next_step = next_step
+
+
+def unanswered(said: str) -> "ConnectionLost | Refused":
+    """Give the error for a server that was not reached: where its encryption is not the declared one, say so."""
+    if "certificate" in said.lower():
+        return Refused(
+            said, "Name the host as its certificate does, and its issuer's certificates: tls: {ca_file: ...}."
+        )
+    if "ssl" in said.lower() and "support" in said.lower():
+        return Refused(said, "Declare tls: {mode: off} if the server does not encrypt, and only then.")
+    return ConnectionLost(said)
 
 
 class Session(Protocol):

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.data.farewell import farewell
 from brownfield.data.sources.base import UNKNOWN
-from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
+from brownfield.data.sources.dialect import (
+    Address,
+    Column,
+    ConnectionLost,
+    Family,
+    Refused,
+    Row,
+    Session,
+    only_reading,
+    unanswered,
+)
 from brownfield.data.tls import client_context
 from brownfield.errors import DeclarationError
 
@@ -80,7 +90,8 @@ class Mysql:
             session.close()
             number = error.args[0] if error.args else 0
             said = error.args[1] if len(error.args) > 1 else type(error).__name__
-            raise (Refused if number in _ANSWERED else ConnectionLost)(f"{said} ({number})") from None
+            text = f"{said} ({number})"
+            raise (Refused(text) if number in _ANSWERED else unanswered(text)) from None
         except OSError as error:
             session.close()
             raise ConnectionLost(str(error)) from None

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from brownfield.data.farewell import farewell
 from brownfield.data.sources.base import UNKNOWN
-from brownfield.data.sources.dialect import Address, Column, ConnectionLost, Family, Refused, Row, Session, only_reading
+from brownfield.data.sources.dialect import (
+    Address,
+    Column,
+    ConnectionLost,
+    Family,
+    Refused,
+    Row,
+    Session,
+    only_reading,
+    unanswered,
+)
 from brownfield.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -94,7 +104,7 @@ class Postgres:
         except psycopg.OperationalError as error:
             text = " ".join(str(error).split())
             answered = "FATAL:" in text and not any(soon in text for soon in _SOON)
-            raise (Refused if answered else ConnectionLost)(text) from None
+            raise (Refused(text) if answered else unanswered(text)) from None
         _keep_odd_times(connection)
         session = _Session(connection, address)
         try:

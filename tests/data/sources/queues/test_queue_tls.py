@@ -7,7 +7,18 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_driver
 
-from brownfield.data.brokers import Broker, BrokerAddress, BrokerRefused, Mqtt, Nats, Outgoing, Redis, Unreachable, base
+from brownfield.data.brokers import (
+    Broker,
+    BrokerAddress,
+    BrokerRefused,
+    Mqtt,
+    Nats,
+    Outgoing,
+    Rabbitmq,
+    Redis,
+    Unreachable,
+    base,
+)
 from harness.brokers import HERE, Server, encrypted
 from harness.certificates import make_certificate
 
@@ -94,6 +105,14 @@ def test_s_29_a_broker_in_clear_is_refused_where_encryption_is_declared(redis_se
             with pytest.raises((Unreachable, BrokerRefused)):
                 broker.depth()
             broker.close()
+
+
+def test_an_answer_that_is_not_encrypted_is_told_as_that(rabbitmq):
+    """Whoever forgot that a broker does not encrypt reads so, and what to declare; other drivers see no answer."""
+    broker = Rabbitmq(BrokerAddress("localhost", rabbitmq.port, (HERE,)), QUEUE)
+    with pytest.raises(Unreachable, match="does not answer encrypted; if that is so, declare tls"):
+        broker.depth()
+    broker.close()
 
 
 def test_s_29_an_encrypted_broker_is_not_spoken_to_in_clear(server):

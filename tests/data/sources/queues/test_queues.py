@@ -12,6 +12,7 @@ from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.store import open_store
 from brownfield.workspace.replay import replay
 from harness.brokers import HERE
+from harness.ports import free_port
 from harness.queue_shop import LEGACY, sale
 from harness.queues import left
 
@@ -149,7 +150,16 @@ def test_a_queue_that_is_not_there_is_refused(shop, legacy):
     """A queue, consumer or group that its owner did not make is named, with what the owner can do."""
     declared = shop.folder / "integrations/reco/integration.yaml"
     declared.write_text(declared.read_text().replace(f"queue: {legacy.queue}", "queue: nothing"))
-    with pytest.raises(DeclarationError, match=r"none of this name|leave to use it"):
+    with pytest.raises(DeclarationError, match=r"none of this name\. Its owner runs: .* nothing|name=nothing"):
+        shop.run()
+
+
+def test_a_broker_that_does_not_run_is_told_with_its_address(shop, legacy, monkeypatch):
+    """Who reads the message sees where was looked, and what the system said."""
+    port = free_port()
+    monkeypatch.setenv("QUEUE_PORT", str(port))
+    said = "NoServersError" if legacy.kind == "nats" else "Connection refused"
+    with pytest.raises(SourceUnavailable, match=rf"{HERE}:{port}: {said}"):
         shop.run()
 
 
