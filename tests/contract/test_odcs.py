@@ -75,6 +75,16 @@ def test_an_error_says_where_what_and_the_nearest_key() -> None:
     )
 
 
+def test_a_property_of_ours_that_stands_as_a_key_is_told_how_it_is_written() -> None:
+    """The standard has no key for units, sentinels and the like: the message says where they go."""
+    schema = {"name": "request", "properties": [{"name": "q", "logicalType": "number", "unit": "kg"}]}
+    broken = {"apiVersion": "v3.2.0", "kind": "DataContract", "id": "t", "version": "1", "schema": [schema]}
+    with pytest.raises(ContractError) as caught:
+        compile_contract(broken)
+    written = "Write customProperties: [{property: unit, value: ..., vendor: brownfield}]."
+    assert caught.value.next_step == written
+
+
 def _integer(**more) -> dict:
     return {"name": "q", "logicalType": "integer", **more}
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from brownfield.cli import app
 from brownfield.data.pipeline import run_pipeline
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, NotFound
 from brownfield.integration import load_workspace
 from brownfield.store import open_store
 from brownfield.workspace.check import check
@@ -122,6 +122,12 @@ def test_the_command_drafts_and_accepts(shop):
     printed = json.loads(done.stdout)
     assert printed["joins"][0]["score"] > 0.8
     assert run.invoke(app, ["check", str(shop)]).exit_code == 2
+    nobody = run.invoke(app, ["init", str(shop), "--name", "fuond", "--accept"])
+    assert isinstance(nobody.exception, NotFound)
+    assert "an integration with mapping files (found), got fuond" in str(nobody.exception)
+    (mapping,) = shop.glob("integrations/found/mapping/items.yaml")
+    assert "brownfield init DIR --accept --name NAME" in mapping.read_text()
+    mapping.write_text(mapping.read_text().replace("approved: false", "approved: false  # not yet"))
     assert "items.yaml" in run.invoke(app, ["init", str(shop), "--name", "found", "--accept"]).stdout
     assert run.invoke(app, ["check", str(shop)]).exit_code == 0
 

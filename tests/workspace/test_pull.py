@@ -48,9 +48,36 @@ def test_a_guard_stops_the_command_and_a_person_may_let_it_pass(till):
         database.execute("INSERT INTO sales SELECT * FROM old")
     stopped = brownfield("score", till, "--pull")
     assert (stopped.returncode, "got REAL" in stopped.stderr) == (2, True)
+    assert stopped.stderr.endswith("then let it pass: --accept shape.\n")
     assert brownfield("score", till, "--pull", "--accept", "shape").returncode == 0
     [entry] = audit_log(till)
     assert entry.action == "pipeline.accept"
+
+
+@pytest.mark.full
+def test_a_lookup_that_was_not_read_from_its_first_place_says_so(till):
+    """The report for people names the state and the moment, as the one for machines does."""
+    with closing(sqlite3.connect(till / "shop.db")) as database, database:
+        database.execute("CREATE TABLE kinds (kind_id INTEGER PRIMARY KEY, kind TEXT)")
+        database.execute("INSERT INTO kinds VALUES (1, 'food')")
+    declaration = till / "brownfield.yaml"
+    places = "gone: {kind: sqlite, path: gone.db}, there: {kind: sqlite, path: shop.db}, "
+    declaration.write_text(declaration.read_text().replace("connections: {", f"connections: {{{places}"))
+    [integration] = till.glob("integrations/*/integration.yaml")
+    chain = "[{connection: gone, table: kinds}, {connection: there, table: kinds, lag_s: 60}]"
+    lookup = f"  kinds: {{lookup: kind_id, failover: {{failures: 1}}, chain: {chain}}}\n"
+    integration.write_text(integration.read_text().replace("sources:\n", f"sources:\n{lookup}"))
+    contract = integration.with_name("contract.odcs.yaml")
+    schema = """  - name: kinds
+    logicalType: object
+    properties:
+      - {name: kind_id, logicalType: integer, primaryKey: true}
+      - {name: kind, logicalType: string}
+"""
+    contract.write_text(contract.read_text() + schema)
+    done = brownfield("score", till, "--pull")
+    assert done.returncode == 0, done.stderr
+    assert "kinds: 1 in, 1 accepted, 0 in quarantine\n    read from REPLICA, as of 20" in done.stdout
 
 
 def test_a_rebuild_is_audited(till):

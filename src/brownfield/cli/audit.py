@@ -27,4 +27,4 @@ def _audit(
         return
     for entry in entries:
         typer.echo(f"{entry.at_utc}  {entry.actor}  {entry.action}  {entry.subject}")
-    typer.echo(f"{len(entries)} entries, chain verified")
+    typer.echo(f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, chain verified")

@@ -125,6 +125,8 @@ def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: "list
             typer.echo(printable(f"    {rule}: {rows:,}"))
         for line in _of_files(part.files or {}):
             typer.echo(printable(f"    {line}"))
+        if part.state not in {"", "PRIMARY"}:
+            typer.echo(f"    read from {part.state}{f', as of {part.as_of}' if part.as_of else ''}")
         if part.unavailable:
             typer.echo(printable(f"    not read: {part.unavailable}"))
     for name, sink in report.write_back.items():

@@ -66,7 +66,7 @@ def custom(node: Node, names: tuple[str, ...]) -> dict[str, Node]:
 
 def read_field(node: Node, *, is_item: bool = False) -> Field:
     """Field of one property (or, with ``is_item``, of the items of a list)."""
-    node.known(PROPERTY_KEYS)
+    node.known(PROPERTY_KEYS, ours=CUSTOM_FIELD)
     ours = custom(node, CUSTOM_FIELD)
     logical = "tensor" if "tensor" in ours else node.at("logicalType").word(LOGICAL_TYPES)
     name = "" if is_item else node.at("name").text()

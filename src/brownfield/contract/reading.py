@@ -120,13 +120,15 @@ class Node:
             raise self.refuse("a mapping")
         return self.value
 
-    def known(self, keys: Iterable[str]) -> None:
-        """Refuse every key that is not among ``keys``, naming the nearest one."""
-        allowed = frozenset(keys)
+    def known(self, keys: Iterable[str], ours: Iterable[str] = ()) -> None:
+        """Refuse every key that is not among ``keys``, naming the nearest one, or how one of ``ours`` is written."""
+        allowed, of_ours = frozenset(keys), frozenset(ours)
         for key in self.mapping():
             if key not in allowed:
                 child = Node(self.value[key], (*self.path, key), self.where)
-                raise child.refuse("a known key", got=repr(key), next_step=nearest(key, allowed))
+                written = f"customProperties: [{{property: {key}, value: ..., vendor: brownfield}}]"
+                next_step = f"Write {written}." if key in of_ours else nearest(key, allowed)
+                raise child.refuse("a known key", got=repr(key), next_step=next_step)
 
     def items(self) -> "list[Node]":
         """Value as a list of nodes."""

@@ -76,13 +76,16 @@ def _is_of(value: Any, kind: str) -> bool:
     return isinstance(value, _PLAIN[kind]) and (kind == "boolean") == isinstance(value, bool)
 
 
+_UNIT = "Declare it beside the field: customProperties: [{property: unit, value: kg, vendor: brownfield}]."
+
+
 def _unit_problems(each: FieldMapping, field: Field) -> "Iterator[tuple[KeyPath, str, str, str | None]]":
     if each.unit is None:
         return
     if field.kind not in {"integer", "number"}:
         yield ("unit",), "a field of kind integer or number", field.kind, None
     if not field.unit:
-        yield ("unit",), "a field with a unit in the contract", "none", "Declare the property unit beside the field."
+        yield ("unit",), "a field with a unit in the contract", "none", _UNIT
         return
     listed = linear(each.unit.from_, field.unit)
     if each.unit.factor is None and listed is None:

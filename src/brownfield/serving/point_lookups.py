@@ -294,7 +294,8 @@ class PointLookup:
         was, now = self._failover.state(self._standing), self._failover.state(standing)
         self._standing = standing
         if was != now:
-            _log.warning(
+            _log.log(
+                logging.INFO if now == State.PRIMARY else logging.WARNING,
                 "a lookup changed its state",
                 extra={"event": "BF-LKP-STATE", "source": self._where, "was": was, "now": now, "reason": reason},
             )

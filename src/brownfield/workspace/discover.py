@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, NotFound
 from brownfield.integration import load_connections
 from brownfield.workspace.drafting import draft_contract_of, draft_integration, draft_mapping
 from brownfield.workspace.matching import Candidate, Known, propose_joins
@@ -138,11 +138,24 @@ def accept_mappings(folder: Path, name: str) -> list[str]:
     -------
     list
         The files that were not approved before.
+
+    Raises
+    ------
+    NotFound
+        When there is no such integration, or it has no mapping files.
     """
     accepted = []
-    for file in sorted((folder / "integrations" / name / "mapping").glob("*.yaml")):
+    files = sorted((folder / "integrations" / name / "mapping").glob("*.yaml"))
+    if not files:
+        drafted = sorted({path.parents[1].name for path in (folder / "integrations").glob("*/mapping/*.yaml")})
+        raise NotFound(
+            where=str(folder),
+            expected=f"an integration with mapping files ({', '.join(drafted) or 'there is none'})",
+            got=name,
+        )
+    for file in files:
         text = file.read_text(encoding="utf-8")
-        approved = re.sub(r"^approved: false$", "approved: true", text, count=1, flags=re.MULTILINE)
+        approved = re.sub(r"^(approved:\s*)false\b", r"\1true", text, count=1, flags=re.MULTILINE)
         if approved != text:
             temporary = file.with_suffix(".tmp")
             temporary.write_text(approved, encoding="utf-8")

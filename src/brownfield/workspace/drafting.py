@@ -43,7 +43,7 @@ schema:
 """
 _MAPPING = """\
 # How the columns of {place} become the contract's fields. Nothing runs until a person has read this file
-# and set approved to true (or has run brownfield init DIR --accept NAME).
+# and set approved to true (or has run brownfield init DIR --accept --name NAME).
 approved: false
 fields:
 """

@@ -87,7 +87,11 @@ class Guards:
         for name in wanted:
             if name in was and now.get(name) != was[name]:
                 new = [other for other, text in now.items() if other not in was and text == was[name]]
-                gone = f"no such field any more (new: {', '.join(new)})" if new else "no such field any more"
+                gone = (
+                    f"no such field any more (others of its type: {', '.join(new)})"
+                    if new
+                    else "no such field any more"
+                )
                 self._stop(
                     "shape", f"{name}: was {was[name]}, is {now.get(name, gone)}", name, was[name], now.get(name, gone)
                 )
@@ -203,12 +207,12 @@ class Guards:
                 path=path,
                 expected=f"{was}, as in the run before",
                 got=now,
-                next_step="See what it means now, correct contract and layout if needed, then accept the new shape.",
+                next_step="See what it means now, correct contract and layout, then let it pass: --accept shape.",
             )
         raise RunPaused(
             what,
             where=self.where,
-            next_step="Nothing was kept. Mend the source, or look at it and accept it for one run.",
+            next_step=f"Nothing was kept. Mend the source, or look and let it pass for one run: --accept {guard}.",
         )
 
 

@@ -26,7 +26,7 @@ LISTING = ".parts"
 
 _LOCK_POLL_S = 0.1
 _T = TypeVar("_T")
-_REBUILD = "Read the sources anew from their beginning (rebuild)."
+_REBUILD = "Read the sources anew from their beginning: --rebuild."
 
 
 @contextmanager
@@ -155,7 +155,9 @@ def settle(folder: Path, listed: Collection[str]) -> None:
             changed = True
         elif file not in present:
             raise StoreError(
-                "a part of this table is gone", where=str(folder / file), next_step=f"Restore it. {_REBUILD}"
+                "a part of this table is gone",
+                where=str(folder / file),
+                next_step=f"Restore it, or {_REBUILD[0].lower()}{_REBUILD[1:]}",
             )
     _announce(folder, listed, present)
     for name in sorted(present - set(listed) - set(hidden)):
@@ -213,7 +215,9 @@ def _whole(read: Callable[[Path], _T], part: Path) -> _T:
         return read(part)
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(
-            "a part of this table is torn", where=str(part), next_step=f"Restore it. {_REBUILD}"
+            "a part of this table is torn",
+            where=str(part),
+            next_step=f"Restore it, or {_REBUILD[0].lower()}{_REBUILD[1:]}",
         ) from error
 
 

@@ -101,7 +101,8 @@ def refresh(
     if status.file:
         _remove_others(folder, status.file)  # not before: who starts meanwhile finds the table of the status before
     if before is None or before.state != status.state:
-        _log.warning(
+        _log.log(
+            logging.INFO if status.state == str(State.PRIMARY) else logging.WARNING,
             "a lookup changed its state",
             extra={
                 "event": "BF-LKP-STATE",

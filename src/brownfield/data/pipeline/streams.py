@@ -76,7 +76,7 @@ class Dataset:
                 where=str(folder),
                 expected="the table with the rows that were read before",
                 got="a table that is new in the declaration",
-                next_step="Read the sources anew from their beginning (rebuild).",
+                next_step="Read the sources anew from their beginning: --rebuild.",
             )
 
     @property
