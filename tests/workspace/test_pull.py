@@ -65,8 +65,8 @@ def test_a_lookup_that_was_not_read_from_its_first_place_says_so(till):
     declaration.write_text(declaration.read_text().replace("connections: {", f"connections: {{{places}"))
     [integration] = till.glob("integrations/*/integration.yaml")
     chain = "[{connection: gone, table: kinds}, {connection: there, table: kinds, lag_s: 60}]"
-    lookup = f"  kinds: {{lookup: kind_id, failover: {{failures: 1}}, chain: {chain}}}\n"
-    integration.write_text(integration.read_text().replace("sources:\n", f"sources:\n{lookup}"))
+    lookup = f"kinds: {{lookup: kind_id, failover: {{failures: 1}}, chain: {chain}}}, "
+    integration.write_text(integration.read_text().replace("sources: {", f"sources: {{{lookup}"))
     contract = integration.with_name("contract.odcs.yaml")
     schema = """  - name: kinds
     logicalType: object
