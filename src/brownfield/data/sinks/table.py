@@ -132,11 +132,12 @@ class TableTarget:
 def unknown(what: str, name: str, known: Sequence[str], where: str) -> DeclarationError:
     """Give the error for a name that the catalogue does not hold."""
     near = get_close_matches(name, known, 3, 0.5)
+    there = ", ".join(known[:10]) or "none that we may see"
     return DeclarationError(
         where=where,
         expected=f"a {what} of the database",
         got=repr(name),
-        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {', '.join(known[:10]) or 'none'}.",
+        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {there}.",
     )
 
 

@@ -385,9 +385,10 @@ def _behind(names: Sequence[str], last: Sequence[Any]) -> tuple[str, list[Any]]:
 
 def _unknown(what: str, name: str, known: Sequence[str], where: str) -> DeclarationError:
     near = get_close_matches(name, known, 3, 0.5)
+    there = ", ".join(known[:10]) or "none that we may see"
     return DeclarationError(
         where=where,
         expected=f"a {what} of the database",
         got=repr(name),
-        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {', '.join(known[:10]) or 'none'}.",
+        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {there}.",
     )
