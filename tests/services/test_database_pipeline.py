@@ -169,7 +169,7 @@ def test_f_49_a_feed_without_a_lag_is_refused_by_the_declaration(server, tmp_pat
 NATIVE = pytest.mark.parametrize("by_reference", ["native"], indirect=True)
 ALTERED = {
     "dropped": ("DROP COLUMN card", "card", "no such field any more"),
-    "renamed": ("RENAME COLUMN card TO holder", "card", "new: holder"),
+    "renamed": ("RENAME COLUMN card TO holder", "card", "of its type: holder"),
     "widened": ("{set} card {type} char(12)", "card", r"char(acter)?\(12\)"),
     "retyped": ("{set} quantity {type} bigint", "quantity", "bigint"),
     "required": ("{required}", "day", "date NOT NULL"),
