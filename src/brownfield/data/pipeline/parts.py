@@ -26,7 +26,7 @@ LISTING = ".parts"
 
 _LOCK_POLL_S = 0.1
 _T = TypeVar("_T")
-_REBUILD = "Read the sources anew from their beginning: --rebuild."
+_RESTORE = "Restore it, or read the sources anew from their beginning: --rebuild."
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def settle(folder: Path, listed: Collection[str]) -> None:
             raise StoreError(
                 "a part of this table is gone",
                 where=str(folder / file),
-                next_step=f"Restore it, or {_REBUILD[0].lower()}{_REBUILD[1:]}",
+                next_step=_RESTORE,
             )
     _announce(folder, listed, present)
     for name in sorted(present - set(listed) - set(hidden)):
@@ -217,7 +217,7 @@ def _whole(read: Callable[[Path], _T], part: Path) -> _T:
         raise StoreError(
             "a part of this table is torn",
             where=str(part),
-            next_step=f"Restore it, or {_REBUILD[0].lower()}{_REBUILD[1:]}",
+            next_step=_RESTORE,
         ) from error
 
 
@@ -273,7 +273,7 @@ def _check_columns(folder: Path, found: pa.Schema, wanted: pa.Schema) -> None:
             where=str(folder),
             expected=f"the columns with which the table was begun ({_named(found)})",
             got=f"a contract with others ({_named(wanted)})",
-            next_step=_REBUILD,
+            next_step="Read the sources anew from their beginning: --rebuild.",
         )
 
 
