@@ -1,10 +1,12 @@
 """``brownfield check``: what it finds, at which level, and that it never fails itself."""
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from brownfield.security import new_token
 from brownfield.workspace.check import CheckReport, check
 
 CONTRACT = """\
@@ -132,7 +134,7 @@ def test_a_listener_beyond_loopback_needs_tokens(workspace: Path, monkeypatch: p
     """S-01: a listener that others can reach is an error until somebody is named who may call."""
     report = change(workspace, "workspace: shop\n", "workspace: shop\nserving: {host: 0.0.0.0}\n", "brownfield.yaml")
     assert ("error", "brownfield.yaml:2", "serving.host") in found(report)
-    monkeypatch.setenv("BF_TEST_TILL", "geheim")
+    monkeypatch.setenv("BF_TEST_TILL", new_token().reveal())
     access = "access: {tokens: [{name: till, role: caller, token: {env: BF_TEST_TILL}}]}\n"
     assert change(workspace, "serving:", f"{access}serving:", "brownfield.yaml").passed
 
@@ -152,7 +154,32 @@ def test_secrets_that_are_not_there_or_too_open(workspace: Path, monkeypatch: py
     assert paths[:2] == ["access.tokens[0].token", "access.tokens[1].token"]
     assert "geheim" not in report.to_json().decode()
     (workspace / "token").chmod(0o600)
+    (workspace / "token").write_text(f"{new_token().reveal()}\n")
     assert "access.tokens[1].token" not in [path for _, _, path in found(check(workspace))]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["guessable"], "the token is shorter than 20 characters"),
+        (["with a space in the middle"], "the token has characters that no header can carry"),
+        (["bf_one-and-the-same-token"] * 2, "another principal has the same token"),
+    ],
+    ids=["short", "unsendable", "twice"],
+)
+def test_s30_tokens_that_serve_refuses_are_errors(workspace: Path, tokens: list[str], message: str) -> None:
+    """S-30: what a listener would not take is told before it starts, with its line and without its value."""
+    access = "access:\n  tokens:\n"
+    for number, token in enumerate(tokens):
+        (workspace / f"token-{number}").write_text(token)
+        (workspace / f"token-{number}").chmod(0o600)
+        access += f"    - {{name: till-{number}, role: caller, token: {{file: token-{number}}}}}\n"
+    report = change(workspace, "connections:", f"{access}connections:", "brownfield.yaml")
+    [refused] = [each for each in report.findings if each.path.startswith("access")]
+    assert (refused.level, refused.path, refused.message) == ("error", f"access.tokens[{number}].token", message)
+    assert re.fullmatch(r".*brownfield\.yaml:\d+", refused.where)
+    assert "token_urlsafe" in refused.next_step
+    assert tokens[-1] not in report.to_json().decode()
 
 
 def test_places_that_are_not_there(workspace: Path) -> None:

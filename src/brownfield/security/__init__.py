@@ -1,7 +1,14 @@
 """Who may do what, and secrets that stay secret."""
 
 from brownfield.security.encryption import EncryptionKey, Keyring, decrypt, encrypt, read_keyring, sealed_by
-from brownfield.security.principals import Principal, Principals, authorize, needs_token, new_token
+from brownfield.security.principals import (
+    Principal,
+    Principals,
+    authorize,
+    needs_token,
+    new_token,
+    why_refused,
+)
 from brownfield.security.roles import PERMISSIONS, permitted
 from brownfield.security.secret import Secret, resolve_secret
 
@@ -21,4 +28,5 @@ __all__ = [
     "read_keyring",
     "resolve_secret",
     "sealed_by",
+    "why_refused",
 ]

@@ -21,7 +21,7 @@ from brownfield.integration import AccessSpec
 from brownfield.security.roles import permitted
 from brownfield.security.secret import Secret, resolve_secret
 
-__all__ = ["Principal", "Principals", "authorize", "needs_token", "new_token"]
+__all__ = ["Principal", "Principals", "authorize", "needs_token", "new_token", "why_refused"]
 
 _SHORTEST_TOKEN = 20
 _LONGEST_HEADER = 4096
@@ -92,14 +92,10 @@ class Principals:
         entries: list[tuple[Principal, Secret]] = []
         for index, spec in enumerate(access.tokens):
             token = resolve_secret(spec.token, folder)
-            problem = _problem(token, [other for _, other in entries])
-            if problem:
-                raise DeclarationError(
-                    problem,
-                    where="brownfield.yaml",
-                    path=f"access.tokens[{index}].token",
-                    next_step="Make one with `python -c 'import secrets; print(\"bf_\" + secrets.token_urlsafe(32))'`.",
-                )
+            refused = why_refused(token, [other for _, other in entries])
+            if refused is not None:
+                refused.where, refused.path = "brownfield.yaml", f"access.tokens[{index}].token"
+                raise refused
             entries.append((Principal(spec.name, frozenset({spec.role}), priority=spec.priority), token))
         if not entries and needs_token(host):
             raise DeclarationError(
@@ -232,9 +228,21 @@ def _token(authorization: bytes | str) -> bytes:
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
-def _problem(token: Secret, others: list[Secret]) -> str:
+def why_refused(token: Secret, others: list[Secret]) -> DeclarationError | None:
+    """Say why a token is not taken beside others; None when it is.
+
+    Examples
+    --------
+    >>> print(why_refused(Secret("guessable"), []).what)
+    the token is shorter than 20 characters
+    """
     if len(token.reveal()) < _SHORTEST_TOKEN:
-        return f"the token is shorter than {_SHORTEST_TOKEN} characters"
-    if not all("!" <= character <= "~" for character in token.reveal()):
-        return "the token has characters that no header can carry"
-    return "another principal has the same token" if token in others else ""
+        problem = f"the token is shorter than {_SHORTEST_TOKEN} characters"
+    elif not all("!" <= character <= "~" for character in token.reveal()):
+        problem = "the token has characters that no header can carry"
+    elif token in others:
+        problem = "another principal has the same token"
+    else:
+        return None
+    how = "python -c 'import secrets; print(\"bf_\" + secrets.token_urlsafe(32))'"
+    return DeclarationError(problem, next_step=f"Make one with `{how}`.")

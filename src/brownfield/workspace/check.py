@@ -26,6 +26,7 @@ from brownfield.integration import (
     load_workspace,
 )
 from brownfield.model import Environments, open_bundle
+from brownfield.security import resolve_secret, why_refused
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder
 from brownfield.serving.fallback.table import Table
@@ -34,6 +35,7 @@ from brownfield.workspace.findings import At, Finding, Level, from_error
 
 if TYPE_CHECKING:
     from brownfield.integration import KeyPath
+    from brownfield.security import Secret
 
 __all__ = ["CheckReport", "Finding", "Level", "check"]
 
@@ -124,8 +126,7 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             "Declare access.tokens, or listen on 127.0.0.1.",
         )
     yield from _key_findings(workspace, at)
-    for index, token in enumerate(workspace.access.tokens):
-        yield from secret_findings(token.token, ("access", "tokens", index, "token"), workspace.folder, at)
+    yield from _token_findings(workspace, at)
     for name, connection in workspace.connections.items():
         path = ("connections", name)
         if not hasattr(connection.options, "path"):
@@ -153,6 +154,26 @@ def _key_findings(workspace: WorkspaceSpec, at: At) -> Iterator[Finding]:
         yield from secret_findings(declared.encryption_key, ("security", "encryption_key"), workspace.folder, at)
     for index, reference in enumerate(declared.old_encryption_keys):
         yield from secret_findings(reference, ("security", "old_encryption_keys", index), workspace.folder, at)
+
+
+def _token_findings(workspace: WorkspaceSpec, at: At) -> Iterator[Finding]:
+    """Report tokens that cannot be read here, that others can read too, or that a listener refuses."""
+    known: list[Secret] = []
+    for index, each in enumerate(workspace.access.tokens):
+        path = ("access", "tokens", index, "token")
+        unreadable = [*secret_findings(each.token, path, workspace.folder, at)]
+        yield from unreadable
+        if unreadable:
+            continue
+        try:
+            token = resolve_secret(each.token, workspace.folder)
+        except DeclarationError as error:
+            yield at.error("error", path, error)
+            continue
+        refused = why_refused(token, known)
+        if refused is not None:
+            yield at.error("error", path, refused)
+        known.append(token)
 
 
 def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
