@@ -219,6 +219,13 @@ def test_b_13_a_deep_body_of_a_repository_call_is_refused(client):
     assert client.handler.in_flight == 0
 
 
+@pytest.mark.parametrize(("wanted", "expected"), [(True, 200), (False, 200), ("yes", 400), (1, 400), (None, 400)])
+def test_an_index_takes_a_truth_value_alone(client, wanted, expected):
+    """Whoever asks for what is ready in another way would be told of everything."""
+    status, _, body = ask(client, "POST", "/v2/repository/index", {"ready": wanted})
+    assert (status, b"ready" in body) == (expected, expected == 400), body
+
+
 @pytest.mark.parametrize(
     ("move", "parameters", "expected"),
     [

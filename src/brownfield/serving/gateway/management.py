@@ -56,7 +56,12 @@ class Management:
     def index(self, call: "Call", body: bytes) -> None:
         """Every model with its state."""
         ready = _document(body).get("ready", False)
-        self._handler.later(call, self._index(only_ready=ready is True))
+        if not isinstance(ready, bool):
+            raise InputRefused(
+                [Violation("ready", "v2.parameter", RejectionCode.REQUEST_PARAMETER)],
+                next_step="Send true for the models that are ready alone, or false.",
+            )
+        self._handler.later(call, self._index(only_ready=ready))
 
     def load(self, call: "Call", body: bytes) -> None:
         """Load a model by hand."""
