@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from brownfield.errors import DeclarationError
 from brownfield.integration import load_workspace
-from brownfield.model import ServedSession, open_bundle, probe
+from brownfield.model import ServedSession, TensorSpec, open_bundle, probe
 from brownfield.serving.loading import _may_share_batches
-from brownfield.workspace.fit_rows import read_rows, stand_in_rows
+from brownfield.workspace.fit_rows import _as_graph, read_rows, stand_in_rows
 from brownfield.workspace.init import init_from_model
 
 LIMITS = """\
@@ -102,6 +102,12 @@ def test_what_fits_is_written_as_a_bundle_and_reported(shop, tmp_path) -> None:
     assert "agreement with the fp32 model stands for accuracy" in page
     kept = json.loads(Path(report["json"]).read_text(encoding="utf-8"))
     assert set(kept["pareto"]) <= set(report["fit"]["choice"]["reasons"])
+    for written in (report["written"], report["written"] + "-2"):  # found again as it was; else one beside it
+        again = _fit(shop, "--rows", _rows(tmp_path), "--time-limit-s", "30", "--write-bundle", "--json")
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout)["written"] == written
+        open_bundle(Path(written))
+        (Path(report["written"]) / "manifest.json").write_text("{}")
 
 
 @pytest.mark.full
@@ -151,14 +157,42 @@ def test_stand_ins_are_marked_as_invented(shop) -> None:
         ({"z": np.zeros((2, 16))}, None, "the graph's inputs 'x'"),
         ({"x": np.zeros((2, 16))}, "truth", "a column of the rows"),
         ({"x": np.array([{}, {}], dtype=object)}, None, "without objects"),
+        ({"x": np.zeros((2, 15))}, None, r"x: expected rows of the shape \[16\], got \[15\]"),
+        ({"x": np.zeros(16)}, None, r"rows of the shape \[16\], got \[\]"),
+        ({"x": np.zeros((2, 15)), "more": np.zeros(2)}, None, r"rows of the shape \[16\], got \[15\]"),
+        ({"x": np.float32(1)}, None, "arrays of one length, at least one row"),
+        ({"x": np.zeros((0, 16))}, None, "arrays of one length, at least one row"),
+        ({"x": np.zeros((3, 16)), "truth": np.zeros(2)}, "truth", "got 'truth' of 2, 'x' of 3"),
+        ({"x": np.full((2, 16), "1")}, None, "values that are float32 exactly, got <U1"),
     ],
 )
 def test_rows_that_are_none_are_refused(shop, tmp_path, columns, labels, message) -> None:
-    """Other columns, a missing label, and objects, which would need unsafe deserialisation (S-08)."""
+    """Other columns, shapes and kinds, a missing label, and objects, which would need unsafe deserialisation (S-08)."""
     bundle, spec = _bundle(shop)
     np.savez(tmp_path / "r.npz", allow_pickle=True, **columns)
     with pytest.raises(DeclarationError, match=message):
         read_rows(tmp_path / "r.npz", bundle, spec.contract.schema("request"), labels)
+
+
+@pytest.mark.parametrize(("value", "kept"), [(3, True), (3.0, True), (3.5, False), (2**40, False), (np.nan, False)])
+def test_a_value_that_the_graph_would_not_see_as_it_is_is_refused(tmp_path, value, kept) -> None:
+    """Fractions and numbers that are too large for whole numbers of the graph: they were cut to other ones."""
+    spec = TensorSpec("x", "int32", (None, 2))
+    given = np.array([[1, value]])
+    if kept:
+        assert _as_graph("r.npz", spec, given, batched=True).tolist() == [[1, 3]]
+    else:
+        with pytest.raises(DeclarationError, match="int32 exactly"):
+            _as_graph("r.npz", spec, given, batched=True)
+
+
+def test_an_array_without_a_name_is_no_rows(shop, tmp_path) -> None:
+    """What ``numpy.save`` writes, under the name of an archive, is refused like any other file."""
+    bundle, spec = _bundle(shop)
+    with (tmp_path / "r.npz").open("wb") as file:
+        np.save(file, np.zeros((3, 16)))
+    with pytest.raises(DeclarationError, match=r"numpy\.savez"):
+        read_rows(tmp_path / "r.npz", bundle, spec.contract.schema("request"), None)
 
 
 def test_parquet_with_other_columns_is_refused(shop, tmp_path) -> None:

@@ -160,7 +160,8 @@ class _Search:
             why = f"the model itself does not run: {table[0].failure}"
             choice = Choice(verdict=Verdict.DOES_NOT_FIT, why=why, reasons={"fp32": table[0].failure})
         elif noise is None or not (complete or any(row.stage == "final" for row in table)):
-            choice = Choice(verdict=Verdict.INVALID, why="the time was up before anything was measured to the end")
+            why = "the time was up before anything was measured to the end; the next call goes on from here"
+            choice = Choice(verdict=Verdict.INVALID, why=why)
         else:
             choice = choose(table, self._wanted, noise, needed)
         chosen = self._table.get(choice.chosen or choice.nearest)

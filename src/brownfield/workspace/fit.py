@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brownfield.errors import DeclarationError
+from brownfield.errors import BundleRefused
 from brownfield.fit import CURVE_ROWS, Fit, Row, Verdict, judge_probe, pack_probe, search, with_advice
 from brownfield.fit.report import write_reports
 from brownfield.integration import IntegrationSpec
 from brownfield.workspace.fit_inputs import Inputs, RowsFrom, gather
 
 if TYPE_CHECKING:
-    from brownfield.model import Bundle
+    from brownfield.model import Bundle, ServedSession
 
 __all__ = ["FitReport", "finish", "fit", "fit_on", "pack"]
+
+_MODEL = "model.onnx"
 
 
 class FitReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,21 +170,27 @@ def finish(given: Inputs, found: Fit, *, write_bundle: bool, where: str = "") ->
 
 
 def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
-    """Bundle of the chosen file, with its session, cost curve and figures; empty when nothing fits."""
+    """Bundle of the chosen file, with its session, cost curve and figures; empty when nothing fits.
+
+    An earlier search may have written one: that one, where it holds the same, else one beside it.
+    """
     from brownfield.model import ServedSession, as_golden, compute
     from brownfield.model import write_bundle as write
 
     row = found.chosen
     if row is None or row.timing is None or row.accuracy is None:
         return ""
-    version = f"{bundle.version[:48]}-fit-{bundle.digest[:6]}{found.seed}"
-    folder = bundle.folder.with_name(f"{bundle.folder.name}-{version}")
-    if folder.exists():
-        raise DeclarationError(where=str(folder), expected="no bundle of this fit yet", got="one")
     source = Path(found.model_folder)
     session = ServedSession(
         **msgspec.structs.asdict(row.candidate.session), most_rows=_most_rows(row), alone=row.isolated is False
     )
+    first = version = f"{bundle.version[:40]}-fit-{bundle.digest[:6]}{found.seed}"
+    number = 1
+    while (folder := bundle.folder.with_name(f"{bundle.folder.name}-{version}")).exists():
+        if _holds(folder, spec, row, session, source):
+            return str(folder)
+        number += 1
+        version = f"{first}-{number}"
     golden = None
     if bundle.golden is not None:
         golden = as_golden(bundle.golden.inputs, compute(source, [bundle.golden.inputs], session=session)[0])
@@ -207,7 +215,7 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
         folder,
         name=bundle.name,
         version=version,
-        model=source / "model.onnx",
+        model=source / _MODEL,
         features=bundle.features,
         contract=spec.contract,
         golden=golden,
@@ -215,6 +223,23 @@ def _write(bundle: "Bundle", spec: IntegrationSpec, found: Fit) -> str:
         provenance=provenance,
     )
     return str(folder)
+
+
+def _holds(folder: Path, spec: IntegrationSpec, row: Row, session: "ServedSession", source: Path) -> bool:
+    """Whether a folder is a bundle of this choice already."""
+    from brownfield.model import open_bundle
+
+    try:
+        there = open_bundle(folder)
+    except BundleRefused:
+        return False
+    fitted = there.provenance.get("fit", {})
+    said = {"candidate": row.candidate.name, "session": msgspec.to_builtins(session)}
+    return (
+        there.contract_digest == spec.contract.digest
+        and {name: fitted.get(name) for name in said} == said
+        and (folder / _MODEL).read_bytes() == (source / _MODEL).read_bytes()
+    )
 
 
 def _most_rows(row: Row) -> int | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from brownfield.contract import Schema
-    from brownfield.model import Bundle
+    from brownfield.model import Bundle, TensorSpec
     from brownfield.types import Columns
 
 __all__ = ["read_rows", "read_table", "stand_in_rows"]
@@ -129,23 +129,79 @@ def read_table(  # noqa: PLR0913 (the parts of a reading; all but the first two 
 
 
 def _from_arrays(file: Path, bundle: "Bundle", labels: str | None, slices: Sequence[str]) -> Rows:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            columns: dict[str, Any] = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, BadZipFile) as error:
-        raise DeclarationError(where=str(file), expected="arrays without objects", got=type(error).__name__) from error
+    columns = _arrays(file)
     inputs = {spec.name: spec for spec in bundle.inputs}
     batched = bundle.features.batched
     needed = inputs.keys() | ({feature.field for feature in bundle.features.inputs} if batched else set())
     truth, groups = _beside(columns, labels, slices, str(file))
+    _check_lengths(str(file), {name: columns[name] for name in columns.keys() & {*needed, labels, *slices}})
     columns = {name: array for name, array in columns.items() if name in needed or name not in {labels, *slices}}
     if columns.keys() == inputs.keys():
-        tensors = {name: array.astype(_dtype(inputs[name].dtype)) for name, array in columns.items()}
+        tensors = columns
     elif batched and columns.keys() >= {feature.field for feature in bundle.features.inputs}:
         tensors = bundle.features.encode(columns, len(next(iter(columns.values()))))
     else:
         raise _other_columns(str(file), bundle, columns)
+    tensors = {name: _as_graph(str(file), inputs[name], array, batched) for name, array in tensors.items()}
     return replace(Rows.from_tensors(tensors, batched=batched, labels=truth), slices=groups)
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    expected = "named arrays without objects, as numpy.savez writes them"
+    try:
+        stored = np.load(file, allow_pickle=False)
+        if not isinstance(stored, np.ndarray):
+            with stored:
+                return {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise DeclarationError(where=str(file), expected=expected, got=type(error).__name__) from error
+    raise DeclarationError(where=str(file), expected=expected, got="an array without a name")
+
+
+def _check_lengths(where: str, columns: dict[str, Any]) -> None:
+    """Refuse arrays that do not have the same rows; the first dimension of each is the rows."""
+    lengths = {name: len(array) if array.ndim else 0 for name, array in columns.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise DeclarationError(
+            where=where,
+            expected="arrays of one length, at least one row each",
+            got=", ".join(f"{name!a} of {lengths[name]:,}" for name in sorted(lengths)),
+        )
+
+
+def _as_graph(where: str, spec: "TensorSpec", array: Any, batched: bool) -> Any:  # noqa: FBT001 (as the features say)
+    """Hold rows to the tensor that they are for: another shape, or a value that would change, is refused."""
+    sizes = spec.shape if spec.shape is None or not batched else spec.shape[1:]
+    got = array.shape[1:]
+    if sizes is not None and (
+        len(sizes) != len(got) or any(size not in {None, there} for size, there in zip(sizes, got, strict=True))
+    ):
+        raise DeclarationError(
+            where=where, path=spec.name, expected=f"rows of the shape {_shape(sizes)}", got=_shape(got)
+        )
+    if spec.dtype == "str":
+        kept, cast = array.dtype.kind in "SU", array.astype(object)
+    else:
+        kept = array.dtype.kind in "biuf"
+        cast = _cast(array, np.dtype(spec.dtype)) if kept else array
+        kept = kept and (cast.dtype.kind == "f" or np.array_equal(cast, array))
+    if not kept:
+        raise DeclarationError(
+            where=where,
+            path=spec.name,
+            expected=f"values that are {spec.dtype} exactly",
+            got=f"{array.dtype} with others" if array.dtype.kind in "biuf" else str(array.dtype),
+        )
+    return cast
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found by comparing
+        return array.astype(dtype)
+
+
+def _shape(sizes: Sequence[int | None]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
 
 
 def _from_parquet(file: Path, bundle: "Bundle", request: "Schema", labels: str | None, slices: Sequence[str]) -> Rows:
@@ -204,10 +260,6 @@ def _beside(columns: dict[str, Any], labels: str | None, slices: Sequence[str], 
             )
         groups[name] = texts
     return (None if labels is None else columns[labels]), groups
-
-
-def _dtype(name: str) -> Any:
-    return object if name == "str" else np.dtype(name)
 
 
 def _other_columns(where: str, bundle: "Bundle", columns: dict[str, Any]) -> DeclarationError:
