@@ -133,6 +133,12 @@ def test_doctor_says_what_the_host_can_do(tmp_path: Path) -> None:
         ("serve", "--port", "99999"),
         ("demo", "--port", "-1"),
         ("init", "shop", "--model", "no-such.onnx"),
+        ("init", "shop", "--file", "words.txt"),
+        ("init", "shop", "--online"),
+        ("init", "shop", "--layout", __file__),
+        ("bundle", "no-such-bundle"),
+        ("bundle", str(BUNDLE), "--online"),
+        ("replay", "shop", "--min-age-h", "-1"),
     ],
     ids=" ".join,
 )
@@ -141,6 +147,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     used = brownfield(*arguments)
     assert used.returncode == 2
     assert "Traceback" not in used.stderr
+    assert not Path("shop").exists()
 
 
 @pytest.mark.full
@@ -151,6 +158,52 @@ def test_a_folder_that_the_system_refuses_is_told_plainly(verb: str) -> None:
     assert done.returncode == 3
     assert re.search(r"/proc/.*the system refused; got \w", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.full
+def test_init_says_as_json_what_it_began(tmp_path: Path) -> None:
+    """A script learns the folder and the name of the integration."""
+    begun = brownfield("init", tmp_path / "shop", "--json")
+    assert begun.returncode == 0, begun.stderr
+    assert json.loads(begun.stdout) == {
+        "batched": True,
+        "folder": str(tmp_path / "shop"),
+        "name": "shop",
+        "warnings": [],
+    }
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("verb", ["check", "fit", "serve", "replay", "audit"])
+def test_where_no_workspace_is_every_verb_says_so(verb: str, tmp_path: Path) -> None:
+    """An empty folder, and a declaration in place of its folder, are told as such: exit code 2."""
+    for folder, told in ((tmp_path, "brownfield init"), (tmp_path / "brownfield.yaml", "workspace")):
+        done = brownfield(verb, folder)
+        assert done.returncode == 2
+        assert told in done.stdout + done.stderr
+        (tmp_path / "brownfield.yaml").write_text("workspace: shop\n")
+
+
+@pytest.mark.full
+def test_a_source_that_is_not_there_has_nothing_to_list(tmp_path: Path) -> None:
+    """A slip in the name of a source is told, where a row of noughts would say that all is well."""
+    brownfield("init", tmp_path / "shop")
+    pulled = brownfield("score", tmp_path / "shop", "--pull")
+    assert "no source is declared" in pulled.stdout
+    for options in ([], ["--list"]):
+        asked = brownfield("replay", tmp_path / "shop", "--source", "sale", *options)
+        assert asked.returncode == 2
+        assert "one is declared" in asked.stderr
+
+
+@pytest.mark.full
+def test_help_names_values_where_there_are_some() -> None:
+    """An option that takes no value is shown without one, and an argument in one pair of brackets at most."""
+    for arguments in (["--help"], ["check", "--help"]):
+        shown = brownfield(*arguments).stdout
+        assert "--help" in shown
+        assert "bool" not in shown
+        assert "[[" not in shown
 
 
 @pytest.mark.full

@@ -12,6 +12,7 @@ import typer
 
 from brownfield import __version__
 from brownfield.cli import audit, bundle, check, demo, doctor, fit, init, replay, score, serve
+from brownfield.cli.help import Verb, Verbs
 from brownfield.cli.output import exit_code, show_error
 from brownfield.errors import BrownfieldError, Unavailable
 
@@ -19,6 +20,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="brownfield",
+    cls=Verbs,
     help="Carry a deep-learning model into a legacy system, and prove that it is safe to leave it there.",
     epilog="Example: brownfield init shop --model model.onnx && brownfield serve shop",
     no_args_is_help=True,
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 for verb in (init, check, fit, bundle, serve, score, replay, audit, doctor, demo):
     verb.register(app)
+for registered in app.registered_commands:
+    registered.cls = Verb
 
 
 def _version(asked: bool) -> None:

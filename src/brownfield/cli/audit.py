@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _audit(
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     as_json: bool = typer.Option(False, "--json", help="Print the entries as JSON."),
 ) -> None:
     """Verify the hash chain of the audit log and list what was changed, when and by whom."""

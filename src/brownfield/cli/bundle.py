@@ -44,6 +44,8 @@ def _bundle(  # noqa: PLR0913, PLR0917 (one argument for each option)
         make_bundle(folder, read_brought(model, file, lock), version=version, wheels=wheels, online=online)
     elif file or lock is not None:
         raise typer.BadParameter("files and a lock belong to a model: give --model too")
+    elif (wheels is not None or online) and not build_environment:
+        raise typer.BadParameter("nothing is to be built: give --model or --build-environment too")
     if build_environment:
         from brownfield.workspace.make_bundle import build_environment as build
 

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _check(
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of the declaration for editors."),
     ddl: str | None = typer.Option(
         None, "--ddl", metavar="INTEGRATION.SOURCE", help="Print the DDL of a change table, for its owner to run."

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _demo(
-    folder: Path = typer.Argument(Path("var/demo"), metavar="[DIR]", help="Folder that becomes the workspace."),
+    folder: Path = typer.Argument(Path("var/demo"), metavar="DIR", help="Folder that becomes the workspace."),
     keep: bool = typer.Option(False, "--keep", help="Go on serving afterwards, until interrupted."),
     port: int = typer.Option(8080, "--port", min=0, max=65535, help="Port on loopback."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _doctor(
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     backup: Path | None = typer.Option(None, "--backup", metavar="FILE", help="Write a backup of the workspace."),
     restore: Path | None = typer.Option(None, "--restore", metavar="FILE", help="Put a backup back in place."),
     as_json: bool = typer.Option(False, "--json", help="Print the result as JSON."),

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _fit(  # noqa: PLR0913, PLR0917 (an option each)
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     name: str | None = typer.Option(
         None, "--name", metavar="INTEGRATION", help="The integration, where there is more than one."
     ),
@@ -75,7 +75,7 @@ def _fit(  # noqa: PLR0913, PLR0917 (an option each)
 
 def _print_probe(file: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json({"probe": str(file)})
+        print_json({"probe": file})
         return
     typer.echo(f"{file}: holds models and rows, so keep it as safe as the rows.")
     typer.echo(f"On the target, with numpy and onnxruntime: python3 {file.name} --out result.npz")

@@ -52,6 +52,10 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
     """Write a starting workspace: a contract and a fallback that serve at once, or one drafted from a model."""
     from brownfield.workspace.init import init_empty, init_from_model
 
+    if layout and not origin:
+        raise typer.BadParameter("a layout is of files behind a connection: give --from too")
+    if model is None and (weights or file or lock or wheels or online):
+        raise typer.BadParameter("--weights, --file, --lock, --wheels and --online belong to a model: give --model too")
     if origin or accept:
         _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
         return
@@ -96,11 +100,11 @@ def _deploy(folder: Path, *, as_json: bool) -> None:
     """Write the deployment files of a workspace that is there."""
     from brownfield.workspace.deploy import write_deploy_files
 
-    written = [str(path) for path in write_deploy_files(folder)]
+    written = write_deploy_files(folder)
     if as_json:
         print_json({"written": written})
     else:
-        typer.echo(f"Wrote {', '.join(written)}.")
+        typer.echo(f"Wrote {', '.join(map(str, written))}.")
 
 
 def _from_silos(

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -70,8 +71,15 @@ def printable(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as indented JSON on standard output."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode())
+    """Print a result as indented JSON on standard output; a path is its text."""
+    encoded = msgspec.json.encode(value, order="sorted", enc_hook=_path_as_text)
+    typer.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _path_as_text(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return _encodable(str(value))
+    raise NotImplementedError(f"{type(value).__name__} is no result")
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

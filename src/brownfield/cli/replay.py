@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _replay(  # noqa: PLR0913, PLR0917 (the options of the verb)
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     source: str | None = typer.Option(
         None, "--source", metavar="NAME", help="The source or unified table whose refused records are tried."
     ),
@@ -41,8 +41,10 @@ def _replay(  # noqa: PLR0913, PLR0917 (the options of the verb)
     key: list[str] = typer.Option(
         [], "--key", metavar="VALUE", help="Only records of this key of a feed with park; once for each of its fields."
     ),
-    min_age_h: float = typer.Option(0.0, "--min-age-h", help="Only records refused at least so many hours ago."),
-    max_age_h: float | None = typer.Option(None, "--max-age-h", help="Only records refused at most so many hours ago."),
+    min_age_h: float = typer.Option(0.0, "--min-age-h", min=0, help="Only records refused at least so many hours ago."),
+    max_age_h: float | None = typer.Option(
+        None, "--max-age-h", min=0, help="Only records refused at most so many hours ago."
+    ),
     discard: bool = typer.Option(False, "--discard", help="Close them instead of trying them."),
     apply: bool = typer.Option(False, "--apply", help="Do it; without this option nothing is changed."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _score(  # noqa: PLR0913, PLR0917 (an option each)
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     pull: bool = typer.Option(False, "--pull", help="Bring what is new in the silos into the tables, and end there."),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="With --pull: say what would be written back, and write nothing at all."
@@ -119,6 +119,8 @@ def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: "list
     if as_json:
         print_json(report.to_dict())
         sys.exit(EXIT_FINDING if report.waiting else 0)
+    if not report.sources:
+        typer.echo(f"{report.integration}: no source is declared, so there is nothing to bring in")
     for name, part in {**report.sources, **report.tables}.items():
         typer.echo(f"{name}: {part.rows_in:,} in, {part.accepted:,} accepted, {part.quarantined:,} in quarantine")
         for rule, rows in part.by_rule.items():

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    folder: Path = typer.Argument(Path(), metavar="[DIR]", help="The workspace."),
+    folder: Path = typer.Argument(Path(), metavar="DIR", help="The workspace."),
     host: str | None = typer.Option(None, "--host", help="Address to listen on instead of the declared one."),
     port: int | None = typer.Option(
         None, "--port", min=0, max=65535, help="Port to listen on instead of the declared one."

@@ -88,6 +88,8 @@ def _load_declaration(folder: Path, registry: Registry) -> tuple[WorkspaceDeclar
     file = folder / WORKSPACE_FILE
     if not file.exists():
         begin = "Begin a workspace with brownfield init."
+        if folder.is_file():
+            raise DeclarationError(where=str(folder), expected="the folder of a workspace", got="a file")
         raise DeclarationError(where=str(file), expected="a file", got="no such file", next_step=begin)
     content = _read(file, file.name)
     reader = Reader(load_document(content, file.name), registry)

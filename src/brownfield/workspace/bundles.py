@@ -82,9 +82,18 @@ def examine_bundle(folder: Path, *, probe: bool = False) -> BundleExamination:
     ------
     BundleRefused
         With the identifier of the rule that it breaks.
+    DeclarationError
+        When there is no such folder.
     """
     from brownfield import model
 
+    if not folder.is_dir():
+        raise DeclarationError(
+            where=str(folder),
+            expected="the folder of a bundle",
+            got="a file" if folder.exists() else "no such folder",
+            next_step="Bundles lie in integrations/NAME/bundles of a workspace.",
+        )
     bundle = model.open_bundle(folder)
     environment = _environment(bundle)
     tried = model.probe(bundle, program=bundle.program(_environments(bundle))) if probe else None

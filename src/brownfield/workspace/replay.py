@@ -69,8 +69,13 @@ def summarise(workspace: Path, *, integration: str | None = None, source: str | 
     """
     chosen = find_integration(load_workspace(workspace), integration)
     with _store(workspace) as store:
-        states = store.quarantine.count_by_state(chosen.name)
-        names = sorted({name for name, _ in states} if source is None else {source})
+        names = sorted({name for name, _ in store.quarantine.count_by_state(chosen.name)})
+        if source is not None:
+            known = {*chosen.sources, *chosen.unified, *names}  # records of what is declared no more stay there
+            if source not in known:
+                there = f"There are {', '.join(sorted(known))}." if known else "None is declared."
+                raise NotFound(f"there is no source {source}", where=str(workspace), next_step=there)
+            names = [source]
         rules = store.quarantine.count_by_rule(chosen.name)
         return QuarantineSummary(
             chosen.name,

@@ -197,7 +197,7 @@ def _source_of(integration: "IntegrationSpec", name: str) -> str:
         return integration.unified[name].from_
     raise DeclarationError(
         path=f"sources.{name}",
-        expected=f"one of {', '.join([*integration.sources, *integration.unified])}",
+        expected=f"one of {', '.join([*integration.sources, *integration.unified]) or 'none, for none is declared'}",
         got="no source of this name",
     )
 
