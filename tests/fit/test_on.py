@@ -127,6 +127,43 @@ def told(folder: Path, **changed) -> Path:
 
 
 @pytest.mark.full
+def test_a_damaged_probe_is_refused(probe, tmp_path) -> None:
+    """A file that was torn on its way is told by the name of what is damaged, not by a traceback."""
+    whole = bytearray(probe.read_bytes())
+    with zipfile.ZipFile(probe) as packed:
+        rows = packed.getinfo("rows.npz")
+    start = rows.header_offset + 64
+    whole[start : start + 64] = bytes(64)
+    (tmp_path / "probe.pyz").write_bytes(whole)
+    done = run(sys.executable, tmp_path / "probe.pyz", tmp_path / "result.npz")
+    assert done.returncode == 2
+    assert "rows.npz is not the file that was packed" in done.stderr
+
+
+@pytest.mark.full
+def test_what_would_lose_a_measurement_is_refused_before_it(probe, tmp_path) -> None:
+    """Without numpy, or without a folder for the result, the probe says so at once."""
+    venv.create(tmp_path / "bare", symlinks=True)
+    done = run(str(tmp_path / "bare" / "bin" / "python"), probe, tmp_path / "result.npz")
+    assert done.returncode == 2
+    assert "no numpy and no onnxruntime" in done.stderr
+    done = subprocess.run(
+        [sys.executable, str(probe), "--out", str(tmp_path / "gone" / "result.npz")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+
+
+def test_a_probe_goes_into_a_folder_that_is_there(mlp, few, tmp_path) -> None:
+    """It is refused before the candidates are built, which takes minutes."""
+    with pytest.raises(DeclarationError, match="a folder to write into"):
+        pack_probe(mlp(), few, GENEROUS, folder=tmp_path / "kept", file=tmp_path / "gone" / "probe.pyz")
+
+
+@pytest.mark.full
 def test_models_and_digests_changed_together_are_refused_at_home(probe, mlp, few, tmp_path) -> None:
     """The key of the task covers the digests: a result under another key is none of ours."""
     kept = probe.parent / "kept"

@@ -115,10 +115,12 @@ def pack_probe(  # noqa: PLR0913 (the parts of a probe, each by name)
     Raises
     ------
     DeclarationError
-        When the file exists already.
+        When the file exists already, or its folder does not.
     """
     if file.exists():
         raise DeclarationError(where=str(file), expected="no file yet", got="one")
+    if not file.absolute().parent.is_dir():
+        raise DeclarationError(where=str(file), expected="a folder to write into", got="none")
     private_folder(folder)
     split = _split(rows, seed)
     models, failed = _built(source, split, folder, rows, given or {}, progress)
@@ -336,7 +338,7 @@ def _packed(folder: Path, search: str) -> _Task:
             path="--on",
             expected="the model, rows, limits and seed that were packed",
             got="others",
-            next_step="Pack the probe again, and run it again.",
+            next_step="Give the rows and the seed as they were given to --pack-probe, or pack again and run that probe.",
         )
     return task
 
@@ -350,7 +352,8 @@ def _brought_back(file: Path, key: str) -> tuple[_Result, dict[str, npt.NDArray[
             arrays = {name: stored[name] for name in stored.files}
         found = msgspec.json.decode(arrays.pop("result").tobytes(), type=_Result)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, MemoryError, msgspec.MsgspecError) as error:
-        raise _not_ours(file, type(error).__name__) from error
+        missing = isinstance(error, FileNotFoundError)
+        raise _not_ours(file, "no such file" if missing else type(error).__name__) from error
     if found.key != key:
         raise _not_ours(file, "one of another probe")
     return found, arrays

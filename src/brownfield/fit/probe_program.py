@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,21 @@ __all__ = ["main"]
 
 _TASK = "task.json"
 _OLDEST = (3, 11)
+_NEEDED = ("numpy", "onnxruntime")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the result, and give the exit status: 0 done, 2 the probe is not as it was packed."""
+    """Measure, write the result, and give the exit status: 0 done, 2 refused before anything is measured."""
     parser = argparse.ArgumentParser(prog="probe.pyz", description="Measure the packed models on this machine.")
     parser.add_argument("--out", default="probe-result.npz", help="where to write the result")
     options = parser.parse_args(arguments)
     if sys.version_info < _OLDEST:
         return _refuse(f"this probe needs Python {'.'.join(map(str, _OLDEST))} or newer")
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return _refuse(f"this Python ({sys.executable}) has no {' and no '.join(missing)}")
+    if not Path(options.out).absolute().parent.is_dir():
+        return _refuse(f"there is no folder for {options.out}")
     with tempfile.TemporaryDirectory(prefix="brownfield-probe-") as folder:
         with zipfile.ZipFile(sys.argv[0]) as packed:
             task = json.loads(packed.read(_TASK))
@@ -51,7 +58,10 @@ def _unpack(packed: zipfile.ZipFile, files: dict[str, str], folder: Path) -> str
     if extra:
         return min(extra)
     for name, digest in files.items():
-        content = packed.read(name)
+        try:
+            content = packed.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError):
+            return name
         if hashlib.sha256(content).hexdigest() != digest:
             return name
         place = folder / name
@@ -112,7 +122,7 @@ def _try_all(
     while tried:
         model, changed = tried.pop(0)
         number = len(found["rows"])
-        _say(f"{model['name']} {changed or ''}")
+        _say(", ".join([model["name"], *(f"{key} {value}" for key, value in changed.items())]))
         row, given = _one(folder, model, session(**changed), parts, task)
         found["rows"].append({"model": model["name"], "session": changed, **row})
         answered |= pack(f"a{number}", given)
