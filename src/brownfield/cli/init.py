@@ -54,15 +54,13 @@ def _init(  # noqa: PLR0913, PLR0917 (one argument for each option)
 
     if layout and not origin:
         raise typer.BadParameter("a layout is of files behind a connection: give --from too")
-    if model is None and (weights or file or lock or wheels or online):
-        raise typer.BadParameter("--weights, --file, --lock, --wheels and --online belong to a model: give --model too")
+    _check_beside(model, alone=[sample, *file, weights, lock], weights=weights, built=lock, build=wheels or online)
     if origin or accept:
         _from_silos(folder, origin, name, layout, accept=accept, as_json=as_json)
         return
     if deploy and model is None and sample is None and name is None and (folder / _WORKSPACE_FILE).is_file():
         _deploy(folder, as_json=as_json)
         return
-    _check_beside(model, alone=[sample, *file, weights, lock], weights=weights, built=lock, build=wheels or online)
     if model is not None:
         from brownfield.workspace.brought import read_brought
 
