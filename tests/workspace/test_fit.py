@@ -186,6 +186,13 @@ def test_a_value_that_the_graph_would_not_see_as_it_is_is_refused(tmp_path, valu
             _as_graph("r.npz", spec, given, batched=True)
 
 
+@pytest.mark.parametrize("kind", ["U", "S", object])
+def test_texts_are_kept(kind) -> None:
+    """As an array holds them, or as the features of a bundle give them."""
+    given = _as_graph("r.npz", TensorSpec("x", "str", (None, 2)), np.array([["a", "b"]]).astype(kind), batched=True)
+    assert (given.dtype, given.shape) == (np.dtype(object), (1, 2))
+
+
 def test_an_array_without_a_name_is_no_rows(shop, tmp_path) -> None:
     """What ``numpy.save`` writes, under the name of an archive, is refused like any other file."""
     bundle, spec = _bundle(shop)

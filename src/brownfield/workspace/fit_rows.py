@@ -180,7 +180,7 @@ def _as_graph(where: str, spec: "TensorSpec", array: Any, batched: bool) -> Any:
             where=where, path=spec.name, expected=f"rows of the shape {_shape(sizes)}", got=_shape(got)
         )
     if spec.dtype == "str":
-        kept, cast = array.dtype.kind in "SU", array.astype(object)
+        kept, cast = array.dtype.kind in "SUO", array.astype(object)  # of objects where features gave them
     else:
         kept = array.dtype.kind in "biuf"
         cast = _cast(array, np.dtype(spec.dtype)) if kept else array
