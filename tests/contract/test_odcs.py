@@ -192,6 +192,23 @@ def test_names_stand_once(compile_fields, flagship_document) -> None:
         compile_fields(_integer(), quality=[check, check])
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (_integer(relationships=[{"to": "nowhere.key"}]), r"schema\[0\]\.properties\[0\]: .*got 'nowhere.key'"),
+        ({"name": "a", "logicalType": "object"}, "got 'object'. Flatten it"),
+        ({"name": "a", "logicalType": "time"}, "got 'time'. Take it as a string"),
+        (_integer(logicalTypeOptions={"format": "i7"}), "got 'i7'$"),
+        (_integer(required="yes"), "got 'yes'$"),
+        ({"name": "a", "logicalType": "number", "enum": [{"value": True}]}, "got true"),
+    ],
+)
+def test_an_error_says_what_to_do_once_and_in_words_of_yaml(compile_fields, broken, told) -> None:
+    """The property that refers is named, refused types say what is taken instead, and no list stands there twice."""
+    with pytest.raises(ContractError, match=told):
+        compile_fields(broken)
+
+
 def test_a_relationship_must_fit_the_type_of_its_target(flagship_document) -> None:
     """A reference between an integer and a text is refused."""
     flagship_document["schema"][1]["properties"][0] = {"name": "product_id", "logicalType": "string"}

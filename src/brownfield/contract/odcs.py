@@ -118,7 +118,7 @@ def _check_references(schemas: Mapping[str, Schema], nodes: Mapping[str, Node]) 
             if not isinstance(rule, ReferenceRule):
                 continue
             target_schema, _, target_field = rule.target.partition(".")
-            node = nodes[name]
+            node = next(each for each in nodes[name].at("properties").items() if each.at("name").value == rule.field)
             if target_schema not in schemas:
                 raise node.refuse(
                     "a relationship to an object of this contract",

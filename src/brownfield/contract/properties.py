@@ -35,6 +35,11 @@ OPTION_KEYS: dict[str, frozenset[str]] = {
     "vector": words("dimensions elementType distanceMetric embeddingModel embeddingModelVersion normalized"),
 }
 LOGICAL_TYPES = tuple(name for name in OPTION_KEYS if name != "tensor")
+_REFUSED = {
+    "object": "Flatten it in the integration: a property for each of its parts.",
+    "map": "Flatten it in the integration: a property for each of its keys.",
+    "time": "Take it as a string with a pattern, or with its date as a timestamp.",
+}
 INTEGER_WIDTHS = {
     "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
@@ -68,7 +73,7 @@ def read_field(node: Node, *, is_item: bool = False) -> Field:
     """Field of one property (or, with ``is_item``, of the items of a list)."""
     node.known(PROPERTY_KEYS, ours=CUSTOM_FIELD)
     ours = custom(node, CUSTOM_FIELD)
-    logical = "tensor" if "tensor" in ours else node.at("logicalType").word(LOGICAL_TYPES)
+    logical = "tensor" if "tensor" in ours else _logical(node.at("logicalType"))
     name = "" if is_item else node.at("name").text()
     parts: dict[str, Any] = {"name": name, "kind": _kind(logical)}
     if is_item:
@@ -87,6 +92,12 @@ def read_field(node: Node, *, is_item: bool = False) -> Field:
     if is_item:
         base = replace(base, required=True, null_policy="reject")
     return _with_values(node, ours, base)
+
+
+def _logical(node: Node) -> str:
+    if isinstance(node.value, str) and node.value in _REFUSED:
+        raise node.refuse(f"one of {', '.join(LOGICAL_TYPES)}", next_step=_REFUSED[node.value])
+    return node.word(LOGICAL_TYPES)
 
 
 def _kind(logical: str) -> Kind:

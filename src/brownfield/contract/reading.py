@@ -175,8 +175,9 @@ class Node:
         """Value as one of the given words."""
         allowed = list(choice)
         if self.value not in allowed:
-            step = nearest(self.value, allowed) if isinstance(self.value, str) else None
-            raise self.refuse(f"one of {', '.join(allowed)}", next_step=step)
+            step = nearest(self.value, allowed) if isinstance(self.value, str) else ""
+            meant = step if step.startswith("Did you") else None  # what there is stands in the sentence already
+            raise self.refuse(f"one of {', '.join(allowed)}", next_step=meant)
         return self.value  # type: ignore[no-any-return]  # one of the words
 
 
@@ -187,5 +188,7 @@ def _shown(value: Any) -> str:
         return "a list"
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

@@ -122,8 +122,8 @@ def describe(value: Any) -> str:
 
     Examples
     --------
-    >>> [describe(v) for v in (None, True, 5, "10 s", [], {})]
-    ['nothing', 'true', '5', "the text '10 s'", 'a list', 'a mapping']
+    >>> [describe(v) for v in (None, True, 5, "10 s", [], {1: 2})]
+    ['nothing', 'true', '5', "the text '10 s'", 'a list of 0', 'a mapping']
     """
     if value is None:
         return "nothing"
@@ -133,7 +133,7 @@ def describe(value: Any) -> str:
         return repr(value)
     if isinstance(value, str):
         return "a text with a secret in it" if holds_secret(value) else f"the text {show(value)}"
-    return "a list" if isinstance(value, list) else "a mapping"
+    return f"a list of {len(value)}" if isinstance(value, list) else "a mapping"
 
 
 def expected(kind: inspect.Type) -> str:  # noqa: PLR0911 (one return for each kind of type)
