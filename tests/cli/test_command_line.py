@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brownfield.cli.output import printable, show_error
+from brownfield.cli.output import print_table, printable, progress, show_error
 from brownfield.errors import DeclarationError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "retail"
@@ -280,3 +280,35 @@ def test_s20_control_characters_never_reach_the_terminal(capsys: pytest.CaptureF
     assert "\u202e" not in shown
     assert "\x07" not in shown
     assert printable("plain text: 100 %") == "plain text: 100 %"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_table_is_whole_in_a_narrow_terminal(
+    terminal: bool,  # noqa: FBT001 (a parameter of the test)
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last column follows below each row, broken between words; in a file every row is one line."""
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    print_table(("candidate", "ms", "why"), [("fp32", "12.5", "slower than the limit that is declared")])
+    lines = capsys.readouterr().out.splitlines()
+    narrow = ["candidate   ms", "    why", "fp32      12.5", "    slower than the limit that", "    is declared"]
+    wide = ["candidate    ms  why", "fp32       12.5  slower than the limit that is declared"]
+    assert lines == (narrow if terminal else wide)
+
+
+def test_work_of_unknown_length_ends_when_the_next_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bars that moved on for ever, beside ``0/?``, said that all steps of a search were under way at once."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(quiet=False) as show:
+        show("first [bold]", 0, None)
+        show("second", 2, 1234)
+    drawn = capsys.readouterr().err
+    assert "/?" not in drawn
+    assert drawn.count("first") >= 2  # while it runs, and as done
+    assert "first [bold]" in drawn
+    assert "2/1,234" in drawn

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
 import msgspec
@@ -33,7 +35,8 @@ Progress = Callable[[str, int, int | None], None]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-_NUMBER = re.compile(r"[0-9,]+")
+_INDENT = "    "
+_NUMBER = re.compile(r"[0-9,.]*")
 
 
 def exit_code(error: BrownfieldError) -> int:
@@ -85,6 +88,8 @@ def _path_as_text(value: Any) -> str:
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns below their heads, numbers to the right; nothing is cut, whatever the width of the terminal.
 
+    In a terminal that is too narrow the last column follows below each row, indented.
+
     Examples
     --------
     >>> print_table(("rule", "records"), [("price.range", "12"), ("decode", "1,204")])
@@ -93,12 +98,28 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     decode         1,204
     """
     columns = list(zip(heads, *rows, strict=True))
+    wide = sum(max(map(len, column)) + 2 for column in columns) - 2
+    room = get_terminal_size().columns if sys.stdout.isatty() else wide
+    if wide > room:
+        _print_narrow(columns, rows, room)
+        return
     widths = [max(map(len, column)) for column in columns]
     to_right = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
     for row in (heads, *rows):
         cells = zip(row, widths, to_right, strict=True)
         line = "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
         typer.echo(printable(line.rstrip()))
+
+
+def _print_narrow(columns: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], room: int) -> None:
+    widths = [max(map(len, column)) for column in columns[:-1]]
+    to_right = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns[:-1]]
+    for row in ([column[0] for column in columns], *rows):
+        cells = zip(row[:-1], widths, to_right, strict=True)
+        line = " ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
+        typer.echo(printable(line.rstrip()))
+        for part in wrap(row[-1], room, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False):
+            typer.echo(printable(part))
 
 
 @contextmanager
@@ -108,19 +129,33 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
         yield _plain(quiet=quiet)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<34}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
+    )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+                for task in bars.tasks:
+                    if task.total is None:  # of unknown length: it ended when the next one began
+                        bars.update(task.id, completed=1, total=1)
+                tasks[what] = bars.add_task(printable(what), total=total, count="")
+            bars.update(tasks[what], completed=done, total=total, count=_count(done, total))
 
         yield show
+
+
+def _count(done: int, total: int | None) -> str:
+    if total is None:
+        return f"{done:,}" if done else ""
+    return f"{done:,}/{total:,}"
 
 
 def _plain(*, quiet: bool) -> Progress:

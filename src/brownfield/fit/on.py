@@ -338,7 +338,7 @@ def _packed(folder: Path, search: str) -> _Task:
             path="--on",
             expected="the model, rows, limits and seed that were packed",
             got="others",
-            next_step="Give rows and seed as they were given to --pack-probe, or pack again and run that probe.",
+            next_step="Give the rows and the seed as --pack-probe was given them, or pack again and run that probe.",
         )
     return task
 

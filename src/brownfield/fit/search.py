@@ -338,7 +338,7 @@ class _Search:
             row = self._journal.get(stage, candidate.name, Row)
             if row is None or (last and not decided(row, self._wanted)):
                 self._check_time(0.0 if last else _FINAL_SHARE)
-                self._show(f"{stage} {candidate.name}", number, len(candidates))
+                self._show(f"{stage} {number + 1}/{len(candidates)}, {candidate.name}")
                 self._share_s = self._left_s() / (len(candidates) - number) / 2
                 row = self._try(stage, candidate)
                 self._journal.add(stage, candidate.name, row)

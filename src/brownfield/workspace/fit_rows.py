@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, InputRefused
 from brownfield.fit import Rows
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _from_arrays(file: Path, bundle: "Bundle", labels: str | None, slices: Seque
     if columns.keys() == inputs.keys():
         tensors = columns
     elif batched and columns.keys() >= {feature.field for feature in bundle.features.inputs}:
-        tensors = bundle.features.encode(columns, len(next(iter(columns.values()))))
+        tensors = _encoded(str(file), bundle, columns, len(next(iter(columns.values()))))
     else:
         raise _other_columns(str(file), bundle, columns)
     tensors = {name: _as_graph(str(file), inputs[name], array, batched) for name, array in tensors.items()}
@@ -156,6 +156,14 @@ def _arrays(file: Path) -> dict[str, Any]:
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise DeclarationError(where=str(file), expected=expected, got=type(error).__name__) from error
     raise DeclarationError(where=str(file), expected=expected, got="an array without a name")
+
+
+def _encoded(where: str, bundle: "Bundle", columns: "Columns", count: int) -> dict[str, Any]:
+    try:
+        return bundle.features.encode(columns, count)
+    except InputRefused as error:
+        got = f"others: {error}"
+        raise DeclarationError(where=where, expected="rows that the features of the bundle take", got=got) from error
 
 
 def _check_lengths(where: str, columns: dict[str, Any]) -> None:
@@ -233,7 +241,7 @@ def _from_columns(
         )
     accepted = verdict.accepted
     columns = {name: accepted[name].to_pylist() for name in accepted.column_names}
-    tensors = bundle.features.encode(columns, accepted.num_rows)
+    tensors = _encoded(where, bundle, columns, accepted.num_rows)
     rows = Rows.from_tensors(tensors, batched=True, labels=None if truth is None else truth.to_pylist())
     return replace(rows, slices=groups)
 
