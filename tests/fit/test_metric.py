@@ -45,10 +45,20 @@ def test_a_row_without_a_share_is_nan(body: str) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("code", ["", "def other(outputs, truth): return 1.0", "1 +", "raise SystemExit(0)"])
-def test_a_file_without_the_function_is_refused(code: str) -> None:
-    """A file that does not run, or lacks the function, ends the search with the key that names it."""
-    with pytest.raises(DeclarationError, match=r"constraints\.accuracy\.file"):
+@pytest.mark.parametrize(
+    ("code", "got"),
+    [
+        ("", "a file without a function mine"),
+        ("def other(outputs, truth): return 1.0", "a file without a function mine"),
+        ("mine = 1", "a file without a function mine"),
+        ("import os\n1 +", "SyntaxError in line 2 when the file was read"),
+        ("import os\n\nos.gone", "AttributeError in line 3 when the file was read"),
+        ("raise SystemExit(0)", "a file that ends its process"),
+    ],
+)
+def test_a_file_without_the_function_is_refused(code: str, got: str) -> None:
+    """A file that does not run, or lacks the function, ends the search with the key and the line."""
+    with pytest.raises(DeclarationError, match=rf"constraints\.accuracy\.file: .*{got}"):
         scores(Metric(name="mine", code=code), ANSWERS, TRUTH)
 
 

@@ -209,7 +209,7 @@ def test_a_module_of_other_tensors_is_refused(program, rows, tmp_path) -> None:
         ("def make():\n    pass\n", "model.py has no function build()"),
         ("import os, signal\n\n\ndef build():\n    os.kill(os.getpid(), signal.SIGSEGV)\n", "process ended (SIGSEGV)"),
         ("def build():\n    return 7\n", "no model was made: AttributeError"),
-        ("def build(:\n", "no model was made: SyntaxError"),
+        ("def build(:\n", "no model was made: SyntaxError at model.py:1"),
         ("x = bytearray(1 << 40)\n", "it needs more memory than it may have"),
     ],
     ids=["no-function", "crash", "no-module", "no-python", "memory"],

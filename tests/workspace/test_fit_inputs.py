@@ -190,6 +190,16 @@ def test_a_program_that_trains_never_sees_the_rows_that_judge(shop) -> None:
     assert gathered(shop).source == given.source
 
 
+def test_a_metric_in_another_encoding_is_refused(shop) -> None:
+    """With its key and the place of the byte, where a traceback of the decoder was."""
+    home = shop / "integrations/shop"
+    (home / "mine.py").write_bytes(b"# caf\xe9\n")
+    with (home / "integration.yaml").open("a") as declaration:
+        declaration.write("constraints: {accuracy: {metric: mine, max_drop: 0.01, file: mine.py}}\n")
+    with pytest.raises(DeclarationError, match=r"constraints\.accuracy\.file: .* offset 5"):
+        gather(shop, None, RowsFrom(), prices=None, seed=0)
+
+
 def test_declared_files_that_lack_are_named(shop) -> None:
     """Serving goes on without them; a search does not begin."""
     (shop / "integrations/shop/student.onnx").unlink()

@@ -60,6 +60,8 @@ def _told(error: Exception, options: dict[str, Any]) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(options["folder"])]
     place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        place = f" at {Path(error.filename).name}:{error.lineno}"
     return f"{type(error).__name__}{place}"
 
 

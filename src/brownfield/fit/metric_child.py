@@ -8,11 +8,14 @@ import io
 import os
 import sys
 from importlib.abc import SourceLoader
+from traceback import extract_tb
 from types import ModuleType
 
 import numpy as np
 
 __all__ = ["main"]
+
+_FILE = "metric.py"
 
 
 def main(root: str, memory_mib: int) -> int:
@@ -32,9 +35,12 @@ def main(root: str, memory_mib: int) -> int:
     module = ModuleType("metric")
     try:
         _Given(code).exec_module(module)
-        score = getattr(module, name)
     except Exception as error:  # noqa: BLE001 (whatever the file raises is what the caller is told)
-        sys.stderr.write(f"\n{type(error).__name__} when the file was read")
+        sys.stderr.write(f"\n{type(error).__name__}{_line_of(error)} when the file was read")
+        return 1
+    score = getattr(module, name, None)
+    if not callable(score):
+        sys.stderr.write(f"\na file without a function {name}")
         return 1
     taken = np.array([_scored(score, outputs, truth[row]) for row, outputs in enumerate(rows)], dtype=np.float64)
     with os.fdopen(answer, "wb") as out:
@@ -49,10 +55,17 @@ class _Given(SourceLoader):
         self._code = code.encode()
 
     def get_filename(self, _fullname: str) -> str:
-        return "metric.py"
+        return _FILE
 
     def get_data(self, _path: str) -> bytes:
         return self._code
+
+
+def _line_of(error: Exception) -> str:
+    """Where in the file: the text of an error is not told, for it might hold a record's value."""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == _FILE]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    return "" if line is None else f" in line {line}"
 
 
 def _scored(score: object, outputs: dict[str, np.ndarray], truth: object) -> float:

@@ -218,7 +218,16 @@ def _metric_code(spec: IntegrationSpec) -> str:
     accuracy = spec.constraints.accuracy
     if accuracy is None or accuracy.file is None:
         return ""
-    return spec.file(accuracy.file).read_text(encoding="utf-8")
+    try:
+        return spec.file(accuracy.file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeclarationError(
+            where=accuracy.file,
+            path="constraints.accuracy.file",
+            expected="a Python file in UTF-8",
+            got=f"a byte that is not, at offset {error.start}",
+            next_step="Save the file as UTF-8.",
+        ) from error
 
 
 def _there(spec: IntegrationSpec, name: str, relative: str) -> Path:

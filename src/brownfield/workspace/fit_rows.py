@@ -249,7 +249,9 @@ def _from_columns(
 def _beside(columns: dict[str, Any], labels: str | None, slices: Sequence[str], where: str) -> tuple[Any, Any]:
     """Truth and groups of the rows; a group's missing value is one of its values."""
     if labels is not None and labels not in columns:
-        raise DeclarationError(where=where, path="--labels", expected="a column of the rows", got=ascii(labels))
+        there = ", ".join(map(ascii, sorted(columns)))
+        expected = f"a column of the rows ({there})"
+        raise DeclarationError(where=where, path="--labels", expected=expected, got=ascii(labels))
     groups = {}
     for name in slices:
         if name not in columns:
