@@ -392,3 +392,10 @@ def test_examining_reads_host_and_store(workspace, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(StoreError, match="doctor --restore"):
         examine(workspace)
+
+
+def test_what_a_host_has_is_said_in_plain_words(tmp_path) -> None:
+    """``yes``, ``no`` and ``none``, not the words of the language that it is written in."""
+    told = str(examine(tmp_path)).splitlines()
+    assert not any(line.endswith((": None", ": True", ": False")) for line in told)
+    assert "seccomp: yes" in told or "seccomp: no" in told
