@@ -35,7 +35,7 @@ OPTION_KEYS: dict[str, frozenset[str]] = {
     "vector": words("dimensions elementType distanceMetric embeddingModel embeddingModelVersion normalized"),
 }
 LOGICAL_TYPES = tuple(name for name in OPTION_KEYS if name != "tensor")
-_REFUSED = {
+_INSTEAD_OF = {
     "object": "Flatten it in the integration: a property for each of its parts.",
     "map": "Flatten it in the integration: a property for each of its keys.",
     "time": "Take it as a string with a pattern, or with its date as a timestamp.",
@@ -95,8 +95,8 @@ def read_field(node: Node, *, is_item: bool = False) -> Field:
 
 
 def _logical(node: Node) -> str:
-    if isinstance(node.value, str) and node.value in _REFUSED:
-        raise node.refuse(f"one of {', '.join(LOGICAL_TYPES)}", next_step=_REFUSED[node.value])
+    if isinstance(node.value, str) and node.value in _INSTEAD_OF:
+        raise node.refuse(f"one of {', '.join(LOGICAL_TYPES)}", next_step=_INSTEAD_OF[node.value])
     return node.word(LOGICAL_TYPES)
 
 

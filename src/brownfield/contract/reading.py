@@ -39,11 +39,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     "Did you mean 'minimum'?"
     """
     names = sorted(known)
-    folded = {each.casefold(): each for each in names}
+    return meant(name, names) or (f"Known here: {', '.join(names)}." if names else "Nothing is known here.")
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """Sentence that names the known word closest to ``name``; None where none is close."""
+    folded = {each.casefold(): each for each in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {folded[close[0]]!r}?"
-    return f"Known here: {', '.join(names)}." if names else "Nothing is known here."
+    return f"Did you mean {folded[close[0]]!r}?" if close else None
 
 
 def path_text(path: Sequence[str | int]) -> str:
@@ -175,9 +178,8 @@ class Node:
         """Value as one of the given words."""
         allowed = list(choice)
         if self.value not in allowed:
-            step = nearest(self.value, allowed) if isinstance(self.value, str) else ""
-            meant = step if step.startswith("Did you") else None  # what there is stands in the sentence already
-            raise self.refuse(f"one of {', '.join(allowed)}", next_step=meant)
+            step = meant(self.value, allowed) if isinstance(self.value, str) else None
+            raise self.refuse(f"one of {', '.join(allowed)}", next_step=step)
         return self.value  # type: ignore[no-any-return]  # one of the words
 
 
