@@ -12,7 +12,7 @@ import pytest
 from brownfield.integration import load_workspace
 from brownfield.serving import Supervisor, background
 from brownfield.serving import supervisor as supervisor_module
-from brownfield.serving.supervisor import _Child
+from brownfield.serving.children import Child
 from harness.waiting import until
 
 NARROW = """
@@ -94,15 +94,15 @@ def test_a_model_that_a_signal_without_a_name_ended_is_started_again(risk, servi
 
 def test_pauses_between_starts_grow_to_some_seconds_and_no_further():
     """At once after the first quick end; also after thousands; and at once again for one that lived long."""
-    child = _Child("one", lambda: 0)
+    child = Child("one", lambda: 0)
     pauses_s = []
     for _ in range(3000):
-        child.began_s = time.monotonic()
+        child.begin()
         child.put_off()
-        pauses_s.append(round(child.start_at_s - child.began_s, 2))
+        pauses_s.append(round(child.start_at_s - child._began_s, 2))
     assert pauses_s[:4] == [0, 0.1, 0.2, 0.4]
     assert set(pauses_s[8:]) == {5.0}
-    child.began_s = time.monotonic() - 60
+    child._began_s = time.monotonic() - 60
     child.put_off()
     assert child.start_at_s <= time.monotonic()
 
@@ -142,12 +142,12 @@ def test_f17_a_second_signal_lets_nothing_run_as_long_as_a_drain(risk, tmp_path,
     supervisor, killed = Supervisor(load_workspace(tmp_path), port=0, drain_s=600), []
     now_s = iter([1000.0, 1001.0, 1014.0, 1015.0, 1016.0])
     monkeypatch.setattr(supervisor_module, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
-    monkeypatch.setattr(supervisor_module, "_send", lambda *_: None)
-    monkeypatch.setattr(supervisor, "_close_listeners", lambda: None)
+    monkeypatch.setattr(Child, "send", lambda *_: None)
+    supervisor._listeners = SimpleNamespace(close=lambda: None)
     monkeypatch.setattr(supervisor, "_kill_all", lambda: killed.append(True))
     supervisor._ending_s, supervisor._told = 0.0, False
-    supervisor._manager = _Child("bf-manager", lambda: 0, pid=1)
-    supervisor._children = [_Child("bf-gateway-0", lambda: 0, pid=1), supervisor._manager]
+    supervisor._manager = Child("bf-manager", lambda: 0, pid=1)
+    supervisor._children = [Child("bf-gateway-0", lambda: 0, pid=1), supervisor._manager]
     for _ in range(3):
         supervisor._end()
     supervisor._end_by_and_by()

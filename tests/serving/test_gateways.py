@@ -222,8 +222,8 @@ def test_gateways_that_know_more_than_supervisor_and_manager_begin_anew(risk, se
 
 
 IMPATIENT = """
-from brownfield.serving import supervisor
-supervisor._SILENT_LOOKS = 2
+from brownfield.serving import children
+children._SILENT_LOOKS = 2
 """
 
 

@@ -21,7 +21,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,12 +34,14 @@ from brownfield.integration import WorkspaceSpec
 from brownfield.memory import give_back_freed, give_back_libraries, keep_large_blocks_apart, keep_small_pages
 from brownfield.model import reopen_bundle
 from brownfield.serving.budget import check_budgets
+from brownfield.serving.children import Child
 from brownfield.serving.declared import check_folder, check_readable, read_declared
 from brownfield.serving.front import Front, principals
-from brownfield.serving.gateway.last_calls import begin_connections_again
+from brownfield.serving.listeners import Listeners
 from brownfield.serving.local import run_folder
 from brownfield.serving.lookups import Lookups
 from brownfield.serving.manager import Manager
+from brownfield.serving.signals import NotedSignals, forget_signals
 from brownfield.serving.tls import load_certificate, server_context
 from brownfield.store import workspace_lock
 
@@ -48,35 +49,10 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
-_BACKLOG = 2048
-_QUICK_S = 5.0
-_PAUSES_S = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # by quick ends in a row; the last one from then on
 _LOOK_EVERY_S = 2.0
-_SILENT_LOOKS = 15  # in a row, in which a child said nothing: half a minute, but not one for which nobody ran at all
 _GRACE_S = 15.0  # beyond the drain, before what does not end by itself is killed
 _LOADING_GRACE_S = 3.0  # for a manager that loads still: nobody asks any more, and a load may take a minute
 _PR_SET_NAME = 15
-
-
-@dataclass(eq=False)
-class _Child:
-    """One kept process: its program, and when it may be started again."""
-
-    name: str
-    main: Callable[[], int]
-    pid: int = 0
-    began_s: float = 0.0
-    quick_ends: int = 0
-    start_at_s: float = 0.0
-    heard: bool = False
-    ready: bool = False  # of the manager: all is loaded, and reloads are heard
-    silent_looks: int = 0
-
-    def put_off(self) -> None:
-        """Start it again at once, or after a pause that grows with each quick end in a row."""
-        now_s = time.monotonic()
-        self.quick_ends = self.quick_ends + 1 if now_s - self.began_s < _QUICK_S else 0
-        self.start_at_s = now_s + _PAUSES_S[min(self.quick_ends, len(_PAUSES_S) - 1)]
 
 
 class Supervisor:
@@ -144,10 +120,7 @@ class Supervisor:
         check_readable(spec)
         self._try_lookups()
         with workspace_lock(spec.folder), contextlib.ExitStack() as held:
-            self._listener = held.enter_context(_bind(self._host, self._port))
-            self._address: tuple[str, int] = self._listener.getsockname()[:2]
-            port = spec.serving.health_port
-            self._health = None if port is None else held.enter_context(_bind(self._host, port))
+            self._listeners = held.enter_context(Listeners(self._host, self._port, spec.serving.health_port))
             self._run = held.enter_context(run_folder(spec.folder))
             return self._supervise()
 
@@ -167,17 +140,17 @@ class Supervisor:
         self._ears, self._mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ears.setblocking(False)
         gateways = [
-            _Child(f"bf-gateway-{index}", lambda index=index: self._gateway(index))  # type: ignore[misc]  # bound now
+            Child(f"bf-gateway-{index}", lambda index=index: self._gateway(index))  # type: ignore[misc]  # bound now
             for index in range(self._spec.serving.gateways)
         ]
-        self._manager = _Child("bf-manager", self._manage)
+        self._manager = Child("bf-manager", self._manage)
         self._children = [*gateways, self._manager]
         self._ending_s, self._told = 0.0, False
         _log.info("listening", extra={"event": "BF-SRV-LISTENING", "address": self._url()})
         gc.collect()
         give_back_freed()
         gc.freeze()  # pages that the collector does not write are shared with every child
-        with _Signals(self._signals) as woken:
+        with NotedSignals(self._signals) as woken:
             try:
                 while self._children:
                     self._start_due()
@@ -207,10 +180,10 @@ class Supervisor:
             alive=self._tell_alive,
             clock=self._clock,
         )
-        return front.run(self._listener, self._life, self._health)
+        return front.run(self._listeners.door, self._life, self._listeners.health)
 
     def _manage(self) -> int:
-        self._close_listeners()
+        self._listeners.close()
         manager = Manager(
             self._declared,
             self._run,
@@ -221,17 +194,6 @@ class Supervisor:
             clock=self._clock,
         )
         return manager.run(self._life)
-
-    def _close_listeners(self) -> None:
-        self._listener.close()
-        if self._health is not None:
-            self._health.close()
-
-    def _open_listeners(self) -> None:
-        """Let connections begin again: a gateway that somebody else told to end has closed the port to all."""
-        for each in (self._listener, self._health):
-            if each is not None:
-                begin_connections_again(each)
 
     def _tell_from_manager(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):
@@ -249,10 +211,9 @@ class Supervisor:
             if not child.pid and time.monotonic() >= child.start_at_s:
                 self._start(child)
 
-    def _start(self, child: _Child) -> None:
+    def _start(self, child: Child) -> None:
         """Fork a child; where the system has no room for a process, it is tried again later."""
-        child.began_s = time.monotonic()
-        child.heard, child.ready, child.silent_looks = False, False, 0
+        child.begin()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # none is lost on the way
         try:
             child.pid = os.fork()
@@ -266,13 +227,13 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _become(self, child: _Child) -> NoReturn:
+    def _become(self, child: Child) -> NoReturn:
         """Be a child from now on, whatever happens."""
         status = 1
         try:
             os.close(self._lives)
             self._ears.close()
-            _forget_signals()
+            forget_signals()
             ctypes.CDLL(None).prctl(_PR_SET_NAME, child.name.encode(), 0, 0, 0)
             status = child.main()
         except BaseException:  # noqa: BLE001 (a child never returns into the supervisor's own code)
@@ -293,7 +254,7 @@ class Supervisor:
             if self._ending_s:
                 self._children.remove(child)
                 continue
-            self._open_listeners()
+            self._listeners.begin_again()
             child.put_off()
             code = os.waitstatus_to_exitcode(status)
             extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
@@ -302,21 +263,16 @@ class Supervisor:
                 self._ask_for_reload()
 
     def _end_hung(self) -> None:
-        """Kill a child that told once that its loop turns, and has not for long; its end is taken note of as any other.
-
-        Looks are counted and not seconds: after a pause of the whole machine a child has all of them to tell again.
-        """
+        """Kill a child whose loop turns no more; its end is taken note of as any other."""
         now_s = time.monotonic()
         if self._ending_s or now_s < self._look_at_s:
             return
         self._look_at_s = now_s + _LOOK_EVERY_S
-        for child in [each for each in self._children if each.pid and each.heard]:
-            child.silent_looks += 1
-            if child.silent_looks > _SILENT_LOOKS:
-                child.silent_looks = 0
+        for child in self._children:
+            if child.hangs():
                 extra = {"event": "BF-SRV-CHILD-HUNG", "child": child.name}
                 _log.error("a process of the workspace hangs and is replaced", extra=extra)
-                _send(child, signal.SIGKILL)
+                child.send(signal.SIGKILL)
 
     def _wait(self, woken: int) -> None:
         """Wait for a signal, for the manager, or until something may be started or must be ended."""
@@ -337,7 +293,7 @@ class Supervisor:
         """Take over what is in force: what is forked from now on begins with it."""
         for child in self._children:
             if child.pid == message.get("alive", -1):
-                child.heard, child.silent_looks = True, 0
+                child.hear()
         self._held = message.get("held", self._held)
         if message.get("reloading"):
             self._reload_asked_of = None
@@ -367,7 +323,7 @@ class Supervisor:
 
     def _say_ready(self) -> None:
         count = len(self._declared.spec.integrations)
-        address, port = self._address
+        address, port = self._listeners.address
         extra = {"event": "BF-SRV-SERVING", "address": address, "port": port, "integrations": count}
         _log.info("serving", extra=extra)
         on_ready, self._on_ready = self._on_ready, lambda _: None
@@ -391,7 +347,7 @@ class Supervisor:
         hears = bool(self._manager.pid) and self._manager.ready
         self._reload_asked_of = self._manager.pid if hears else 0
         if hears:
-            _send(self._manager, signal.SIGHUP)
+            self._manager.send(signal.SIGHUP)
         else:
             _log.warning("a reload waits until the manager is ready", extra={"event": "BF-SRV-RELOAD-WAITS"})
 
@@ -399,18 +355,18 @@ class Supervisor:
         """Drain on the first signal, shorten it on the second: gateways first, then what they need."""
         self._left_s = 0.0 if self._ending_s else self._drain_s
         self._ending_s = min(self._ending_s or math.inf, time.monotonic() + self._left_s + _GRACE_S)
-        self._close_listeners()  # the gateways hold them as long as they accept
+        self._listeners.close()  # the gateways hold them as long as they accept
         self._children = [each for each in self._children if each.pid]
         for child in self._children:
             if child is not self._manager:
-                _send(child, signal.SIGTERM)
+                child.send(signal.SIGTERM)
 
     def _end_by_and_by(self) -> None:
         if not self._ending_s:
             return
         if self._children == [self._manager] and not self._told:
             self._told = True
-            _send(self._manager, signal.SIGTERM)
+            self._manager.send(signal.SIGTERM)
             grace_s = self._left_s + _GRACE_S if self._manager.ready else _LOADING_GRACE_S
             self._ending_s = time.monotonic() + grace_s
         if time.monotonic() >= self._ending_s:
@@ -418,7 +374,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         for child in self._children:
-            _send(child, signal.SIGKILL)
+            child.send(signal.SIGKILL)
         for child in self._children:
             if child.pid:
                 os.waitpid(child.pid, 0)
@@ -426,71 +382,6 @@ class Supervisor:
         self._children = []
 
     def _url(self) -> str:
-        address, port = self._address
+        address, port = self._listeners.address
         shown = f"[{address}]" if ":" in address else address
         return f"{'https' if self._tls else 'http'}://{shown}:{port}"
-
-
-class _Signals(contextlib.AbstractContextManager[int]):
-    """Notes the signals that matter, and gives a descriptor that becomes readable with each."""
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-    _IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by all that is started as well; they would end it without a drain
-
-    def __init__(self, noted: list[int]) -> None:
-        self._noted = noted
-
-    def __enter__(self) -> int:
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before = {number: signal.signal(number, self._note) for number in self._NUMBERS}
-        self._before |= {number: signal.signal(number, signal.SIG_IGN) for number in self._IGNORED}
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*self._NUMBERS, *self._IGNORED})  # what came since the start counts
-        return self._reader
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self._noted.append(number)
-
-
-def _forget_signals() -> None:
-    """Take none of the supervisor's signals for a child's own; Ctrl-C is for the supervisor alone."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _send(child: _Child, number: int) -> None:
-    if child.pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, number)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except (OSError, TypeError) as error:  # the second of what can be no name of a host
-        listener.close()
-        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
-        raise DeclarationError(
-            where="brownfield.yaml",
-            path="serving",
-            expected="a free address and port",
-            got=f"{ascii(host)[1:-1]}:{port} ({reason})",
-            next_step="Name another port with --port, or end what listens there.",
-        ) from error
-    listener.setblocking(False)
-    return listener
