@@ -1,14 +1,12 @@
 """The process behind the gateways: what goes wrong in one place stays there."""
 
 import asyncio
-import itertools
 from types import SimpleNamespace
 
 import pytest
 
 from brownfield.errors import BundleRefused, NotFound, Unavailable, WorkerUnavailable
 from brownfield.integration import load_workspace
-from brownfield.serving import manager as manager_module
 from brownfield.serving import residence as residence_module
 from brownfield.serving.declared import read_declared
 from brownfield.serving.handover import linger_s as linger_for
@@ -59,26 +57,6 @@ def test_a_start_that_went_wrong_ends_the_process_so_that_another_begins(manager
     assert asyncio.run(run())
     assert manager._failed
     assert [record.event for record in caplog.records] == ["BF-SRV-START-FAILED"]
-
-
-def test_what_is_done_again_and_again_goes_on_after_an_error(manager, monkeypatch, caplog):
-    """Leaking processes, hung gateways and the reader of lookups are looked after for as long as it lives."""
-    monkeypatch.setattr(manager_module, "_ONCE_MORE_S", 0.0)
-    turns, enough = itertools.count(1), asyncio.Event()
-
-    async def look():
-        turn = next(turns)
-        if turn == 1:
-            raise OSError("Too many open files")
-        enough.set()
-
-    async def run():
-        keeping = asyncio.create_task(manager._keep_on(look, 0.0))
-        await asyncio.wait_for(enough.wait(), 10)
-        keeping.cancel()
-
-    asyncio.run(run())
-    assert [(record.event, record.task) for record in caplog.records] == [("BF-SRV-WENT-WRONG", "look")]
 
 
 @pytest.fixture

@@ -42,10 +42,11 @@ from brownfield.serving.pipelines import Pipelines
 from brownfield.serving.plan import Placement, Plan
 from brownfield.serving.previous import earlier_of, with_previous
 from brownfield.serving.residence import Residence
+from brownfield.serving.tasks import Tasks
 from brownfield.serving.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from brownfield.integration import IntegrationSpec
 
@@ -59,7 +60,6 @@ _CLERK_IDLE_S = 2.0
 _FAILED_EVERY_S, _REFUSED_EVERY_S = 2.0, 30.0
 _GATEWAY_PATIENCE_S = 10.0  # an event loop that was blocked for some seconds is no hung process
 _UNHEARD_S = 1.0  # for a call that nobody waits for any more
-_ONCE_MORE_S = 1.0  # until what went wrong is tried again
 
 
 class Manager:
@@ -124,7 +124,7 @@ class Manager:
         self._ended = asyncio.Event()
         self._reloads = asyncio.Lock()
         self._publishing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self._pipelines = Pipelines(self._clock)
         self._lookups = Lookups(self._spec, self._clock)
         self._fleet = Fleet(on_here=self._welcome, on_told=self._told, on_asked=self._asked)
@@ -145,20 +145,19 @@ class Manager:
         remove_sockets(self._run)  # those of models whose manager was killed
         await self._fleet.listen(self._run / CONTROL)
         try:
-            self._soon(keep_telling(self._alive))
-            self._soon(self._keep_on(self._fleet.keep_listening, _LOOK_EVERY_S))
-            self._soon(self._keep_on(self._keep_reader, _LOOK_EVERY_S))
-            self._soon(self._keep_on(self._measure, _MEASURE_EVERY_S))
-            self._soon(self._keep_on(self._end_hung_gateways, _LOOK_EVERY_S))
-            self._soon(self._keep_on(self._residence.load_failed, _FAILED_EVERY_S))
-            self._soon(self._keep_on(self._load_refused, _REFUSED_EVERY_S))
-            starting = self._soon(self._start_or_end())
+            self._tasks.begin(keep_telling(self._alive))
+            self._tasks.keep_on(self._fleet.keep_listening, _LOOK_EVERY_S)
+            self._tasks.keep_on(self._keep_reader, _LOOK_EVERY_S)
+            self._tasks.keep_on(self._measure, _MEASURE_EVERY_S)
+            self._tasks.keep_on(self._end_hung_gateways, _LOOK_EVERY_S)
+            self._tasks.keep_on(self._residence.load_failed, _FAILED_EVERY_S)
+            self._tasks.keep_on(self._load_refused, _REFUSED_EVERY_S)
+            starting = self._tasks.begin(self._start_or_end())
             await self._ended.wait()
             starting.cancel()
         finally:
             self._fleet.close()
-            for task in tuple(self._tasks):
-                task.cancel()
+            self._tasks.cancel()
             await self._pipelines.end(self._drain_s)
             await asyncio.to_thread(self._lookups.end)
             await self._end_all()
@@ -222,7 +221,7 @@ class Manager:
 
     def _asked_to_reload(self) -> None:
         self._tell_supervisor({"reloading": True})
-        self._soon(self.reload())
+        self._tasks.begin(self.reload())
 
     async def reload(self) -> bool:
         """Read the declaration again and serve it, whole or not at all; whether it is served now."""
@@ -309,7 +308,7 @@ class Manager:
     # --- the gateways ---
 
     def _welcome(self, gateway: Gateway) -> None:
-        self._soon(self._brief(gateway))
+        self._tasks.begin(self._brief(gateway))
 
     async def _brief(self, gateway: Gateway) -> None:
         """Tell a new gateway what is the case; one that was forked under another declaration reads it again.
@@ -335,7 +334,7 @@ class Manager:
         return Plan(declaration=digest_of(self._spec), started=self._started, placements=placements)
 
     def _publish_soon(self) -> None:
-        self._soon(self._publish())
+        self._tasks.begin(self._publish())
 
     async def _publish(self) -> None:
         """Tell every gateway what is the case now, and wait until they know."""
@@ -412,17 +411,6 @@ class Manager:
 
     # --- what it keeps going ---
 
-    async def _keep_on(self, what: "Callable[[], Awaitable[None]]", every_s: float) -> None:
-        """Do something again and again; what goes wrong once is said, and does not end it."""
-        while True:
-            try:
-                await what()
-            except Exception as error:  # noqa: BLE001 (it is said, and what stands still is noticed by nobody)
-                extra = {"event": "BF-SRV-WENT-WRONG", "task": what.__name__.strip("_"), "reason": str(error)}
-                _log.exception("something went wrong and is tried again", extra=extra)
-                await asyncio.sleep(_ONCE_MORE_S)
-            await asyncio.sleep(every_s)
-
     async def _keep_reader(self) -> None:
         self._lookups.keep_reader()
 
@@ -480,12 +468,6 @@ class Manager:
     def _orphaned(self) -> None:
         """End at once: the supervisor has gone; the model processes end when this one does."""
         os._exit(1)
-
-    def _soon(self, what: "Any") -> "asyncio.Task[Any]":
-        task = asyncio.get_running_loop().create_task(what)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _replace(gateway: Gateway) -> None:

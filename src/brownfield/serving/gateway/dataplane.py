@@ -5,8 +5,6 @@ never reaches a worker. When the model cannot answer in time and in contract, th
 """
 
 import asyncio
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from brownfield.clock import Clock, SystemClock
@@ -30,14 +28,14 @@ from brownfield.serving.gateway.latency import Split, Stage
 from brownfield.serving.gateway.lateness import late_answer
 from brownfield.serving.gateway.served import Served, Snapshot, Version, in_contract
 from brownfield.serving.gateway.suspects import is_blocked, parted, suspect
+from brownfield.serving.gateway.telling import Telling
 from brownfield.serving.gateway.waiting import NEVER_NS
-from brownfield.types import Decision, Reason
+from brownfield.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brownfield.serving.gateway.enrich import Enrichment
-    from brownfield.serving.gateway.served import Kept
     from brownfield.serving.workers.base import Inference
 
 __all__ = ["Dataplane"]
@@ -56,14 +54,19 @@ class Dataplane:
         What is served; :attr:`snapshot` may be replaced at any time, running requests keep theirs.
     clock
         Time for deadlines and the latency split.
+
+    Attributes
+    ----------
+    telling
+        Tells callers, and keeps what was decided.
     """
 
     def __init__(self, snapshot: Snapshot, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
         self.now_ns = (clock or SystemClock()).monotonic_ns
-        self._decided: list[tuple[Served, Kept]] = []
+        self.telling = Telling()
         self._flights = Flights(self)
-        self._telling = False  # callers, of a list that must not change meanwhile
+        self._is_telling = False  # callers, of a list that must not change meanwhile
 
     async def predict(
         self, served: Served, checked: "Checked", split: Split | None = None, deadline_ns: int = 0
@@ -120,7 +123,7 @@ class Dataplane:
 
     def hurry(self, served: Served, *, look: bool) -> None:
         """Ask the model for who waits, and with ``look`` give what all models have answered: a long turn is ahead."""
-        if self._telling:
+        if self._is_telling:
             return  # whoever was told something has asked again: who tells goes on with the others first
         champion = served.champion
         if champion is not None and champion.sending:
@@ -129,20 +132,19 @@ class Dataplane:
             for each in self.snapshot.integrations.values():
                 if each.champion is not None and each.champion.calls:
                     self._take_in(each.champion)
-            if self._decided:
-                self._keep()
+            self.telling.catch_up()
 
     def _take_in(self, version: Version) -> None:
         """Give the answers that have come, and ask for who is next."""
         version.pool.look()
-        self._telling = True
+        self._is_telling = True
         try:
             for call in tuple(version.calls):
                 call.go_on()
         except Exception as error:  # noqa: BLE001 (it is none of the request's that is being refused)
             report(error)
         finally:
-            self._telling = False
+            self._is_telling = False
         if version.sending:
             self._send(version)
             version.pool.look()
@@ -155,7 +157,7 @@ class Dataplane:
             ask.notes = getattr(error, "notes", ())
             ours = as_ours(error, ask.served)
             if isinstance(ours, InputRefused):
-                self.tell(ask, ours)
+                self.telling.tell(ask, ours)
             else:
                 self.fall_back(ask, cause_of(ours))
             return
@@ -197,12 +199,12 @@ class Dataplane:
 
     def _release(self, held: list[Ask]) -> None:
         """Answer for those who were turned away and are many."""
-        self._telling = True
+        self._is_telling = True
         try:
             for ask in held:
                 self.fall_back(ask, ask.cause)
         finally:
-            self._telling = False
+            self._is_telling = False
 
     def _send_soon(self, version: Version, *, after_answers: bool = False) -> None:
         """Look at who waits, at the end of this turn of the loop; of the next, where who was told may ask again."""
@@ -267,7 +269,7 @@ class Dataplane:
 
     def _expire(self, version: Version, now_ns: int, hopeless_ns: int) -> None:
         """Answer for all who have given up, or will before an answer, and look again when the next one does."""
-        self._telling = True
+        self._is_telling = True
         try:
             for ask in version.waiting.expired(max(now_ns, hopeless_ns)):
                 version.forget(ask)
@@ -289,7 +291,7 @@ class Dataplane:
                 else:
                     soonest_ns = min(soonest_ns, ask.deadline_ns)
         finally:
-            self._telling = False
+            self._is_telling = False
         if soonest_ns < NEVER_NS:
             self._watch(version, soonest_ns)
 
@@ -345,7 +347,7 @@ class Dataplane:
                     continue
                 reason = Reason.STALE if ask.notes and is_degraded(ask.notes) else _STATIC
                 decision = decide(served, source="model", version=version.name, reason=reason)
-                self.tell(ask, Answer(own, decision, split, None, ask.notes), decision)
+                self.telling.tell(ask, Answer(own, decision, split, None, ask.notes), decision)
             if version.costs is not None:
                 version.costs.observe(inference.call_rows or checked.rows, inference.infer_ns)
             if version is served.champion:
@@ -390,7 +392,7 @@ class Dataplane:
         for ask in asks:
             if isinstance(error, InputRefused):  # the features refuse a value, no worker was asked
                 if not ask.cause and is_callers(error, ask.served):
-                    self.tell(ask, error)
+                    self.telling.tell(ask, error)
                 else:  # one that a lookup gave, or that only the version before does not know
                     self.fall_back(ask, "lookup")
             elif isinstance(error, DeadlineExceeded):
@@ -451,7 +453,7 @@ class Dataplane:
         split.mark(Stage.FALLBACK, self.now_ns())
         version = served.champion.name if served.champion is not None else ""
         refusal = decide(served, source="none", version=version, reason=Reason.ERROR, cause=ask.cause)
-        self.tell(ask, Unanswered(refusal), refusal)
+        self.telling.tell(ask, Unanswered(refusal), refusal)
 
     def _ask_previous(self, ask: Ask, fallback: PreviousVersion) -> bool:
         """Ask the version before this one, if it may be asked; whether it was."""
@@ -467,33 +469,4 @@ class Dataplane:
     def _answer_degraded(self, ask: Ask, response: "Checked", *, source: str, version: str = "") -> None:
         ask.split.mark(Stage.FALLBACK, self.now_ns())
         decision = decide(ask.served, source=source, version=version, reason=Reason.FALLBACK, cause=ask.cause)
-        self.tell(ask, Answer(response, decision, ask.split, None, ask.notes), decision)
-
-    def tell(self, ask: Ask, result: Answer | BrownfieldError, decision: Decision | None = None) -> None:
-        """Tell the caller; the decision is counted and journalled once the loop is free again, after the answer."""
-        if ask.over:
-            return
-        ask.over = True
-        ask.model_call = None  # no cycle may be left for the garbage collector: its pauses are seen by callers
-        try:
-            ask.done(ask, result)
-        except Exception as error:  # noqa: BLE001 (those who shared its call wait for their answers)
-            report(error)
-        if decision is not None and ask.counted:
-            checked = ask.checked
-            self.keep(ask.served, (decision, ask.split, checked.rows, checked.columns))
-
-    def keep(self, served: Served, kept: "Kept") -> None:
-        """Count and journal a decision once the loop is free again: all of one turn together."""
-        self._decided.append((served, kept))
-        if len(self._decided) == 1:
-            asyncio.get_running_loop().call_soon(self._keep)
-
-    def _keep(self) -> None:
-        decided, self._decided = self._decided, []
-        for served, group in groupby(decided, itemgetter(0)):
-            kept = [each for _, each in group]
-            served.meter.observe(kept)
-            if served.record is not None:
-                for each in kept:
-                    served.record(*each)
+        self.telling.tell(ask, Answer(response, decision, ask.split, None, ask.notes), decision)

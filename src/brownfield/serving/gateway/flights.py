@@ -172,7 +172,7 @@ class Flights:
         elif isinstance(result, InputRefused):
             for ask in waiting:
                 self._miss(ask)
-                self._plane.tell(ask, result)
+                self._plane.telling.tell(ask, result)
         else:
             self._fail(flight, waiting, result.decision.cause if isinstance(result, Unanswered) else cause_of(result))
 
@@ -191,7 +191,7 @@ class Flights:
                 elif decision is not None:
                     self._miss(ask)
                     ask.split.mark_model(now_ns, flight.split.parts_ns[Stage.INFER])
-                    self._plane.tell(ask, Answer(response, decision, ask.split, None, notes), decision)
+                    self._plane.telling.tell(ask, Answer(response, decision, ask.split, None, notes), decision)
                     decision = None
                 else:
                     ask.split.mark(Stage.QUEUE, now_ns)
@@ -209,7 +209,7 @@ class Flights:
         ask.served.meter.cache_hits += 1
         ask.served.meter.cached_rows += ask.checked.rows
         decision = decide(ask.served, source="model", version=version.name, reason=reason)
-        self._plane.tell(ask, Answer(response, decision, ask.split, age_s, notes), decision)
+        self._plane.telling.tell(ask, Answer(response, decision, ask.split, age_s, notes), decision)
 
     def _fail(self, flight: Flight, waiting: list[Ask], cause: str) -> None:
         """Fall back for those whom the cause concerns; who has more time than the flight had flies once more."""

@@ -201,7 +201,7 @@ class Handler:
     def _refuse_unread(self, served: "Served", split: Split, path: bytes) -> Response:
         split.mark(Stage.ADMISSION, self.now_ns())
         decision, response = refuse_unread(served, split, v2=path.startswith(_V2))
-        self.dataplane.keep(served, (decision, split, 0, None))
+        self.dataplane.telling.keep(served, (decision, split, 0, None))
         look = split.last_ns - self._looked_ns > _LOOK_EVERY_NS
         if look:
             self._looked_ns = split.last_ns
