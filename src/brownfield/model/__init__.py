@@ -4,12 +4,11 @@ from brownfield.model.bundle import (
     Bundle,
     digest_of_bundle,
     open_bundle,
-    place_model,
     program_for,
     reopen_bundle,
-    write_bundle,
 )
 from brownfield.model.bundle_files import copy_graph
+from brownfield.model.bundle_writer import place_model, write_bundle
 from brownfield.model.compute import Answer, as_golden, compute
 from brownfield.model.golden import Golden, Tensors, golden_record
 from brownfield.model.manifest import FileEntry, Manifest

@@ -23,6 +23,7 @@ __all__ = [
     "LOCK",
     "MAX_TEXT_BYTES",
     "MODEL",
+    "OWN_FILES",
     "check_extra",
     "check_file",
     "check_files",
@@ -35,6 +36,7 @@ __all__ = [
 MODEL = "model.onnx"
 FEATURES = "features.json"
 LOCK = "requirements.lock"
+OWN_FILES = (MODEL, FEATURES, GOLDEN, MANIFEST, LOCK)
 MAX_TEXT_BYTES = 256 << 20
 _MAX_LOCK_BYTES = 4 << 20
 
