@@ -163,7 +163,7 @@ class RequestReader:
                 if at < len(data):
                     continue
             except httptools.HttpParserCallbackError as error:
-                if not isinstance(error.__context__, _Final):
+                if not self.final:  # its context is no sign: where an error is being handled, that is its context
                     cause = error.__context__ or error
                     _log.error("a connection failed", exc_info=cause, extra=CONNECTION_FAILED)
                     self.end_with(BrownfieldError(type(cause).__name__))
