@@ -142,12 +142,15 @@ class Violation:
         Family of the rule, from the closed list.
     row
         Index of the record in the request or batch, from 0.
+    expected
+        What the rule asks for, in words; empty where its name says all. Made of what is declared, not of what was sent.
     """
 
     field: str
     rule: str
     code: RejectionCode
     row: int = 0
+    expected: str = ""
 
 
 class BrownfieldError(Exception):
@@ -245,9 +248,9 @@ class InputRefused(BrownfieldError):
 
     Examples
     --------
-    >>> refusal = InputRefused([Violation("quantity", "quantity.range", RejectionCode.RULE_RANGE)])
+    >>> refusal = InputRefused([Violation("quantity", "quantity.range", RejectionCode.RULE_RANGE, 0, "at least 1")])
     >>> str(refusal)
-    'record 0: quantity: BF-RUL-001 (rule quantity.range)'
+    'record 0: quantity: BF-RUL-001 (rule quantity.range); expected at least 1'
     """
 
     code = "BF-ERR-INPUT"
@@ -260,6 +263,7 @@ class InputRefused(BrownfieldError):
             f"{first.code} (rule {first.rule})" + (f" and {more} more" if more else ""),
             where=f"record {first.row}",
             path=first.field or None,
+            expected=first.expected or None,
             next_step=next_step,
         )
 

@@ -199,6 +199,11 @@ def schemas(draw) -> Schema:
     return schema
 
 
+def _shown(violation):
+    assert violation.expected, violation.rule
+    return violation.field, violation.rule, violation.code, violation.expected
+
+
 def _row_verdicts(schema, records):
     verdicts, kept = [], []
     for record in records:
@@ -206,7 +211,7 @@ def _row_verdicts(schema, records):
             kept.append(schema.rows.check([record]).record(0))
             verdicts.append(())
         except InputRefused as refused:
-            verdicts.append(tuple((each.field, each.rule, each.code) for each in refused.violations))
+            verdicts.append(tuple(map(_shown, refused.violations)))
     return verdicts, kept
 
 
@@ -214,7 +219,7 @@ def _batch_verdicts(schema, table):
     verdict = schema.batches.check(table)
     verdicts = [()] * table.num_rows
     for rejection in verdict.rejected:
-        verdicts[rejection.row] = tuple((each.field, each.rule, each.code) for each in rejection.violations)
+        verdicts[rejection.row] = tuple(map(_shown, rejection.violations))
     assert verdict.accepted.num_rows + len(verdict.rejected) == table.num_rows
     verdict.accepted.validate(full=True)
     return verdicts, verdict.accepted.to_pylist()

@@ -77,13 +77,14 @@ BAD = {
 
 @pytest.mark.parametrize(("body", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_refused_typed_and_without_a_worker(client, served, pool, body, expected):
-    """problem+json with field, rule and code; never a 5xx, never the value, and no worker is involved."""
+    """problem+json with field, rule, code and what was expected; never a 5xx, the value, or a call of a worker."""
     response = asyncio.run(client.ask("POST", "/v1/till/predict", body))
     problem = json.loads(response.body)
     assert response.status == problem["status"] == expected
     assert dict(response.headers)[b"content-type"] == b"application/problem+json"
     assert {"type", "title", "status", "code", "detail", "violations"} == problem.keys()
-    assert all(set(each) == {"field", "rule", "code", "row"} for each in problem["violations"])
+    assert all(set(each) == {"field", "rule", "code", "row", "expected"} for each in problem["violations"])
+    assert all(each["expected"] for each in problem["violations"])
     assert problem["violations"]
     assert pool.calls == 0
     assert sum(served.meter.refused.values()) >= 1

@@ -178,6 +178,7 @@ def test_bad_tensors_are_refused_as_the_protocol_wants(client, pool, body, code)
     assert 400 <= status < 500
     assert answer.keys() == {"error"}
     assert code in answer["error"]
+    assert ", expected " in answer["error"]
     assert pool.calls == 0
 
 
@@ -239,6 +240,7 @@ def test_binary_sizes_that_do_not_add_up_are_refused(client, size, blob, code):
     status, answer = ask(client, body, inference_header_content_length=length)
     assert status == 400
     assert code in answer["error"]
+    assert ", expected " in answer["error"]
 
 
 @pytest.mark.parametrize(

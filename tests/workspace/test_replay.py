@@ -34,8 +34,8 @@ def test_f_58_a_replay_is_tried_and_then_applied(shop):
     assert dry.returncode == 0, dry.stderr
     assert dry.stdout == (
         "sales: 2 tried, 1 would be accepted, 1 still bad, 0 not readable, 0 already applied\n"
-        "rule         were refused  are refused\n"
-        "price.range             2            1\n"
+        "rule         were refused  are refused  expected\n"
+        "price.range             2            1  at most 100\n"
     )
     assert "nothing was changed" in dry.stderr
     assert audit_log(shop) == []

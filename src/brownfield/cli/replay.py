@@ -90,8 +90,9 @@ def _print_report(report: "ReplayReport") -> None:
     )
     rules = sorted({*report.by_rule_before, *report.by_rule})
     if rules:
-        rows = [(rule, _count(report.by_rule_before, rule), _count(report.by_rule, rule)) for rule in rules]
-        print_table(("rule", "were refused", "are refused"), rows)
+        before, after = report.by_rule_before, report.by_rule
+        rows = [(rule, _count(before, rule), _count(after, rule), report.expected.get(rule, "")) for rule in rules]
+        print_table(("rule", "were refused", "are refused", "expected"), rows)
 
 
 def _count(counts: "Mapping[str, int]", rule: str) -> str:
@@ -112,8 +113,8 @@ def _print_summary(summary: "QuarantineSummary") -> None:
     )
     if summary.reasons:
         typer.echo()
-        rows = [(each.source, each.code, each.rule, f"{each.records:,}") for each in summary.reasons]
-        print_table(("source", "code", "rule", "open records"), rows)
+        rows = [(each.source, each.code, each.rule, f"{each.records:,}", each.expected) for each in summary.reasons]
+        print_table(("source", "code", "rule", "open records", "expected"), rows)
         typer.echo("a record with several reasons counts under each; --source NAME tries records again", err=True)
 
 

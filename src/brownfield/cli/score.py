@@ -124,7 +124,8 @@ def _pull(folder: Path, integration: str | None, *, rebuild: bool, accept: "list
     for name, part in {**report.sources, **report.tables}.items():
         typer.echo(f"{name}: {part.rows_in:,} in, {part.accepted:,} accepted, {part.quarantined:,} in quarantine")
         for rule, rows in part.by_rule.items():
-            typer.echo(printable(f"    {rule}: {rows:,}"))
+            asked = f" (expected {part.expected[rule]})" if rule in part.expected else ""
+            typer.echo(printable(f"    {rule}: {rows:,}{asked}"))
         for line in _of_files(part.files or {}):
             typer.echo(printable(f"    {line}"))
         if part.state not in {"", "PRIMARY"}:

@@ -132,7 +132,9 @@ class BatchChecker:
         self._check_references(values, known, found)
         self._check_unique(values, found)
         kept = np.flatnonzero(~found.refused)
-        return BatchVerdict(self._accepted(values, kept, rows), found.rejections(), self._row_counts(rows), kept)
+        return BatchVerdict(
+            self._accepted(values, kept, rows), found.rejections(self.schema.expected), self._row_counts(rows), kept
+        )
 
     def _check_records(self, values: Mapping[str, pa.Array], found: "_Refusals") -> None:
         names = self.schema.names
@@ -173,7 +175,7 @@ class BatchChecker:
 
     def _row_counts(self, rows: int) -> tuple[Violation, ...]:
         return tuple(
-            Violation("", rule.id, rule.code)
+            Violation("", rule.id, rule.code, expected=self.schema.expected[rule.id])
             for rule in self.schema.set_rules
             if isinstance(rule, RowCountRule) and not rule.holds(rows)
         )
@@ -211,13 +213,14 @@ class _Refusals:
                 mask[broken.rows] = True
         return mask
 
-    def rejections(self) -> list[Rejection]:
+    def rejections(self, expected: Mapping[str, str]) -> list[Rejection]:
         by_row: dict[int, list[tuple[int, int, Violation]]] = {}
         for position, field, broken in self.found:
+            asked = expected.get(broken.rule, "")
             items = broken.items.tolist() if broken.items is not None else None
             for index, row in enumerate(broken.rows.tolist()):
                 path, item = (field, -1) if items is None else (f"{field}[{items[index]}]", items[index])
-                violation = Violation(path, broken.rule, broken.code, row)
+                violation = Violation(path, broken.rule, broken.code, row, asked)
                 by_row.setdefault(row, []).append((position, item, violation))
         rejections = []
         for row in sorted(by_row):

@@ -226,7 +226,8 @@ def _problem() -> dict[str, Any]:
 
 def _violation() -> dict[str, Any]:
     codes = {"type": "string", "enum": sorted(RejectionCode)}
-    return _object({"field": {"type": "string"}, "rule": {"type": "string"}, "code": codes, "row": {"type": "integer"}})
+    text: dict[str, Any] = {"type": "string"}
+    return _object({"field": text, "rule": text, "code": codes, "row": {"type": "integer"}, "expected": text})
 
 
 def _lookup() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Schemas hand out their two checkers (:attr:`Schema.rows`, :attr:`Schema.batches`), compiled once at first use.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -166,6 +166,17 @@ class Schema:
         from brownfield.contract.batches import BatchChecker
 
         return BatchChecker(self)
+
+    @cached_property
+    def expected(self) -> dict[str, str]:
+        """What each rule asks for, in words, by the rule's identifier."""
+        from brownfield.contract.expectations import expectations
+
+        return expectations(self)
+
+    def expected_of(self, rules: Iterable[str]) -> dict[str, str]:
+        """Say what those of these rules ask for that the schema has."""
+        return {rule: self.expected[rule] for rule in rules if rule in self.expected}
 
     @cached_property
     def arrow(self) -> "pa.Schema":

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from brownfield.contract.fields import Field, Kind
+from brownfield.contract.expectations import expectations
+from brownfield.contract.fields import Field, Kind, Schema
 from brownfield.contract.patterns import MAX_TEXT, PatternRefused, compile_pattern
 from brownfield.contract.reading import Node, nearest, words
 from brownfield.contract.values import ValueChecker, integer_bounds
@@ -324,10 +325,12 @@ def _padding(node: Node | None, item: Field) -> Any:
 
 
 def _own_value(node: Node, field: Field, what: str) -> Any:
-    value, breaks = ValueChecker(replace(field, required=True, null_policy="reject", sentinels=())).check(node.value)
+    field = replace(field, required=True, null_policy="reject", sentinels=())
+    value, breaks = ValueChecker(field).check(node.value)
     if breaks:
+        rule, asked = breaks[0].rule, expectations(Schema("", (field,)))
         raise node.refuse(
-            f"{what} that keeps the property's own rules ({breaks[0].rule.rpartition('.')[2]})",
+            f"{what} that keeps the property's own rules ({rule.rpartition('.')[2]}: {asked[rule]})",
             next_step=f"The property is of kind {field.kind}.",
         )
     return value

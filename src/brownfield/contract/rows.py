@@ -6,6 +6,7 @@ does not admit, or what looks as if a key stood twice, is read again strictly, a
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -81,7 +82,7 @@ class RowChecker:
     {'quantity': [3, 4]}
     >>> checker.decode(b'{"quantity": 0}')
     Traceback (most recent call last):
-    brownfield.errors.InputRefused: record 0: quantity: BF-RUL-001 (rule quantity.range)
+    brownfield.errors.InputRefused: record 0: quantity: BF-RUL-001 (rule quantity.range); expected at least 1
     """
 
     def __init__(self, schema: Schema, limits: JsonLimits | None = None) -> None:
@@ -231,7 +232,8 @@ class RowChecker:
     def _check(self, records: Sequence[Any], *, single: bool) -> Checked:
         found = _Found()
         if not self.schema.batched and len(records) != 1:
-            raise InputRefused([Violation("", "batched", RejectionCode.REQUEST_TOO_MANY_ROWS)])
+            expected = self.schema.expected["batched"]
+            raise InputRefused([Violation("", "batched", RejectionCode.REQUEST_TOO_MANY_ROWS, 0, expected)])
         columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
         for row, record in enumerate(records):
             if isinstance(record, Mapping):
@@ -319,7 +321,7 @@ class RowChecker:
                 if row not in refused and not (rule.null_passes if truth is None else truth):
                     found.add(position, Violation("", rule.id, rule.code, row))
         if found.violations:
-            raise InputRefused(found.in_order())
+            raise InputRefused(found.in_order(self.schema.expected))
         return Checked(rows, columns, single, self._whole)
 
 
@@ -347,9 +349,9 @@ class _Found:
         wanted = {_WHOLE_RECORD, *positions}
         return frozenset(row for row, position, _ in self.violations if position in wanted)
 
-    def in_order(self) -> list[Violation]:
+    def in_order(self, expected: Mapping[str, str]) -> list[Violation]:
         ordered = sorted(self.violations, key=lambda each: each[:2])
-        return [violation for _, _, violation in ordered[:MAX_VIOLATIONS]]
+        return [replace(each, expected=expected.get(each.rule, "")) for _, _, each in ordered[:MAX_VIOLATIONS]]
 
 
 def _plain(value: Any) -> Any:

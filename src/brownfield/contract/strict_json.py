@@ -45,6 +45,15 @@ _SUSPECT_BYTES = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _INT64_LOW, _UINT64_HIGH = -(2**63), 2**64 - 1
 _INTEGER_DIGITS = 20
 _SHOWN_KEY = 64
+_EXPECTED = {
+    "duplicate_key": "each key once in an object",
+    "empty": "a JSON document, and not an empty body",
+    "encoding": "UTF-8 without a byte order mark and without halves of characters",
+    "nul": "text without NUL",
+    "number": "finite numbers, and whole ones of at most 64 bits",
+    "shape": "an object, or an array of at least one object",
+    "syntax": "JSON",
+}
 
 
 def parse_json(body: bytes, limits: JsonLimits = _DEFAULT) -> Any:
@@ -73,7 +82,8 @@ def parse_json(body: bytes, limits: JsonLimits = _DEFAULT) -> Any:
     {'quantity': 1}
     >>> parse_json(b'{"quantity": 1, "quantity": 9}')
     Traceback (most recent call last):
-    brownfield.errors.InputRefused: record 0: quantity: BF-JSON-006 (rule json.duplicate_key)
+    brownfield.errors.InputRefused: record 0: quantity: BF-JSON-006 (rule json.duplicate_key); expected each key once \
+in an object
     """
     try:
         value = msgspec.json.decode(body)
@@ -149,9 +159,9 @@ def _colons_in_numbers(values: list[Any]) -> int:
     return 0
 
 
-def refuse_json(what: str, code: RejectionCode, field: str = "", row: int = 0) -> NoReturn:
+def refuse_json(what: str, code: RejectionCode, field: str = "", expected: str = "") -> NoReturn:
     """Refuse a document as a whole."""
-    raise InputRefused([Violation(field, f"json.{what}", code, row)])
+    raise InputRefused([Violation(field, f"json.{what}", code, expected=expected or _EXPECTED[what])])
 
 
 def shown_key(name: str) -> str:
@@ -180,12 +190,12 @@ def _check_depth(body: bytes, most: int) -> None:
     closed = (letters == ord("]")) | (letters == ord("}"))
     depth = np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32)
     if len(depth) and depth.max() > most:
-        refuse_json("depth", RejectionCode.JSON_DEPTH)
+        refuse_json("depth", RejectionCode.JSON_DEPTH, expected=f"at most {most} levels of objects and arrays")
 
 
 def _object(pairs: list[tuple[str, Any]], most: int) -> dict[str, Any]:
     if len(pairs) > most:
-        refuse_json("too_many_keys", RejectionCode.JSON_TOO_MANY_KEYS)
+        refuse_json("too_many_keys", RejectionCode.JSON_TOO_MANY_KEYS, expected=f"at most {most:,} keys in an object")
     result = dict(pairs)
     if len(result) < len(pairs):
         seen: set[str] = set()

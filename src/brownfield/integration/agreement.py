@@ -233,7 +233,7 @@ class _Agreement:
                     DeclarationError(
                         where=self._reader.document.where((*path, violation.field)),
                         path=where,
-                        expected=f"an answer that the schema response admits (rule {violation.rule})",
+                        expected=f"{violation.expected or 'what the schema response admits'} (rule {violation.rule})",
                         got="another",
                         next_step="The constant is checked like a model's answer.",
                     )

@@ -17,12 +17,13 @@ __all__ = ["QuarantineSummary", "Reason", "SourceStates", "replay", "summarise"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Open records of one source that were refused for one reason."""
+    """Open records of one source that were refused for one reason, and what its rule asks for as it stands now."""
 
     source: str
     code: str
     rule: str
     records: int
+    expected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,13 @@ def summarise(workspace: Path, *, integration: str | None = None, source: str | 
         return QuarantineSummary(
             chosen.name,
             tuple(_states(store, chosen.name, name) for name in names),
-            tuple(Reason(*key, records) for key, records in rules.items() if key[0] in names),
+            tuple(Reason(*key, records, _expected(chosen, *key)) for key, records in rules.items() if key[0] in names),
         )
+
+
+def _expected(integration: IntegrationSpec, source: str, _code: str, rule: str) -> str:
+    schema = integration.contract.schemas.get(source)  # records of what is declared no more stay in quarantine
+    return "" if schema is None else schema.expected.get(rule, "")
 
 
 def _states(store: Store, integration: str, source: str) -> SourceStates:

@@ -267,7 +267,7 @@ class RawInput(_Input, frozen=True, tag="raw"):
             with np.errstate(over="raise"):
                 return np.array(column, dtype=dtype, order="C")
         except (TypeError, ValueError, OverflowError, FloatingPointError) as error:
-            violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA)
+            violation = Violation(self.field, f"{self.field}.tensor", RejectionCode.TENSOR_DATA, 0, self._expected())
             raise InputRefused([violation]) from error
 
     def _converted(self, column: Array) -> Array:
@@ -281,18 +281,34 @@ class RawInput(_Input, frozen=True, tag="raw"):
                 beyond = np.isfinite(column) & ~np.isfinite(array)
         if beyond.any():
             rows = np.atleast_1d(beyond).reshape(len(np.atleast_1d(beyond)), -1).any(axis=1)
-            rule, code = f"{self.field}.tensor", RejectionCode.TENSOR_DATA
-            raise InputRefused([Violation(self.field, rule, code, int(row)) for row in np.flatnonzero(rows)[:_MOST]])
+            rule, code, expected = f"{self.field}.tensor", RejectionCode.TENSOR_DATA, self._expected()
+            raise InputRefused(
+                [Violation(self.field, rule, code, int(row), expected) for row in np.flatnonzero(rows)[:_MOST]]
+            )
         return array
+
+    def _expected(self) -> str:
+        return f"values that the model's tensor of {self.dtype} holds without loss"
 
 
 InputFeature: TypeAlias = Numeric | Category | MultiHot | SequenceInput | RawInput
 
 
+_EXPECTED = {
+    "finite": "a value that stays finite when it is scaled",
+    "missing": "a value, for the model needs one",
+    "range": "whole numbers that the model's tensor holds",
+    "vocabulary": "values that are in the model's vocabulary",
+}
+
+
 def refuse_rows(field: str, rule: str, code: RejectionCode, bad: Array, limit: int = _MOST) -> None:
     """Raise :class:`InputRefused` for the marked rows of a field, naming at most ``limit`` of them."""
     raise InputRefused(
-        [Violation(field, f"features.{field}.{rule}", code, int(row)) for row in np.flatnonzero(bad)[:limit]]
+        [
+            Violation(field, f"features.{field}.{rule}", code, int(row), _EXPECTED[rule])
+            for row in np.flatnonzero(bad)[:limit]
+        ]
     )
 
 

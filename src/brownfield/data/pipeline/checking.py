@@ -119,7 +119,8 @@ class StreamCheck:
             repeated = seen.repeated(accepted)
             if repeated.any():
                 field = rule.fields[0] if len(rule.fields) == 1 else ""
-                refused.update({int(row): (Violation(field, rule.id, rule.code),) for row in kept[repeated]})
+                why = Violation(field, rule.id, rule.code, expected=self.schema.expected[rule.id])
+                refused.update({int(row): (why,) for row in kept[repeated]})
                 accepted, kept = accepted.filter(pa.array(~repeated)), kept[~repeated]
         keys: dict[int, str] = {}
         of_undecoded = [""] * len(decoded.rejects)
@@ -156,7 +157,12 @@ class StreamCheck:
         """
         counts = [rule for rule in self.schema.set_rules if isinstance(rule, RowCountRule)]
         rows = self.rows_before + self.rows_in
-        broken = [Violation("", f"{self.name}.{rule.id}", rule.code) for rule in counts if not rule.holds(rows)]
+        said = self.schema.expected
+        broken = [
+            Violation("", f"{self.name}.{rule.id}", rule.code, expected=said[rule.id])
+            for rule in counts
+            if not rule.holds(rows)
+        ]
         if broken:
             raise InputRefused(
                 broken,

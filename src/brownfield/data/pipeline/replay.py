@@ -58,6 +58,8 @@ class ReplayReport:
         Records that were closed without another try.
     by_rule_before, by_rule
         Records tried by rule, and records refused again by rule; a record that breaks several counts under each.
+    expected
+        What those of these rules that stand in the contract ask for, in words.
     """
 
     source: str
@@ -70,6 +72,7 @@ class ReplayReport:
     discarded: int = 0
     by_rule_before: Mapping[str, int] = field(default_factory=dict)
     by_rule: Mapping[str, int] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -151,6 +154,8 @@ def replay_quarantined(  # noqa: PLR0913 (what a replay is made of)
         if apply:
             for table in stream.datasets:
                 settle(table.folder, table.files())
+    before = _by_rule({rule for _, _, rule in entry.violations} for entry in entries)
+    after = _by_rule({each.rule for each in entry.violations} for entry in attempt.refused)
     return ReplayReport(
         source=source,
         applied=apply,
@@ -159,8 +164,9 @@ def replay_quarantined(  # noqa: PLR0913 (what a replay is made of)
         still_bad=len(attempt.refused),
         unreadable=len(entries) - len(attempt.accepted) - len(attempt.refused),
         already_applied=done,
-        by_rule_before=_by_rule({rule for _, _, rule in entry.violations} for entry in entries),
-        by_rule=_by_rule({each.rule for each in entry.violations} for entry in attempt.refused),
+        by_rule_before=before,
+        by_rule=after,
+        expected=integration.contract.schema(source).expected_of({**before, **after}),
     )
 
 

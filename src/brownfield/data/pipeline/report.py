@@ -39,6 +39,8 @@ class SourceReport:
         Records read; those that the contract admits; those that do not decode or that it refuses.
     by_rule, by_code
         Quarantined records by rule and by rejection code; a record that breaks several counts under each.
+    expected
+        What those of these rules that stand in the contract ask for, in words.
     seconds
         Time spent on the source.
     unavailable
@@ -62,6 +64,7 @@ class SourceReport:
     quarantined: int
     by_rule: Mapping[str, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     unavailable: str = ""
     accepted_guards: Mapping[str, str] = field(default_factory=dict)
@@ -172,6 +175,7 @@ def _plain(report: SourceReport) -> dict[str, Any]:
         "quarantined": report.quarantined,
         "by_rule": dict(report.by_rule),
         "by_code": dict(report.by_code),
+        "expected": dict(report.expected),
         "seconds": round(report.seconds, 3),
         "unavailable": report.unavailable,
         "accepted_guards": dict(report.accepted_guards),

@@ -167,6 +167,7 @@ class _Stream:
             "quarantined": len(self.refused),
             "by_rule": dict(sorted(by_rule.items())),
             "by_code": dict(sorted(by_code.items())),
+            "expected": self.check.schema.expected_of(sorted(by_rule)),
             "seconds": self.seconds,
         }
 

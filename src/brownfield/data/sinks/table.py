@@ -90,7 +90,7 @@ class TableTarget:
         table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
         table = table.select(list(self.columns))
         keyless = [
-            Violation(name, f"{name}.key", RejectionCode.FIELD_NULL, int(row))
+            Violation(name, f"{name}.key", RejectionCode.FIELD_NULL, int(row), "a value, for it is part of the key")
             for name in self.key
             if table.column(name).null_count
             for row in np.flatnonzero(pc.is_null(table.column(name)).to_numpy())

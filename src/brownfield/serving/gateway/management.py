@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Management"]
 
 _JSON = (b"content-type", b"application/json")
+_DOCUMENT = "a JSON object, or an empty body"
 
 
 class Management:
@@ -58,7 +59,7 @@ class Management:
         ready = _document(body).get("ready", False)
         if not isinstance(ready, bool):
             raise InputRefused(
-                [Violation("ready", "v2.parameter", RejectionCode.REQUEST_PARAMETER)],
+                [Violation("ready", "v2.parameter", RejectionCode.REQUEST_PARAMETER, 0, "true or false")],
                 next_step="Send true for the models that are ready alone, or false.",
             )
         self._handler.later(call, self._index(only_ready=ready))
@@ -111,7 +112,7 @@ class Management:
             parameters.pop("unload_dependents", None)
         if parameters:
             raise InputRefused(
-                [Violation("parameters", "load", RejectionCode.REQUEST_PARAMETER)],
+                [Violation("parameters", "load", RejectionCode.REQUEST_PARAMETER, 0, "no parameters")],
                 next_step="A model is loaded as it is declared; a request cannot say otherwise.",
             )
         if handler.backstage is None:
@@ -135,9 +136,9 @@ def _document(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
     except RecursionError:
-        raise InputRefused([Violation("", "json.depth", RejectionCode.JSON_DEPTH)]) from None
+        raise InputRefused([Violation("", "json.depth", RejectionCode.JSON_DEPTH, 0, _DOCUMENT)]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise InputRefused([Violation("", "json", RejectionCode.JSON_SYNTAX)]) from None
+        raise InputRefused([Violation("", "json", RejectionCode.JSON_SYNTAX, 0, _DOCUMENT)]) from None
 
 
 def _row(served: "Served") -> dict[str, str]:

@@ -48,10 +48,8 @@ def decode(served: "Served", headers: "Headers", body: bytes, most_rows: int) ->
     """
     media_type = headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower()
     if media_type not in _TYPES:
-        raise InputRefused(
-            [Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE)],
-            next_step="Send Content-Type: application/json.",
-        )
+        expected = "Content-Type: application/json"
+        raise InputRefused([Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE, 0, expected)])
     if len(body) > _SHORTEST_BYTES * most_rows and _has_more(body, most_rows):
         raise too_many_rows(most_rows)
     return served.request.rows.decode(body)

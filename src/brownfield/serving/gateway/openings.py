@@ -108,15 +108,11 @@ def check_head(headers: "Headers", cap_bytes: int, *, is_v2: bool = False) -> No
     """
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() not in {b"", b"identity"}:
-        raise InputRefused(
-            [Violation("", "content_encoding", RejectionCode.REQUEST_MEDIA_TYPE)],
-            next_step="Send the body without Content-Encoding.",
-        )
+        expected = "a body without Content-Encoding"
+        raise InputRefused([Violation("", "content_encoding", RejectionCode.REQUEST_MEDIA_TYPE, 0, expected)])
     if is_v2 and headers.get(b"content-type", b"").split(b";", 1)[0].strip().lower() not in _V2_TYPES:
-        raise InputRefused(
-            [Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE)],
-            next_step="Send Content-Type: application/json, or application/octet-stream with binary tensors.",
-        )
+        expected = "Content-Type: application/json, or application/octet-stream with binary tensors"
+        raise InputRefused([Violation("", "content_type", RejectionCode.REQUEST_MEDIA_TYPE, 0, expected)])
     length = headers.get(b"content-length")
     if length is not None and length_of(length) > cap_bytes:
         raise too_large(cap_bytes)
@@ -124,15 +120,11 @@ def check_head(headers: "Headers", cap_bytes: int, *, is_v2: bool = False) -> No
 
 def too_large(cap_bytes: int) -> InputRefused:
     """Say that a body is longer than is taken."""
-    return InputRefused(
-        [Violation("", "body_bytes", RejectionCode.REQUEST_TOO_LARGE)],
-        next_step=f"The longest body taken is {cap_bytes} bytes.",
-    )
+    expected = f"a body of at most {cap_bytes} bytes"
+    return InputRefused([Violation("", "body_bytes", RejectionCode.REQUEST_TOO_LARGE, 0, expected)])
 
 
 def too_many_rows(most: int) -> InputRefused:
     """Say that a request has more records than are taken."""
-    return InputRefused(
-        [Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS)],
-        next_step=f"Send at most {most} records in one request.",
-    )
+    expected = f"at most {most} records in one request"
+    return InputRefused([Violation("", "rows", RejectionCode.REQUEST_TOO_MANY_ROWS, 0, expected)])

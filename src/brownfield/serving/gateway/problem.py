@@ -148,9 +148,14 @@ def v2_error(error: BrownfieldError) -> Response:
     status = status_of(error)
     text = _detail(error, status)
     if isinstance(error, InputRefused):
-        shown = "; ".join(f"{each.field or 'request'}: {each.rule} ({each.code})" for each in error.violations[:8])
+        shown = "; ".join(map(_in_words, error.violations[:8]))
         text = f"{TITLES[status]}: {shown}" + (f". {error.next_step}" if error.next_step else "")
     return Response(status, [*_JSON_TYPE, *_extra_headers(error, status)], msgspec.json.encode({"error": text}))
+
+
+def _in_words(violation: Violation) -> str:
+    asked = f", expected {violation.expected}" if violation.expected else ""
+    return f"{violation.field or 'request'}: {violation.rule} ({violation.code}){asked}"
 
 
 def _detail(error: BrownfieldError, status: int) -> str:

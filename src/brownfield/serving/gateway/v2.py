@@ -225,11 +225,12 @@ def _columns(request: InferRequest, binary: memoryview, inputs: dict[str, _Input
         name = tensor.name
         planned = inputs.get(name)
         if planned is None:
-            refuse(name if name.isidentifier() else "", "v2.unknown_input", RejectionCode.TENSOR_UNKNOWN)
+            shown = name if name.isidentifier() else ""
+            refuse(shown, "v2.unknown_input", RejectionCode.TENSOR_UNKNOWN, f"one of {', '.join(inputs)}")
         if name in arrays:
             refuse(name, "v2.repeated_input", RejectionCode.TENSOR_UNKNOWN)
         if tensor.datatype not in planned.datatypes:
-            refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE)
+            refuse(name, "v2.datatype", RejectionCode.TENSOR_DATATYPE, " or ".join(sorted(planned.datatypes)))
         elements = _elements(planned, tensor.shape, most_rows)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
@@ -397,10 +398,10 @@ def _check_outputs(request: InferRequest, plan: Plan) -> None:
     """Refuse outputs that cannot be given before any work is done for them."""
     for output in request.outputs or ():
         if output.name not in plan.outputs:
-            refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN)
+            refuse("", "v2.unknown_output", RejectionCode.TENSOR_UNKNOWN, f"one of {', '.join(plan.outputs)}")
         for extension in _NOT_GIVEN:
             if output.parameters and output.parameters.get(extension):
-                refuse("", f"v2.{extension}", RejectionCode.REQUEST_PARAMETER)
+                refuse("", f"v2.{extension}", RejectionCode.REQUEST_PARAMETER, f"no {extension}: it is not given")
         flag(output.parameters, "binary_data", default=False)
     flag(request.parameters, "binary_data_output", default=False)
     for name in plan.half:

@@ -105,9 +105,32 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
         return priority
 
 
-def refuse(field: str, rule: str, code: RejectionCode, next_step: str = "") -> NoReturn:
+_EXPECTED = {
+    "inference_header_content_length": "the length in bytes of the JSON at the head of the body",
+    "parameters.priority": "a whole number of 0 or more",
+    "parameters.timeout": "a whole number of microseconds, 0 or more",
+    "v2.binary_data_left_over": "as many bytes after the JSON as the inputs say in binary_data_size",
+    "v2.binary_data_size": "the number of bytes that the shape and the datatype make, and no data beside it",
+    "v2.data": "values of the datatype",
+    "v2.data_length": "as many values as the shape makes",
+    "v2.data_missing": "data, or binary_data_size among the parameters",
+    "v2.data_nesting": "one flat list, or lists nested as the shape is",
+    "v2.exact": "numbers that the datatype holds without loss",
+    "v2.fp16_needs_binary": "binary data, for JSON has no form for FP16",
+    "v2.model_name": "the name that stands in the path",
+    "v2.no_inputs": "at least one input",
+    "v2.repeated_input": "each input once",
+    "v2.request": "an inference request: inputs with name, shape, datatype and data",
+    "v2.rows": "the same first dimension in every input, at least 1",
+    "v2.shape": "a shape as the metadata of the model gives it",
+    "v2.text_encoding": "UTF-8",
+    "v2.text_nul": "text without NUL",
+}
+
+
+def refuse(field: str, rule: str, code: RejectionCode, expected: str = "") -> NoReturn:
     """Refuse a request for what the protocol does not admit in it."""
-    raise InputRefused([Violation(field, rule, code)], next_step=next_step)
+    raise InputRefused([Violation(field, rule, code, 0, expected or _EXPECTED.get(rule, ""))])
 
 
 def flag(parameters: dict[str, Any] | UnsetType | None, name: str, *, default: bool) -> bool:
@@ -122,9 +145,7 @@ def flag(parameters: dict[str, Any] | UnsetType | None, name: str, *, default: b
     if given is None:
         return default
     if not isinstance(given, bool):
-        refuse(
-            "", f"parameters.{name}", RejectionCode.REQUEST_PARAMETER, f"Send true or false as {name}, without quotes."
-        )
+        refuse("", f"parameters.{name}", RejectionCode.REQUEST_PARAMETER, "true or false, without quotes")
     return given
 
 

@@ -36,6 +36,7 @@ class Caller(Protocol):
 
 
 _LONGEST_MS = 600_000
+_TIMEOUT = f"milliseconds: a number above 0, at most {_LONGEST_MS}"
 _BY_NUMBER = tuple(Priority)
 _BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
 _BY_HEADER = {name.encode(): priority for name, priority in _BY_NAME.items()}
@@ -67,7 +68,7 @@ def apply(ask: "Ask", headers: "Headers", timeout_ns: int = 0, priority: int = 0
         ask.deadline_ns = ask.split.started_ns + timeout_ns
     named = headers.get(PRIORITY_HEADER)
     if named is not None and named not in _BY_HEADER:
-        _refuse("header.brownfield_priority")
+        _refuse("header.brownfield_priority", f"one of {', '.join(each.decode() for each in _BY_HEADER)}")
     if priority:
         ask.priority = max(ask.priority, _BY_NUMBER[min(priority, len(_BY_NUMBER)) - 1])
 
@@ -87,11 +88,11 @@ def _timeout_ns(text: bytes) -> int:
     try:
         timeout_ms = float(text)
     except ValueError:
-        _refuse("header.brownfield_timeout_ms")
+        _refuse("header.brownfield_timeout_ms", _TIMEOUT)
     if not (math.isfinite(timeout_ms) and 0 < timeout_ms <= _LONGEST_MS):
-        _refuse("header.brownfield_timeout_ms")
+        _refuse("header.brownfield_timeout_ms", _TIMEOUT)
     return max(1, round(timeout_ms * 1e6))
 
 
-def _refuse(rule: str) -> NoReturn:
-    raise InputRefused([Violation("", rule, RejectionCode.REQUEST_PARAMETER)])
+def _refuse(rule: str, expected: str) -> NoReturn:
+    raise InputRefused([Violation("", rule, RejectionCode.REQUEST_PARAMETER, 0, expected)])
