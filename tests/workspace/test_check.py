@@ -6,8 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from brownfield.cli.output import EXIT_DECLARATION, exit_code
+from brownfield.errors import DeclarationError
 from brownfield.security import new_token
 from brownfield.workspace.check import CheckReport, check
+from brownfield.workspace.pull import pull
 
 CONTRACT = """\
 apiVersion: v3.2.0
@@ -253,13 +256,19 @@ def test_a_fallback_table_is_read_to_its_last_cell(workspace: Path) -> None:
     ],
 )
 def test_a_format_must_open(workspace: Path, options: str, layout: bytes) -> None:
-    """A copybook, layout or character set that cannot be used is an error before the first byte is read."""
+    """A copybook, layout or character set that cannot be used is an error before the first byte is read.
+
+    A run that meets it says the same and ends with the same exit code, that of a wrong declaration.
+    """
     (workspace / "integrations/reorder/stock.cpy").write_bytes(layout)
     report = change(workspace, "connection: pos, table: stock", f"connection: drop, path: STOCK, {options}")
     report = change(workspace, "connections:", "connections:\n  drop: {kind: folder, path: .}", "brownfield.yaml")
     errors = [finding for finding in report.findings if finding.level == "error"]
     assert len(errors) == 1
     assert "sources.stock" in errors[0].path or errors[0].where.startswith("stock.cpy")
+    with pytest.raises(DeclarationError) as stopped:
+        pull(workspace, integration="reorder")
+    assert exit_code(stopped.value) == EXIT_DECLARATION
 
 
 def test_a_features_file_must_fit_the_contract(workspace: Path) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import pyarrow as pa
 
 from brownfield.clock import Clock, SystemClock
-from brownfield.data.pipeline import Endpoint, Failover, Policy, Standing, State, bind_endpoint, of_key, open_format
+from brownfield.data.pipeline import Endpoint, Failover, Policy, Standing, State, bind_endpoint, form_of, of_key
 from brownfield.data.sources import BudgetSpent
 from brownfield.errors import BrownfieldError, SourceUnavailable
 from brownfield.integration import HttpConnection
@@ -162,7 +162,7 @@ class PointLookup:
                 continue
             options = workspace.connections[place.connection or ""].options
             assert isinstance(options, HttpConnection)  # noqa: S101 (the loader saw that they fit)
-            form = open_format(place.format or "", place.options)
+            form = form_of(integration, place)
             folder = integration.folder.parents[1]
             endpoint = bind_endpoint(place.connection or "", options, folder, place.endpoint, form)
             service = _shared(endpoint.client, options, folder, workspace.serving.gateways)

@@ -276,17 +276,12 @@ def _format_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:
         for index, place in enumerate(source.chain):
             if place.format is None:
                 continue
-            from brownfield.data.pipeline import open_format  # brings Arrow with it
+            from brownfield.data.pipeline import form_of  # brings Arrow with it
 
-            layout = getattr(place.options, "layout", None)
             try:
-                text = None if layout is None else spec.file(layout).read_text(encoding="utf-8")
-                open_format(place.format, place.options, text)
+                form_of(spec, place)
             except BrownfieldError as error:
                 yield at.error("error", ("sources", name, "chain", index), error)
-            except UnicodeDecodeError:
-                path: KeyPath = ("sources", name, "chain", index, "layout")
-                yield at("error", path, "the layout is not UTF-8", "Save the file as UTF-8.")
 
 
 def _mapping_findings(spec: IntegrationSpec, at: At) -> Iterator[Finding]:

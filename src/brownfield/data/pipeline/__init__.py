@@ -1,10 +1,11 @@
 """Silo to table: sources are read, decoded, checked and joined; what is refused is kept with its reason."""
 
-from brownfield.data.pipeline.binding import bind_source, open_format
+from brownfield.data.pipeline.binding import bind_source
 from brownfield.data.pipeline.custody import Custody, clear_positions, custody_of, is_classified
 from brownfield.data.pipeline.delivery import approve_write_back, current_digest, discard_write_back
 from brownfield.data.pipeline.endpoints import Endpoint, bind_endpoint
 from brownfield.data.pipeline.failover import Failover, Policy, Standing, State
+from brownfield.data.pipeline.forms import form_of
 from brownfield.data.pipeline.guards import Guard
 from brownfield.data.pipeline.keyed import of_key
 from brownfield.data.pipeline.mapping import mapper_of
@@ -39,10 +40,10 @@ __all__ = [
     "custody_of",
     "discard_quarantined",
     "discard_write_back",
+    "form_of",
     "is_classified",
     "mapper_of",
     "of_key",
-    "open_format",
     "open_tables",
     "park_key",
     "preview_write_back",

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from brownfield.data.folders import Folder
-from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_files import bind_folder
 from brownfield.data.pipeline.bind_queues import bind_broker, broker_address, broker_budget
+from brownfield.data.pipeline.forms import form_of
 from brownfield.data.pipeline.servers import make_budget, resolve_address
 from brownfield.data.sinks import (
     FileSink,
@@ -29,7 +29,6 @@ from brownfield.integration import (
     CsvFormat,
     FolderConnection,
     IntegrationSpec,
-    JsonFormat,
     MysqlConnection,
     PostgresConnection,
     Reference,
@@ -125,7 +124,7 @@ def _target(spec: WriteBackSpec) -> TableTarget:
 
 def _files(folder: Folder, workspace: Path, integration: IntegrationSpec, name: str) -> FileSink:
     spec = integration.write_back[name]
-    encode: Encode = _opened(integration, spec).encode
+    encode: Encode = form_of(integration, spec.to).encode
     if isinstance(spec.to.options, CsvFormat):
         encode = without_formulas(encode)
     return FileSink(folder, spec.to.path or "", encode, _ledger(workspace, integration, name), spec.totals)
@@ -138,19 +137,10 @@ def _queue(options: BrokerConnection, workspace: Path, integration: IntegrationS
     return QueueSink(
         bind_broker(options, address, queue),
         queue,
-        _opened(integration, spec).encode,
+        form_of(integration, spec.to).encode,
         _ledger(workspace, integration, name),
         broker_budget(options, address, workspace),
     )
-
-
-def _opened(integration: IntegrationSpec, spec: WriteBackSpec) -> Format:
-    """Make the format of what is written; messages are JSON unless declared otherwise."""
-    if spec.to.format is None:
-        return open_format("json", JsonFormat())
-    layout = getattr(spec.to.options, "layout", None)
-    text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
-    return open_format(spec.to.format, spec.to.options, text)
 
 
 def _ledger(workspace: Path, integration: IntegrationSpec, name: str) -> Path:

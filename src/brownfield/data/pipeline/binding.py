@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brownfield.data.formats import Format, open_format
 from brownfield.data.pipeline.bind_changes import change_cursor, with_changes
 from brownfield.data.pipeline.bind_files import FILE_KINDS, bind_files
 from brownfield.data.pipeline.bind_odbc import bind_odbc_table
 from brownfield.data.pipeline.bind_queues import bind_queue
 from brownfield.data.pipeline.endpoints import bind_endpoint
+from brownfield.data.pipeline.forms import form_of
 from brownfield.data.pipeline.keyed import KeyedLookup
 from brownfield.data.pipeline.lookups import bind_lookup
 from brownfield.data.pipeline.mapping import Mapped, Mapper, column_of_field, mapper_of
@@ -23,7 +23,6 @@ from brownfield.integration import (
     DatabaseConnection,
     HttpConnection,
     IntegrationSpec,
-    JsonFormat,
     Location,
     OdbcConnection,
 )
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from brownfield.security import Keyring
     from brownfield.store import Store
 
-__all__ = ["bind_source", "open_format"]
+__all__ = ["bind_source"]
 
 
 def bind_source(
@@ -120,14 +119,14 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
         return bind_odbc_table(connection.options, _workspace_folder(integration), table or "", cursor, keys)
     if place.path is not None and connection.kind in FILE_KINDS:
         feed = integration.sources[name].feed
-        return bind_files(connection, _workspace_folder(integration), place, _opened(integration, place), feed=feed)
+        return bind_files(connection, _workspace_folder(integration), place, form_of(integration, place), feed=feed)
     if place.queue is not None and isinstance(connection.options, BrokerConnection):
-        decode = _opened(integration, place).decode
+        decode = form_of(integration, place).decode
         return bind_queue(
             connection.options, _workspace_folder(integration), place, (integration.name, name), decode, store
         )
     if place.endpoint is not None and isinstance(connection.options, HttpConnection):
-        form = open_format(place.format or "", place.options)
+        form = form_of(integration, place)
         workspace = _workspace_folder(integration)
         return bind_endpoint(place.connection or "", connection.options, workspace, place.endpoint, form)
     wanted = "sqlite" if place.table is not None else "folder or sftp"
@@ -137,13 +136,6 @@ def _bind_silo(  # noqa: PLR0913, PLR0917 (what a place is made of)
         )
     location = connection.location(_workspace_folder(integration))
     return SqliteTable(location, table or "", () if cursor is None or changes is not None else cursor.columns)
-
-
-def _opened(integration: IntegrationSpec, place: Location) -> Format:
-    """Make the format of a place; messages are JSON unless declared otherwise."""
-    if place.format is None:
-        return open_format("json", JsonFormat())
-    return open_format(place.format, place.options, _layout(integration, place))
 
 
 def _cursor(integration: IntegrationSpec, name: str, mapper: Mapper | None) -> Cursor | None:
@@ -160,16 +152,3 @@ def _cursor(integration: IntegrationSpec, name: str, mapper: Mapper | None) -> C
 
 def _workspace_folder(integration: IntegrationSpec) -> Path:
     return integration.folder.parents[1]
-
-
-def _layout(integration: IntegrationSpec, place: Location) -> str | None:
-    """Read a format's layout file, which belongs to the declaration."""
-    name = getattr(place.options, "layout", None)
-    if name is None:
-        return None
-    try:
-        return integration.file(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise DeclarationError(
-            where=str(integration.folder), path="layout", expected=f"a text file {name}", got="none that can be read"
-        ) from None

@@ -10,7 +10,8 @@ import msgspec
 import pyarrow as pa
 
 from brownfield.data.decoded import Decoded, Reject
-from brownfield.data.formats import Copybook, open_format
+from brownfield.data.formats import Copybook
+from brownfield.data.pipeline.forms import form_of
 from brownfield.data.pipeline.rows import column_of
 from brownfield.errors import FormatError, RejectionCode
 
@@ -39,9 +40,7 @@ def decoder_of(integration: "IntegrationSpec", source: str, wanted: pa.Schema) -
     place = places[0]
     if place.format is None or place.format in _AS_ROWS:
         return lambda _head, raw: _from_row(raw, wanted)
-    layout = getattr(place.options, "layout", None)
-    text = None if layout is None else integration.file(layout).read_text(encoding="utf-8")
-    opened = open_format(place.format, place.options, text)
+    opened = form_of(integration, place)
     is_framed = isinstance(opened, Copybook) and opened.record_format in {"V", "VB"}
     if isinstance(opened, Copybook) and is_framed:
         opened = replace(opened, record_format="V", is_rdw_big_endian=True, rdw_adjustment=-_WORD_BYTES)
