@@ -39,7 +39,10 @@ __all__ = [
     "Unavailable",
     "Violation",
     "WorkerUnavailable",
+    "there_are",
 ]
+
+_MOST_NAMED = 20
 
 
 class RejectionCode(StrEnum):
@@ -404,3 +407,23 @@ class NotFound(BrownfieldError):
     """There is no integration, model, version or file of that name."""
 
     code = "BF-ERR-NOT-FOUND"
+
+
+def there_are(names: Iterable[str], which: str = "There") -> str:
+    """Write the next step that names what there is, the first twenty of many.
+
+    Parameters
+    ----------
+    names
+        What there is.
+    which
+        Begin of the sentence.
+
+    Examples
+    --------
+    >>> there_are(["shop"]), there_are(["shop", "bank"], "The nearest"), there_are([])
+    ('There is shop.', 'The nearest are shop, bank.', 'There is none.')
+    """
+    known = list(names)
+    more = f" and {len(known) - _MOST_NAMED:,} more" if len(known) > _MOST_NAMED else ""
+    return f"{which} {'are' if len(known) > 1 else 'is'} {', '.join(known[:_MOST_NAMED]) or 'none'}{more}."

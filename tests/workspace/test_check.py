@@ -120,7 +120,7 @@ def test_mistakes_are_findings(workspace: Path) -> None:
     """B-66, B-68: mistakes in the declaration are errors in the report, with all parts of the message."""
     report = change(workspace, "fallback: {deadline_ms: 50", "falback: {}\nfallback: {deadline_ms: 50 ms")
     assert not report.passed
-    assert report.integrations == ()
+    assert report.integrations == ("reorder",)
     assert found(report) == [
         ("error", "integrations/reorder/integration.yaml:8", "falback"),
         ("error", "integrations/reorder/integration.yaml:9", "fallback.deadline_ms"),

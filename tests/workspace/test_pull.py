@@ -93,5 +93,5 @@ def test_a_rebuild_is_audited(till):
 def test_without_pull_the_verb_says_what_it_can_do(till):
     """There is no scoring of tables yet, and the command does not pretend."""
     assert brownfield("score", till).returncode == 2
-    with pytest.raises(NotFound, match="There are reco"):
+    with pytest.raises(NotFound, match=r"There is reco\."):
         pull(till, integration="other")

@@ -60,5 +60,5 @@ def test_what_is_not_there_is_told(shop):
     """An unknown feed or integration is a wrong declaration (exit code 2), and names those that there are."""
     wrong = brownfield("replay", shop, "--source", "coupons")
     assert (wrong.returncode, "expected one of sales" in wrong.stderr) == (2, True)
-    with pytest.raises(NotFound, match="There are reco"):
+    with pytest.raises(NotFound, match=r"There is reco\."):
         replay(shop, "sales", integration="other")

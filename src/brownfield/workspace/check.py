@@ -50,7 +50,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     folder
         The workspace, as it was given.
     integrations
-        Names of the integrations that were read; empty when the declaration has errors.
+        Names of the integrations; those of their folders while a declaration has errors.
     findings
         In the order of level and file.
     deliveries
@@ -93,8 +93,7 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
         workspace = load_workspace(folder, registry)
     except DeclarationError as error:
         findings = tuple(from_error(each) for each in each_error(error))
-        shown = os.fsencode(folder).decode(errors="backslashreplace")  # the path may be no text: that is a finding too
-        return CheckReport(folder=shown, integrations=(), findings=findings)
+        return CheckReport(folder=_shown(folder), integrations=_folders(folder), findings=findings)
     found = [*_workspace_findings(workspace), *_budget_findings(workspace)]
     for integration in workspace.integrations.values():
         found.extend(_integration_findings(integration))
@@ -109,6 +108,16 @@ def check(folder: Path, registry: Registry = DEFAULT) -> CheckReport:
             each for spec in workspace.integrations.values() for each in deliveries(spec, workspace.connections)
         ),
     )
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    """Name the folders that hold a declaration of an integration, whatever it says."""
+    return tuple(_shown(each.parent.name) for each in sorted(folder.glob(f"integrations/*/{INTEGRATION_FILE}")))
+
+
+def _shown(path: Path | str) -> str:
+    """Write a path, which may be no text: that is a finding too."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from brownfield.data.pipeline import Guard, PipelineReport, Progress, custody_of, run_pipeline
-from brownfield.errors import NotFound
+from brownfield.errors import NotFound, there_are
 from brownfield.integration import IntegrationSpec, WorkspaceSpec, load_workspace
 from brownfield.store import open_store
 
@@ -64,14 +64,13 @@ def find_integration(workspace: WorkspaceSpec, name: str | None) -> IntegrationS
     NotFound
         When there is none of this name, or more than one to choose from.
     """
-    names = ", ".join(workspace.integrations)
     if name is None and len(workspace.integrations) == 1:
         return next(iter(workspace.integrations.values()))
     if name is None or name not in workspace.integrations:
         raise NotFound(
             "say which integration" if name is None else f"there is no integration {name}",
             where=str(workspace.folder),
-            next_step=f"There are {names}.",
+            next_step=there_are(workspace.integrations),
         )
     return workspace.integrations[name]
 

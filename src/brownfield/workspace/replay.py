@@ -7,7 +7,7 @@ from typing import Any
 
 from brownfield.clock import Clock, SystemClock
 from brownfield.data.pipeline import ReplayReport, custody_of, discard_quarantined, park_key, replay_quarantined
-from brownfield.errors import DeclarationError, NotFound
+from brownfield.errors import DeclarationError, NotFound, there_are
 from brownfield.integration import IntegrationSpec, load_workspace
 from brownfield.store import QuarantineState, Selection, Store, open_store
 from brownfield.workspace.pull import actor, find_integration
@@ -74,8 +74,7 @@ def summarise(workspace: Path, *, integration: str | None = None, source: str | 
         if source is not None:
             known = {*chosen.sources, *chosen.unified, *names}  # records of what is declared no more stay there
             if source not in known:
-                there = f"There are {', '.join(sorted(known))}." if known else "None is declared."
-                raise NotFound(f"there is no source {source}", where=str(workspace), next_step=there)
+                raise NotFound(f"there is no source {source}", where=str(workspace), next_step=there_are(sorted(known)))
             names = [source]
         rules = store.quarantine.count_by_rule(chosen.name)
         return QuarantineSummary(

@@ -19,7 +19,7 @@ from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.formats.base import BATCH_ROWS
 from brownfield.data.formats.columnar_process import Container, batches_aside
 from brownfield.data.formats.text import plain_type
-from brownfield.errors import FormatError, RejectionCode
+from brownfield.errors import FormatError, RejectionCode, there_are
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -227,7 +227,7 @@ def _check_schema(schema: pa.Schema, wanted: pa.Schema) -> None:
         if len(found) != 1:
             raise FormatError(
                 path=field.name, expected="one column of that name", got="several" if found else "none",
-                next_step=f"There are {', '.join(schema.names[:20])}.",
+                next_step=there_are(schema.names),
             )  # fmt: skip
         kind = schema.field(found[0]).type
         if _nesting(kind) > _MAX_NESTING:

@@ -21,7 +21,7 @@ from brownfield.data.formats.layout import Axis, Item, Layout
 from brownfield.data.formats.numbers import Writing
 from brownfield.data.formats.presence import Places, block_of, enter, place_count, unlist
 from brownfield.data.formats.unfolding import Unfolded, Unfolding
-from brownfield.errors import FormatError
+from brownfield.errors import FormatError, there_are
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class Plan:
                 near = get_close_matches(field.name, items, 1)
                 raise FormatError(
                     where=where, expected=f"a field {field.name}", got="none of that name",
-                    next_step=f"The nearest is {near[0]}." if near else f"There are {', '.join(items)}.",
+                    next_step=there_are(near, "The nearest") if near else there_are(items),
                 )  # fmt: skip
             unruled = [name for name in item.branches if unfolding is None or name not in unfolding.rules]
             if unruled:

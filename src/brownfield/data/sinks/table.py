@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from brownfield.data.sinks.base import Batch
-from brownfield.errors import DeclarationError, Fenced, InputRefused, RejectionCode, SinkRefused, Violation
+from brownfield.errors import DeclarationError, Fenced, InputRefused, RejectionCode, SinkRefused, Violation, there_are
 
 __all__ = ["EFFECTS", "STREAMS", "TableTarget", "backquoted", "ledger_ddl", "quoted"]
 
@@ -132,12 +132,11 @@ class TableTarget:
 def unknown(what: str, name: str, known: Sequence[str], where: str) -> DeclarationError:
     """Give the error for a name that the catalogue does not hold."""
     near = get_close_matches(name, known, 3, 0.5)
-    there = ", ".join(known[:10]) or "none that we may see"
     return DeclarationError(
         where=where,
         expected=f"a {what} of the database",
         got=repr(name),
-        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {there}.",
+        next_step=there_are(near, "The nearest") if near else there_are(known or ["none that we may see"]),
     )
 
 

@@ -30,7 +30,7 @@ from brownfield.data.sources.dialect import (
 )
 from brownfield.data.sources.typed import check_type, typed_column
 from brownfield.data.sources.window import Cursor, Window, check_cursor
-from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
+from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable, there_are
 
 __all__ = ["DatabaseTable"]
 
@@ -385,10 +385,9 @@ def _behind(names: Sequence[str], last: Sequence[Any]) -> tuple[str, list[Any]]:
 
 def _unknown(what: str, name: str, known: Sequence[str], where: str) -> DeclarationError:
     near = get_close_matches(name, known, 3, 0.5)
-    there = ", ".join(known[:10]) or "none that we may see"
     return DeclarationError(
         where=where,
         expected=f"a {what} of the database",
         got=repr(name),
-        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {there}.",
+        next_step=there_are(near, "The nearest") if near else there_are(known or ["none that we may see"]),
     )

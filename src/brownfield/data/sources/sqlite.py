@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from brownfield.data.decoded import Decoded, Reject
 from brownfield.data.sources.base import Position, Probe, Pulled
-from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable
+from brownfield.errors import DeclarationError, RejectionCode, SourceUnavailable, there_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -285,7 +285,7 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str) -> Declarat
         where=where,
         expected=f"a {what} of the database",
         got=repr(name),
-        next_step=f"The nearest are {', '.join(near)}." if near else f"There are {', '.join(known[:10]) or 'none'}.",
+        next_step=there_are(near, "The nearest") if near else there_are(known),
     )
 
 
