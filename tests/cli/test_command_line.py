@@ -193,7 +193,7 @@ def test_a_source_that_is_not_there_has_nothing_to_list(tmp_path: Path) -> None:
     for options in ([], ["--list"]):
         asked = brownfield("replay", tmp_path / "shop", "--source", "sale", *options)
         assert asked.returncode == 2
-        assert "one is declared" in asked.stderr
+        assert "There is none." in asked.stderr
 
 
 @pytest.mark.full

@@ -309,9 +309,10 @@ def _check_files(loaded: Loaded, bundle: Bundle) -> None:
     try:
         bundle.check_files()
     except BundleRefused as error:
-        loaded.not_started[:] = [str(error)]
-        extra = {"event": "BF-SRV-BUNDLE-CHANGED", "integration": loaded.integration, "rule": error.rule}
-        _log.error("a model's files are not those that were verified", extra={**extra, "reason": str(error)})
+        if loaded.not_started != [str(error)]:  # tries of a start that find the same are told once
+            loaded.not_started[:] = [str(error)]
+            extra = {"event": "BF-SRV-BUNDLE-CHANGED", "integration": loaded.integration, "rule": error.rule}
+            _log.error("a model's files are not those that were verified", extra={**extra, "reason": str(error)})
         raise
     loaded.not_started.clear()
 

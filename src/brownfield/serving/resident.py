@@ -28,6 +28,10 @@ _REASONS: Mapping[State, str] = {
     "restarting": "its process ended and is started again",
     "quarantined": "its process ended too often and is not started again",
 }
+_CHANGED: Mapping[State, str] = {
+    "restarting": "its process ended, and its bundle has changed on disk since it was verified: ",
+    "quarantined": "its process ended and is not started again, for its bundle has changed on disk: ",
+}
 _MAY_BE_WANTED = frozenset({"unloaded", "loading", "ready", "failed"})
 
 
@@ -158,7 +162,9 @@ class Resident:
         return Placement(
             integration=loaded.integration,
             state=state,
-            reason=": ".join((said, *loaded.not_started)) if state in {"restarting", "quarantined"} else said,
+            reason="".join((_CHANGED[state], *loaded.not_started))
+            if loaded.not_started and state in _CHANGED
+            else said,
             fingerprint=loaded.fingerprint if keeper is not None else "",
             bundle=str(bundle.folder) if bundle is not None else "",
             digest=bundle.digest if bundle is not None else "",

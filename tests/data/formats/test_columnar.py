@@ -175,7 +175,7 @@ def test_b_29_columns_nested_a_thousand_deep_are_refused(kind):
 @every_kind
 def test_a_column_that_is_not_there_names_those_that_are(kind):
     """The error lists the columns of the file."""
-    with pytest.raises(FormatError, match="There are store_id"):
+    with pytest.raises(FormatError, match="There is store_id"):
         read(kind, write(kind, pa.table({"store_id": [1]})), pa.schema({"store": pa.int64()}))
 
 
