@@ -93,6 +93,19 @@ def test_a_bundle_is_made_for_an_integration(tmp_path):
     assert environments_of(tmp_path / "shop" / "integrations")
 
 
+def test_a_folder_of_another_name_is_that_of_its_integration(tmp_path):
+    """The declaration says the name; a bundle is made for the integration in whose folder it is to lie."""
+    shop = tmp_path / "shop"
+    init_empty(shop)
+    declaration = shop / "integrations/shop/integration.yaml"
+    declaration.write_text(declaration.read_text().replace("integration: shop", "integration: till"))
+    there = shop / "integrations/shop/bundles/till"
+    there.mkdir(parents=True)
+    (tmp_path / "risk.py").write_text("")
+    with pytest.raises(DeclarationError, match="a folder that is not there yet"):
+        make_bundle(there, read_brought(f"{tmp_path / 'risk.py'}:Risk"), version="1")
+
+
 def _graph(folder, nodes, given, got, weights):
     graph = helper.make_graph(nodes, "g", [given], [got], [numpy_helper.from_array(*weight) for weight in weights])
     model = folder / "any.onnx"

@@ -84,6 +84,11 @@ def test_a_sound_workspace_passes(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
+        (
+            "integration: reorder",
+            "integration: reordr",
+            ("warning", "integrations/reorder/integration.yaml:1", "integration"),
+        ),
         ("owner: logistics\n", "", ("warning", "integrations/reorder/integration.yaml:1", "")),
         ("purpose: Say what to reorder.\n", "", ("warning", "integrations/reorder/integration.yaml:1", "")),
         (

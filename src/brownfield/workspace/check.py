@@ -187,6 +187,13 @@ def _token_findings(workspace: WorkspaceSpec, at: At) -> Iterator[Finding]:
 
 def _integration_findings(spec: IntegrationSpec) -> Iterator[Finding]:
     at = At(spec.document)
+    if spec.folder.name != spec.name:
+        yield at(
+            "warning",
+            ("integration",),
+            f"{spec.name} lies in the folder integrations/{spec.folder.name}",
+            f"Callers and all verbs know it as {spec.name}: give the folder the same name, or correct this one.",
+        )
     if spec.owner is None:
         yield at("warning", (), "no owner is declared", "Say who is asked when it fails.")
     if spec.purpose is None:

@@ -142,7 +142,9 @@ def _golden(spec: "IntegrationSpec", earlier: Bundle | None, features: "Features
 def _integration_of(folder: Path) -> "IntegrationSpec":
     for home in folder.resolve().parents:
         if (home / INTEGRATION_FILE).is_file():
-            return load_workspace(home.parents[1]).integrations[home.name]
+            for spec in load_workspace(home.parents[1]).integrations.values():
+                if spec.folder.resolve() == home:
+                    return spec
     raise DeclarationError(
         where=str(folder),
         expected="integrations/NAME/bundles/BUNDLE of a workspace",
