@@ -368,6 +368,15 @@ def test_a_name_that_yaml_reads_as_something_else(tmp_path, name):
         assert (workspace.name, integration.name, integration.contract.id) == (name, name, name)
 
 
+@pytest.mark.parametrize("below", [".", "shop", "a/shop"])
+def test_a_file_is_no_place_for_a_workspace(tmp_path, below):
+    """It is wrong usage, and not a system that is out of reach; the file stays as it was."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DeclarationError, match="expected a folder, or a place for one, got a"):
+        init_empty(tmp_path / "file" / below)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.parametrize("present", ["brownfield.yaml", "integrations"])
 def test_a_workspace_is_never_written_over(tmp_path, present):
     """A folder that holds a workspace already is refused and stays as it was; one with other files is not."""

@@ -351,6 +351,14 @@ def _write_declarations(staged: Path, folder: Path, name: str, integration: str,
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
     """Give a folder beside the workspace-to-be, whose files are moved into it when everything went well."""
+    for each in (folder, *folder.absolute().parents):
+        if each.exists() and not each.is_dir():
+            raise DeclarationError(
+                where=str(folder),
+                expected="a folder, or a place for one",
+                got="a file" if each == folder else f"a place below the file {each}",
+                next_step="Choose another folder; nothing was changed.",
+            )
     for name in ("brownfield.yaml", "integrations"):
         if (folder / name).exists():
             raise DeclarationError(
