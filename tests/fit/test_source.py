@@ -195,6 +195,26 @@ def test_a_module_with_an_example_begins_a_workspace(program, tmp_path) -> None:
     assert bundle.provenance["drafted_from"] == "model.py"
 
 
+def test_weights_that_are_drawn_are_told(program, rows, tmp_path) -> None:
+    """Without weights, init warns of a module that is another each time it is built; not of one that loads its own."""
+    torch = pytest.importorskip("torch")
+    example = '\n\ndef example():\n    return {"x": torch.zeros(2, 8).numpy()}\n'
+    drawn = MODULE.replace("    torch.manual_seed(7)\n", "") + example
+    (program / "model.py").write_text(drawn)
+    [told] = init_from_model(tmp_path / "drawn", program / "model.py").warnings
+    assert told.startswith("the weights of model.py are drawn at random")
+    source = Source(kind="module", file=program / "model.py", exporter="classic")
+    assert import_model(source, rows, like=LIKE, folder=tmp_path / "made").untrained
+
+    weights = {"first.weight": torch.ones(16, 8), "first.bias": torch.zeros(16)}
+    weights |= {"second.weight": torch.ones(3, 16), "second.bias": torch.ones(3)}
+    torch.save(weights, program / "weights.pt")
+    assert init_from_model(tmp_path / "given", program / "model.py", weights=program / "weights.pt").warnings == ()
+    own = "    net = Net()\n    net.load_state_dict(torch.load(__file__[:-8] + 'weights.pt'))\n    return net\n"
+    (program / "model.py").write_text(drawn.replace("    return Net()\n", own))
+    assert init_from_model(tmp_path / "own", program / "model.py").warnings == ()
+
+
 def test_a_module_of_other_tensors_is_refused(program, rows, tmp_path) -> None:
     """The bundle's outputs have three scores; the reason names them."""
     pytest.importorskip("torch")

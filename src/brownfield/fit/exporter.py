@@ -77,6 +77,8 @@ def _make(options: dict[str, Any]) -> dict[str, Any]:
         tried, options = _by_example(options)
         arrays |= {f"model/example.{name}": array for name, array in tried.items()}
     made = _models(options, rows, labels)
+    if options["kind"] == "module" and not options["weights"] and _is_drawn(made["model"], options):
+        arrays["model/drawn"] = np.ones(1, dtype=np.uint8)
     for name, model in made.items():
         if isinstance(model, bytes):
             arrays[f"{name}/given"] = np.frombuffer(model, dtype=np.uint8)
@@ -119,6 +121,19 @@ def _models(options: dict[str, Any], rows: dict[str, Any], labels: Any) -> dict[
     if "model" not in models:
         raise _Unfit("train() gave several models and none called model")
     return {str(name): _one(model) for name, model in models.items()}
+
+
+def _is_drawn(model: Any, options: dict[str, Any]) -> bool:
+    """Whether a module has other weights when it is built once more from another seed: nobody has trained them."""
+    import torch
+
+    file = Path(options["file"])
+    try:
+        torch.manual_seed(options["seed"] + 1)
+        again = _called(_program(file), "build", file)().state_dict()
+    except Exception:  # noqa: BLE001 (what was built once is taken; this is for a warning alone)
+        return False
+    return any(name not in again or not torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
 
 def _one(model: Any) -> Any:

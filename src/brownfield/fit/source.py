@@ -36,6 +36,7 @@ _TRIED = 32
 _TOLERANCE = 1e-3
 _MOST_BYTES = 8 << 30
 _MODEL = "model"
+_DRAWN = "model/drawn"
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -93,11 +94,14 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
         Further models that the program gave, such as a student: files by name.
     how
         In a sentence.
+    untrained
+        Whether the weights are drawn at random: none were given, and building it twice gives two models.
     """
 
     folder: str
     others: Mapping[str, str]
     how: str
+    untrained: bool = False
 
 
 def import_model(  # noqa: PLR0913 (the parts of an import, each by name)
@@ -149,7 +153,7 @@ def import_model(  # noqa: PLR0913 (the parts of an import, each by name)
     return msgspec.json.decode((target / "made.json").read_bytes(), type=Imported)
 
 
-def export_example(source: Source, folder: Path, *, timeout_s: float = 600.0, memory_mib: int = 16384) -> Path:
+def export_example(source: Source, folder: Path, *, timeout_s: float = 600.0, memory_mib: int = 16384) -> Imported:
     """Export a module by the example that its program gives, where there is neither a bundle nor rows yet.
 
     Parameters
@@ -161,11 +165,6 @@ def export_example(source: Source, folder: Path, *, timeout_s: float = 600.0, me
         Is made, and holds ``model.onnx``.
     timeout_s, memory_mib
         Limits of the child.
-
-    Returns
-    -------
-    Path
-        The file.
 
     Raises
     ------
@@ -179,8 +178,8 @@ def export_example(source: Source, folder: Path, *, timeout_s: float = 600.0, me
     given = _run(source, {}, Tensors((), ()), None, folder, options=options, timeout_s=timeout_s)
     own = {name.partition("/")[2]: array for name, array in given.items()}
     tried = {name.partition(".")[2]: array for name, array in own.items() if name.startswith("example.")}
-    _placed(own, folder / _MODEL, tried, None, _MODEL)
-    return folder / _MODEL / "model.onnx"
+    how = _placed(own, folder / _MODEL, tried, None, _MODEL)
+    return Imported(folder=str(folder / _MODEL), others={}, how=how, untrained=_DRAWN in given)
 
 
 def _key(source: Source, rows: Rows, training: Rows | None, seed: int) -> str:
@@ -265,7 +264,7 @@ def _keep(given: Arrays, staged: Path, tried: Arrays, like: Tensors, target: Pat
         told[name] = _placed(own, staged / name, tried, like, name)
     others = {name: str(target / name / "model.onnx") for name in names if name != _MODEL}
     how = f"{told[_MODEL]}; made once, kept in {target.name}"
-    made = Imported(folder=str(target / _MODEL), others=others, how=how)
+    made = Imported(folder=str(target / _MODEL), others=others, how=how, untrained=_DRAWN in given)
     write_private(staged / "made.json", msgspec.json.encode(made))
 
 

@@ -116,8 +116,15 @@ def gather(workspace: Path, integration: str | None, rows_from: RowsFrom, *, pri
         prices=None if book is None else load_prices(book),
         folder=folder,
         source=Path(imported.folder) if imported else _copied(bundle, folder),
-        notes=(*((imported.how,) if imported else ()), *_notes(rows, spec)),
+        notes=(*_of_import(imported), *_notes(rows, spec)),
     )
+
+
+def _of_import(imported: Imported | None) -> tuple[str, ...]:
+    if imported is None:
+        return ()
+    drawn = "its weights are drawn at random, for none are declared and build() loads none: no accuracy means anything"
+    return (imported.how, drawn) if imported.untrained else (imported.how,)
 
 
 def _bundle(spec: IntegrationSpec) -> "Bundle":

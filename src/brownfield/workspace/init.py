@@ -93,6 +93,10 @@ schema:
       - {{name: review, logicalType: boolean, required: true}}
 """
 
+_UNTRAINED = (
+    "the weights of {file} are drawn at random, so that its answers mean nothing: no --weights were given, and build() "
+    "loads none"
+)
 _CONTRACT_FILE = "contract.odcs.yaml"
 _SEED = 20_260_101
 _ROWS = 3
@@ -185,11 +189,14 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
     brought = model if isinstance(model, Brought) else Brought(model)
     with _staged(folder) as staged, tempfile.TemporaryDirectory(prefix="brownfield-") as scratch:
         drafted_from = brought.file_name
+        untrained: tuple[str, ...] = ()
         if isinstance(brought.model, Path) and brought.model.suffix == ".py":
             from brownfield.fit import Source, export_example
 
             module = Source(kind="module", file=brought.model, weights=weights)
-            brought = Brought(export_example(module, staged / "exported"))
+            exported = export_example(module, staged / "exported")
+            untrained = (_UNTRAINED.format(file=brought.model.name),) if exported.untrained else ()
+            brought = Brought(Path(exported.folder) / "model.onnx")
         environments = Environments(folder / "var" / "environments")
         if brought.lock:
             environments.build(brought.lock, wheels=wheels, online=online)
@@ -198,7 +205,7 @@ def init_from_model(  # noqa: PLR0913 (what is brought, and where from, each by 
         run = partial(compute, Path(scratch), program=program)
         tried = _try(run, signature, sample)
         fixed = tuple(_fixed_in_vain(run, signature, tried.golden))
-        warnings = (*tried.warnings, *fixed)
+        warnings = (*untrained, *tried.warnings, *fixed)
         drafted = _with_ranks(signature, tried.golden)
         if fixed and tried.golden and all(len(array) == 1 for array in tried.golden.inputs.values()):
             drafted = _one_record(drafted)
