@@ -21,7 +21,7 @@ TRUTH = np.array([[1, 2], [3, 0], [5, 6]])
 @pytest.mark.full
 def test_a_function_of_the_site_scores_each_row() -> None:
     """Outputs and truth of each row reach the function, and its score comes back for that row."""
-    assert scores(Metric(name="half_right", code=HALF), ANSWERS, TRUTH).tolist() == [1.0, 0.5, 1.0]
+    assert scores(Metric(name="half_right", code=HALF), ANSWERS, TRUTH).values.tolist() == [1.0, 0.5, 1.0]
 
 
 @pytest.mark.full
@@ -41,7 +41,7 @@ def test_a_function_of_the_site_scores_each_row() -> None:
 def test_a_row_without_a_share_is_nan(body: str) -> None:
     """What raises, leaves the range or reaches for files, sockets and programs gives no score."""
     metric = Metric(name="mine", code=f"def mine(outputs, truth):\n    {body}\n")
-    assert np.isnan(scores(metric, ANSWERS, TRUTH)).all()
+    assert np.isnan(scores(metric, ANSWERS, TRUTH).values).all()
 
 
 @pytest.mark.full
@@ -80,5 +80,17 @@ def test_a_metric_that_cannot_judge_fp32_is_refused() -> None:
     """Where the function gives no share for the fp32 model's own answers nothing can be judged."""
     rows = Rows.from_tensors({"x": np.zeros((3, 1), dtype="f4")}, batched=True, labels=TRUTH.tolist())
     metric = Metric(name="mine", code="def mine(outputs, truth): return float(truth[1])")
-    with pytest.raises(DeclarationError, match="none for 2 of 3 rows"):
+    with pytest.raises(DeclarationError, match=r"none for 2 of 3 rows \(first: no number from 0 to 1 at row 0\)"):
         compare(ANSWERS, ANSWERS, rows, metric=metric, seed=0)
+
+
+@pytest.mark.full
+def test_a_metric_that_raises_is_told_by_its_error() -> None:
+    """By type and line of the file; not by the text, which may hold a record's value, and not by what it printed."""
+    code = "def mine(outputs, truth):\n    print('canary')\n    return share(truth)\n\ndef share(truth):\n"
+    rows = Rows.from_tensors({"x": np.zeros((3, 1), dtype="f4")}, batched=True, labels=TRUTH.tolist())
+    metric = Metric(name="mine", code=f"{code}    raise KeyError(f'canary {{truth}}')\n", file="mine.py")
+    with pytest.raises(DeclarationError) as refused:
+        compare(ANSWERS, ANSWERS, rows, metric=metric, seed=0)
+    assert (refused.value.where, refused.value.path) == ("mine.py", "constraints.accuracy.file")
+    assert refused.value.got == "none for 3 of 3 rows (first: KeyError in line 6 at row 0)"

@@ -84,7 +84,7 @@ def compare(reference: Answers, candidate: Answers, rows: Rows, *, metric: str |
         after = np.array([_same(reference, candidate, row) for row in range(len(rows))], dtype=np.float64)
         before = np.ones_like(after)
     elif isinstance(metric, Metric):
-        before, after = _own(metric, reference, rows), np.nan_to_num(scores(metric, candidate, _truth(rows)))
+        before, after = _own(metric, reference, rows), np.nan_to_num(scores(metric, candidate, _truth(rows)).values)
     else:
         score = _scorer(metric, rows)
         before = np.array([score(answer[first], row) for row, answer in enumerate(reference)])
@@ -146,13 +146,14 @@ def _truth(rows: Rows) -> npt.NDArray[Any]:
 
 
 def _own(metric: Metric, reference: Answers, rows: Rows) -> npt.NDArray[np.float64]:
-    found = scores(metric, reference, _truth(rows))
+    found, why = scores(metric, reference, _truth(rows))
     unjudged = int(np.isnan(found).sum())
     if unjudged:
         raise DeclarationError(
+            where=metric.file or None,
             path="constraints.accuracy.file",
             expected="a share from 0 to 1 for every row that the fp32 model answers",
-            got=f"none for {unjudged:,} of {len(found):,} rows",
+            got=f"none for {unjudged:,} of {len(found):,} rows (first: {why})",
         )
     return found
 

@@ -58,6 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     expected_rate_per_s: float | None = None
     metric: str = "agreement"
     metric_code: str = ""
+    metric_file: str = ""
     max_drop: float = 0.01
     slices: Mapping[str, float] = {}
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from brownfield.errors import DeclarationError
 
-__all__ = ["Metric", "scores"]
+__all__ = ["Metric", "Scores", "scores"]
 
 _CHILD = Path(__file__).parent / "metric_child.py"
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -26,7 +26,7 @@ _MEMORY_MIB = 4096
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """A function by its name, and the text of the Python file that holds it.
+    """A function by its name, and the text and the name of the Python file that holds it.
 
     It is called with the outputs of one row by name (with the first dimension of one row, as the graph gives them) and
     that row's truth, and gives a share from 0 to 1: the larger, the better.
@@ -34,11 +34,26 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     code: str
+    file: str = ""
 
 
-def scores(
-    metric: Metric, answers: Sequence[Mapping[str, npt.NDArray[Any]]], truth: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
+class Scores(NamedTuple):
+    """A score for each row, NaN where there is none.
+
+    Parameters
+    ----------
+    values
+        By row.
+    why
+        Why the first row without a score has none: the type of the error and its line, never its text, which might
+        hold a record's value; empty where every row has one.
+    """
+
+    values: npt.NDArray[np.float64]
+    why: str
+
+
+def scores(metric: Metric, answers: Sequence[Mapping[str, npt.NDArray[Any]]], truth: npt.NDArray[Any]) -> Scores:
     """Score each row; NaN where the function raised or gave no share.
 
     Parameters
@@ -72,16 +87,22 @@ def scores(
             env={"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired as error:
-        raise _refused(f"no answer within {_TIMEOUT_S:g} s") from error
+        raise _refused(metric, f"no answer within {_TIMEOUT_S:g} s") from error
     if done.returncode:
-        raise _refused(done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200] or str(done.returncode))
+        raise _refused(metric, _last_line(done.stderr) or str(done.returncode))
     if len(done.stdout) != 8 * len(answers):
-        raise _refused("a file that ends its process")
-    return np.frombuffer(done.stdout, dtype=np.float64).copy()
+        raise _refused(metric, "a file that ends its process")
+    values = np.frombuffer(done.stdout, dtype=np.float64).copy()
+    return Scores(values, _last_line(done.stderr) if np.isnan(values).any() else "")
 
 
-def _refused(got: str) -> DeclarationError:
+def _last_line(told: bytes) -> str:
+    return told.decode(errors="replace").strip().rpartition("\n")[2][:200]
+
+
+def _refused(metric: Metric, got: str) -> DeclarationError:
     return DeclarationError(
+        where=metric.file or None,
         path="constraints.accuracy.file",
         expected="a Python file with the metric as a function of outputs and truth",
         got=got,

@@ -42,9 +42,11 @@ def main(root: str, memory_mib: int) -> int:
     if not callable(score):
         sys.stderr.write(f"\na file without a function {name}")
         return 1
-    taken = np.array([_scored(score, outputs, truth[row]) for row, outputs in enumerate(rows)], dtype=np.float64)
+    taken = [_scored(score, outputs, truth[row]) for row, outputs in enumerate(rows)]
     with os.fdopen(answer, "wb") as out:
-        out.write(taken.tobytes())
+        out.write(np.array([value for value, _ in taken], dtype=np.float64).tobytes())
+    why = next((f"{why} at row {row}" for row, (_, why) in enumerate(taken) if why), "")
+    sys.stderr.write(f"\n{why}")
     return 0
 
 
@@ -68,12 +70,12 @@ def _line_of(error: Exception) -> str:
     return "" if line is None else f" in line {line}"
 
 
-def _scored(score: object, outputs: dict[str, np.ndarray], truth: object) -> float:
+def _scored(score: object, outputs: dict[str, np.ndarray], truth: object) -> tuple[float, str]:
     try:
         value = float(score(outputs, truth))  # type: ignore[operator]
-    except Exception:  # noqa: BLE001 (a row that cannot be scored is counted by the caller)
-        return float("nan")
-    return value if 0 <= value <= 1 else float("nan")
+    except Exception as error:  # noqa: BLE001 (a row that cannot be scored is counted by the caller)
+        return float("nan"), f"{type(error).__name__}{_line_of(error)}"
+    return (value, "") if 0 <= value <= 1 else (float("nan"), "no number from 0 to 1")
 
 
 if __name__ == "__main__":

@@ -375,7 +375,7 @@ class _Search:
         if self._rows.labels is None:
             return AGREEMENT
         name, code = self._wanted.metric, self._wanted.metric_code
-        return Metric(name=name, code=code) if code else name
+        return Metric(name=name, code=code, file=self._wanted.metric_file) if code else name
 
     def _trial(
         self, stage: str, folder: Path, session: Session, *, memory_mib: int | None

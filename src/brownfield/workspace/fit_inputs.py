@@ -216,6 +216,7 @@ def _wanted(spec: IntegrationSpec, rows: Rows) -> Wanted:
         expected_rate_per_s=limits.expected_rate_per_s,
         metric=limits.accuracy.metric if limits.accuracy else bare.metric,
         metric_code=_metric_code(spec),
+        metric_file=(limits.accuracy.file or "") if limits.accuracy else "",
         max_drop=limits.accuracy.max_drop if limits.accuracy else bare.max_drop,
         slices=dict(limits.accuracy.slices) if limits.accuracy and not rows.invented else {},
     )
