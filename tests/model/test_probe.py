@@ -226,6 +226,31 @@ def test_a_model_whose_records_depend_on_their_batch_is_found(bundle) -> None:
     assert "an answer depends on the other records of its batch: requests must not share batches" in report.warnings
 
 
+_ROUNDED = (  # answers that differ by 4e-5 with the number of rows, as those of kernels for one row and for several
+    "g (float[n,2] x) => (float[n,2] y) <float tiny = {0.00004}, float one = {1.0}, float two = {2.0}> { "
+    "shape = Shape<start = 0, end = 1>(x) count = Cast<to = 1>(shape) many = Min(count, two) off = Sub(many, one) "
+    "shift = Mul(off, tiny) y = Add(x, shift) }"
+)
+
+
+def test_rounding_by_the_number_of_rows_is_no_leak(bundle) -> None:
+    """A small share beside a large one moves by 4e-5 when others are there, whoever they are: the record is its own."""
+    x = np.array([[0.01, 0.99], [0.5, 0.5], [0.97, 0.03]], "f4")
+    assert probe(bundle(_ROUNDED, {"x": x}, {"y": x + np.float32(4e-5)})).batch_isolated is True
+
+
+@pytest.mark.parametrize("times", [0.00004, 0.0004])
+def test_a_small_leak_is_found_where_rounding_would_be_taken_for_one(bundle, times) -> None:
+    """As small a difference that comes from the neighbours is gone among copies of the record, and so is found."""
+    graph = (
+        f"g (float[n,2] x) => (float[n,2] y) <float tiny = {{{times}}}> "
+        "{ most = ReduceMax<axes = [0], keepdims = 1>(x) leak = Mul(most, tiny) y = Add(x, leak) }"
+    )
+    x = np.array([[0.01, 0.99], [0.5, 0.5], [0.97, 0.03]], "f4")
+    y = x + np.float32(times) * x.max(axis=0, keepdims=True)
+    assert probe(bundle(graph, {"x": x}, {"y": y})).batch_isolated is False
+
+
 @pytest.mark.parametrize("rows", ["m", ""])
 def test_rows_are_tried_alone_whatever_the_graph_calls_them(bundle, rows) -> None:
     """Features that are batched put records together, so a leak is looked for under every name of the rows."""
