@@ -1,9 +1,11 @@
 """What a system can bear is kept in every second: across callers, processes and restarts (I10)."""
 
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -251,3 +253,13 @@ def test_f66_quiet_hours_hold_where_the_clock_is_changed(day, minutes):
         begin = noon + timedelta(days=number - 1)
         found = sum(quiet.until(begin + timedelta(minutes=n)) is not None for n in range(24 * 60))
         assert found == expected
+
+
+def test_the_page_says_how_many_rows_a_page_has(tmp_path):
+    """The table of what a rate brings names the pages that are read."""
+    text = (Path(__file__).parents[3] / "docs/reference/connections.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| [\d,]+ \| [\d,]+ \|$", text, re.MULTILINE)
+    assert len(told) == 7
+    for rate, rows in told:
+        budget = Budget(tmp_path, "db", rows_per_s=int(rate.replace(",", "")))
+        assert int(rows) == max(1, budget.page_rows - 1)
