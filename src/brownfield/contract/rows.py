@@ -6,7 +6,6 @@ does not admit, or what looks as if a key stood twice, is read again strictly, a
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -351,7 +350,8 @@ class _Found:
 
     def in_order(self, expected: Mapping[str, str]) -> list[Violation]:
         ordered = sorted(self.violations, key=lambda each: each[:2])
-        return [replace(each, expected=expected.get(each.rule, "")) for _, _, each in ordered[:MAX_VIOLATIONS]]
+        found = (violation for _, _, violation in ordered[:MAX_VIOLATIONS])
+        return [Violation(each.field, each.rule, each.code, each.row, expected.get(each.rule, "")) for each in found]
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,7 @@ class Caller(Protocol):
 
 
 _LONGEST_MS = 600_000
-_TIMEOUT = f"milliseconds: a number above 0, at most {_LONGEST_MS}"
+_TIMEOUT = f"a number of milliseconds above 0, at most {_LONGEST_MS}"
 _BY_NUMBER = tuple(Priority)
 _BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
 _BY_HEADER = {name.encode(): priority for name, priority in _BY_NAME.items()}
