@@ -908,6 +908,25 @@ def test_f_20_a_handshake_that_is_none_is_ended(make_running, handler, tls, star
         until(lambda: not is_open(client))
 
 
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "HTTP_REQUEST"),
+        (bytes.fromhex("160301002d010000290301") + bytes(33) + bytes.fromhex("0002002f0100"), "UNSUPPORTED_PROTOCOL"),
+    ],
+    ids=["no TLS", "TLS 1.0"],
+)
+def test_the_log_says_once_why_handshakes_fail(make_running, handler, tls, caplog, start, reason):
+    """A caller in plain text or with an old TLS is told nothing it could show: the operator is, and not each time."""
+    running = make_running(handler, limits=HttpLimits(header_s=5), tls=tls[0])
+    for _ in range(3):
+        with running.connect() as client:
+            client.sendall(start)
+            until(lambda client=client: not is_open(client))
+    told = [each for each in caplog.records if getattr(each, "event", "") == "BF-GTW-HANDSHAKE-FAILED"]
+    assert [each.reason for each in told] == [reason]
+
+
 def test_f_16_a_drain_does_not_wait_for_handshakes_that_do_not_begin(make_running, handler, tls):
     """F-16: those who connected and said nothing are cut off."""
     running = make_running(handler, limits=HttpLimits(header_s=60), tls=tls[0])

@@ -10,7 +10,7 @@ from brownfield.security.principals import (
     why_refused,
 )
 from brownfield.security.roles import PERMISSIONS, permitted
-from brownfield.security.secret import Secret, resolve_secret
+from brownfield.security.secret import Secret, check_private, resolve_secret
 
 __all__ = [
     "PERMISSIONS",
@@ -20,6 +20,7 @@ __all__ = [
     "Principals",
     "Secret",
     "authorize",
+    "check_private",
     "decrypt",
     "encrypt",
     "needs_token",

@@ -9,7 +9,7 @@ from typing import NoReturn
 from brownfield.errors import DeclarationError
 from brownfield.integration import Reference, read_reference
 
-__all__ = ["Secret", "resolve_secret"]
+__all__ = ["Secret", "check_private", "resolve_secret"]
 
 
 class Secret:
@@ -70,24 +70,38 @@ def resolve_secret(reference: Reference, folder: Path) -> Secret:
         root and be closed to others (0600, 0400, or 0640 and 0440 of root). The value never stands in the message.
     """
     if reference.file is not None:
-        _check_private(folder / reference.file, reference)
+        check_private(folder / reference.file, where=str(reference))
     return Secret(read_reference(reference, folder))
 
 
-def _check_private(path: Path, reference: Reference) -> None:
+def check_private(path: Path, *, where: str | None = None) -> None:
+    """Look whether a file belongs to this user or to root, and is closed to others.
+
+    Parameters
+    ----------
+    path
+        The file.
+    where
+        How an error names it.
+
+    Raises
+    ------
+    DeclarationError
+        When it does not, is not, or is not there.
+    """
     try:
         status = path.stat()
     except OSError as error:
-        raise DeclarationError(f"cannot be read: {error.strerror}", where=str(reference)) from error
+        raise DeclarationError(f"cannot be read: {error.strerror}", where=where) from error
     mode = stat.S_IMODE(status.st_mode)
     closed_bits = 0o037 if status.st_uid == 0 else 0o077
     if status.st_uid not in {0, os.geteuid()}:
         raise DeclarationError(
-            where=str(reference), expected="a file of this user or of root", got=f"one of user {status.st_uid}",
+            where=where, expected="a file of this user or of root", got=f"one of user {status.st_uid}",
             next_step=f"Run `chown {os.geteuid()} {path}`.",
         )  # fmt: skip
     if mode & closed_bits:
         raise DeclarationError(
-            where=str(reference), expected="a file that only its owner may read", got=f"mode {mode:04o}",
+            where=where, expected="a file that only its owner may read", got=f"mode {mode:04o}",
             next_step=f"Run `chmod 600 {path}`.",
         )  # fmt: skip

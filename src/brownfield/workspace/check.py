@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from brownfield.clock import SystemClock
 from brownfield.data.features import parse_features
 from brownfield.errors import BrownfieldError, DeclarationError
 from brownfield.host import read_host
@@ -20,16 +21,18 @@ from brownfield.integration import (
     Delivery,
     IntegrationSpec,
     Registry,
+    ServingTlsSpec,
     WorkspaceSpec,
     deliveries,
     each_error,
     load_workspace,
 )
 from brownfield.model import Environments, open_bundle
-from brownfield.security import resolve_secret, why_refused
+from brownfield.security import check_private, resolve_secret, why_refused
 from brownfield.serving.budget import check_budgets
 from brownfield.serving.declared import check_folder
 from brownfield.serving.fallback.table import Table
+from brownfield.serving.tls import certificate_worry, check_certificate, key_path
 from brownfield.workspace.check_servers import secret_findings, server_findings
 from brownfield.workspace.findings import At, Finding, Level, from_error
 
@@ -134,6 +137,8 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
             f"the listener {workspace.serving.host} is open to other machines, and no token is declared",
             "Declare access.tokens, or listen on 127.0.0.1.",
         )
+    if workspace.serving.tls is not None:
+        yield from _tls_findings(workspace.serving.tls, workspace, at)
     yield from _key_findings(workspace, at)
     yield from _token_findings(workspace, at)
     for name, connection in workspace.connections.items():
@@ -146,6 +151,27 @@ def _workspace_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:
                 yield at("warning", (*path, "path"), "there is nothing at this place", "Reading from it will fail.")
         except DeclarationError as error:
             yield at.error("warning", (*path, "path"), error)
+
+
+def _tls_findings(spec: ServingTlsSpec, workspace: WorkspaceSpec, at: At) -> Iterator[Finding]:
+    """Report a certificate that serving refuses or that callers refuse by now, and a key that others can read."""
+    try:
+        check_certificate(spec, workspace.folder)
+    except DeclarationError as error:
+        if error.path is None:  # a reference without a value: this machine may not be the one that serves
+            yield at.error("warning", ("serving", "tls"), error)
+        else:
+            where = workspace.document.where(tuple(error.path.split(".")))
+            yield msgspec.structs.replace(from_error(error), where=where)
+        return
+    worry = certificate_worry(spec, workspace.folder, SystemClock().now_utc())
+    if worry is not None:
+        step = "Renew it, and reload with SIGHUP."
+        yield at("warning", ("serving", "tls", "certificate_file"), worry, step)
+    try:
+        check_private(key_path(spec, workspace.folder))
+    except DeclarationError as error:
+        yield at.error("warning", ("serving", "tls", "key_file"), error)
 
 
 def _budget_findings(workspace: WorkspaceSpec) -> Iterator[Finding]:

@@ -3,12 +3,12 @@
 Comes in: a listening socket. Goes out: connections of the door. The event loop itself accepts one connection in a turn,
 and under load a turn takes 20 ms: who is the five hundredth to connect then waited for ten seconds.
 
-Handshakes are counted and timed. What comes where there is no room for one is closed at once: nothing can be said to a
+Handshakes are counted and timed, and the log is told once of each reason for which they fail: a caller that speaks too
+old a TLS learns nothing itself. What comes where there is no room for one is closed at once: nothing can be said to a
 caller before the handshake, and each holds a descriptor.
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -21,6 +21,16 @@ _log = logging.getLogger(__name__)
 
 _IN_A_TURN = 64  # accepted, before what else is ready gets its turn
 _LONGEST_END_S = 86_400.0  # the connection itself watches over what is still to be read when it ends
+_MOST_TOLD = 32  # reasons for which handshakes fail; OpenSSL has some hundreds
+_WORDS = {
+    "HTTP_REQUEST": "a caller speaks plain HTTP where https is declared",
+    "NO_SHARED_CIPHER": "a caller has no cipher in common with this machine's OpenSSL",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "a caller refuses the certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "a caller says that the certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "a caller refuses the certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "a caller does not know the issuer of the certificate",
+    "UNSUPPORTED_PROTOCOL": "a caller speaks no TLS 1.2 or later",
+}
 _REST_S = 1.0  # after an accept that failed for want of something: it would fail again at once
 
 
@@ -56,6 +66,7 @@ class Newcomers:
                 "ssl_shutdown_timeout": _LONGEST_END_S,
             }
         self._room = room
+        self._told: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._rest: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
@@ -130,5 +141,17 @@ class Newcomers:
         task.add_done_callback(self._under_way.discard)
 
     async def _let_in(self, newcomer: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the caller left, took too long, or speaks no TLS that is taken
+        try:
             await self._loop.connect_accepted_socket(self._make, newcomer, **self._options)
+        except ssl.SSLError as error:
+            self._tell_once(error.reason or type(error).__name__)
+        except OSError:  # the caller left, or took too long
+            pass
+
+    def _tell_once(self, reason: str) -> None:
+        """Say in the log why callers do not get in, each reason once: anybody may make handshakes fail."""
+        if reason in self._told or len(self._told) >= _MOST_TOLD:
+            return
+        self._told.add(reason)
+        extra = {"event": "BF-GTW-HANDSHAKE-FAILED", "reason": reason}
+        _log.warning("%s", _WORDS.get(reason, "a caller does not come to an agreement on encryption"), extra=extra)
