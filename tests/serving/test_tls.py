@@ -51,6 +51,21 @@ def test_a_listener_is_encrypted_and_takes_a_new_certificate_on_reload(risk, ser
         status(running.url, before)
 
 
+@pytest.mark.full
+def test_what_takes_a_restart_is_named_and_compared_with_the_start(risk, serving, tmp_path):
+    """Encryption that is taken out stays until a restart; put back, nothing waits for one any more."""
+    make_certificate(tmp_path)
+    declare(risk, tmp_path)
+    running = serving(tmp_path)
+    declared = (tmp_path / "brownfield.yaml").read_text()
+    for times, text in enumerate((declared.replace(TLS, ""), declared), start=1):
+        (tmp_path / "brownfield.yaml").write_text(text)
+        os.kill(running.pid, signal.SIGHUP)
+        until(lambda times=times: running.log.count("BF-SRV-RELOADED") == times)
+    [told] = [line for line in running.log.splitlines() if "BF-SRV-RESTART-NEEDED" in line]
+    assert '"keys":"serving.tls"' in told
+
+
 def _no_key(folder):
     (folder / "key.pem").unlink()
 

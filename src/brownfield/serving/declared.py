@@ -109,8 +109,8 @@ def digest_of(spec: "WorkspaceSpec") -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def lasting(spec: "WorkspaceSpec") -> tuple[object, ...]:
-    """Give what takes a restart to change."""
+def lasting(spec: "WorkspaceSpec") -> dict[str, object]:
+    """Give what takes a restart to change, by key of ``serving``."""
     serving = spec.serving
-    where = serving.host, serving.port, serving.health_port, serving.tls is not None
-    return *where, serving.gateways, serving.limits, serving.cpu_wake_us
+    keys = "host", "port", "health_port", "gateways", "limits", "cpu_wake_us"
+    return {**{key: getattr(serving, key) for key in keys}, "tls": serving.tls is not None}

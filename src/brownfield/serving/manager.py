@@ -245,8 +245,10 @@ class Manager:
                 )
                 await end_unused(fresh, before)
                 return False
-            if lasting(spec) != lasting(self._spec):
-                _log.warning("another address takes a restart", extra={"event": "BF-SRV-RESTART-NEEDED"})
+            begun, after = lasting(self._first_spec), lasting(spec)
+            if changed := [f"serving.{key}" for key, value in after.items() if value != begun[key]]:
+                extra = {"event": "BF-SRV-RESTART-NEEDED", "keys": ", ".join(changed)}
+                _log.warning("what changed holds after a restart", extra=extra)
             await self._swap(spec, plan, fresh, before)
             return True
 
