@@ -201,8 +201,11 @@ def redis_server() -> Iterator[Server]:
 
 
 @contextmanager
-def encrypted(kind: str) -> Iterator[Server]:
-    """A broker that answers encrypted alone, for localhost, with ``certificate.pem`` in its folder."""
+def encrypted(kind: str, *, guarded: bool = False) -> Iterator[Server]:
+    """A broker that answers encrypted alone, for localhost, with ``certificate.pem`` in its folder.
+
+    One that is guarded lets in nobody without a client's certificate (redis), or without an account (the others).
+    """
     name, user = {"redis": ("redis-server", ""), "mqtt": ("mosquitto", "mosquitto"), "nats": ("nats-server", "")}[kind]
     program = installed(name)
 
@@ -211,20 +214,23 @@ def encrypted(kind: str) -> Iterator[Server]:
         certificate = make_certificate(folder)
         key = folder / "key.pem"
         (folder / "conf").write_text(
-            f"listener {port} {HERE}\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n"
+            f"listener {port} {HERE}\ncertfile {certificate}\nkeyfile {key}\n"
+            f"allow_anonymous {'false' if guarded else 'true'}\n"
         )
         if user and os.geteuid() == 0:
             shutil.chown(key, user)
         options = {
             "redis": [
                 *("--bind", HERE, "--port", "0", "--tls-port", str(port), "--dir", str(folder), "--save", ""),
-                *("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no"),
+                *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+                *("--tls-auth-clients", "yes" if guarded else "no"),
                 *("--tls-ca-cert-file", str(certificate)),
             ],
             "mqtt": ["-c", str(folder / "conf")],
             "nats": [
                 *("-a", HERE, "-p", str(port), "-js", "-sd", str(folder)),
                 *("--tls", "--tlscert", str(certificate), "--tlskey", str(key)),
+                *(("--user", "till", "--pass", "geheim") if guarded else ()),
             ],
         }[kind]
         server = Server(kind, folder, port, [program, *options], {}, user)

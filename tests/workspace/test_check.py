@@ -11,6 +11,7 @@ from brownfield.errors import DeclarationError
 from brownfield.security import new_token
 from brownfield.workspace.check import CheckReport, check
 from brownfield.workspace.pull import pull
+from harness.certificates import make_certificate
 
 CONTRACT = """\
 apiVersion: v3.2.0
@@ -382,8 +383,14 @@ def test_references_of_http_and_brokers_are_read_like_those_of_servers(
         monkeypatch.setenv(f"TEST_CRM_{name}", value)
     monkeypatch.setenv("TEST_BUS_HOST", "bus.example")
     [missing] = [each for each in check(workspace).findings if "ca_file" in each.path]
-    assert (missing.level, missing.message) == ("warning", "there is no such file")
-    (workspace / "ca.pem").touch()
+    assert missing.level == "warning"
+    assert "cannot be read (No such file or directory)" in missing.message
+    monkeypatch.setenv("TEST_CRM_CA", "-----BEGIN CERTIFICATE-----\n" + "MIIB" * 2000)
+    [mistaken] = [each for each in check(workspace).findings if "ca_file" in each.path]
+    assert "it holds the certificates themselves" in mistaken.message
+    assert "MIIB" not in str(mistaken)
+    monkeypatch.setenv("TEST_CRM_CA", "ca.pem")
+    make_certificate(workspace).rename(workspace / "ca.pem")
     secret = workspace / "secrets" / "crm"
     secret.parent.mkdir()
     secret.write_text("Bearer a")

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from brownfield.errors import DeclarationError
+from brownfield.errors import DeclarationError, SourceUnavailable
 from brownfield.integration import (
     BrokerConnection,
     DatabaseConnection,
@@ -47,12 +47,15 @@ def _tls_findings(
 ) -> Iterator[Finding]:
     """Report certificates that are not there, and a way that is in clear or leads to whoever answers."""
     tls = options.tls
-    try:
-        ca_file = read_reference(tls.ca_file, folder) if isinstance(tls.ca_file, Reference) else tls.ca_file
-        if ca_file is not None and not (folder / ca_file).is_file():
-            yield at("warning", (*path, "ca_file"), "there is no such file", "Connecting will fail.")
-    except DeclarationError as error:
-        yield at.error("warning", (*path, "ca_file"), error)
+    if tls.ca_file is not None:
+        from brownfield.data.pipeline import ca_file_of  # brings Arrow with it
+
+        try:
+            ca_file_of(tls, folder)
+        except DeclarationError as error:
+            yield at.error("warning", (*path, "ca_file"), error)
+        except SourceUnavailable as error:
+            yield at("warning", (*path, "ca_file"), error.what, error.next_step or "")
     at_home = isinstance(options, HttpConnection) and options.network == "this_machine"
     if tls.mode != "verify" and not at_home:
         risk = "the server's certificate is not checked" if tls.mode == "encrypt" else "nothing is encrypted"

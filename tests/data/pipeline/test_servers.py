@@ -65,7 +65,16 @@ def test_certificates_that_cannot_be_read_are_an_outage_that_says_so(tmp_path, c
     for options, where in zip(kinds, ("ca.pem", "file named"), strict=True):
         with pytest.raises(SourceUnavailable, match=rf"^{where}: .*{why}.*Correct tls.ca_file") as outage:
             resolve_address(options, tmp_path)
-        assert outage.value.next_step == "Correct tls.ca_file."
+        assert outage.value.next_step.startswith("Correct tls.ca_file: a path below the workspace")
+
+
+def test_a_reference_that_holds_the_certificates_and_not_their_path_is_told_so(tmp_path):
+    """However long it is, and without repeating it."""
+    for times in (1, 40):
+        (tmp_path / "ca").write_text("-----BEGIN CERTIFICATE-----\n" + "MIIB" * 60 * times)
+        with pytest.raises(SourceUnavailable, match="the certificates themselves") as outage:
+            resolve_address(declared(tls=TlsSpec(ca_file=Reference(file="ca"))), tmp_path)
+        assert "MIIB" not in str(outage.value)
 
 
 REFUSED = [

@@ -3,6 +3,7 @@
 Sources and sinks stand above; each broker's own protocol is known in one file beside this one.
 """
 
+import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ RECORD_ID = "bf-record-id"
 
 _CONNECT_TIMEOUT_S = 10.0
 _DEEPEST = 8
+_OF_ANOTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 ACCOUNT = "Look at user and password of the connection, and ask the owner of the broker."
 """What to do about an account that is not admitted."""
 
@@ -166,20 +168,31 @@ class BrokerAddress:
         if isinstance(found, ssl.SSLCertVerificationError):
             return self._not_vouched_for(found)
         why = type(found).__name__
-        if isinstance(found, ssl.SSLError):
+        refusal = (found.reason or "") if isinstance(found, ssl.SSLError) else ""
+        if "ALERT" in refusal and "CERTIFICATE" in refusal:
+            return BrokerRefused(
+                "a broker that lets us in by user and password",
+                f"one that asks for a client's certificate ({refusal})",
+                "Brownfield has none: ask the owner of the broker for a listener without.",
+            )
+        if "ALERT" in refusal:
+            why = f"it does not take our way of encrypting ({refusal})"
+        elif isinstance(found, ssl.SSLError):
             why = "it does not answer encrypted; if that is so, declare tls: {mode: off}"
         elif isinstance(found, TimeoutError):
             why = "it did not answer in time"
-        elif isinstance(found, OSError) and found.strerror:
-            why = found.strerror
+        elif isinstance(found, OSError) and found.errno:
+            why = os.strerror(found.errno)
+        elif isinstance(found, ConnectionError):
+            why = "it ended the connection; if it does each time, look whether it encrypts as tls says"
         return Unreachable(f"{self.host}:{self.port}: {why}")
 
     def _not_vouched_for(self, error: ssl.SSLCertVerificationError) -> "BrokerRefused":
-        return BrokerRefused(
-            f"a certificate for {self.host} that is vouched for",
-            f"one that is not ({error.verify_message})",
-            "Name the file of its issuer's certificates: tls: {ca_file: ...}.",
-        )
+        step = "Name the file of its issuer's certificates: tls: {ca_file: ...}."
+        if error.verify_code in _OF_ANOTHER_NAME:
+            step = "Give the host by the name that its certificate has."
+        expected = f"a certificate for {self.host} that is vouched for"
+        return BrokerRefused(expected, f"one that is not ({error.verify_message})", step)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from brownfield.data.brokers.base import (
+    ACCOUNT,
     RECORD_ID,
     BrokerAddress,
     BrokerRefused,
@@ -176,7 +177,7 @@ class Mqtt:
     def _check(self, answer: tuple[str, int]) -> None:
         what, code = answer
         if code in _ACCESS:
-            raise BrokerRefused(what, f"reason code {code} of the broker", "Ask the owner of the broker.")
+            raise BrokerRefused(what, f"reason code {code} of the broker", ACCOUNT)
         if code >= _FAILED:
             raise Unreachable(f"reason code {code} of the broker")
 
@@ -188,7 +189,7 @@ class Mqtt:
             if left <= 0:
                 return False
             code = self._client.loop(min(left, 0.1))
-            if code != self._paho.MQTT_ERR_SUCCESS:
+            if code != self._paho.MQTT_ERR_SUCCESS and not done():  # a refusal is an answer, and ends the connection
                 raise ConnectionError(self._paho.error_string(code))
         return True
 

@@ -4,6 +4,7 @@ The library is asynchronous; its loop is private to one object and runs inside o
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ _MESSAGE_ID = "Nats-Msg-Id"
 _CONNECT_S = 10
 _ANSWER_S = 10.0
 _TOGETHER = 256
+_UNAUTHORIZED = "Authorization Violation"
 _Answer = TypeVar("_Answer")
 
 
@@ -56,6 +58,8 @@ class Nats:
         self._stream: Any = None
         self._pulled: Any = None
         self._held: dict[int, Any] = {}
+        self._last: Exception | None = None
+        logging.getLogger("asyncio").addFilter(_is_told)  # the same one is added once
 
     def depth(self) -> int | None:
         """Give the messages that wait for the consumer (:class:`Broker`)."""
@@ -154,7 +158,7 @@ class Nats:
         servers = [f"nats://{f'[{each}]' if ':' in each else each}:{self._address.port}" for each in
                    self._address.addresses]  # fmt: skip
         secured = {} if context is None else {"tls": context, "tls_hostname": self._address.host}
-        options = {**account, **secured, "connect_timeout": _CONNECT_S, "error_cb": _quiet}
+        options = {**account, **secured, "connect_timeout": _CONNECT_S, "error_cb": self._note}
         once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
         self._run(lambda: client.connect(servers, **options, **once))
         self._check_encrypted(client, context)
@@ -213,8 +217,16 @@ class Nats:
             raise BrokerRefused("an account that the server admits", "one that it does not", ACCOUNT) from error
         except (TimeoutError, wrong.Error, OSError) as error:
             self.close()
-            raise self._address.failed(error) from error
+            if _UNAUTHORIZED in str(error):  # said while it connects, it has no class of its own
+                raise BrokerRefused("an account that the server admits", "one that it does not", ACCOUNT) from error
+            found = self._last if isinstance(error, wrong.NoServersError) and self._last is not None else error
+            raise self._address.failed(found) from error
+
+    async def _note(self, error: Exception) -> None:
+        """Keep the last error: one is raised where it matters, but for why no server was reached."""
+        self._last = error
 
 
-async def _quiet(_error: Exception) -> None:
-    """Errors are raised where they matter."""
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether a warning of asyncio's is worth a line: the library makes this one for each encrypted connection."""
+    return "eof_received" not in str(record.msg)

@@ -15,6 +15,7 @@ from brownfield.data.pipeline.replay import ReplayReport, discard_quarantined, r
 from brownfield.data.pipeline.report import PipelineReport, SourceReport, TableReport, WriteBackReport
 from brownfield.data.pipeline.run import run_pipeline
 from brownfield.data.pipeline.running import Progress
+from brownfield.data.pipeline.servers import ca_file_of
 from brownfield.data.pipeline.tables import open_tables
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "approve_write_back",
     "bind_endpoint",
     "bind_source",
+    "ca_file_of",
     "clear_positions",
     "current_digest",
     "custody_of",

@@ -130,15 +130,20 @@ def ca_file_of(tls: TlsSpec, workspace: Path) -> str | None:
     """
     if tls.ca_file is None:
         return None
-    path = workspace / value_of(tls.ca_file, workspace)
+    declared = value_of(tls.ca_file, workspace)
+    path = workspace / declared
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as error:
-        why = "they are no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+    except (OSError, ValueError) as error:  # the second of what can be no path
+        why = getattr(error, "strerror", None) or "it is no path"
+        if "-----BEGIN" in declared:
+            why = "it holds the certificates themselves, where their path is looked for"
+        elif isinstance(error, ssl.SSLError):
+            why = "they are no certificates in PEM"
         raise SourceUnavailable(
             f"the certificates that vouch for the server cannot be read ({why})",
             where=str(tls.ca_file),
-            next_step="Correct tls.ca_file.",
+            next_step="Correct tls.ca_file: a path below the workspace, or {env: NAME} with a path in NAME.",
         ) from error
     return str(path)
 
