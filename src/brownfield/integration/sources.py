@@ -178,7 +178,7 @@ class Location(Spec, frozen=True, kw_only=True):
             if getattr(self, other) is not None:
                 yield Contradiction((other,), f"either endpoint or {other}", "both")
         if self.format not in {"json", "xml"}:
-            yield Contradiction(("format",), "format: json or format: xml beside endpoint", str(self.format))
+            yield Contradiction(("format",), "format: json or format: xml beside endpoint", self.format or "nothing")
         if self.endpoint is not None and self.endpoint.soap is not None and self.format == "json":
             yield Contradiction(("format",), "format: xml beside soap", "json")
 

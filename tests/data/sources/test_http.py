@@ -3,6 +3,7 @@
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,37 @@ def test_s11_a_redirect_is_never_followed(client, service, status):  # noqa: F81
     with pytest.raises(SourceUnavailable, match="redirect"):
         client().ask(ASK)
     assert [path for _, path, _, _ in service.asked] == ["/products/1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why", "step"),
+    [
+        (Answer(status=302), "a redirect", "the place itself"),
+        (Answer(status=401), "let us in", "credential in auth"),
+        (Answer(b"{}", headers={"Content-Encoding": "gzip"}), "packed", "as they are"),
+        (Answer(b"x" * 5_000_000), "longer than", "budget.max_answer_kib"),
+        (Answer(b"x" * 100, cut_at=10), "ends too early", "Look whether it runs"),
+    ],
+    ids=["redirect", "401", "packed", "long", "half"],
+)
+def test_every_outage_names_the_connection_and_what_to_do(client, service, answer, why, step):  # noqa: F811
+    """Whoever reads it knows which of the declared services it was."""
+    service.answer = lambda *_: answer
+    with pytest.raises(SourceUnavailable, match=why) as outage:
+        client(max_bytes=1_000_000).ask(ASK)
+    assert outage.value.where.startswith("connection ")
+    assert step in outage.value.next_step
+
+
+def test_a_credential_that_no_header_can_carry_is_refused_without_being_shown(client, service):  # noqa: F811
+    """Of two lines the second would be a header of its own; nothing is asked."""
+    made = client()
+    site = made.resolve()
+    made.resolve = lambda: replace(site, headers={"Authorization": "Bearer geheim\nX-Other: 1"})
+    with pytest.raises(DeclarationError, match=r"^connection .*a credential of one line") as refused:
+        made.ask(ASK)
+    assert "geheim" not in str(refused.value)
+    assert service.asked == []
 
 
 def test_nothing_is_tried_twice(client, service):  # noqa: F811

@@ -116,8 +116,9 @@ def test_f69_encryption_that_is_not_to_be_trusted_is_refused(ask, tmp_path, wron
     )
     options = {} if wrong == "signed by itself" else {"ca_file": str(path)}
     only = ssl.TLSVersion.TLSv1_1 if wrong == "TLS 1.1" else None
-    with pytest.raises(BrownfieldError, match=reason):
+    with pytest.raises(BrownfieldError, match=reason) as refused:
         run(path, only=only, **options)
+    assert ("encrypts" if only else "tls: {ca_file: ...}") in refused.value.next_step
     assert made[0][0].asked == []
 
 

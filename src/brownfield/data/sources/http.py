@@ -6,6 +6,7 @@ environment is used, and an answer is read up to its cap alone.
 """
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -28,6 +29,7 @@ Network = Literal["public", "private", "this_machine"]
 
 _IDLE_S = 15.0
 _OK = range(200, 300)
+_SENDABLE = re.compile("[\t\x20-\x7e\xa0-\xff]*")
 _REDIRECTS = range(300, 400)
 _UNAUTHORIZED = (401, 403, 407)
 
@@ -66,6 +68,12 @@ class Site:
         check_url(self.base_url, schemes=(scheme,), loopback=self.network == "this_machine")
         if urlsplit(self.base_url).query:
             raise DeclarationError(expected="a base URL without a query", got="one with it")
+        if not all(_SENDABLE.fullmatch(value) for value in self.headers.values()):
+            raise DeclarationError(
+                expected="a credential of one line that a header can carry",
+                got="another text",
+                next_step="Look at the reference in auth.value.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +205,15 @@ class HttpClient:
             yield held
 
     def _connect(self, until: float, held: ExitStack) -> "_Line":
-        site = self.resolve()
-        site.check()
         try:
+            site = self.resolve()
+            site.check()
             sock = _reach(site, until)
+        except DeclarationError as error:
+            error.where = error.where or f"connection {self.name}"
+            raise
         except (OSError, UnicodeError) as error:
-            raise self._unavailable(f"it is out of reach ({_kind(error)})") from error
+            raise self._unavailable(f"it is out of reach ({_kind(error)})", _step(error)) from error
         return _Line(site, sock, held.pop_all())
 
     def _exchange(self, line: "_Line", ask: Ask, until: float) -> Reply:
@@ -212,15 +223,17 @@ class HttpClient:
             line.close()
             late = time.monotonic() >= until
             why = f"no answer within {self.timeout_s:g} s" if late else f"the connection failed ({_kind(error)})"
-            raise self._unavailable(why) from error
+            raise self._unavailable(why, _step(error)) from error
+        except SourceUnavailable as error:
+            line.close()
+            error.where = f"connection {self.name}"
+            raise
         except BaseException:
             line.close()
             raise
 
-    def _unavailable(self, why: str) -> SourceUnavailable:
-        return SourceUnavailable(
-            why, where=f"connection {self.name}", next_step="Look whether it runs, and whether its address still holds."
-        )
+    def _unavailable(self, why: str, next_step: str) -> SourceUnavailable:
+        return SourceUnavailable(why, where=f"connection {self.name}", next_step=next_step)
 
 
 class _Line:
@@ -261,7 +274,10 @@ class _Line:
             response = self._http.getresponse()
             body = response.read(max_bytes + 1)
             if len(body) > max_bytes:
-                raise SourceUnavailable(f"its answer is longer than {max_bytes} bytes")
+                raise SourceUnavailable(
+                    f"its answer is longer than {max_bytes} bytes",
+                    next_step="Ask for less, or raise budget.max_answer_kib.",
+                )
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
         _check_reply(response)
@@ -281,12 +297,19 @@ def _check_reply(response: http.client.HTTPResponse) -> None:
     """Refuse what is not read; the text of an answer never stands in a message."""
     status = response.status
     if status in _REDIRECTS:
-        raise SourceUnavailable("it answers with a redirect, which is never followed")
+        raise SourceUnavailable(
+            "it answers with a redirect, which is never followed",
+            next_step="Give base_url and path of the place itself.",
+        )
     if status in _UNAUTHORIZED:
-        raise SourceUnavailable(f"it does not let us in ({status})")
+        raise SourceUnavailable(
+            f"it does not let us in ({status})", next_step="Look at the credential in auth, and ask its owner."
+        )
     packed = (response.headers.get("Content-Encoding") or "identity").strip().lower()
     if packed != "identity":
-        raise SourceUnavailable("its answer is packed, which was not asked for")
+        raise SourceUnavailable(
+            "its answer is packed, which was not asked for", next_step="Ask its owner for answers as they are."
+        )
 
 
 def _reach(site: Site, until: float) -> socket.socket:
@@ -355,4 +378,23 @@ def _shut_at(sock: socket.socket, until: float) -> Iterator[None]:
 
 def _kind(error: BaseException) -> str:
     """Name an error by its kind: its text may hold what the service sent."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not vouched for: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no agreement on encryption: {error.reason or 'it ended the handshake'}"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it ended without an answer"
+    if isinstance(error, http.client.IncompleteRead):
+        return "its answer ends too early"
+    if isinstance(error, http.client.HTTPException):
+        return "its answer is no HTTP"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _step(error: BaseException) -> str:
+    """Say what to look at."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "Name the host as its certificate does, and its issuer's certificates: tls: {ca_file: ...}."
+    if isinstance(error, ssl.SSLError):
+        return "Look whether it encrypts there, and whether it asks for a client's certificate: Brownfield has none."
+    return "Look whether it runs, and whether its address still holds."
