@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -312,3 +313,41 @@ def test_work_of_unknown_length_ends_when_the_next_begins(
     assert drawn.count("first") >= 2  # while it runs, and as done
     assert "first [bold]" in drawn
     assert "2/1,234" in drawn
+
+
+WAITING = """
+import signal, sys, tempfile, time
+from brownfield import cli
+
+def verb():
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]):
+        print("there", flush=True)
+        time.sleep(0.5 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else 60)
+
+cli.app = verb
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_verb_that_is_told_to_end_leaves_no_temporary_folder(tmp_path: Path, number: signal.Signals) -> None:
+    """As a time limit, a service manager or a terminal that is closed end it."""
+    verb = subprocess.Popen([sys.executable, "-c", WAITING, tmp_path], stdout=subprocess.PIPE)
+    assert verb.stdout is not None
+    verb.stdout.readline()
+    assert list(tmp_path.iterdir())
+    verb.send_signal(number)
+    assert verb.wait(30) == 128 + number
+    verb.stdout.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_verb_under_nohup_goes_on(tmp_path: Path) -> None:
+    """A signal that is ignored from outside stays so."""
+    command = ["nohup", sys.executable, "-c", WAITING, str(tmp_path)]
+    verb = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert verb.stdout is not None
+    verb.stdout.readline()
+    verb.send_signal(signal.SIGHUP)
+    assert verb.wait(30) == 0
+    verb.stdout.close()

@@ -5,7 +5,9 @@ Results go to standard output (``--json`` everywhere), progress to standard erro
 """
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -50,6 +52,7 @@ def _options(
 def main() -> None:
     """Run the command line; every error that is ours ends as one message and an exit code, never as a traceback."""
     _fill_standard_streams()
+    _end_in_order()
     try:
         app()
     except BrownfieldError as error:
@@ -77,6 +80,21 @@ def _fill_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
             os.set_inheritable(descriptor, True)  # of those three every process that is started has them
             setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8"))
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does: what it holds for a while, folders and processes, is given up.
+
+    What is ignored stays so (``nohup``); a second signal ends it at once.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _end(error: BrownfieldError) -> NoReturn:

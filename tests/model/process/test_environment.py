@@ -92,6 +92,30 @@ def test_equal_locks_have_one_name():
 
 
 @pytest.mark.full
+def test_a_build_leaves_nothing_outside_its_folder(tmp_path, wheel, monkeypatch):
+    """Neither a lock of ours nor what uv unpacks lies where a killed build would leave it for good."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    seen = []
+    monkeypatch.setattr(environment.subprocess, "run", _noting(seen, environment.subprocess.run))
+    python = Environments(tmp_path / "environments").build(lock_of(wheel), wheels=wheel.parent)
+    assert answer_of(python) == "42"
+    assert len(seen) == 2
+    assert all(Path(folder).parent == tmp_path / "environments" for folder in seen)
+    assert not list(python.parent.parent.glob(".tmp*"))
+
+
+def _noting(seen, run):
+    """Note the folder for temporary files of each process."""
+
+    def noted(*arguments, **options):
+        if "env" in options:
+            seen.append(options["env"].get("TMPDIR", ""))
+        return run(*arguments, **options)
+
+    return noted
+
+
+@pytest.mark.full
 def test_an_environment_is_built_from_wheels_once(tmp_path, wheel):
     """Missing before, found after; a second build of an equal lock changes nothing and needs no wheel."""
     environments, lock = Environments(tmp_path / "environments"), lock_of(wheel)

@@ -214,19 +214,19 @@ def _check_installed(home: Path, packages: Mapping[str, str]) -> None:
 
 def _build(home: Path, lock: bytes, wheels: Path | None) -> None:
     uv = _uv()
-    with tempfile.TemporaryDirectory(prefix="brownfield-lock-") as scratch:
-        listed = Path(scratch) / "requirements.txt"
-        listed.write_bytes(lock)
-        _run([*uv, "venv", "--relocatable", "--no-project", "--allow-existing", "--python", sys.executable, str(home)])
-        source = ["--offline", "--no-index", "--no-config", "--find-links", str(wheels.resolve())] if wheels else []
-        install = ["pip", "install", "--python", str(_python(home)), "--require-hashes", "--only-binary", ":all:"]
-        _run([*uv, *install, "--no-cache", "--link-mode", "copy", *source, "--requirements", str(listed)])
+    venv = ["venv", "--relocatable", "--no-project", "--allow-existing", "--python", sys.executable, str(home)]
+    source = ["--offline", "--no-index", "--no-config", "--find-links", str(wheels.resolve())] if wheels else []
+    install = ["pip", "install", "--python", str(_python(home)), "--require-hashes", "--only-binary", ":all:"]
+    _run([*uv, *venv], home)
+    _run([*uv, *install, "--no-cache", "--link-mode", "copy", *source, "--requirements", "-"], home, lock)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], home: Path, given: bytes = b"") -> None:
+    """Run uv, which unpacks within ``home``: what a killed one leaves there is removed by the next build."""
+    environment = {**os.environ, "TMPDIR": str(home)}
     try:
         done = subprocess.run(  # noqa: S603 (no shell, our own arguments)
-            command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=_BUILD_TIMEOUT_S
+            command, capture_output=True, check=False, input=given, env=environment, timeout=_BUILD_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _refused("environment-build", got=type(error).__name__) from error
