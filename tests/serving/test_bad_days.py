@@ -277,6 +277,21 @@ def test_a_reload_that_loads_slowly_does_not_hold_up_the_end(slow):
     until(lambda: not any(map(command_of, models)))
 
 
+def test_a_reload_in_which_the_manager_ends_is_told(slow, tmp_path):
+    """F-72: whoever asked for it is told that it was not made; the next manager serves what was in force."""
+    process, log = slow(60, then=True), tmp_path / "log"
+    before = {each.pid for each in descendants(process.pid, MODEL)}
+    process.send_signal(signal.SIGHUP)
+    until(lambda: {each.pid for each in descendants(process.pid, MODEL)} - before)
+    (tmp_path / "marks" / "slow").unlink()
+    for times in (2, 3):
+        os.kill(until(lambda: next(iter(managers(process.pid)), 0)), signal.SIGKILL)
+        until(lambda times=times: log.read_text().count("BF-SRV-SERVING") == times, tell=log.read_text)
+    assert log.read_text().count("BF-SRV-RELOAD-LOST") == 1
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 def test_who_ends_all_processes_at_once_finds_no_error_in_the_log(slow, tmp_path):
     """F-18: as service managers do; it is an end like any other."""
     process = slow(0, then=True)

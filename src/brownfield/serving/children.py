@@ -23,6 +23,7 @@ class Child:
     pid: int = 0
     start_at_s: float = 0.0
     ready: bool = False  # of the manager: all is loaded, and reloads are heard
+    reloads: int = 0  # of the manager: that it has taken, and neither made nor refused yet
     _began_s: float = 0.0
     _quick_ends: int = 0
     _heard: bool = False
@@ -31,7 +32,7 @@ class Child:
     def begin(self) -> None:
         """Forget what was known of the process before: it is about to be started."""
         self._began_s = time.monotonic()
-        self._heard, self.ready, self._silent_looks = False, False, 0
+        self._heard, self.ready, self._silent_looks, self.reloads = False, False, 0, 0
 
     def put_off(self) -> None:
         """Start it again at once, or after a pause that grows with each quick end in a row."""

@@ -220,7 +220,7 @@ class Manager:
                 await self._enter_history("workspace.served")
 
     def _asked_to_reload(self) -> None:
-        self._tell_supervisor({"reloading": True})
+        self._tell_supervisor({"reloading": 1})
         self._tasks.begin(self.reload())
 
     async def reload(self) -> bool:
@@ -243,6 +243,7 @@ class Manager:
                     "the reload was refused; everything stays as it was",
                     extra={"event": "BF-SRV-RELOAD-REFUSED", "reason": str(error)},
                 )
+                self._tell_supervisor({"reloading": -1})
                 await end_unused(fresh, before)
                 return False
             begun, after = lasting(self._first_spec), lasting(spec)
@@ -287,6 +288,7 @@ class Manager:
         self._residence.count_beside(*unused(before, fresh))
         await asyncio.gather(*(self._commit(each, plan) for each in self._fleet.gateways))
         self._tell_in_force()
+        self._tell_supervisor({"reloading": -1})
         await self._publish()
         await end_unused(without_room(before, fresh), fresh)
         await self._residence.load_kept()

@@ -259,6 +259,8 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             extra = {"event": "BF-SRV-CHILD-ENDED", "child": child.name, "ended": how_it_ended(code)}
             _log.error("a process of the workspace ended and is started again", extra=extra)
+            if child.reloads > 0:  # and is not made by the next, whom it may end as well
+                _log.error("a reload was not made: ask for it once more", extra={"event": "BF-SRV-RELOAD-LOST"})
             if child is self._manager and self._reload_asked_of == pid:
                 self._ask_for_reload()
 
@@ -295,7 +297,8 @@ class Supervisor:
             if child.pid == message.get("alive", -1):
                 child.hear()
         self._held = message.get("held", self._held)
-        if message.get("reloading"):
+        self._manager.reloads += message.get("reloading", 0)
+        if message.get("reloading", 0) > 0:
             self._reload_asked_of = None
         try:
             if message.get("declaration", self._declared.digest) != self._declared.digest:
