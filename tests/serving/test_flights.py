@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -197,6 +198,32 @@ def test_what_is_shed_is_counted_for_its_priority(served, cached):
 
     asyncio.run(run())
     assert served.meter.sheds == [0, 1, 0]
+
+
+def test_all_who_are_shed_together_are_counted(served, cached):
+    """In a flood a flight is held until the end of a beat, and others come to wait with it."""
+    gate, held = served.champion.admission, []
+    gate.call_ns = served.deadline_ns
+    gate.enter(5)
+
+    def hold(ask, cause, _now_ns, _row_ns, release):
+        ask.cause = cause
+        held.append((release, [ask]))
+        return True
+
+    served.champion.pacing = SimpleNamespace(holds=hold)
+
+    async def run():
+        callers = Callers(served)
+        for name, priority in (("one", Priority.INTERACTIVE), ("two", Priority.BATCH), ("three", Priority.BATCH)):
+            callers.ask(name, priority=priority)
+        [(release, asks)] = held
+        release(asks)
+        await callers.all_told(3)
+        return callers.decisions()
+
+    assert set(asyncio.run(run()).values()) == {("constant", "overload", Reason.FALLBACK)}
+    assert served.meter.sheds == [1, 2, 0]
 
 
 def test_the_version_before_is_asked_once(served, pool, cached):

@@ -214,13 +214,16 @@ class Flights:
     def _fail(self, flight: Flight, waiting: list[Ask], cause: str) -> None:
         """Fall back for those whom the cause concerns; who has more time than the flight had flies once more."""
         patient: list[Ask] = []
-        counted = False  # the flight's own deadline was
+        counted = False  # the flight's own deadline was, or that it was shed
+        shed = cause == "overload" and not flight.entered_ns
         for ask in waiting:
             if cause == "deadline" and ask.deadline_ns > flight.deadline_ns + SAME_DEADLINE_NS:
                 patient.append(ask)
             elif cause == "deadline" and counted:
                 self._late(ask)
             else:
+                if shed and counted:
+                    ask.served.meter.shed(ask.priority)
                 counted = True
                 self._miss(ask)
                 self._plane.fall_back(ask, cause)
