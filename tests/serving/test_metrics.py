@@ -1,6 +1,7 @@
 """The Prometheus text."""
 
 import asyncio
+import json
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -124,6 +125,27 @@ def test_inferences_are_the_model_s_own(client, served, pool):
     samples = scrape(client)
     assert samples["nv_inference_count_total", ("model", "till")] == 2
     assert samples["brownfield_rows_total", ("integration", "till")] == 7
+
+
+def test_who_reads_in_the_middle_of_a_turn_reads_no_half_of_an_answer(client, served):
+    """A hit was counted at once and its answer a moment later: records of the model were fewer then than before."""
+    served.champion.cache = Cache(60)
+    body = json.dumps({"store_id": 1, "items": ["MILK"]}).encode()
+
+    async def run():
+        await client.predict(body)
+        told = []
+        client.handler.answer(client.handler.open("POST", b"/v1/till/predict", {}), body, told.append)
+        [statistics] = client.handler.own_statistics()
+        client.handler.answer(client.handler.open("POST", b"/v1/till/predict", {}), body, told.append)
+        assert [each.status for each in told] == [200, 200]
+        return statistics, client.handler.own_metrics()
+
+    statistics, text = asyncio.run(run())
+    counts = {name: part["count"] for name, part in statistics["inference_stats"].items()}
+    assert (statistics["inference_count"], counts["success"], counts["cache_hit"], counts["queue"]) == (1, 2, 1, 1)
+    assert 'nv_inference_count{model="till"} 1\n' in text
+    assert 'brownfield_rows_total{integration="till"} 3\n' in text
 
 
 def test_executions_are_calls_of_the_model(timeless_client, clock, served):

@@ -30,7 +30,6 @@ from brownfield.serving.board import Board
 from brownfield.serving.declared import Declared, read_declared
 from brownfield.serving.gateway import Dataplane, Door, Handler, HttpLimits, Limits, Origins
 from brownfield.serving.gateway.routes import HEALTH
-from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.journals import Journals
 from brownfield.serving.link import Link
 from brownfield.serving.local import CONTROL
@@ -271,7 +270,7 @@ class Front:
             case "metrics":
                 return self.handler.own_metrics(self._journals.lines())
             case "statistics":
-                return model_statistics(self.handler.dataplane.snapshot.integrations.values())
+                return self.handler.own_statistics()
             case "blocked":
                 return self._board.blocked()
             case "block":

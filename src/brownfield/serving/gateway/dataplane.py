@@ -132,7 +132,7 @@ class Dataplane:
             for each in self.snapshot.integrations.values():
                 if each.champion is not None and each.champion.calls:
                     self._take_in(each.champion)
-            self.telling.catch_up()
+            self.telling.settle()
 
     def _take_in(self, version: Version) -> None:
         """Give the answers that have come, and ask for who is next."""

@@ -30,7 +30,7 @@ from brownfield.serving.gateway.problem import MethodNotAllowed, problem, v2_err
 from brownfield.serving.gateway.rounds import Verdict
 from brownfield.serving.gateway.routes import ROUTES, Route, not_found, paths_of
 from brownfield.serving.gateway.shedding import refuse_unread
-from brownfield.serving.gateway.statistics import begin_statistics
+from brownfield.serving.gateway.statistics import begin_statistics, model_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -132,6 +132,7 @@ class Handler:
             function = getattr(self if route.function.startswith("_") else self._management, route.function)
             for path, served in paths_of(route.path, snapshot):
                 index.setdefault(path.encode(), {})[route.method] = Bound(route.permission, function, served)
+        self.dataplane.telling.settle()
         for served in snapshot.integrations.values():
             begin_statistics(served)
         self.dataplane.snapshot = snapshot
@@ -424,7 +425,13 @@ class Handler:
 
     def own_metrics(self, further: "Iterable[str]" = ()) -> str:
         """Give the metrics of this gateway alone, and further lines, as Prometheus text."""
+        self.dataplane.telling.settle()
         return exposition(self.dataplane.snapshot.integrations, self.http, further)
+
+    def own_statistics(self) -> list[dict[str, Any]]:
+        """Give the statistics of this gateway alone, an entry for each model."""
+        self.dataplane.telling.settle()
+        return model_statistics(self.dataplane.snapshot.integrations.values())
 
 
 def _rendered(call: Call, ask: Ask, answer: Answer) -> Response:

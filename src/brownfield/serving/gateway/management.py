@@ -13,7 +13,6 @@ from brownfield.errors import InputRefused, NotFound, RejectionCode, Unavailable
 from brownfield.serving.gateway.messages import Response
 from brownfield.serving.gateway.metrics import CONTENT_TYPE
 from brownfield.serving.gateway.pipeline import PipelineStatus
-from brownfield.serving.gateway.statistics import model_statistics
 from brownfield.serving.gateway.summing import states
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Management:
         if backstage is not None:
             told: Sequence[Mapping[str, Any]] = await backstage.statistics()
         else:
-            told = model_statistics(self._handler.dataplane.snapshot.integrations.values())
+            told = self._handler.own_statistics()
         return _json({"model_stats": [each for each in told if wanted(each)]})
 
     async def _index(self, *, only_ready: bool) -> Response:

@@ -43,10 +43,10 @@ class Telling:
         """Count and journal a decision once the loop is free again: all of one turn together."""
         self._decided.append((served, kept))
         if len(self._decided) == 1:
-            asyncio.get_running_loop().call_soon(self.catch_up)
+            asyncio.get_running_loop().call_soon(self.settle)
 
-    def catch_up(self) -> None:
-        """Count and journal what has been decided so far."""
+    def settle(self) -> None:
+        """Count and journal what was decided by now: whoever reads counters reads all of a decision, or nothing."""
         decided, self._decided = self._decided, []
         for served, group in groupby(decided, itemgetter(0)):
             kept = [each for _, each in group]
