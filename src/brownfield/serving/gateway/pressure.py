@@ -7,7 +7,7 @@ in a quarter of one, is *pressed*; with twice as many it takes half as long. It 
 pause of a deadline ends it, or 25 deadlines in which hardly anybody had to be turned away.
 
 None of this is a count or a time of one machine: what a request costs is learned from the turns of the loop in which
-all were let in. The shares of a deadline were chosen by measurement; ``docs/explanation/overload.md`` has it.
+all were let in. The shares of a deadline were chosen by measurement; ``docs/explanation/tried.md`` has it.
 
 A stall of the machine is no load: what gathered in it is let in by a loop that is not pressed, as long as reading it
 all leaves half of the deadline, and the first requests of a turn always.
