@@ -332,7 +332,8 @@ cli.main()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_verb_that_is_told_to_end_leaves_no_temporary_folder(tmp_path: Path, number: signal.Signals) -> None:
     """As a time limit, a service manager or a terminal that is closed end it."""
-    verb = subprocess.Popen([sys.executable, "-c", WAITING, tmp_path], stdout=subprocess.PIPE)
+    command = ["env", "--default-signal", sys.executable, "-c", WAITING, str(tmp_path)]  # pytest may be under nohup
+    verb = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert verb.stdout is not None
     verb.stdout.readline()
     assert list(tmp_path.iterdir())
