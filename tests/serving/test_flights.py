@@ -200,6 +200,7 @@ def test_what_is_shed_is_counted_for_its_priority(served, cached):
     assert served.meter.sheds == [0, 1, 0]
 
 
+@pytest.mark.inside
 def test_all_who_are_shed_together_are_counted(served, cached):
     """In a flood a flight is held until the end of a beat, and others come to wait with it."""
     gate, held = served.champion.admission, []
