@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,3 +155,26 @@ def test_f17_a_second_signal_lets_nothing_run_as_long_as_a_drain(risk, tmp_path,
     assert not killed
     supervisor._end_by_and_by()
     assert killed
+
+
+def test_the_last_words_of_a_manager_are_its_own(risk, tmp_path, caplog):
+    """R-07: it ends right after it has begun a reload, with more said before than is heard at once."""
+    risk.declare(tmp_path, model_path=None)
+    supervisor = Supervisor(load_workspace(tmp_path), port=0)
+    supervisor._listeners, supervisor._ending_s = SimpleNamespace(begin_again=lambda: None), 0.0
+    supervisor._declared = SimpleNamespace(digest="")
+    supervisor._ears, supervisor._mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    supervisor._ears.setblocking(False)
+    manager = supervisor._manager = Child("bf-manager", lambda: 0)
+    supervisor._children = [manager]
+    with supervisor._ears, supervisor._mouth:
+        manager.pid = os.fork()
+        if not manager.pid:
+            for message in ({"held": {}}, {"held": {}}, {"reloading": 1}):
+                supervisor._tell_from_manager(message)
+            os._exit(0)
+        until(lambda: supervisor._reap() or not manager.pid)
+        manager.begin()
+        supervisor._hear_all()
+    assert not manager.reloads
+    assert [each.event for each in caplog.records] == ["BF-SRV-CHILD-ENDED", "BF-SRV-RELOAD-LOST"]

@@ -250,6 +250,7 @@ class Supervisor:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if not pid:
                 continue
+            self._hear_all()  # its last words, which none of its successors said
             child.pid = 0
             if self._ending_s:
                 self._children.remove(child)
@@ -288,7 +289,12 @@ class Supervisor:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)
         if self._ears in readable:
-            with contextlib.suppress(BlockingIOError):
+            self._hear_all()
+
+    def _hear_all(self) -> None:
+        """Hear what was told so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
                 self._hear(msgspec.json.decode(self._ears.recv(2**20)))
 
     def _hear(self, message: Mapping[str, Any]) -> None:
