@@ -7,6 +7,7 @@ the gateway does without.
 from typing import TYPE_CHECKING, Any
 
 from brownfield.contract.documents import json_schema, openapi
+from brownfield.contract.expectations import value_expectations
 from brownfield.contract.fields import Contract, Field, Schema
 from brownfield.contract.odcs import compile_contract
 from brownfield.contract.rows import Checked, RowChecker, without_padding
@@ -37,6 +38,7 @@ __all__ = [
     "localised",
     "openapi",
     "parse_json",
+    "value_expectations",
     "without_padding",
 ]
 

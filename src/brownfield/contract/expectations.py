@@ -29,7 +29,7 @@ from brownfield.contract.values import integer_bounds
 if TYPE_CHECKING:
     from brownfield.contract.fields import Field, Schema
 
-__all__ = ["expectations"]
+__all__ = ["expectations", "value_expectations"]
 
 _MOST_NAMED = 10
 _LONGEST = 200
@@ -89,6 +89,27 @@ def expectations(schema: "Schema") -> dict[str, str]:
         said[rule.id] = _short(f"a record for which {rule.expression.text}")
     for each in schema.set_rules:
         said[each.id] = _of_set(each)
+    return said
+
+
+def value_expectations(field: "Field") -> list[str]:
+    """Say what a field's declared bounds ask for; those of a list's items come last.
+
+    Parameters
+    ----------
+    field
+        The field.
+
+    Examples
+    --------
+    >>> from brownfield.contract.fields import Field
+    >>> item = Field(name="tag", kind="string", min_length=1, max_length=30)
+    >>> value_expectations(Field(name="tags", kind="list", item=item, max_items=20))
+    ['at most 20 items', 'each item: 1 to 30 characters']
+    """
+    said = [_of_value(rule, field) for rule in value_rules(field) if not isinstance(rule, FiniteRule)]
+    if field.item is not None:
+        said += [f"each item: {words}" for words in value_expectations(field.item)]
     return said
 
 

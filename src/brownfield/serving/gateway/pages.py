@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from brownfield import __version__
-from brownfield.contract import openapi
+from brownfield.contract import openapi, value_expectations
 from brownfield.report import STYLE, environment
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _row(field: "Field") -> dict[str, str]:
         "Field": field.name,
         "Type": _type(field),
         "Unit": field.unit,
-        "Rules": "; ".join(_rules(field)),
+        "Rules": "; ".join([*(["required"] if field.required else []), *value_expectations(field)]),
         "Example": msgspec.json.encode(_example(field)).decode(),
         "Meaning": field.description,
     }
@@ -113,33 +113,6 @@ def _type(field: "Field") -> str:
     if field.item is not None:
         return f"list of {field.item.kind}"
     return field.kind
-
-
-def _rules(field: "Field") -> list[str]:
-    return (["required"] if field.required else []) + _value_rules(field)
-
-
-def _value_rules(field: "Field") -> list[str]:
-    rules = []
-    if field.minimum is not None:
-        rules.append(f"{'above' if field.exclusive_minimum else 'at least'} {field.minimum}")
-    if field.maximum is not None:
-        rules.append(f"{'below' if field.exclusive_maximum else 'at most'} {field.maximum}")
-    if field.enum:
-        rules.append("one of " + ", ".join(map(str, field.enum[:12])) + (", ..." if len(field.enum) > 12 else ""))  # noqa: PLR2004 (enough to see)
-    if field.pattern:
-        rules.append(f"matches {field.pattern}")
-    for bound, words in (
-        (field.min_length, "at least {} characters"),
-        (field.max_length, "at most {} characters"),
-        (field.min_items, "at least {} items"),
-        (field.max_items, "at most {} items"),
-    ):
-        if bound is not None:
-            rules.append(words.format(bound))
-    if field.item is not None:
-        rules += [f"each item {rule}" for rule in _value_rules(field.item)]
-    return rules
 
 
 def example_record(schema: "Schema") -> dict[str, Any]:
