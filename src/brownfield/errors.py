@@ -398,7 +398,7 @@ class Unauthenticated(AccessDenied):
 
 
 class Forbidden(AccessDenied):
-    """The token is valid, and its role does not grant this."""
+    """Who asks is known, and this is not granted."""
 
     code = "BF-ERR-FORBIDDEN"
 

@@ -76,6 +76,8 @@ def test_the_priority_is_the_lowest_of_all(make_client, served, monkeypatch, sai
     [
         pytest.param(RECORD, {"brownfield_timeout_ms": "soon"}, id="no number"),
         pytest.param(RECORD, {"brownfield_timeout_ms": "0"}, id="no time"),
+        pytest.param(RECORD, {"brownfield_timeout_ms": "1_0"}, id="as Python writes it"),
+        pytest.param(RECORD, {"brownfield_timeout_ms": "1e1"}, id="an exponent"),
         pytest.param(RECORD, {"brownfield_timeout_ms": "-1"}, id="negative"),
         pytest.param(RECORD, {"brownfield_timeout_ms": "nan"}, id="not a number"),
         pytest.param(RECORD, {"brownfield_timeout_ms": "1e999"}, id="infinite"),

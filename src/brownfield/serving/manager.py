@@ -395,7 +395,7 @@ class Manager:
         told = self._figures.statistics(await self._fleet.gather("statistics"), self._fleet.gateways)
         for each in told:
             resident = self._residence.models.get(each["name"])
-            if resident is not None and resident.is_up:
+            if resident is not None and resident.is_up and resident.pss_mib:
                 each["memory_usage"] = [{"type": "CPU", "id": 0, "byte_size": round(resident.pss_mib * 2**20)}]
         return told
 

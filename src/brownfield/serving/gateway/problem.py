@@ -29,7 +29,7 @@ _JSON_TYPE = ((b"content-type", b"application/json"),)
 TITLES: Mapping[int, str] = {
     400: "The request cannot be read",
     401: "A valid token is needed",
-    403: "The token's role does not grant this",
+    403: "This request is not granted",
     404: "There is nothing of that name",
     405: "The method does not apply here",
     408: "The request came too slowly",

@@ -4,7 +4,7 @@ A wish only ever lowers: the deadline is at most the declared one, the priority 
 caller's token. What is no number of milliseconds, or no known priority, is refused.
 """
 
-import math
+import re
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from brownfield.errors import InputRefused, RejectionCode, Violation
@@ -36,6 +36,7 @@ class Caller(Protocol):
 
 
 _LONGEST_MS = 600_000
+_DECIMAL = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _TIMEOUT = f"a number of milliseconds above 0, at most {_LONGEST_MS}"
 _BY_NUMBER = tuple(Priority)
 _BY_NAME = {priority.name.lower(): priority for priority in _BY_NUMBER}
@@ -85,11 +86,8 @@ def known(served: "Served", headers: "Headers", caller: "Caller | None") -> Prio
 
 
 def _timeout_ns(text: bytes) -> int:
-    try:
-        timeout_ms = float(text)
-    except ValueError:
-        _refuse("header.brownfield_timeout_ms", _TIMEOUT)
-    if not (math.isfinite(timeout_ms) and 0 < timeout_ms <= _LONGEST_MS):
+    timeout_ms = float(text) if _DECIMAL.fullmatch(text) else 0.0
+    if not 0 < timeout_ms <= _LONGEST_MS:
         _refuse("header.brownfield_timeout_ms", _TIMEOUT)
     return max(1, round(timeout_ms * 1e6))
 
