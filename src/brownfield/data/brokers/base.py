@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -144,6 +144,8 @@ class BrokerAddress:
         """
         failed = OSError("no address")
         context = self.context()
+        if context is not None:
+            context.sslsocket_class = _EncryptedSocket
         for address in self.addresses:
             try:
                 plain = socket.create_connection((address, self.port), _CONNECT_TIMEOUT_S)
@@ -204,6 +206,21 @@ def _innermost(error: BaseException) -> BaseException:
         inner = [each for each in (*found.args, getattr(found, "exception", None)) if isinstance(each, BaseException)]
         found = found.__cause__ or found.__context__ or (inner[0] if inner else None)
     return found or error
+
+
+class _EncryptedSocket(ssl.SSLSocket):
+    """What the broker said before it ended the connection counts, not that writing failed then.
+
+    With TLS 1.3 it may ask for a client's certificate after all, when the handshake is over on this side.
+    """
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLEOFError, ConnectionError):
+            with suppress(ssl.SSLWantReadError):
+                self.recv(1)
+            raise
 
 
 class Allowance(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -113,6 +114,22 @@ def test_a_broker_that_does_not_let_us_in_is_not_called_out_of_reach(kind, got, 
     assert "ask the owner of the broker" in refused.value.next_step
     assert "4711" not in str(refused.value)
     assert not [each for each in caplog.records if each.name == "asyncio"]
+
+
+def test_what_a_broker_said_at_its_end_counts_though_we_were_late_to_write(monkeypatch):
+    """TLS 1.3: it asks for a certificate after our half of the handshake, and may be gone when we write."""
+    written = ssl.SSLSocket.send
+
+    def late(self, *arguments):
+        time.sleep(0.1)
+        return written(self, *arguments)
+
+    monkeypatch.setattr(ssl.SSLSocket, "send", late)
+    with encrypted("redis", guarded=True) as guarded:
+        broker = reader(guarded, ca_file=vouched(guarded))
+        with pytest.raises(BrokerRefused, match="asks for a client's certificate"):
+            broker.depth()
+        broker.close()
 
 
 def test_s_29_a_broker_in_clear_is_refused_where_encryption_is_declared(redis_server, nats, monkeypatch):
